@@ -1,0 +1,1 @@
+"""The host tool of fcam: data, training, evaluation and export of inspection bundles."""
