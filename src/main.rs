@@ -1,1 +1,5 @@
-fn main() {}
+//! The `fcam` program; see `fcam help`.
+
+fn main() -> std::process::ExitCode {
+    fcam::cli::main()
+}

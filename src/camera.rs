@@ -1,0 +1,237 @@
+//! Where frames come from. In: a device, a child process or files. Out: [`Frame`]s, stamped at this edge.
+//!
+//! Compressed pictures are decoded here, because decoding can fail and nothing to the right of the engine may.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+
+pub mod folder;
+pub mod pattern;
+pub mod pipe;
+
+pub use folder::Folder;
+pub use pattern::Pattern;
+pub use pipe::Pipe;
+
+/// How a frame's bytes make pixels. The names are those of V4L2 and ffmpeg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PixelFormat {
+    /// One byte a pixel, luminance.
+    Gray8,
+    /// Three bytes a pixel: R, G, B.
+    Rgb8,
+    /// Packed 4:2:2, Y0 U Y1 V, BT.601 limited range.
+    Yuyv,
+    /// A plane of Y, then one of interleaved U and V at half resolution, BT.601 limited range.
+    Nv12,
+    /// Planes of Y, U and V, the latter two at half resolution, BT.601 limited range.
+    I420,
+}
+
+impl PixelFormat {
+    /// Bytes in one row of the first plane, without padding.
+    pub fn row_bytes(self, width: u32) -> usize {
+        let width = width as usize;
+        match self {
+            Self::Gray8 | Self::Nv12 | Self::I420 => width,
+            Self::Rgb8 => width * 3,
+            Self::Yuyv => width * 2,
+        }
+    }
+
+    /// True if width and height must be even (chroma is shared by neighbours).
+    pub fn needs_even_size(self) -> bool {
+        matches!(self, Self::Yuyv | Self::Nv12 | Self::I420)
+    }
+}
+
+/// What stays the same from frame to frame while a camera streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Pixels across, 1 to 16384.
+    pub width: u32,
+    /// Pixels down, 1 to 16384.
+    pub height: u32,
+    /// Bytes from one row of the first plane to the next. Planes of I420's chroma have half of it.
+    pub stride: usize,
+    /// Layout of the bytes.
+    pub format: PixelFormat,
+}
+
+impl Geometry {
+    /// The largest width and height accepted, in pixels: no sensor here has more, and a broken header easily does.
+    pub const MAX_SIDE: u32 = 16_384;
+
+    /// A geometry without padding between rows; refuses sizes that the format or this runtime cannot hold.
+    pub fn packed(width: u32, height: u32, format: PixelFormat) -> Result<Self, Error> {
+        Self::new(width, height, format.row_bytes(width), format)
+    }
+
+    /// A geometry with `stride` bytes from row to row.
+    pub fn new(width: u32, height: u32, stride: usize, format: PixelFormat) -> Result<Self, Error> {
+        let bad = |why| Err(Error::Geometry { width, height, format, why });
+        if width == 0 || height == 0 {
+            return bad("has no pixels");
+        }
+        if width > Self::MAX_SIDE || height > Self::MAX_SIDE {
+            return bad("is larger than 16384 pixels a side");
+        }
+        if format.needs_even_size() && !(width.is_multiple_of(2) && height.is_multiple_of(2)) {
+            return bad("needs an even width and height");
+        }
+        if stride < format.row_bytes(width) || stride > 64 * Self::MAX_SIDE as usize {
+            return bad("has a stride shorter than a row, or absurdly long");
+        }
+        Ok(Self { width, height, stride, format })
+    }
+
+    /// Bytes that a frame has at least.
+    pub fn frame_bytes(&self) -> usize {
+        let rows = self.height as usize;
+        match self.format {
+            PixelFormat::Gray8 | PixelFormat::Rgb8 | PixelFormat::Yuyv => self.stride * rows,
+            PixelFormat::Nv12 => self.stride * rows + self.stride * (rows / 2),
+            PixelFormat::I420 => self.stride * rows + 2 * ((self.stride / 2) * (rows / 2)),
+        }
+    }
+}
+
+/// One picture, with its bytes borrowed from the camera until the next is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    sequence: u64,
+    captured: Timestamp,
+    geometry: Geometry,
+    bytes: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// A frame; refuses fewer bytes than the geometry needs, so that nothing after this can read past the end.
+    pub fn new(sequence: u64, captured: Timestamp, geometry: Geometry, bytes: &'a [u8]) -> Result<Self, Error> {
+        let needed = geometry.frame_bytes();
+        match bytes.get(..needed) {
+            Some(bytes) => Ok(Self { sequence, captured, geometry, bytes }),
+            None => Err(Error::ShortFrame { sequence, got: bytes.len(), needed }),
+        }
+    }
+
+    /// Counts up from 0 at the camera; a gap is a dropped frame.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// When the exposure ended, by the driver where it tells, else when the last byte arrived.
+    pub fn captured(&self) -> Timestamp {
+        self.captured
+    }
+
+    /// Size, stride and format.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Exactly [`Geometry::frame_bytes`] bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// A source of frames, chosen at run time.
+pub trait Camera: Send {
+    /// Waits for the next frame until `deadline` (monotonic). After an error other than [`Error::Ended`] the camera may be
+    /// asked again: it tries to come back by itself, at the pace it is asked.
+    fn next(&mut self, deadline: Timestamp) -> Result<Frame<'_>, Error>;
+
+    /// One line for logs: kind and source.
+    fn describe(&self) -> String;
+}
+
+/// What goes wrong at a camera, one variant for each physical event.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is nothing more to come: the folder or the child's stream is finished.
+    #[error("the camera has no more pictures")]
+    Ended,
+    /// No complete frame before the deadline.
+    #[error("no frame from {camera} within {waited:?}: is the camera connected and the trigger firing?")]
+    Timeout {
+        /// Which camera.
+        camera: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The child process could not be started.
+    #[error("cannot start camera command `{command}`: {source}")]
+    Spawn {
+        /// The command line.
+        command: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The child process ended while frames were expected.
+    #[error("camera command `{command}` ended ({status}) after {frames} frames; last words: {stderr}")]
+    ChildEnded {
+        /// The command line.
+        command: String,
+        /// Its exit status, in words.
+        status: String,
+        /// Frames it had delivered.
+        frames: u64,
+        /// The last line of its standard error.
+        stderr: String,
+    },
+    /// Reading from the camera failed.
+    #[error("cannot read from {camera}: {source}")]
+    Read {
+        /// Which camera.
+        camera: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A compressed picture could not be decoded.
+    #[error("cannot decode {what}: {reason}")]
+    Decode {
+        /// The file, or the frame of a stream.
+        what: String,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// A path that cannot be listed or opened.
+    #[error("cannot open {path}: {source}")]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Paths without a single picture in them.
+    #[error("no pictures (png, jpg, bmp, tiff) in {0}")]
+    NoPictures(String),
+    /// A size or stride that is not possible.
+    #[error("a {width} x {height} {format:?} frame {why}")]
+    Geometry {
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+        /// Layout.
+        format: PixelFormat,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// Fewer bytes than the geometry needs.
+    #[error("frame {sequence} has {got} bytes of {needed}")]
+    ShortFrame {
+        /// Which frame.
+        sequence: u64,
+        /// Bytes there are.
+        got: usize,
+        /// Bytes needed.
+        needed: usize,
+    },
+}

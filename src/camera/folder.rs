@@ -1,0 +1,5 @@
+//! folder
+
+/// folder
+#[derive(Debug)]
+pub struct Folder;

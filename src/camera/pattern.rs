@@ -1,0 +1,5 @@
+//! pattern
+
+/// pattern
+#[derive(Debug)]
+pub struct Pattern;

@@ -1,0 +1,5 @@
+//! pipe
+
+/// pipe
+#[derive(Debug)]
+pub struct Pipe;

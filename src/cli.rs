@@ -1,0 +1,63 @@
+//! The command line: one verb a file, each with its `Args` and its `run`, which returns the exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::bundle::{self, Bundle};
+
+mod bench;
+mod check;
+mod replay;
+mod run;
+
+/// Everything went well.
+pub const CLEAN: u8 = 0;
+/// It ran to its end, but faults were counted.
+pub const FAULTS: u8 = 1;
+/// It could not start.
+pub const NOT_STARTED: u8 = 2;
+
+/// Inspects parts: picture in, mask and verdict out, in time for the line's PLC.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fcam",
+    version,
+    after_help = "Exit codes: 0 clean, 1 stopped with faults counted, 2 could not start."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::Args),
+    Replay(replay::Args),
+    Check(check::Args),
+    Bench(bench::Args),
+}
+
+/// Parses the command line and runs the verb; prints an error chain once and turns it into the exit code.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let done = match Cli::parse().verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Replay(args) => replay::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("fcam: {error:#}");
+            ExitCode::from(NOT_STARTED)
+        }
+    }
+}
+
+/// The bundle at a path, or the default one that the binary carries.
+fn open_bundle(path: Option<&Path>) -> Result<Bundle, bundle::Error> {
+    Bundle::open(path.unwrap_or(&PathBuf::from("models/default")))
+}

@@ -1,0 +1,9 @@
+//! `fcam run`
+
+/// run
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(_args: &Args) -> anyhow::Result<u8> {
+    anyhow::bail!("not here yet")
+}

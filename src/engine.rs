@@ -1,0 +1,186 @@
+//! In: the network's int8 input. Out: one score a class and the foreground map. May fail; never falls back in silence.
+//!
+//! The engine is a closed set of backends behind one enum: tract on the CPU now, TensorRT on a Jetson to come. This folder
+//! is the only one that knows tract.
+
+use serde::{Deserialize, Serialize};
+
+use crate::preprocess::Tensor;
+
+pub mod qdq;
+mod tract;
+
+/// Which backend the configuration asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// The fastest one that this machine has; the choice is logged.
+    #[default]
+    Auto,
+    /// tract, on the CPU.
+    Cpu,
+    /// TensorRT, on a Jetson.
+    Tensorrt,
+}
+
+impl std::str::FromStr for Backend {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "tensorrt" => Ok(Self::Tensorrt),
+            _ => Err(format!("unknown backend `{text}`: use auto, cpu or tensorrt")),
+        }
+    }
+}
+
+/// What a network must look like, from the bundle's manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Input and map width, pixels.
+    pub width: usize,
+    /// Input and map height, pixels.
+    pub height: usize,
+    /// Length of the logits, at least 2.
+    pub classes: usize,
+}
+
+/// What the network says of one picture.
+#[derive(Debug, Clone, Copy)]
+pub struct Prediction<'a> {
+    /// Logits, one a class, finite.
+    pub logits: &'a [f32],
+    /// Softmax of the logits: one score a class, 0..1, in the order of the manifest.
+    pub scores: &'a [f32],
+    /// Foreground probability, 0..1, `height * width` values row by row, at the network's input resolution.
+    pub map: &'a [f32],
+    /// Pixels across the map.
+    pub width: usize,
+    /// Pixels down the map.
+    pub height: usize,
+}
+
+/// What goes wrong with a network.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is not an ONNX network that tract can read.
+    #[error("cannot load the network: {0}")]
+    Load(String),
+    /// Inputs or outputs are not those of the contract.
+    #[error("the network is not an fcam network: {0}")]
+    Shape(String),
+    /// The wanted backend is not in this build or not on this machine.
+    #[error("engine.backend = \"{backend}\" cannot run here: {reason}")]
+    Unavailable {
+        /// The backend asked for.
+        backend: &'static str,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The backend failed on a picture.
+    #[error("the network failed on a picture: {0}")]
+    Run(String),
+    /// NaN or infinity came out.
+    #[error("the network's {output} is not a finite number: the bundle is broken, deploy another")]
+    NotFinite {
+        /// `logits` or `map`.
+        output: &'static str,
+    },
+}
+
+/// A loaded network.
+pub struct Engine {
+    backend: Loaded,
+    shape: Shape,
+    logits: Vec<f32>,
+    scores: Vec<f32>,
+    map: Vec<f32>,
+}
+
+enum Loaded {
+    Tract(Box<tract::Network>),
+}
+
+impl Engine {
+    /// Loads and optimises a network once. `threads` is the number of cores it may use, at least 1.
+    pub fn load(onnx: &[u8], shape: Shape, backend: Backend, threads: usize) -> Result<Self, Error> {
+        let backend = match backend {
+            Backend::Auto | Backend::Cpu => Loaded::Tract(Box::new(tract::Network::load(onnx, shape, threads)?)),
+            Backend::Tensorrt => {
+                let reason = "this build has no TensorRT; use \"cpu\", or \"auto\" to take what there is".into();
+                return Err(Error::Unavailable { backend: "tensorrt", reason });
+            }
+        };
+        Ok(Self {
+            backend,
+            shape,
+            logits: vec![0.0; shape.classes],
+            scores: vec![0.0; shape.classes],
+            map: vec![0.0; shape.width * shape.height],
+        })
+    }
+
+    /// The shape this was loaded with.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// What runs, in words, for logs and reports; names the backend and how it computes.
+    pub fn describe(&self) -> String {
+        match &self.backend {
+            Loaded::Tract(network) => network.describe(),
+        }
+    }
+
+    /// Runs the network on one tensor of the loaded shape.
+    pub fn run(&mut self, tensor: &Tensor) -> Result<Prediction<'_>, Error> {
+        if (tensor.width, tensor.height) != (self.shape.width, self.shape.height) {
+            let (width, height) = (tensor.width, tensor.height);
+            return Err(Error::Shape(format!("its input is not {width} x {height}")));
+        }
+        match &mut self.backend {
+            Loaded::Tract(network) => network.run(tensor, &mut self.logits, &mut self.map)?,
+        }
+        if !self.logits.iter().all(|value| value.is_finite()) {
+            return Err(Error::NotFinite { output: "logits" });
+        }
+        if !self.map.iter().all(|value| value.is_finite()) {
+            return Err(Error::NotFinite { output: "map" });
+        }
+        softmax(&self.logits, &mut self.scores);
+        let Shape { width, height, .. } = self.shape;
+        Ok(Prediction { logits: &self.logits, scores: &self.scores, map: &self.map, width, height })
+    }
+}
+
+/// exp(x - max) / sum: the shift keeps exp finite for any finite logits.
+fn softmax(logits: &[f32], scores: &mut [f32]) {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for (score, logit) in scores.iter_mut().zip(logits) {
+        *score = (logit - top).exp();
+        sum += *score;
+    }
+    for score in scores {
+        *score /= sum;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softmax_is_shift_invariant_and_finite() {
+        let (mut near, mut far) = ([0.0; 3], [0.0; 3]);
+        softmax(&[1.0, 2.0, 3.0], &mut near);
+        softmax(&[1001.0, 1002.0, 1003.0], &mut far);
+        for (near, far) in near.iter().zip(&far) {
+            assert!((near - far).abs() < 1e-6);
+        }
+        assert!((near.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!((near[2] - 0.665_241).abs() < 1e-5); // e^0 / (e^0 + e^-1 + e^-2)
+    }
+}

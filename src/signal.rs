@@ -1,0 +1,79 @@
+//! In: a verdict. Out: what to tell the line, and when: plain values, so that they can be printed, recorded and replayed.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::verdict::Verdict;
+
+/// The outputs of a station, by the names that PLC programmers use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Output {
+    /// The part is good.
+    Ok,
+    /// The part is not good, or was not judged.
+    Ng,
+    /// OK and NG may be read.
+    Valid,
+}
+
+/// One output set to a level at a time, and let go after a while.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Signal {
+    /// Which output.
+    pub output: Output,
+    /// Its level: true is the active one.
+    pub level: bool,
+    /// When to set it (monotonic).
+    pub due: Timestamp,
+    /// How long to hold it before it returns to inactive.
+    pub hold: Duration,
+}
+
+/// Everything the line is told about one part.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Signals {
+    /// The frame's sequence number.
+    pub sequence: u64,
+    /// When the part was seen (monotonic).
+    pub captured: Timestamp,
+    /// Defect score, 0..1; none after a fault.
+    pub score: Option<f32>,
+    /// The judgement.
+    pub verdict: Verdict,
+    /// What the outputs do.
+    pub outputs: heapless::Vec<Signal, 4>,
+}
+
+impl Signals {
+    /// The time by which all outputs must have been set.
+    pub fn due(&self) -> Timestamp {
+        self.outputs.iter().map(|signal| signal.due).max().unwrap_or(self.captured)
+    }
+}
+
+/// Timing of the outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signaller {
+    /// From the capture to the edge of VALID. OK and NG are set up `SETUP` earlier.
+    pub delay: Duration,
+    /// How long the outputs hold their levels.
+    pub hold: Duration,
+}
+
+/// OK and NG stand for this long before VALID rises, so that a PLC that reads on VALID reads settled levels.
+pub const SETUP: Duration = Duration::from_millis(1);
+
+impl Signaller {
+    /// The signals of one judged part. OK and NG are a pair: never both, and both low is no result.
+    pub fn run(&self, sequence: u64, captured: Timestamp, score: Option<f32>, verdict: Verdict) -> Signals {
+        let ok = verdict == Verdict::Pass;
+        let due = captured + self.delay;
+        let early = due.saturating_sub(SETUP);
+        let signal = |output, level, due| Signal { output, level, due, hold: self.hold };
+        let outputs = [signal(Output::Ok, ok, early), signal(Output::Ng, !ok, early), signal(Output::Valid, true, due)];
+        Signals { sequence, captured, score, verdict, outputs: heapless::Vec::from_iter(outputs) }
+    }
+}

@@ -1,0 +1,95 @@
+//! In: the prediction and its mask. Out: what is true of the part: pass, reject with findings, or fault with a reason.
+
+use serde::Serialize;
+
+use crate::engine::Prediction;
+use crate::mask::{MAX_REGIONS, Mask, Region};
+
+/// The judgement of one part. Every trigger ends in exactly one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(clippy::large_enum_variant)] // a box would be a heap allocation for each rejected part
+pub enum Verdict {
+    /// Good.
+    Pass,
+    /// Defective: why, and where.
+    Reject(Findings),
+    /// Not judged. Drives the safe outcome, as a reject does.
+    Fault(Fault),
+}
+
+impl Verdict {
+    /// One word for logs and JSON.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Reject(_) => "reject",
+            Self::Fault(_) => "fault",
+        }
+    }
+}
+
+/// What is wrong with a part.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Findings {
+    /// The most probable defect class, by its position in the manifest.
+    pub class: usize,
+    /// Defect score, 1 - score of the OK class, 0..1.
+    pub score: f32,
+    /// Where, in frame pixels, largest first; empty when the classifier rejects and the map shows no place.
+    pub regions: heapless::Vec<Region, MAX_REGIONS>,
+}
+
+/// Why a part could not be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The camera is gone or delivers errors.
+    Camera,
+    /// No frame came in time.
+    Stalled,
+    /// A frame of another size or format than the station was set up for.
+    Geometry,
+    /// More parts than the station can hold.
+    Overflow,
+    /// The engine failed.
+    Engine,
+    /// The verdict came after its due time.
+    Late,
+}
+
+/// Decides. Built from the bundle's classes and threshold.
+#[derive(Debug, Clone, Copy)]
+pub struct Judge {
+    ok: usize,
+    threshold: f32,
+}
+
+impl Judge {
+    /// `ok` is the OK class's position; parts whose defect score reaches `threshold` are rejected.
+    pub fn new(ok: usize, threshold: f32) -> Self {
+        Self { ok, threshold }
+    }
+
+    /// Defect score of a prediction: 1 - score of the OK class, 0..1.
+    pub fn score(&self, prediction: &Prediction) -> f32 {
+        1.0 - prediction.scores.get(self.ok).copied().unwrap_or(0.0)
+    }
+
+    /// The verdict. The classifier gates the map: a map alone rejects nothing, because an image label taught the
+    /// classifier what a reject is, and nobody taught the map.
+    pub fn run(&self, prediction: &Prediction, mask: &Mask) -> Verdict {
+        let score = self.score(prediction);
+        // Written so that a score that is not a number rejects.
+        if score < self.threshold {
+            return Verdict::Pass;
+        }
+        let regions = heapless::Vec::from_slice(mask.regions).unwrap_or_default();
+        Verdict::Reject(Findings { class: self.worst_class(prediction), score, regions })
+    }
+
+    fn worst_class(&self, prediction: &Prediction) -> usize {
+        let defects = prediction.scores.iter().enumerate().filter(|(class, _)| *class != self.ok);
+        defects.max_by(|a, b| a.1.total_cmp(b.1)).map_or(self.ok, |(class, _)| class)
+    }
+}
