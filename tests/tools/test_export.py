@@ -1,0 +1,512 @@
+"""From a checkpoint to a verified bundle on a tiny random net, and one broken file for each rule of the linter."""
+
+import json
+import os
+import subprocess
+import tomllib
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from fcam_tools import export, qdq, quantize, verify
+from fcam_tools.errors import ToolError
+from fcam_tools.model import Net
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+from PIL import Image
+
+SIZE = 64
+CLASSES = ["good", "dent", "scratch"]
+OPTIONS = export.Options(name="tiny", method="minmax", calibration=8, golden=4, samples=4)
+LEGAL_OPS = {
+    "Conv", "Clip", "Relu", "Add", "Mul", "Exp", "ReduceMean", "Log", "Concat", "Resize", "Sigmoid", "Reshape",
+    "Squeeze", "Gemm", "QuantizeLinear", "DequantizeLinear",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve textured pictures, one class and split a folder, one of them gray."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(3)
+    for split, each in (("train", 2), ("val", 1), ("test", 1)):
+        for name in CLASSES:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(each):
+                texture = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+                picture = texture.resize((80, 72), Image.Resampling.BICUBIC)
+                (picture.convert("L") if name == "dent" else picture).save(folder / f"{index:03}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    settings = {"classes": len(CLASSES), "widths": (16, 8, 8)}
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
+    saved = {
+        "settings": settings,
+        "state_dict": Net(**settings).state_dict(),
+        "classes": CLASSES,
+        "ok": "good",
+        "size": SIZE,
+        "thresholds": {"score": 0.5, "map": 0.5, "map_low": 0.3, "min_area_px": 6},
+        "provenance": {"dataset": "random"},
+        "metrics": {"image_auroc": 0.5},
+    }
+    torch.save(saved, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, data: Path) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "tiny"
+    export.export(checkpoint, out, data, OPTIONS)
+    return out
+
+
+@pytest.fixture
+def model(bundle: Path) -> ModelProto:
+    return onnx.load(bundle / "model.onnx")
+
+
+@pytest.fixture
+def copied(bundle: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "copy"
+    for path in (p for p in bundle.rglob("*") if p.is_file()):
+        target = out / path.relative_to(bundle)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    return out
+
+
+@pytest.fixture
+def no_fcam(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "find_fcam", lambda: None)
+
+
+def lint(model: ModelProto) -> list[qdq.Violation]:
+    return qdq.lint(model, width=SIZE, height=SIZE, classes=len(CLASSES))
+
+
+# The exported bundle.
+
+
+def test_exported_network_breaks_no_rule(model: ModelProto) -> None:
+    assert lint(model) == []
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_exported_network_has_only_the_operators_that_the_runtimes_share(model: ModelProto) -> None:
+    assert {node.op_type for node in model.graph.node} <= LEGAL_OPS
+
+
+def test_nearest_resize_and_its_concat_share_one_scale(model: ModelProto) -> None:
+    wiring = qdq.Wiring(model)
+
+    def scale_of(name: str) -> float:
+        return wiring.constant(wiring.producer[name].input[1]).item()
+
+    concats = [node for node in model.graph.node if node.op_type == "Concat"]
+    assert concats
+    for concat in concats:
+        resize = wiring.producer[wiring.producer[wiring.producer[concat.input[0]].input[0]].input[0]]
+        assert resize.op_type == "Resize"
+        after = next(n for n in wiring.followers(concat) if n.op_type == "QuantizeLinear")
+        scales = {scale_of(resize.input[0]), scale_of(concat.input[0]), wiring.constant(after.input[1]).item()}
+        assert len(scales) == 1
+
+
+def test_quantised_outputs_stay_near_the_float_ones(checkpoint: Path, bundle: Path, data: Path) -> None:
+    loaded = export.load_checkpoint(checkpoint)
+    runner = quantize.session(bundle / "model.onnx", optimised=False)
+    for path in sorted((data / "test").rglob("*.png")):
+        picture = export.tensor(export.read_picture(path, loaded.size))
+        (logits, found), (wanted, expected) = export.run_onnx(runner, picture), export.run_net(loaded.net, picture)
+        assert np.abs(logits - wanted).max() < 0.05
+        assert np.abs(found - expected).max() < 0.05
+
+
+def test_manifest_lists_every_file(bundle: Path) -> None:
+    manifest = tomllib.loads((bundle / "manifest.toml").read_text())
+    files = {p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file()}
+    assert set(manifest["files"]) == files - {"manifest.toml"}
+    assert len(manifest["golden"]) == 3  # of four: the val split has no more
+    assert len(list((bundle / "samples").iterdir())) == 3
+    assert [entry["name"] for entry in manifest["classes"] if entry.get("ok")] == ["good"]
+
+
+def test_golden_map_holds_the_probabilities_to_16_bits(bundle: Path) -> None:
+    manifest = tomllib.loads((bundle / "manifest.toml").read_text())
+    entry = manifest["golden"][0]
+    pixels = np.asarray(Image.open(bundle / entry["input"]))
+    runner = quantize.session(bundle / "model.onnx", optimised=False)
+    logits, found = export.run_onnx(runner, export.tensor(pixels))
+    proven = Image.open(bundle / entry["map"])
+    assert proven.mode == "I;16"
+    assert np.abs(np.asarray(proven) / 65535 - found).max() < 1e-5
+    assert np.allclose(logits, entry["logits"])
+
+
+def test_same_inputs_give_the_same_bytes(bundle: Path, checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    export.export(checkpoint, tmp_path / "again", data, OPTIONS)
+    assert export.hashes(tmp_path / "again") == export.hashes(bundle)
+
+
+def test_float_bundle_has_the_same_layout(checkpoint: Path, data: Path, tmp_path: Path, no_fcam: None) -> None:
+    out = tmp_path / "float"
+    export.export(checkpoint, out, data, export.Options(name="float", precision="f32", golden=2, samples=2))
+    assert not [n for n in onnx.load(out / "model.onnx").graph.node if "Linear" in n.op_type]
+    report = verify.verify(out, checkpoint=checkpoint)
+    assert report.ok, report.problems
+    assert {row.backend for row in report.rows} == {"onnxruntime", "onnxruntime optimised", "pytorch"}
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_interrupted_export_leaves_nothing(
+    failure: type[BaseException], checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(export, "write_samples", fail)
+    with pytest.raises(failure):
+        export.export(checkpoint, tmp_path / "tiny", data, OPTIONS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_refuses_to_overwrite(bundle: Path, checkpoint: Path, data: Path) -> None:
+    with pytest.raises(ToolError, match="--replace"):
+        export.export(checkpoint, bundle, data, OPTIONS)
+
+
+def test_replacing_puts_the_old_bundle_back_when_it_fails(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    out.mkdir()
+    with pytest.raises(FileNotFoundError):
+        export.exchange(tmp_path / "absent", out, tmp_path / "replaced")
+    assert out.is_dir()
+
+
+def test_export_refuses_when_no_picture_proves_the_model(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["thresholds"]["score"] = 2 / 3  # a random net gives every class a third
+    torch.save(saved, tmp_path / "unsure.pt")
+    with pytest.raises(ToolError, match="threshold"):
+        export.export(tmp_path / "unsure.pt", tmp_path / "tiny", data, OPTIONS)
+
+
+def test_export_refuses_a_network_that_breaks_a_rule(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    model = onnx.load(bundle / "model.onnx")
+    model.opset_import[0].version = 19
+    onnx.save(model, tmp_path / "new.onnx")
+    with pytest.raises(ToolError, match="opset 19"):
+        export.refuse_violations(tmp_path / "new.onnx", export.load_checkpoint(checkpoint), "int8")
+
+
+def test_checkpoint_without_its_keys_is_refused(tmp_path: Path) -> None:
+    torch.save({"settings": {}}, tmp_path / "bare.pt")
+    with pytest.raises(ToolError, match="lacks state_dict"):
+        export.load_checkpoint(tmp_path / "bare.pt")
+
+
+def test_unknown_method_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="minmax"):
+        quantize.quantize(tmp_path / "none.onnx", [], tmp_path / "out.onnx", method="magic")
+
+
+# Quantisation.
+
+
+@pytest.mark.parametrize("method", quantize.METHODS)
+def test_clips_lie_inside_the_range_and_keep_most_values(method: str) -> None:
+    values = np.append(np.random.default_rng(0).normal(size=100_000), 40).astype(np.float32)
+    histogram = quantize.Histogram()
+    histogram.widen(values[None, None])
+    histogram.count(values)
+    clip = quantize.METHODS[method](histogram)
+    assert 2 < clip <= histogram.top
+    assert (clip == histogram.top) == (method == "minmax")
+
+
+def test_automatic_method_is_the_closest_on_held_out_pictures(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    loaded = export.load_checkpoint(checkpoint)
+    export.write_float(loaded, tmp_path / "float.onnx")
+    pictures = [export.tensor(export.read_picture(p, loaded.size)) for p in sorted(data.rglob("*.png"))[:6]]
+    result = quantize.quantize(tmp_path / "float.onnx", pictures, tmp_path / "int8.onnx")
+    assert set(result.agreements) == set(quantize.METHODS)
+    assert result.agreement.loss == min(found.loss for found in result.agreements.values())
+
+
+def test_bias_correction_takes_out_the_shift_of_rounded_weights(bundle: Path) -> None:
+    model = onnx.load(bundle / "model.onnx")
+    wiring = qdq.Wiring(model)
+    conv = next(n for n in model.graph.node if n.op_type == "Conv")
+    quantise = wiring.producer[wiring.producer[conv.input[1]].input[0]]
+    weights, scales = wiring.constant(quantise.input[0]), wiring.constant(quantise.input[1])
+    before = wiring.constant(conv.input[2])
+    histogram = quantize.Histogram(sums=np.full(3, 0.5), seen=1)
+    quantize.correct_biases(model, dict.fromkeys(wiring.readers, histogram) | per_channel_ones(model))
+    after = qdq.Wiring(model).constant(f"{conv.name}_bias")
+    error = (quantize.rounded(weights, scales) - weights).sum(axis=(1, 2, 3))
+    assert np.allclose(before - after, error * 0.5, atol=1e-6)
+
+
+def per_channel_ones(model: ModelProto) -> dict[str, quantize.Histogram]:
+    """Unit means for the inputs of all Convs but the first, as many as each has channels."""
+    wiring = qdq.Wiring(model)
+    found = {}
+    for conv in [n for n in model.graph.node if n.op_type == "Conv"][1:]:
+        weights = wiring.constant(wiring.producer[wiring.producer[conv.input[1]].input[0]].input[0])
+        channels = weights.shape[1] * qdq.attribute(conv, "group", 1)
+        source = wiring.producer[wiring.producer[conv.input[0]].input[0]].input[0]
+        found[source] = quantize.Histogram(sums=np.ones(channels), seen=1)
+    return found
+
+
+def test_zero_pad_is_folded_into_its_conv(tmp_path: Path) -> None:
+    float32 = onnx.TensorProto.FLOAT
+    weights = np.random.default_rng(0).normal(size=(2, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Pad", ["input", "amounts"], ["padded"], "pad"),
+        helper.make_node("Conv", ["padded", "weights"], ["output"], "conv", pads=[1, 0, 0, 1], strides=[2, 2]),
+    ]
+    amounts = np.array([0, 0, 0, 1, 0, 0, 1, 1])
+    constants = [numpy_helper.from_array(amounts, "amounts"), numpy_helper.from_array(weights, "weights")]
+    ports = [[helper.make_tensor_value_info(n, float32, [1, c, None, None])] for n, c in (("input", 3), ("output", 2))]
+    graph = helper.make_graph(nodes, "padded", *ports, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    picture = np.random.default_rng(1).normal(size=(1, 3, 9, 11)).astype(np.float32)
+    before = quantize.session(model.SerializeToString()).run(None, {"input": picture})[0]
+    quantize.fold_pads(model)
+    assert [node.op_type for node in model.graph.node] == ["Conv"]
+    after = quantize.session(model.SerializeToString()).run(None, {"input": picture})[0]
+    assert np.allclose(before, after, atol=1e-6)
+
+
+# Verification.
+
+
+def test_both_onnxruntime_modes_agree_with_the_proof(bundle: Path, no_fcam: None) -> None:
+    report = verify.verify(bundle)
+    assert report.ok, report.problems
+    assert len(report.rows) == 6
+    assert set(report.skipped) == {"pytorch", "fcam"}
+
+
+def test_altered_network_is_noticed(copied: Path, no_fcam: None) -> None:
+    path = copied / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    report = verify.verify(copied)
+    assert not report.ok
+    assert report.problems[0].startswith("model.onnx has SHA-256")
+
+
+def test_extra_and_missing_files_are_noticed(copied: Path, no_fcam: None) -> None:
+    (copied / "golden" / "000.map.png").rename(copied / "golden" / "stray.png")
+    problems = verify.verify(copied).problems
+    assert problems == ["golden/000.map.png is missing", "golden/stray.png is not in the manifest's list of files"]
+
+
+def test_disagreement_is_reported_with_exit_code_2(
+    copied: Path, no_fcam: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = copied / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace('verdict = "reject"', 'verdict = "pass"', 1))
+    parser = ArgumentParser()
+    verify.add_arguments(parser)
+    assert verify.run(parser.parse_args([str(copied), "--json"])) == 2
+    printed = json.loads(capsys.readouterr().out)
+    assert not printed["ok"]
+    assert "disagrees with the proof" in printed["problems"][0]
+
+
+FCAM_ANSWERS = [
+    ('{"golden": []}', 0, "did not judge"),
+    ("not json", 0, "printed no golden rows"),
+    ('{"golden": []}', 1, "exited with 1"),
+]
+
+
+@pytest.mark.parametrize(("printed", "code", "problem"), FCAM_ANSWERS)
+def test_answers_of_fcam_that_prove_nothing_are_problems(
+    printed: str, code: int, problem: str, bundle: Path, tmp_path: Path
+) -> None:
+    fake = tmp_path / "fcam"
+    fake.write_text(f"#!/bin/sh\necho '{printed}'\nexit {code}\n")
+    fake.chmod(0o755)
+    assert any(problem in found for found in verify.verify(bundle, fcam=fake).problems)
+
+
+def test_fcam_agrees_with_the_proof(bundle: Path) -> None:
+    binary = verify.find_fcam()
+    if binary is None or not os.access(binary, os.X_OK):
+        pytest.skip("no fcam binary: build it with cargo")
+    asked = subprocess.run([binary, "check", "--help"], capture_output=True, text=True, timeout=20, check=False)
+    if "--json" not in asked.stdout:
+        pytest.skip(f"{binary} has no `check --json` yet")
+    report = verify.verify(bundle, fcam=binary)
+    assert report.ok, report.problems
+
+
+# One broken file a rule.
+
+Break = Callable[[ModelProto], object]
+
+
+def first(model: ModelProto, op_type: str) -> NodeProto:
+    return next(node for node in model.graph.node if node.op_type == op_type)
+
+
+def constant(model: ModelProto, value: np.ndarray, name: str = "broken") -> str:
+    model.graph.initializer.append(numpy_helper.from_array(value, name))
+    return name
+
+
+def zero_scale(model: ModelProto) -> None:
+    node = [n for n in model.graph.node if n.op_type == "DequantizeLinear"][-1]
+    node.input[1] = constant(model, np.zeros((), np.float32))
+
+
+def uint8_zero_point(model: ModelProto) -> None:
+    first(model, "DequantizeLinear").input[2] = constant(model, np.zeros((), np.uint8))
+
+
+def no_zero_point(model: ModelProto) -> None:
+    del first(model, "DequantizeLinear").input[2]
+
+
+def per_channel_activation(model: ModelProto) -> None:
+    node = next(n for n in qdq.Wiring(model).followers(first(model, "Clip")) if n.op_type == "QuantizeLinear")
+    node.input[1] = constant(model, np.full(32, 0.1, np.float32))
+    node.input[2] = constant(model, np.zeros(32, np.int8), "zeros")
+
+
+def weights_along_their_inputs(model: ModelProto) -> None:
+    wiring = qdq.Wiring(model)
+    weights = wiring.producer[[n for n in model.graph.node if n.op_type == "Conv"][1].input[1]]
+    node = wiring.producer[weights.input[0]]
+    next(a for a in node.attribute if a.name == "axis").i = 1
+
+
+def integer_weights(model: ModelProto) -> None:
+    weights = qdq.Wiring(model).producer[first(model, "Conv").input[1]]
+    weights.input[0] = constant(model, np.zeros((32, 3, 3, 3), np.int8))
+
+
+def computed_weights(model: ModelProto) -> None:
+    wiring = qdq.Wiring(model)
+    node = wiring.producer[wiring.producer[first(model, "Conv").input[1]].input[0]]
+    model.graph.node.insert(0, helper.make_node("Identity", [node.input[0]], ["computed"], "identity"))
+    node.input[0] = "computed"
+
+
+def integer_bias(model: ModelProto) -> None:
+    bias = constant(model, np.zeros(32, np.int32))
+    scale, zero = constant(model, np.ones((), np.float32), "one"), constant(model, np.zeros((), np.int8), "zero")
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", [bias, scale, zero], ["bias"], "bias"))
+    first(model, "Conv").input[2] = "bias"
+
+
+def float_data(model: ModelProto) -> None:
+    node = [n for n in model.graph.node if n.op_type == "Conv"][1]
+    wiring = qdq.Wiring(model)
+    node.input[0] = wiring.producer[wiring.producer[node.input[0]].input[0]].input[0]
+
+
+def integer_conv(model: ModelProto) -> None:
+    model.graph.node.append(helper.make_node("ConvInteger", ["a", "b"], ["c"], "integer"))
+
+
+def unfolded_norm(model: ModelProto) -> None:
+    model.graph.node.append(helper.make_node("BatchNormalization", list("abcde"), ["f"], "norm"))
+
+
+def quantised_before_clip(model: ModelProto) -> None:
+    clip = first(model, "Clip")
+    scale, zero = constant(model, np.ones((), np.float32), "one"), constant(model, np.zeros((), np.int8), "zero")
+    index = list(model.graph.node).index(clip)
+    pair = [
+        helper.make_node("QuantizeLinear", [clip.input[0], scale, zero], ["q"], "early"),
+        helper.make_node("DequantizeLinear", ["q", scale, zero], ["dq"], "late"),
+    ]
+    for offset, node in enumerate(pair):
+        model.graph.node.insert(index + offset, node)
+    clip.input[0] = "dq"
+
+
+def other_input(model: ModelProto) -> None:
+    model.graph.input[0].name = "picture"
+
+
+def other_shape(model: ModelProto) -> None:
+    model.graph.output[1].type.tensor_type.shape.dim[3].dim_value = SIZE // 2
+
+
+def third_output(model: ModelProto) -> None:
+    model.graph.output.append(onnx.ValueInfoProto(name="features"))
+
+
+def newer_opset(model: ModelProto) -> None:
+    model.opset_import[0].version = 18
+
+
+def foreign_domain(model: ModelProto) -> None:
+    first(model, "Clip").domain = "com.microsoft"
+
+
+def external_values(model: ModelProto) -> None:
+    model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+
+
+def control_flow(model: ModelProto) -> None:
+    branch = helper.make_graph([], "branch", [], [])
+    node = helper.make_node("If", ["c"], ["d"], "if", then_branch=branch, else_branch=branch)
+    model.graph.node.append(node)
+
+
+def coarser_input(model: ModelProto) -> None:
+    qdq.Wiring(model).readers["input"][0].input[1] = constant(model, np.full((), 1 / 127, np.float32))
+
+
+def float_reader_of_input(model: ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Relu", ["input"], ["unused"], "relu"))
+
+
+BROKEN: list[tuple[int, Break]] = [
+    (0, other_input),
+    (0, other_shape),
+    (0, third_output),
+    (0, newer_opset),
+    (0, foreign_domain),
+    (0, external_values),
+    (0, control_flow),
+    (0, coarser_input),
+    (0, float_reader_of_input),
+    (1, zero_scale),
+    (1, uint8_zero_point),
+    (1, no_zero_point),
+    (2, per_channel_activation),
+    (2, weights_along_their_inputs),
+    (3, integer_weights),
+    (3, computed_weights),
+    (4, integer_bias),
+    (5, float_data),
+    (6, integer_conv),
+    (7, unfolded_norm),
+    (8, quantised_before_clip),
+]
+
+
+@pytest.mark.parametrize(("rule", "damage"), BROKEN, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_linter_names_the_broken_rule(rule: int, damage: Break, model: ModelProto) -> None:
+    damage(model)
+    assert rule in {violation.rule for violation in lint(model)}

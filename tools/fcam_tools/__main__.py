@@ -1,0 +1,46 @@
+"""The command line: `fcam-tools VERB ...`, one verb a module, each with `add_arguments` and `run`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+import warnings
+
+from fcam_tools import __version__
+from fcam_tools.errors import ToolError
+
+VERBS = {
+    "synth": "make a procedural inspection data set with exact masks",
+    "train": "train a classifier and a decoder on image labels",
+    "evaluate": "score maps and verdicts on a test split",
+    "export": "quantise a checkpoint and write it as a bundle with its proof",
+    "verify": "compare PyTorch, ONNX Runtime and the camera on a bundle's golden pictures",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, runs one verb, prints an error once. Exit codes: 0 done, 2 refused or failed."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("torch.onnx", "onnxscript", "onnx_ir", "torchcam"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    parser = argparse.ArgumentParser("fcam-tools", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"fcam-tools {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    argv = sys.argv[1:] if argv is None else argv
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary)
+        if name in argv[:1]:  # torch takes seconds to import: only the verb that runs pays
+            importlib.import_module(f"fcam_tools.{name}").add_arguments(verb)
+    args = parser.parse_args(argv)
+    try:
+        return importlib.import_module(f"fcam_tools.{args.verb}").run(args)
+    except (ToolError, ValueError, OSError) as error:
+        print(f"fcam-tools {args.verb}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,417 @@
+"""Training. In: labelled pictures. Out: one checkpoint file with a classifier, a decoder and their thresholds.
+
+Stage 1 trains the classifier on image labels. Stage 2 freezes it (BatchNorm in eval, no gradient), computes class activation
+maps of the defective training pictures once, and trains the decoder on seeds drawn from them anew every step (seeds.py), with
+the terms of losses.py.
+
+No pixel label is read: the classifier's epoch is chosen by image AUROC on the validation split, the decoder's by the weak loss
+there (the same terms, fixed seeds), the score threshold by the false-reject rate on validation pictures that are OK. Every epoch's decoder is kept
+beside the checkpoint (`NAME.decoders.pt`), so that `evaluate --oracle` can tell what a choice with pixel labels would have given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+import math
+import random
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from fcam_tools import __version__, data, losses, seeds
+from fcam_tools.errors import ToolError
+from fcam_tools.model import DEFAULT_BACKBONE, Net, load_pretrained
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Recipe:
+    """Every number of a training run; written into the checkpoint."""
+
+    backbone: str = DEFAULT_BACKBONE
+    stride: int = 16
+    widths: tuple[int, ...] = (48, 32, 16)
+    pool: str = "lse"
+    size: int = 256
+    pretrained: bool = True
+    seed: int = 0
+    batch: int = 32
+    epochs: int = 12
+    lr: float = 1.5e-3
+    backbone_lr_share: float = 0.4
+    train_depthwise: bool = False
+    weight_decay: float = 1e-4
+    decoder_epochs: int = 10
+    decoder_lr: float = 4e-3
+    seeds: str = "product"
+    seed_count: int = 16
+    background_share: float = 0.5
+    seed_sharpness: float = 2.0
+    false_reject: float = 0.01
+    map_threshold: float = 0.5
+    map_threshold_low: float = 0.3
+    min_area_px: int = 6
+    weights: losses.Weights = field(default_factory=losses.Weights)
+
+
+@dataclass
+class Pictures:
+    """One split in memory."""
+
+    pixels: np.ndarray  # uint8 [N, H, W, 3]
+    labels: np.ndarray  # int64 [N], 0 = OK
+
+    def defective(self) -> np.ndarray:
+        return np.flatnonzero(self.labels != 0)
+
+
+class Trainer:
+    """Holds what both stages share: data, device, precision, progress."""
+
+    def __init__(self, recipe: Recipe, train: Pictures, val: Pictures, classes: int, progress: bool) -> None:
+        self.recipe, self.train, self.val, self.progress = recipe, train, val, progress
+        random.seed(recipe.seed)
+        np.random.seed(recipe.seed)
+        torch.manual_seed(recipe.seed)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        bf16 = self.device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+        self.net = Net(classes, recipe.backbone, recipe.stride, recipe.widths, recipe.pool)
+        self.origin = load_pretrained(self.net) if recipe.pretrained else "from scratch"
+        self.net.to(self.device, memory_format=torch.channels_last)
+
+    def batches(self, maps: np.ndarray | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """One shuffled, augmented epoch: input, labels, and the maps that go with the pictures."""
+        order = np.random.permutation(len(self.train.labels))
+        for start in range(0, len(order) - 1, self.recipe.batch):
+            chosen = order[start : start + self.recipe.batch]
+            x = torch.from_numpy(self.train.pixels[chosen])
+            m = torch.from_numpy(maps[chosen]).float() if maps is not None else None
+            x, m = augment(x, m)
+            labels = torch.from_numpy(self.train.labels[chosen]).to(self.device)
+            yield self.input(x), labels, m.to(self.device) if m is not None else None
+
+    def input(self, pixels: Tensor) -> Tensor:
+        return seeds.to_input(pixels).to(self.device, memory_format=torch.channels_last)
+
+    def bar(self, epoch: int, epochs: int, stage: str, maps: np.ndarray | None = None) -> tqdm:
+        steps = math.ceil((len(self.train.labels) - 1) / self.recipe.batch)
+        return tqdm(self.batches(maps), f"{stage} {epoch + 1}/{epochs}", steps, unit="step", disable=not self.progress, leave=False)
+
+
+def augment(pixels: Tensor, maps: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Flips and quarter turns (square pictures), brightness and contrast; the maps turn with their pictures."""
+    out, out_maps = [], []
+    for index in range(len(pixels)):
+        turn = random.randrange(4) if pixels.shape[1] == pixels.shape[2] else 2 * random.randrange(2)
+        flip = random.random() < 0.5
+        out.append(dihedral(jitter(pixels[index]), turn, flip))
+        if maps is not None:
+            out_maps.append(dihedral(maps[index], turn, flip))
+    return torch.stack(out), torch.stack(out_maps) if maps is not None else None
+
+
+def dihedral(x: Tensor, turn: int, flip: bool) -> Tensor:
+    x = torch.rot90(x, turn, (0, 1)) if turn else x
+    return torch.flip(x, (1,)) if flip else x
+
+
+def jitter(pixels: Tensor) -> Tensor:
+    gain, offset = random.uniform(0.9, 1.1), random.uniform(-12, 12)
+    return (pixels.float() * gain + offset).clamp(0, 255).to(torch.uint8)
+
+
+def schedule(step: int, steps: int) -> float:
+    """Linear warm-up over the first tenth, then cosine to zero."""
+    warm = max(1, steps // 10)
+    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+class Average:
+    """Exponential moving average of a module's parameters and buffers: what is validated and kept."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module, self.decay, self.steps = copy.deepcopy(module).eval(), decay, 0
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        self.steps += 1
+        decay = min(self.decay, self.steps / (self.steps + 10))
+        for average, now in zip(self.module.state_dict().values(), module.state_dict().values(), strict=True):
+            if average.dtype.is_floating_point:
+                average.lerp_(now, 1 - decay)
+            else:
+                average.copy_(now)
+
+
+def optimise(
+    parameters: list[dict], lr: float, weight_decay: float, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps))
+
+
+def freeze_depthwise(module: nn.Module) -> None:
+    """Keep pretrained depthwise filters: their weight gradients take a third of a step on a CPU, and they are generic."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1:
+            part.weight.requires_grad_(False)
+
+
+def train_classifier(t: Trainer) -> dict[str, float]:
+    """Stage 1: cross-entropy on image labels; leaves the best epoch's averaged weights in the net."""
+    recipe, net = t.recipe, t.net
+    if recipe.pretrained and not recipe.train_depthwise:
+        freeze_depthwise(net.features)
+    groups = [
+        {"params": [p for p in net.features.parameters() if p.requires_grad], "lr": recipe.lr * recipe.backbone_lr_share},
+        {"params": net.classifier.parameters()},
+    ]
+    steps = recipe.epochs * math.ceil((len(t.train.labels) - 1) / recipe.batch)
+    optimizer, rate = optimise(groups, recipe.lr, recipe.weight_decay, steps)
+    stage = nn.ModuleList([net.features, net.classifier])
+    average = Average(stage, 0.99)
+    best = {"val_auroc": -1.0}
+    for epoch in range(recipe.epochs):
+        stage.train()
+        total = 0.0
+        for x, labels, _ in (bar := t.bar(epoch, recipe.epochs, "classifier")):
+            with t.autocast:
+                logits = net.classify(x)
+            loss = F.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            rate.step()
+            average.update(stage)
+            total += float(loss.detach())
+            bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
+        state = copy.deepcopy(stage.state_dict())
+        stage.load_state_dict(average.module.state_dict())
+        auroc, accuracy = validate(t)
+        log.info("classifier %2d/%d: loss %.3f, val AUROC %.4f, class accuracy %.3f", epoch + 1, recipe.epochs,
+                 total / max(1, len(bar)), auroc, accuracy)  # fmt: skip
+        if auroc >= best["val_auroc"]:
+            best = {"val_auroc": auroc, "val_accuracy": accuracy, "epoch": epoch + 1}
+            kept = copy.deepcopy(stage.state_dict())
+        stage.load_state_dict(state)
+    stage.load_state_dict(kept)
+    return best
+
+
+@torch.no_grad()
+def probabilities(t: Trainer, pixels: np.ndarray) -> np.ndarray:
+    """Softmax of the classifier: [N, classes]."""
+    t.net.eval()
+    out = [t.net.classify(t.input(torch.from_numpy(chunk))).float().softmax(1).cpu().numpy() for chunk in chunks(pixels)]
+    return np.concatenate(out)
+
+
+def chunks(pixels: np.ndarray, size: int = 32) -> Iterator[np.ndarray]:
+    for start in range(0, len(pixels), size):
+        yield pixels[start : start + size]
+
+
+def validate(t: Trainer) -> tuple[float, float]:
+    scores = probabilities(t, t.val.pixels)
+    auroc = float(roc_auc_score(t.val.labels != 0, 1 - scores[:, 0]))
+    return auroc, float((scores.argmax(1) == t.val.labels).mean())
+
+
+def defect_maps(t: Trainer, pictures: Pictures) -> np.ndarray:
+    """Activation maps of the defective pictures; zeros for the good ones."""
+    chosen = pictures.defective()
+    height, width = (side // seeds.FINE_STRIDE for side in pictures.pixels.shape[1:3])
+    maps = np.zeros((len(pictures.labels), height, width), np.float16)
+    labels = pictures.labels[chosen].tolist()
+    net = t.net.to("cpu").eval()
+    maps[chosen] = seeds.activation_maps(net, pictures.pixels[chosen], labels, t.recipe.seeds, progress=t.progress)
+    net.to(t.device, memory_format=torch.channels_last)
+    return maps
+
+
+def weak_loss(
+    recipe: Recipe, logits: Tensor, x: Tensor, labels: Tensor, maps: Tensor, t: float, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The decoder's terms, each with its weight applied."""
+    weights, bad = recipe.weights, labels != 0
+    zero = logits.sum() * 0
+    terms = {"seeds": zero, "negative": zero, "size": zero, "peak": zero, "crf": zero}
+    if bad.any():
+        drawn = seeds.draw(maps[bad], recipe.seed_count, recipe.background_share, recipe.seed_sharpness, generator)
+        terms["seeds"] = weights.seeds * losses.partial_cross_entropy(logits[bad], drawn)
+        terms["size"] = weights.size * losses.size_bounds(logits[bad], weights.smallest, weights.largest, t)
+        terms["peak"] = weights.peak * losses.peak(logits[bad], weights.smallest)
+        terms["crf"] = weights.crf * losses.gated_crf(logits[bad], x[bad])
+    if (~bad).any():
+        terms["negative"] = weights.negative * losses.fully_negative(logits[~bad])
+    return terms
+
+
+def train_decoder(t: Trainer) -> tuple[dict[str, float], list[dict]]:
+    """Stage 2: the decoder alone; leaves the epoch with the lowest weak validation loss, returns every epoch's weights."""
+    recipe, net = t.recipe, t.net
+    for parameter in [*net.features.parameters(), *net.classifier.parameters()]:
+        parameter.requires_grad_(False)
+    net.eval()
+    maps, val_maps = defect_maps(t, t.train), defect_maps(t, t.val)
+    steps = recipe.decoder_epochs * math.ceil((len(t.train.labels) - 1) / recipe.batch)
+    optimizer, rate = optimise([{"params": net.decoder.parameters()}], recipe.decoder_lr, recipe.weight_decay, steps)
+    generator = torch.Generator(t.device).manual_seed(recipe.seed)
+    average = Average(net.decoder, 0.99)
+    best, kept, every = {"val_weak_loss": math.inf}, net.decoder.state_dict(), []
+    for epoch in range(recipe.decoder_epochs):
+        barrier_t = min(10.0, 1.0 * 1.2**epoch)
+        net.decoder.train()
+        sums: dict[str, float] = {}
+        for x, labels, m in (bar := t.bar(epoch, recipe.decoder_epochs, "decoder", maps)):
+            with torch.no_grad(), t.autocast:
+                features = net.features(x)
+            with t.autocast:
+                logits = net.map_logits(features, (x.shape[2], x.shape[3]))
+            terms = weak_loss(recipe, logits.float(), x, labels, m, barrier_t, generator)
+            loss = torch.stack(list(terms.values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            rate.step()
+            average.update(net.decoder)
+            sums = {name: sums.get(name, 0.0) + float(value.detach()) for name, value in terms.items()}
+            bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
+        state = copy.deepcopy(average.module.state_dict())
+        every.append(state)
+        val = validate_decoder(t, average.module, val_maps)
+        told = ", ".join(f"{name} {value / max(1, len(bar)):.3f}" for name, value in sums.items())
+        log.info("decoder %2d/%d: %s; weak val loss %.4f", epoch + 1, recipe.decoder_epochs, told, val)
+        if val < best["val_weak_loss"]:
+            best, kept = {"val_weak_loss": val, "decoder_epoch": epoch + 1}, state
+    net.decoder.load_state_dict(kept)
+    return best, every
+
+
+@torch.no_grad()
+def validate_decoder(t: Trainer, decoder: nn.Module, maps: np.ndarray) -> float:
+    """Seeds and negatives only, on fixed draws: what training optimises, without the terms that shape it."""
+    generator = torch.Generator(t.device).manual_seed(0)
+    plain = losses.Weights(size=0, crf=0, peak=0)
+    recipe = Recipe(**{**vars(t.recipe), "weights": plain})
+    own, t.net.decoder = t.net.decoder, decoder
+    total, count = 0.0, 0
+    for start in range(0, len(t.val.labels), 32):
+        x = t.input(torch.from_numpy(t.val.pixels[start : start + 32]))
+        labels = torch.from_numpy(t.val.labels[start : start + 32]).to(t.device)
+        m = torch.from_numpy(maps[start : start + 32]).float().to(t.device)
+        logits = t.net.map_logits(t.net.features(x), (x.shape[2], x.shape[3])).float()
+        total += float(sum(weak_loss(recipe, logits, x, labels, m, 1.0, generator).values()))
+        count += 1
+    t.net.decoder = own
+    return total / max(1, count)
+
+
+def score_threshold(scores: np.ndarray, ok: np.ndarray, false_reject: float) -> float:
+    """The score that at most `false_reject` of the OK pictures reach; half-way to the next one below, so that it is not on a picture."""
+    good = np.sort(scores[ok])[::-1]
+    allowed = int(math.floor(false_reject * len(good)))
+    upper = good[allowed - 1] if allowed else 1.0
+    lower = good[allowed]
+    return float(np.clip((upper + lower) / 2, 0.001, 0.999))
+
+
+def fit(recipe: Recipe, dataset: data.Dataset, progress: bool) -> tuple[dict, list[dict]]:
+    """Both stages; returns the checkpoint and every epoch's decoder."""
+    started = time.time()
+    size = (recipe.size, recipe.size)
+    splits = {}
+    for split in ("train", "val"):
+        pictures = dataset.splits[split]
+        pixels = data.read_pictures(pictures, size, progress)
+        splits[split] = Pictures(pixels, np.array([p.label for p in pictures], np.int64))
+    t = Trainer(recipe, splits["train"], splits["val"], len(dataset.classes), progress)
+    log.info("%d training and %d validation pictures, classes %s; %s weights; on %s", len(splits["train"].labels),
+             len(splits["val"].labels), ", ".join(dataset.classes), t.origin, t.device)  # fmt: skip
+    told = train_classifier(t)
+    decoder_told, every = train_decoder(t)
+    scores = 1 - probabilities(t, t.val.pixels)[:, 0]
+    threshold = score_threshold(scores, t.val.labels == 0, recipe.false_reject)
+    checkpoint = {
+        "settings": t.net.settings,
+        "state_dict": {name: value.cpu() for name, value in t.net.state_dict().items()},
+        "classes": list(dataset.classes),
+        "ok": dataset.ok,
+        "size": recipe.size,
+        "thresholds": {
+            "score": threshold,
+            "map": recipe.map_threshold,
+            "map_low": recipe.map_threshold_low,
+            "min_area_px": recipe.min_area_px,
+        },
+        "provenance": {
+            "tool": f"fcam-tools {__version__}",
+            "dataset": dataset.name,
+            "dataset_sha256": dataset.fingerprint(),
+            "backbone": f"{recipe.backbone} to stride {recipe.stride}",
+            "weights": t.origin,
+            "seed": str(recipe.seed),
+            "trained_on": f"{t.device.type}, torch {torch.__version__}",
+        },
+        "metrics": {},
+        "recipe": asdict(recipe),
+        "training": {**told, **decoder_told, "seconds": round(time.time() - started)},
+    }
+    return checkpoint, every
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", help="folder with train/val/test or ok/ng folders, or `elpv`")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint file to write (.pt)")
+    plain = Recipe()
+    for name, value in vars(plain).items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value)
+        elif isinstance(value, (int, float, str)):
+            choices = seeds.METHODS if name == "seeds" else None
+            parser.add_argument(flag, type=type(value), default=value, choices=choices, help=f"default {value}")
+    for name, value in vars(plain.weights).items():
+        parser.add_argument(f"--weight-{name}", type=float, default=value, help=f"default {value}")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    given = {name: getattr(args, name) for name in vars(Recipe()) if hasattr(args, name)}
+    weights = losses.Weights(**{name: getattr(args, f"weight_{name}") for name in vars(losses.Weights())})
+    return Recipe(**given, weights=weights)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.out.suffix != ".pt":
+        raise ToolError(f"--out {args.out} must end in .pt")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint, every = fit(recipe_of(args), data.load(args.data), progress=sys.stderr.isatty() and not args.json)
+    save(args.out, checkpoint)
+    save(args.out.with_suffix(".decoders.pt"), every)
+    summary = {"checkpoint": str(args.out), "thresholds": checkpoint["thresholds"], **checkpoint["training"]}
+    print(json.dumps(summary) if args.json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
+    return 0
+
+
+def save(path: Path, content: object) -> None:
+    """Write aside, then rename: an interrupted run leaves the old file."""
+    aside = path.with_suffix(".tmp")
+    torch.save(content, aside)
+    aside.replace(path)
+
+
