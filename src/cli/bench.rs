@@ -1,9 +1,126 @@
-//! `fcam bench`
+//! `fcam bench`: how long each stage takes on this machine, with what memory, and how fast a station is ready.
 
-/// bench
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Map, Value, json};
+
+use super::{CLEAN, open_bundle};
+use crate::bundle::Bundle;
+use crate::camera::{Camera, Geometry, Pattern, PixelFormat};
+use crate::clock;
+use crate::engine::Backend;
+use crate::pipeline::{Options, Pipeline, Timings};
+use crate::signal::Signaller;
+
+/// Times every stage on the bundle's sample pictures, at the size of a camera's frame.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Bundle directory [default: the bundle that the binary carries].
+    #[arg(long)]
+    bundle: Option<PathBuf>,
+    /// Engine: auto, cpu or tensorrt.
+    #[arg(long, default_value = "auto")]
+    backend: Backend,
+    /// Cores the engine may use.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Frames that are timed, after a tenth as many that are not.
+    #[arg(long, default_value_t = 200)]
+    frames: usize,
+    /// Width of the frames, pixels.
+    #[arg(long, default_value_t = 1280)]
+    width: u32,
+    /// Height of the frames, pixels.
+    #[arg(long, default_value_t = 720)]
+    height: u32,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
 
-pub(super) fn run(_args: &Args) -> anyhow::Result<u8> {
-    anyhow::bail!("not here yet")
+pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    let started = clock::now();
+    let bundle = open_bundle(args.bundle.as_deref())?;
+    let geometry = Geometry::packed(args.width, args.height, PixelFormat::Rgb8)?;
+    let mut pipeline = Pipeline::new(&bundle, geometry, options(args))?;
+    let mut camera = Pattern::new(&bundle, Some(geometry), None, None)?;
+    inspect(&mut pipeline, &mut camera)?;
+    let ready = clock::now().saturating_sub(started);
+    for _ in 0..args.frames / 10 {
+        inspect(&mut pipeline, &mut camera)?;
+    }
+    let timings = (0..args.frames.max(1)).map(|_| inspect(&mut pipeline, &mut camera)).collect::<Result<Vec<_>, _>>()?;
+    let report = report(args, &bundle, &pipeline, &timings, ready);
+    if args.json {
+        println!("{report}");
+    } else {
+        print_table(&report);
+    }
+    Ok(CLEAN)
+}
+
+fn options(args: &Args) -> Options {
+    Options {
+        backend: args.backend,
+        threads: args.threads,
+        roi: None,
+        score_threshold: None,
+        signaller: Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) },
+    }
+}
+
+fn inspect(pipeline: &mut Pipeline, camera: &mut Pattern) -> anyhow::Result<Timings> {
+    let frame = camera.next(clock::now() + Duration::from_secs(5)).context("the sample pictures ran out")?;
+    let inspection = pipeline.inspect(&frame);
+    anyhow::ensure!(inspection.prediction.is_some(), "the network failed on a sample picture");
+    Ok(inspection.timings)
+}
+
+fn report(args: &Args, bundle: &Bundle, pipeline: &Pipeline, timings: &[Timings], ready: Duration) -> Value {
+    let names = Timings::default().stages().map(|(name, _)| name);
+    let mut stages = Map::new();
+    for (index, name) in names.into_iter().enumerate() {
+        let times = timings.iter().filter_map(|timing| timing.stages().get(index).map(|stage| stage.1)).collect();
+        stages.insert(name.into(), quantiles(times));
+    }
+    stages.insert("total".into(), quantiles(timings.iter().map(Timings::total).collect()));
+    let ours = |timing: &Timings| timing.total() - timing.engine;
+    stages.insert("all_but_engine".into(), quantiles(timings.iter().map(ours).collect()));
+    let manifest = bundle.manifest();
+    json!({
+        "bundle": manifest.name, "version": manifest.version, "backend": pipeline.describe(),
+        "frame": [args.width, args.height], "input": [manifest.input.width, manifest.input.height],
+        "frames": timings.len(), "stages": stages,
+        "resident_mib": resident_mib(), "ready_ms": ready.as_millis() as u64,
+    })
+}
+
+fn quantiles(mut times: Vec<Duration>) -> Value {
+    times.sort_unstable();
+    let at = |share: f64| {
+        let index = ((times.len().saturating_sub(1)) as f64 * share).round() as usize;
+        times.get(index).map_or(0.0, |time| (time.as_secs_f64() * 1e7).round() / 10.0)
+    };
+    json!({"p50_us": at(0.5), "p99_us": at(0.99), "max_us": at(1.0)})
+}
+
+/// Resident memory of this process, from /proc/self/statm (proc(5): second field, pages).
+fn resident_mib() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64 / (1 << 20))
+}
+
+fn print_table(report: &Value) {
+    let text = |key: &str| report.get(key).map(ToString::to_string).unwrap_or_default().replace('"', "");
+    println!("{} {} on {}", text("bundle"), text("version"), text("backend"));
+    println!("frame {} -> input {}, {} frames", text("frame"), text("input"), text("frames"));
+    println!("{:<16}{:>12}{:>12}{:>12}", "stage", "p50 us", "p99 us", "max us");
+    for (name, times) in report.get("stages").and_then(Value::as_object).into_iter().flatten() {
+        let time = |key: &str| times.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+        println!("{name:<16}{:>12.1}{:>12.1}{:>12.1}", time("p50_us"), time("p99_us"), time("max_us"));
+    }
+    println!("resident memory {} MiB, ready after {} ms", text("resident_mib"), text("ready_ms"));
 }
