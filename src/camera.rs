@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 
 pub mod folder;
+mod pace;
 pub mod pattern;
+pub mod picture;
 pub mod pipe;
 
 pub use folder::Folder;
