@@ -168,6 +168,13 @@ impl Preprocessor {
     }
 }
 
+/// The pixels of a whole frame, row after row: one byte a pixel for gray frames, R G B for all others.
+pub fn unpack(frame: &Frame, out: &mut Vec<u8>) {
+    let geometry = frame.geometry();
+    out.resize(geometry.width as usize * geometry.height as usize * channels(geometry.format), 0);
+    color::stage(frame, Roi::whole(&geometry), out);
+}
+
 fn channels(format: PixelFormat) -> usize {
     if format == PixelFormat::Gray8 { 1 } else { 3 }
 }
