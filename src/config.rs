@@ -245,7 +245,8 @@ fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<G
     }
     let raw_pipe = camera.kind == Kind::Pipe && camera.format != raw::Format::Mjpeg;
     if raw_pipe && camera.width.is_none() && camera.height.is_none() {
-        problems.push("camera.width and camera.height must say how large the frames are that the command writes".into());
+        problems
+            .push("camera.width and camera.height must say how large the frames are that the command writes".into());
     }
     if camera.kind == Kind::Folder {
         return None;
@@ -269,7 +270,8 @@ fn validate_inspect(inspect: &raw::Inspect, camera: &raw::Camera, problems: &mut
     let (across, down) = known.unwrap_or((Geometry::MAX_SIDE, Geometry::MAX_SIDE));
     let sticks_out = |start: u32, length: u32, end| u64::from(start) + u64::from(length) > u64::from(end);
     if sticks_out(x, width, across) || sticks_out(y, height, down) {
-        problems.push(format!("inspect.roi {width}x{height} at ({x}, {y}) does not lie inside the {across}x{down} frame"));
+        problems
+            .push(format!("inspect.roi {width}x{height} at ({x}, {y}) does not lie inside the {across}x{down} frame"));
     }
 }
 

@@ -292,7 +292,8 @@ mod tests {
         let mut recorder = Recorder::open(options(dir.path()));
         write(&mut recorder, 0).unwrap();
         let stems = ["000000002-fault", "000000003-fault", "000000004-fault"];
-        let expected: Vec<String> = stems.iter().flat_map(|stem| [format!("{stem}.json"), format!("{stem}.png")]).collect();
+        let expected: Vec<String> =
+            stems.iter().flat_map(|stem| [format!("{stem}.json"), format!("{stem}.png")]).collect();
         assert_eq!(names(dir.path()), expected);
 
         let text = std::fs::read_to_string(day.join("000000004-fault.json")).unwrap();

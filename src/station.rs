@@ -139,8 +139,7 @@ impl Station {
         let inbox = Inbox::new(self.trigger);
         let (judged, to_actuate) = bounded(JUDGED);
         let (archive, to_record, emptied) = archive(self.recorder.as_ref());
-        let actuate =
-            Actuate::new(to_actuate, outputs, self.options.signaller, &counters, stop.clone(), self.summary);
+        let actuate = Actuate::new(to_actuate, outputs, self.options.signaller, &counters, stop.clone(), self.summary);
         let inspect = Inspect {
             inbox: &inbox,
             counters: &counters,
@@ -197,7 +196,8 @@ fn note<T>(panicked: &mut Vec<&'static str>, name: &'static str, joined: std::th
 /// A geometry to build the pipeline with before the first frame has told the true one: it holds the ROI.
 fn placeholder(bundle: &Bundle, options: &pipeline::Options) -> Geometry {
     let shape = bundle.shape();
-    let (right, bottom) = options.roi.map_or((0, 0), |roi| (roi.x.saturating_add(roi.width), roi.y.saturating_add(roi.height)));
+    let (right, bottom) =
+        options.roi.map_or((0, 0), |roi| (roi.x.saturating_add(roi.width), roi.y.saturating_add(roi.height)));
     let (width, height) = (right.max(shape.width as u32), bottom.max(shape.height as u32));
     let format = crate::camera::PixelFormat::Rgb8;
     Geometry { width, height, stride: format.row_bytes(width), format }
@@ -249,4 +249,3 @@ fn record(recorder: Option<Recorder>, parts: &Receiver<Kept>, emptied: &Sender<B
         let _ = emptied.try_send(part.buffer); // inspect may be gone
     }
 }
-

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn names_the_nearest_key_and_every_problem() {
-        let text = "[signals]\nhodl_ms = 5\ndelay_ms = \"soon\"\n[camra]\nfps = 1\n[inspect]\nroi = { x = 1 }\nzzz = 1\n";
+        let text =
+            "[signals]\nhodl_ms = 5\ndelay_ms = \"soon\"\n[camra]\nfps = 1\n[inspect]\nroi = { x = 1 }\nzzz = 1\n";
         assert_eq!(
             problems(text),
             [

@@ -116,7 +116,10 @@ impl<'a> Intake<'a> {
         if lost > 0 {
             self.counters.lost.add(lost);
             if matches!(self.trigger, Trigger::EveryFrame { .. }) {
-                log::error!("the camera lost {lost} frames before frame {}: their parts were not judged", frame.sequence());
+                log::error!(
+                    "the camera lost {lost} frames before frame {}: their parts were not judged",
+                    frame.sequence()
+                );
                 self.incident(Fault::Camera, frame.captured());
             }
         }

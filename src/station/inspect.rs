@@ -144,7 +144,9 @@ impl Inspect<'_> {
             log::info!("frames are {width} x {height} {format:?}");
             return Ok(());
         }
-        log::warn!("the camera changed to {width} x {height} {format:?}; the parts after this one are judged at that size");
+        log::warn!(
+            "the camera changed to {width} x {height} {format:?}; the parts after this one are judged at that size"
+        );
         Err(Fault::Geometry)
     }
 
@@ -211,3 +213,6 @@ impl Drop for Inspect<'_> {
         self.inbox.close();
     }
 }
+
+#[cfg(test)]
+mod tests;
