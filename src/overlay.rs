@@ -12,7 +12,7 @@ use crate::verdict::Verdict;
 mod canvas;
 mod font;
 
-use canvas::{Area, Canvas, Color, SOLID, covered, position, text_size};
+use canvas::{Area, Canvas, Color, HALF, SOLID, covered, position, text_size};
 
 const GREEN: Color = [38, 166, 91];
 const RED: Color = [222, 48, 48];
@@ -89,7 +89,7 @@ impl Overlay {
         for y in 0..height as i32 {
             let v = position(y, rows as i32, height as i32);
             let across = (0..width as i32).map(|x| position(x, columns as i32, width as i32));
-            self.inside.extend(across.map(|u| covered(u, v, is_set)));
+            self.inside.extend(across.map(|u| covered(u, v, HALF, is_set)));
         }
     }
 
@@ -103,9 +103,9 @@ impl Overlay {
     /// The text on a plate, in the first corner where it hides no region.
     fn draw_label(&mut self, text: &str, regions: &[Region], color: Color, scale: Scale) {
         let (width, height) = self.canvas.size();
-        let dot = scale.dot.min(width / text_size(text, 1).0.max(1)).max(1);
+        let dot = scale.dot.min(width / (text_size(text, 1).0 + 6)).max(1);
         let (across, down) = text_size(text, dot);
-        let (across, down) = (across + 4 * dot, down + 4 * dot);
+        let (across, down) = (across + 6 * dot, down + 6 * dot);
         let (left, top, right, bottom) = (0, 0, width - across, height - down);
         let corners = [(left, top), (left, bottom), (right, top), (right, bottom)];
         let free = corners.into_iter().find(|&(x, y)| {
@@ -114,7 +114,7 @@ impl Overlay {
         });
         let (x, y) = free.unwrap_or((left, top));
         self.canvas.fill([x, y, x + across, y + down], color, SOLID);
-        self.canvas.text(text, x + 2 * dot, y + 2 * dot, dot, WHITE);
+        self.canvas.text(text, x + 3 * dot, y + 3 * dot, dot, WHITE);
     }
 }
 

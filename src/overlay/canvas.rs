@@ -82,7 +82,7 @@ impl Canvas {
             for down in 0..font::HEIGHT * dot {
                 for across in 0..font::WIDTH * dot {
                     let (u, v) = (position(across, 1, dot), position(down, 1, dot));
-                    if covered(u, v, |column, row| font::dot(letter, column, row)) {
+                    if covered(u, v, BOLD, |column, row| font::dot(letter, column, row)) {
                         self.mix(left + across, y + down, color, SOLID);
                     }
                 }
@@ -110,8 +110,13 @@ pub(super) fn position(pixel: i32, cells: i32, pixels: i32) -> i32 {
     (twice / i64::from(pixels.max(1))) as i32 - 128
 }
 
-/// True if the cells around a position, interpolated, are set by half or more: enlarges a grid of dots with smooth edges.
-pub(super) fn covered(u: i32, v: i32, is_set: impl Fn(i32, i32) -> bool) -> bool {
+/// The part of 65536 that must be set around a pixel: half keeps the size of things ...
+pub(super) const HALF: i32 = 1 << 15;
+/// ... and less makes letters bolder, and closes their diagonals.
+const BOLD: i32 = HALF * 5 / 8;
+
+/// True if the cells around a position, interpolated, are set by `least` or more: enlarges a grid with smooth edges.
+pub(super) fn covered(u: i32, v: i32, least: i32, is_set: impl Fn(i32, i32) -> bool) -> bool {
     let (column, row) = (u >> 8, v >> 8);
     let (right, down) = (u & 255, v & 255);
     let part = |columns, rows, weight: i32| if is_set(column + columns, row + rows) { weight } else { 0 };
@@ -119,7 +124,7 @@ pub(super) fn covered(u: i32, v: i32, is_set: impl Fn(i32, i32) -> bool) -> bool
         + part(1, 0, right * (256 - down))
         + part(0, 1, (256 - right) * down)
         + part(1, 1, right * down);
-    sum >= 1 << 15
+    sum >= least
 }
 
 #[cfg(test)]
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn enlarging_keeps_cells_where_they_are() {
         let is_set = |column, row| column == 1 && row < 2;
-        let hits = |down| (0..12).filter(|&x| covered(position(x, 3, 12), down, is_set)).collect::<Vec<_>>();
+        let hits = |down| (0..12).filter(|&x| covered(position(x, 3, 12), down, HALF, is_set)).collect::<Vec<_>>();
         assert_eq!(hits(position(0, 3, 12)), [4, 5, 6, 7]);
         assert_eq!(hits(position(11, 3, 12)), Vec::<i32>::new());
     }
