@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 
 pub mod folder;
 pub mod pattern;
+pub mod picture;
 pub mod pipe;
 
 pub use folder::Folder;
