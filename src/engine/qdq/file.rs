@@ -1,5 +1,7 @@
 //! The file itself: inputs, outputs, opset, domains, control flow, and values that are there and finite.
 
+use std::collections::HashSet;
+
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
@@ -14,7 +16,9 @@ pub(super) fn problems(model: &ModelProto, shape: Shape) -> Vec<Problem> {
         return vec![Problem::file("", "there is no graph in the file")];
     };
     let Shape { width, height, classes } = shape;
-    let inputs = graph.input.iter().filter(|input| graph.initializer.iter().all(|value| value.name != input.name));
+    // Old files list their initialisers among the inputs.
+    let stored: HashSet<&str> = graph.initializer.iter().map(|value| value.name.as_str()).collect();
+    let inputs = graph.input.iter().filter(|input| !stored.contains(input.name.as_str()));
     let mut found = ports("input", inputs, &[("input", &[1, 3, height, width])]);
     found.extend(ports("output", graph.output.iter(), &[("logits", &[1, classes]), ("map", &[1, 1, height, width])]));
     found.extend(outputs_made(graph));
@@ -71,8 +75,8 @@ fn describe(port: Option<&TypeProto>) -> String {
 
 /// tract looks an output's name up without asking whether it is there.
 fn outputs_made(graph: &GraphProto) -> impl Iterator<Item = Problem> {
-    let made = |name: &str| graph.node.iter().any(|node| node.output.iter().any(|output| output == name));
-    let lost = graph.output.iter().filter(move |output| !made(&output.name));
+    let made: HashSet<&str> = graph.node.iter().flat_map(|node| &node.output).map(String::as_str).collect();
+    let lost = graph.output.iter().filter(move |output| !made.contains(output.name.as_str()));
     lost.map(|output| Problem::file(&output.name, "is an output that no node makes"))
 }
 
