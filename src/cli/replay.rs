@@ -11,11 +11,12 @@ use anyhow::Context;
 
 use super::{CLEAN, FAULTS, open_bundle};
 use crate::bundle::Bundle;
-use crate::camera::{self, Camera, Folder, Frame, Geometry};
+use crate::camera::{self, Camera, Folder, Frame, Geometry, PixelFormat};
 use crate::clock;
 use crate::engine::Backend;
-use crate::pipeline::{self, Options, Pipeline};
+use crate::pipeline::{Options, Pipeline};
 use crate::preprocess::Roi;
+use crate::proof;
 use crate::signal::Signaller;
 
 mod output;
@@ -66,7 +67,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let names = output::names(&args.paths, &pictures)?;
     let outputs = Outputs::new(args.out.as_deref(), args.maps.as_deref(), &names, &pictures)?;
     let bundle = open_bundle(args.bundle.as_deref())?;
-    let mut replay = Replay::new(args, &bundle, outputs);
+    let mut replay = Replay::new(args, &bundle, outputs)?;
     let progress = Progress::new(pictures.len());
     for (path, name) in pictures.iter().zip(&names) {
         let line = replay.judge(path, name, folder.next(clock::now()))?;
@@ -83,28 +84,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 /// One replay, from the first picture to the last.
-struct Replay<'a> {
-    bundle: &'a Bundle,
+struct Replay {
     classes: Vec<String>,
-    options: Options,
-    /// Built when the first picture tells its size.
-    pipeline: Option<Pipeline>,
+    pipeline: Pipeline,
     outputs: Outputs,
     runs: bool,
     tally: Tally,
 }
 
-impl<'a> Replay<'a> {
-    fn new(args: &Args, bundle: &'a Bundle, outputs: Outputs) -> Self {
-        let options = Options {
-            backend: args.backend,
-            threads: args.threads,
-            roi: args.roi,
-            score_threshold: args.score,
-            signaller: Signaller { delay: Duration::ZERO, hold: Duration::ZERO },
-        };
-        let (classes, tally) = (bundle.class_names(), Tally::default());
-        Self { bundle, classes, options, pipeline: None, outputs, runs: args.runs, tally }
+impl Replay {
+    fn new(args: &Args, bundle: &Bundle, outputs: Outputs) -> anyhow::Result<Self> {
+        let pipeline = build(args, bundle)?;
+        log::info!("replay on {}", pipeline.describe());
+        Ok(Self { classes: bundle.class_names(), pipeline, outputs, runs: args.runs, tally: Tally::default() })
     }
 
     /// Judges one picture and returns its line. Only what makes all further pictures pointless is an error.
@@ -113,13 +105,12 @@ impl<'a> Replay<'a> {
             Ok(frame) => frame,
             Err(error) => return self.unreadable(path, &error),
         };
-        match self.fit(frame.geometry()) {
-            Ok(()) => {}
-            Err(pipeline::Error::Preprocess(error)) => return self.unreadable(path, &error),
-            Err(error) => return Err(error.into()),
+        if frame.geometry() != self.pipeline.geometry()
+            && let Err(error) = self.pipeline.refit(frame.geometry())
+        {
+            return self.unreadable(path, &error);
         }
-        let pipeline = self.pipeline.as_mut().context("the pipeline was not built")?;
-        let inspection = pipeline.inspect(&frame);
+        let inspection = self.pipeline.inspect(&frame);
         self.tally.count(&inspection);
         self.outputs.write(name, &frame, &inspection, &self.classes)?;
         let line = Line::of(path, &inspection, &self.classes, self.runs);
@@ -130,20 +121,27 @@ impl<'a> Replay<'a> {
         self.tally.fault += 1;
         Ok(serde_json::to_string(&Line::fault(path, error.to_string()))?)
     }
+}
 
-    /// Brings the pipeline to a picture's size; the network is loaded once.
-    fn fit(&mut self, geometry: Geometry) -> Result<(), pipeline::Error> {
-        match &mut self.pipeline {
-            Some(pipeline) if pipeline.geometry() == geometry => Ok(()),
-            Some(pipeline) => pipeline.refit(geometry),
-            None => {
-                let pipeline = Pipeline::new(self.bundle, geometry, self.options)?;
-                log::info!("replay with {}", pipeline.describe());
-                self.pipeline = Some(pipeline);
-                Ok(())
-            }
-        }
+/// The pipeline, proven unless it is not wanted. It is fitted to each picture's size; to begin with, any that holds the ROI
+/// will do.
+fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
+    let options = Options {
+        backend: args.backend,
+        threads: args.threads,
+        roi: args.roi,
+        score_threshold: args.score,
+        signaller: Signaller { delay: Duration::ZERO, hold: Duration::ZERO },
+    };
+    let input = &bundle.manifest().input;
+    let extent = |roi: Roi| (roi.x.saturating_add(roi.width), roi.y.saturating_add(roi.height));
+    let (width, height) = args.roi.map_or((input.width, input.height), extent);
+    let geometry = Geometry::packed(width, height, PixelFormat::Gray8)?;
+    if args.no_proof {
+        log::warn!("the bundle's proof is not replayed: what follows may not be what the bundle says");
+        return Ok(Pipeline::new(bundle, geometry, options)?);
     }
+    Ok(proof::require(bundle, geometry, options)?)
 }
 
 fn cores() -> usize {
