@@ -14,6 +14,7 @@ mod pace;
 pub mod pattern;
 pub mod picture;
 pub mod pipe;
+mod rgb;
 
 pub use folder::Folder;
 pub use pattern::Pattern;
