@@ -98,7 +98,9 @@ impl Setup {
         let frames = overrides.frames;
         apply(&mut raw, overrides);
         let geometry = validate(&raw, &mut problems);
-        let bundle = Bundle::open(&raw.bundle.path).map_err(|error| problems.push(format!("bundle.path: {error}")));
+        let bundle = Bundle::open(&raw.bundle.path);
+        let bundle =
+            bundle.map_err(|error| problems.extend(error.problems.iter().map(|one| format!("bundle.path: {one}"))));
         match bundle {
             Ok(bundle) if problems.is_empty() => Ok(Self { raw, bundle, geometry, frames }),
             _ => Err(Error::Invalid { name, problems }),

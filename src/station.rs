@@ -19,6 +19,7 @@ use crate::bundle::Bundle;
 use crate::camera::{Camera, Frame, Geometry};
 use crate::clock;
 use crate::pipeline::{self, Pipeline};
+use crate::proof;
 use crate::record::{Keep, Recorder};
 use crate::sink::Sink;
 
@@ -100,9 +101,9 @@ impl std::fmt::Display for Report {
 /// A station that cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The bundle and the frames do not go together.
+    /// The bundle is not proven here, or does not go together with the frames.
     #[error(transparent)]
-    Pipeline(#[from] pipeline::Error),
+    Proof(#[from] proof::Error),
     /// Every part would be late.
     #[error(
         "signals.delay_ms is {delay:?}, but one inspection takes {inspection:.1?} here: every part would be late; raise it, \
@@ -125,12 +126,12 @@ pub enum Error {
 }
 
 impl Station {
-    /// Runs until the camera ends, enough frames were taken, or `stop` is asked for; everything captured by then is judged
+    /// Proves the bundle, then runs until the camera ends, enough frames were taken, or `stop` is asked for; everything captured by then is judged
     /// and told. The sinks are in their safe state when this returns, however it returns.
     pub fn run(self, stop: &Stop) -> Result<Report, Error> {
         let outputs = Outputs(self.sinks);
         let start = self.geometry.unwrap_or_else(|| placeholder(&self.bundle, &self.options));
-        let mut pipeline = Pipeline::new(&self.bundle, start, self.options)?;
+        let mut pipeline = proof::require(&self.bundle, start, self.options)?;
         warm_up(&mut pipeline, self.options.signaller.delay)?;
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, Manifest};
 use crate::camera::picture;
+use crate::config;
 use crate::engine::Backend;
 use crate::pipeline::Options;
 use crate::proof::{self, Report};
@@ -55,7 +56,7 @@ struct Checked {
 impl Checked {
     fn new(path: &Path, args: &Args) -> Self {
         if is_config(path) {
-            return Self { path: path.into(), manifest: None, report: None, problems: check_config(path) };
+            return Self { path: path.into(), manifest: None, report: None, problems: config::check(path) };
         }
         let path = if path.ends_with("manifest.toml") { path.parent().unwrap_or(path) } else { path };
         match super::open_bundle(Some(path)) {
@@ -163,10 +164,4 @@ fn line(out: &mut String, words: std::fmt::Arguments) {
 /// A TOML file that is not a bundle's manifest is a station file.
 fn is_config(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "toml") && !path.ends_with("manifest.toml") && !path.is_dir()
-}
-
-/// Every problem of a station file.
-fn check_config(path: &Path) -> Vec<String> {
-    // JOIN: crate::config::check(path)
-    vec![format!("{} is not a bundle", path.display())]
 }

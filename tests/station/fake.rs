@@ -91,7 +91,7 @@ impl Camera for Fake {
 /// What a sink was told, and when.
 #[derive(Debug, Clone)]
 pub enum Told {
-    Part(Signals, Timestamp),
+    Part(Box<Signals>, Timestamp),
     Safe,
 }
 
@@ -103,7 +103,7 @@ pub struct Memory {
 
 impl Sink for Memory {
     fn apply(&mut self, signals: &Signals) -> Result<(), sink::Error> {
-        self.told.send(Told::Part(signals.clone(), clock::now())).unwrap();
+        self.told.send(Told::Part(Box::new(signals.clone()), clock::now())).unwrap();
         std::thread::sleep(self.takes);
         Ok(())
     }
@@ -147,7 +147,7 @@ pub fn run(station: Station, told: &Receiver<Told>) -> Outcome {
     let parts: Vec<_> = told
         .into_iter()
         .filter_map(|told| match told {
-            Told::Part(signals, at) => Some((signals, at)),
+            Told::Part(signals, at) => Some((*signals, at)),
             Told::Safe => None,
         })
         .collect();
@@ -157,6 +157,6 @@ pub fn run(station: Station, told: &Receiver<Told>) -> Outcome {
 
 pub fn try_run(station: Station) -> Result<Report, station::Error> {
     let (done, finished) = channel();
-    std::thread::spawn(move || done.send(station.run(&Stop::default())));
+    std::thread::spawn(move || done.send(station.run(&Stop::default())).unwrap());
     finished.recv_timeout(Duration::from_secs(60)).expect("the station hangs")
 }

@@ -229,3 +229,27 @@ fn what_cannot_start_says_why() {
         assert!(log.contains(words), "no `{words}`: {log}");
     }
 }
+
+#[test]
+fn a_bundle_without_its_proof_may_not_judge() {
+    let bench = Bench::new("");
+    let bundle = bench.path("bundle");
+    common::copy_tiny(&bundle);
+    let manifest = bundle.join("manifest.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("logits = [4.", "logits = [0.")).unwrap();
+    let ended = bench.run(&["--bundle", "bundle"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+    assert!(ended.log.contains("may not judge on this machine"), "{}", ended.log);
+    assert_eq!(bench.lines(), 0);
+}
+
+#[test]
+fn check_reads_station_files_too() {
+    let bench = Bench::new("[signals]\nhodl_ms = 1\nhold_ms = 0\n");
+    let file = bench.path("station.toml").display().to_string();
+    let output = common::fcam(&["check", &file]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("did you mean `hold_ms`?") && text.contains("signals.hold_ms = 0 is outside"), "{text}");
+}
