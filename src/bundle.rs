@@ -1,163 +1,40 @@
 //! A model bundle: what a network is called, what its outputs mean, and the proof that it works (models/README.md).
 //!
-//! In: a directory. Out: a [`Bundle`] whose every file has been checked against the manifest's hashes. It refuses anything
-//! that the contract does not allow, and says everything that is wrong, not the first thing.
+//! In: a directory, or its files in memory. Out: a [`Bundle`] whose every byte has been checked against the manifest's hashes
+//! and whose network keeps the contract's rules. It refuses anything that the contract does not allow, and says everything
+//! that is wrong, not the first thing. Whether the network computes what the proof says is for [`crate::proof`] to find out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::engine::Shape;
+use crate::engine::{Shape, qdq};
 use crate::mask;
 
-/// The manifest, as written by the host tool; models/README.md is its reference.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// Format of the bundle; [`Manifest::FORMAT`] is the one this runtime reads.
-    pub format: u32,
-    /// `[a-z0-9-]{1,64}`.
-    pub name: String,
-    /// Of the bundle, for people.
-    pub version: String,
-    /// How the network computes.
-    pub precision: Precision,
-    /// In the order of the logits.
-    pub classes: Vec<Class>,
-    /// The network's input.
-    pub input: Input,
-    /// When to reject and what to draw.
-    pub thresholds: Thresholds,
-    /// How far a backend may be from the proof.
-    pub tolerance: Tolerance,
-    /// SHA-256 of every other file, by path inside the bundle.
-    pub files: BTreeMap<String, String>,
-    /// The proof.
-    pub golden: Vec<Golden>,
-    /// Where the bundle comes from: printed, never interpreted.
-    #[serde(default)]
-    pub provenance: BTreeMap<String, String>,
-    /// What was measured on the held-out test split.
-    #[serde(default)]
-    pub metrics: BTreeMap<String, f64>,
-}
+mod directory;
+mod manifest;
 
-impl Manifest {
-    /// The format this runtime reads.
-    pub const FORMAT: u32 = 1;
-}
+pub use manifest::{Class, Golden, GoldenVerdict, Input, Manifest, Precision, Resize, Thresholds, Tolerance};
 
-/// How the network computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// int8 with QuantizeLinear and DequantizeLinear nodes.
-    Int8,
-    /// float32.
-    F32,
-}
+/// The largest network file, bytes.
+pub const MAX_MODEL: u64 = 256 << 20;
+/// The largest bundle, all files together, bytes.
+pub const MAX_TOTAL: u64 = 512 << 20;
+/// The largest manifest, bytes.
+const MAX_MANIFEST: u64 = 1 << 20;
 
-/// One class of parts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Class {
-    /// As the folder of the training pictures was called.
-    pub name: String,
-    /// True for the one class of good parts.
-    #[serde(default)]
-    pub ok: bool,
-}
-
-/// The network's input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Input {
-    /// Pixels across: a multiple of 16, 32 to 2048.
-    pub width: u32,
-    /// Pixels down, likewise.
-    pub height: u32,
-    /// How pictures are brought to this size.
-    pub resize: Resize,
-}
-
-/// How pictures are brought to the network's size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Resize {
-    /// Anti-aliased bilinear convolution.
-    Bilinear,
-}
-
-/// When to reject and what to draw.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Thresholds {
-    /// Defect score, 0..1.
-    pub score: f32,
-    /// Foreground probability that a region must reach, 0..1.
-    pub map: f32,
-    /// Foreground probability that a region extends over, 0..=map.
-    pub map_low: f32,
-    /// Smallest region, pixels of the network's input.
-    pub min_area_px: u32,
-}
-
-/// How far a backend may be from the proof before it may not judge.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tolerance {
-    /// Largest difference of the defect score.
-    pub score: f32,
-    /// Smallest intersection over union of the thresholded maps.
-    pub iou: f32,
-}
-
-/// One picture with what the network must say of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Golden {
-    /// Path of the picture.
-    pub picture: String,
-    /// Path of the resized picture: the tensor, plus 128.
-    pub input: String,
-    /// Path of the foreground map, 16-bit gray.
-    pub map: String,
-    /// The logits.
-    pub logits: Vec<f32>,
-    /// `pass` or `reject`.
-    pub verdict: GoldenVerdict,
-}
-
-/// The verdict of a golden picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GoldenVerdict {
-    /// Good.
-    Pass,
-    /// Defective.
-    Reject,
-}
+const MANIFEST: &str = "manifest.toml";
+const MODEL: &str = "model.onnx";
 
 /// A bundle that cannot be used, with everything that is wrong with it.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The directory or its manifest cannot be read.
-    #[error("cannot read {path}: {reason}")]
-    Read {
-        /// The path.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The contract is broken.
-    #[error("bundle {bundle} is not valid:\n  {}", problems.join("\n  "))]
-    Invalid {
-        /// Where it was read from.
-        bundle: String,
-        /// Every problem found.
-        problems: Vec<String>,
-    },
+#[error("bundle {bundle} is not valid:\n  {}", problems.join("\n  "))]
+pub struct Error {
+    /// Where it was read from.
+    pub bundle: String,
+    /// Every problem found.
+    pub problems: Vec<String>,
 }
 
 /// A verified bundle, in memory.
@@ -165,25 +42,51 @@ pub enum Error {
 pub struct Bundle {
     manifest: Manifest,
     files: BTreeMap<String, Vec<u8>>,
-    ok: usize,
 }
 
 impl Bundle {
-    /// Reads a bundle directory and verifies every byte of it.
+    /// Reads a bundle directory and verifies every byte of it. Sizes are checked before anything is read.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let read = |name: &str| {
-            std::fs::read(path.join(name))
-                .map_err(|error| Error::Read { path: path.join(name).display().to_string(), reason: error.to_string() })
-        };
-        let text = String::from_utf8_lossy(&read("manifest.toml")?).into_owned();
-        let manifest: Manifest = toml::from_str(&text)
-            .map_err(|error| Error::Read { path: path.display().to_string(), reason: error.to_string() })?;
-        let mut files = BTreeMap::new();
-        for name in manifest.files.keys() {
-            files.insert(name.clone(), read(name)?);
+        let directory::Contents { files, mut problems } = directory::read(path);
+        let bundle = path.display().to_string();
+        if files.is_empty() {
+            return Err(Error { bundle, problems });
         }
-        let ok = manifest.classes.iter().position(|class| class.ok).unwrap_or(0);
-        Ok(Self { manifest, files, ok })
+        match Self::from_files(&bundle, files) {
+            Ok(opened) if problems.is_empty() => Ok(opened),
+            Ok(_) => Err(Error { bundle, problems }),
+            Err(error) => {
+                problems.extend(error.problems);
+                Err(Error { bundle, problems })
+            }
+        }
+    }
+
+    /// Verifies a bundle whose files are in memory, `manifest.toml` among them, by path inside the bundle. `bundle` names it in
+    /// errors.
+    pub fn from_files(bundle: &str, mut files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
+        let invalid = |problems| Error { bundle: bundle.to_owned(), problems };
+        let sizes = files.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64));
+        let mut problems = size_problems(sizes);
+        if !problems.is_empty() {
+            return Err(invalid(problems));
+        }
+        let text = files.remove(MANIFEST).ok_or_else(|| invalid(vec!["there is no manifest.toml".into()]))?;
+        let manifest = manifest::parse(&text).map_err(|problem| invalid(vec![problem]))?;
+        problems = manifest.problems();
+        problems.extend(hash_problems(&manifest, &files));
+        let bundle = Self { manifest, files };
+        problems.extend(bundle.network_problems());
+        if problems.is_empty() { Ok(bundle) } else { Err(invalid(problems)) }
+    }
+
+    fn network_problems(&self) -> Vec<String> {
+        if self.onnx().is_empty() {
+            return Vec::new(); // missing: said with the files
+        }
+        let int8 = self.manifest.precision == Precision::Int8;
+        let found = qdq::problems(self.onnx(), self.shape(), int8);
+        found.into_iter().map(|problem| format!("{MODEL}: {problem}")).collect()
     }
 
     /// The manifest.
@@ -193,7 +96,7 @@ impl Bundle {
 
     /// The network file.
     pub fn onnx(&self) -> &[u8] {
-        self.file("model.onnx")
+        self.file(MODEL)
     }
 
     /// A file of the bundle, empty if there is none of that name.
@@ -211,7 +114,7 @@ impl Bundle {
 
     /// Position of the OK class among the logits.
     pub fn ok_class(&self) -> usize {
-        self.ok
+        self.manifest.ok_class()
     }
 
     /// The names of the classes, in the order of the logits.
@@ -230,4 +133,43 @@ impl Bundle {
         let Thresholds { map, map_low, min_area_px, .. } = self.manifest.thresholds;
         mask::Thresholds { high: map, low: map_low, min_area_px }
     }
+}
+
+/// What is too large. Takes sizes and not files, so that it can be asked before a byte is read.
+fn size_problems<'a>(sizes: impl Iterator<Item = (&'a str, u64)>) -> Vec<String> {
+    let (mut found, mut total) = (Vec::new(), 0u64);
+    for (path, size) in sizes {
+        total = total.saturating_add(size);
+        let limit = match path {
+            MANIFEST => MAX_MANIFEST,
+            MODEL => MAX_MODEL,
+            _ => MAX_TOTAL,
+        };
+        if size > limit {
+            found.push(format!("{path} has {size} bytes, more than {} MiB", limit >> 20));
+        }
+    }
+    if total > MAX_TOTAL {
+        found.push(format!("all files together have {total} bytes, more than {} MiB", MAX_TOTAL >> 20));
+    }
+    found
+}
+
+/// Files that are missing, changed, or not in the manifest.
+fn hash_problems(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, hash) in &manifest.files {
+        match files.get(path) {
+            None => found.push(format!("{} is in [files] and not in the bundle", path.escape_debug())),
+            Some(bytes) if sha256(bytes).eq_ignore_ascii_case(hash) => {}
+            Some(_) => found.push(format!("{path} is not the file that was exported: its SHA-256 differs")),
+        }
+    }
+    let unlisted = files.keys().filter(|path| !manifest.files.contains_key(*path));
+    found.extend(unlisted.map(|path| format!("{} is in the bundle and not in [files]", path.escape_debug())));
+    found
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,8 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 
 pub mod folder;
+mod pace;
 pub mod pattern;
+pub mod picture;
 pub mod pipe;
+mod rgb;
 
 pub use folder::Folder;
 pub use pattern::Pattern;

@@ -33,6 +33,8 @@ pub mod bundle;
 
 pub mod pipeline;
 
+pub mod overlay;
+
 pub mod proof;
 
 pub mod record;

@@ -9,7 +9,7 @@ use crate::camera::{Frame, Geometry};
 use crate::clock;
 use crate::engine::{self, Backend, Engine, Prediction};
 use crate::mask::{Mask, Masker, Thresholds};
-use crate::preprocess::{self, Preprocessor, Roi};
+use crate::preprocess::{self, Preprocessor, Roi, Tensor};
 use crate::signal::{Signaller, Signals};
 use crate::verdict::{Fault, Judge, Verdict};
 
@@ -99,6 +99,11 @@ impl Pipeline {
     /// Loads the bundle's network and checks everything that could go wrong later.
     pub fn new(bundle: &Bundle, geometry: Geometry, options: Options) -> Result<Self, Error> {
         let engine = Engine::load(bundle.onnx(), bundle.shape(), options.backend, options.threads.max(1))?;
+        Self::with_engine(engine, bundle, geometry, options)
+    }
+
+    /// The same around the bundle's network when it is loaded already.
+    pub fn with_engine(engine: Engine, bundle: &Bundle, geometry: Geometry, options: Options) -> Result<Self, Error> {
         let score = options.score_threshold.unwrap_or(bundle.manifest().thresholds.score);
         let judge = Judge::new(bundle.ok_class(), score);
         let thresholds = bundle.mask_thresholds();
@@ -120,6 +125,21 @@ impl Pipeline {
     /// The backend that runs, in words.
     pub fn describe(&self) -> String {
         self.engine.describe()
+    }
+
+    /// The first step alone, for the proof of a bundle. The frame must have the pipeline's geometry.
+    pub fn preprocess(&mut self, frame: &Frame) -> Tensor<'_> {
+        self.preprocessor.run(frame)
+    }
+
+    /// The second step alone, on a tensor from elsewhere.
+    pub fn predict(&mut self, tensor: &Tensor) -> Result<Prediction<'_>, engine::Error> {
+        self.engine.run(tensor)
+    }
+
+    /// The loaded network, to go on with in another pipeline.
+    pub fn into_engine(self) -> Engine {
+        self.engine
     }
 
     /// Judges one part. Always ends in a verdict: whatever fails becomes a fault.

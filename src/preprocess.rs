@@ -16,6 +16,8 @@ use crate::camera::{Frame, Geometry, PixelFormat};
 
 mod color;
 
+pub(crate) use color::stage;
+
 /// A rectangle of the frame that is inspected, in frame pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -166,6 +168,13 @@ impl Preprocessor {
         self.resize_in_place(&staging);
         self.staging = staging;
     }
+}
+
+/// The pixels of a whole frame, row after row: one byte a pixel for gray frames, R G B for all others.
+pub fn unpack(frame: &Frame, out: &mut Vec<u8>) {
+    let geometry = frame.geometry();
+    out.resize(geometry.width as usize * geometry.height as usize * channels(geometry.format), 0);
+    color::stage(frame, Roi::whole(&geometry), out);
 }
 
 fn channels(format: PixelFormat) -> usize {

@@ -1,1 +1,343 @@
-//! record
+//! In: judged parts. Out: a picture and a JSON file for each, in a folder a day, oldest removed first.
+//!
+//! A part is there as a whole or not at all: both files are written aside and renamed, the JSON last. It refuses to fill the
+//! disk, and every failure is an error of this one part: the next is tried again.
+
+use std::collections::VecDeque;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use image::{ExtendedColorType, ImageFormat};
+use serde::{Deserialize, Serialize};
+
+use crate::camera::{self, Frame, PixelFormat};
+use crate::pipeline::Timings;
+use crate::preprocess;
+use crate::signal::Signals;
+use crate::verdict::Verdict;
+
+mod date;
+
+/// Which parts are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// None.
+    #[default]
+    None,
+    /// Faults that have a picture.
+    Faults,
+    /// Rejects, and faults, which drive the same outcome.
+    Rejects,
+    /// All.
+    All,
+}
+
+impl Keep {
+    /// True if a part with this verdict is kept.
+    pub fn wants(self, verdict: &Verdict) -> bool {
+        match self {
+            Self::None => false,
+            Self::Faults => matches!(verdict, Verdict::Fault(_)),
+            Self::Rejects => !matches!(verdict, Verdict::Pass),
+            Self::All => true,
+        }
+    }
+}
+
+/// How pictures are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Picture {
+    /// Every pixel as it was.
+    #[default]
+    Png,
+    /// A tenth of the size, with losses.
+    Jpg,
+}
+
+impl Picture {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpg => "jpg",
+        }
+    }
+
+    fn format(self) -> ImageFormat {
+        match self {
+            Self::Png => ImageFormat::Png,
+            Self::Jpg => ImageFormat::Jpeg,
+        }
+    }
+}
+
+/// Where and how much.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder that holds a folder for each day.
+    pub dir: PathBuf,
+    /// Which parts.
+    pub keep: Keep,
+    /// How pictures are stored.
+    pub picture: Picture,
+    /// Parts on disk at most, at least 1.
+    pub max_files: usize,
+    /// Mebibytes that stay free on the disk.
+    pub free_mb: u64,
+}
+
+/// A part that was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk is as full as it may get.
+    #[error("{} has {free} MiB free and record.free_mb keeps {keep}: lower record.max_files or clear the disk", dir.display())]
+    Full {
+        /// The folder.
+        dir: PathBuf,
+        /// Mebibytes free.
+        free: u64,
+        /// Mebibytes that stay free.
+        keep: u64,
+    },
+    /// The disk refuses.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// What was to be written.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The picture cannot be stored in this format.
+    #[error("cannot store the picture as {extension}: {source}")]
+    Picture {
+        /// The format.
+        extension: &'static str,
+        /// What the encoder said.
+        source: image::ImageError,
+    },
+    /// The frame is broken.
+    #[error(transparent)]
+    Frame(#[from] camera::Error),
+}
+
+/// Writes parts, and removes the oldest.
+#[derive(Debug)]
+pub struct Recorder {
+    options: Options,
+    /// The JSON file of each part on disk, oldest first.
+    parts: VecDeque<PathBuf>,
+    /// Files are numbered on from those that were there: sequence numbers start again with the station.
+    first: u64,
+    pixels: Vec<u8>,
+    file: Vec<u8>,
+}
+
+impl Recorder {
+    /// Goes on after what is in the folder, and clears away what a power cut left half written. A folder that cannot be read
+    /// counts as empty: whether it can be written shows with the first part.
+    pub fn open(options: Options) -> Self {
+        let mut found = list(&options.dir);
+        found.sort();
+        let first = found.iter().map(|part| part.number + 1).max().unwrap_or(0);
+        let parts = found.into_iter().map(|part| part.json).collect();
+        Self { options, parts, first, pixels: vec![], file: vec![] }
+    }
+
+    /// Which parts this one wants.
+    pub fn keep(&self) -> Keep {
+        self.options.keep
+    }
+
+    /// Writes one part: the picture as the camera gave it, and its signals and timings.
+    pub fn write(&mut self, frame: &Frame, signals: &Signals, timings: &Timings) -> Result<(), Error> {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let day = self.options.dir.join(date::utc(unix.as_secs()));
+        std::fs::create_dir_all(&day).map_err(|source| Error::Write { path: day.clone(), source })?;
+        self.room(&day)?;
+        let name = format!("{:09}-{}", self.first + signals.sequence, signals.verdict.word());
+        self.picture(frame, &day.join(&name).with_extension(self.options.picture.extension()))?;
+        let json = day.join(&name).with_extension("json");
+        self.file = describe(unix.as_millis(), signals, timings).to_string().into_bytes();
+        store(&json, &self.file)?;
+        self.parts.push_back(json);
+        self.prune();
+        Ok(())
+    }
+
+    fn room(&self, day: &Path) -> Result<(), Error> {
+        let disk = rustix::fs::statvfs(day).map_err(|error| Error::Write { path: day.into(), source: error.into() })?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
+        if free < self.options.free_mb {
+            return Err(Error::Full { dir: self.options.dir.clone(), free, keep: self.options.free_mb });
+        }
+        Ok(())
+    }
+
+    fn picture(&mut self, frame: &Frame, path: &Path) -> Result<(), Error> {
+        preprocess::unpack(frame, &mut self.pixels);
+        let geometry = frame.geometry();
+        let color = if geometry.format == PixelFormat::Gray8 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+        self.file.clear();
+        let (mut out, format) = (Cursor::new(&mut self.file), self.options.picture.format());
+        image::write_buffer_with_format(&mut out, &self.pixels, geometry.width, geometry.height, color, format)
+            .map_err(|source| Error::Picture { extension: self.options.picture.extension(), source })?;
+        store(path, &self.file)
+    }
+
+    /// Removes the oldest parts, and the folder of a day that has none left. A file that is gone already is as good.
+    fn prune(&mut self) {
+        while self.parts.len() > self.options.max_files.max(1) {
+            let Some(json) = self.parts.pop_front() else { return };
+            for extension in ["json", Picture::Png.extension(), Picture::Jpg.extension()] {
+                let _ = std::fs::remove_file(json.with_extension(extension));
+            }
+            if let Some(day) = json.parent() {
+                let _ = std::fs::remove_dir(day); // refuses while there is something in it
+            }
+        }
+    }
+}
+
+fn describe(unix_ms: u128, signals: &Signals, timings: &Timings) -> serde_json::Value {
+    let micros = timings.stages().map(|(name, time)| (name.to_owned(), (time.as_micros() as u64).into()));
+    let timings_us = serde_json::Map::from_iter(micros);
+    serde_json::json!({ "unix_ms": unix_ms as u64, "signals": signals, "timings_us": timings_us })
+}
+
+/// The ending of a file that is not whole yet.
+const ASIDE: &str = "part";
+
+/// The file is under its name only when it is whole.
+fn store(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let aside = path.with_extension(ASIDE);
+    let written = std::fs::write(&aside, bytes).and_then(|()| std::fs::rename(&aside, path));
+    written.map_err(|source| {
+        let _ = std::fs::remove_file(&aside); // on a full disk the half of a file is worth its space
+        Error::Write { path: path.into(), source }
+    })
+}
+
+/// A part on disk; by day, then by number.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    day: PathBuf,
+    number: u64,
+    json: PathBuf,
+}
+
+fn list(dir: &Path) -> Vec<Found> {
+    let days = entries(dir).filter(|path| path.is_dir());
+    let mut found = vec![];
+    for day in days {
+        for path in entries(&day) {
+            if path.extension().is_some_and(|extension| extension == ASIDE) {
+                let _ = std::fs::remove_file(&path);
+            }
+            let is_json = path.extension().is_some_and(|extension| extension == "json");
+            if let (true, Some(number)) = (is_json, number(&path)) {
+                found.push(Found { day: day.clone(), number, json: path });
+            }
+        }
+    }
+    found
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+fn number(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.split_once('-')?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::camera::Geometry;
+    use crate::signal::Signaller;
+    use crate::verdict::Fault;
+    use std::time::Duration;
+
+    fn options(dir: &Path) -> Options {
+        Options { dir: dir.into(), keep: Keep::All, picture: Picture::Png, max_files: 3, free_mb: 0 }
+    }
+
+    fn write(recorder: &mut Recorder, sequence: u64) -> Result<(), Error> {
+        let geometry = Geometry::packed(4, 2, PixelFormat::Yuyv).unwrap();
+        let frame = Frame::new(sequence, Duration::ZERO, geometry, &[128; 16]).unwrap();
+        let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
+        let signals = signaller.run(sequence, Duration::ZERO, None, Verdict::Fault(Fault::Engine));
+        recorder.write(&frame, &signals, &Timings::default())
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = entries(dir)
+            .flat_map(|day| entries(&day).collect::<Vec<_>>())
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn keeps_the_newest_and_goes_on_after_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::open(options(dir.path()));
+        (0..4).for_each(|sequence| write(&mut recorder, sequence).unwrap());
+        let day = entries(dir.path()).next().unwrap();
+        std::fs::write(day.join("000000009-pass.part"), "half").unwrap();
+
+        let mut recorder = Recorder::open(options(dir.path()));
+        write(&mut recorder, 0).unwrap();
+        let stems = ["000000002-fault", "000000003-fault", "000000004-fault"];
+        let expected: Vec<String> =
+            stems.iter().flat_map(|stem| [format!("{stem}.json"), format!("{stem}.png")]).collect();
+        assert_eq!(names(dir.path()), expected);
+
+        let text = std::fs::read_to_string(day.join("000000004-fault.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["signals"]["verdict"]["fault"], "engine");
+        assert!(json["timings_us"]["engine"].is_u64());
+        let picture = image::open(day.join("000000004-fault.png")).unwrap();
+        assert_eq!((picture.width(), picture.height()), (4, 2));
+    }
+
+    #[test]
+    fn an_old_day_goes_with_its_last_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join("2020-01-01");
+        std::fs::create_dir(&old).unwrap();
+        std::fs::write(old.join("000000007-pass.json"), "{}").unwrap();
+        let mut recorder = Recorder::open(options(dir.path()));
+        (0..3).for_each(|sequence| write(&mut recorder, sequence).unwrap());
+        assert!(!old.exists());
+        assert!(names(dir.path()).iter().any(|name| name == "000000010-fault.json"));
+    }
+
+    #[test]
+    fn refuses_to_fill_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::open(Options { free_mb: u64::MAX, ..options(dir.path()) });
+        assert!(matches!(write(&mut recorder, 0), Err(Error::Full { .. })));
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error_of_each_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let mut recorder = Recorder::open(options(&file));
+        assert!(matches!(write(&mut recorder, 0), Err(Error::Write { .. })));
+        assert!(matches!(write(&mut recorder, 1), Err(Error::Write { .. })));
+    }
+
+    #[test]
+    fn keep_is_by_verdict() {
+        let fault = Verdict::Fault(Fault::Late);
+        assert!(Keep::Rejects.wants(&fault) && Keep::Faults.wants(&fault) && !Keep::None.wants(&fault));
+        assert!(Keep::All.wants(&Verdict::Pass) && !Keep::Rejects.wants(&Verdict::Pass));
+    }
+}

@@ -1,1 +1,252 @@
-//! station
+//! In: a camera, a bundle and sinks. Out: one verdict for every part, in order and in time, until told to stop.
+//!
+//! Four threads and three hops, each with its own policy when it is full:
+//!
+//! ```text
+//! capture ──────→ inspect ──────→ actuate    never drops; past its due time a verdict is a fault
+//!    │               └──────────→ record     drops first, and counts
+//!    └ every-frame: queue N, one more is a fault for that part; free-run: keeps the newest, counts the dropped
+//! ```
+//!
+//! Rule D is kept here: capture gives every part a sequence number, and each number is closed by exactly one verdict
+//! ([`Counts::balanced`]). Threads live here and nowhere else.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::bundle::Bundle;
+use crate::camera::{Camera, Frame, Geometry};
+use crate::clock;
+use crate::pipeline::{self, Pipeline};
+use crate::proof;
+use crate::record::{Keep, Recorder};
+use crate::sink::Sink;
+
+mod actuate;
+mod capture;
+mod count;
+mod inbox;
+mod inspect;
+mod latency;
+mod stop;
+
+pub use count::{Counts, FAULTS};
+pub use inbox::Trigger;
+pub use latency::Latency;
+pub use stop::{Stage, Stop};
+
+use actuate::{Actuate, Outputs};
+use capture::{Capture, Intake};
+use count::Counters;
+use inbox::{Buffer, Inbox};
+use inspect::{Archive, Inspect, Judge, Kept};
+
+/// Verdicts that may wait for their due times; with more, inspect waits too.
+const JUDGED: usize = 1024;
+
+/// Parts that may wait to be written to disk.
+const RECORDS: usize = 8;
+
+/// Everything a station is made of.
+pub struct Station {
+    /// The model.
+    pub bundle: Bundle,
+    /// Where frames come from.
+    pub camera: Box<dyn Camera>,
+    /// What frames are like, if the camera is known to keep to it.
+    pub geometry: Option<Geometry>,
+    /// Engine, ROI, threshold and the timing of the outputs.
+    pub options: pipeline::Options,
+    /// What makes a part.
+    pub trigger: Trigger,
+    /// A camera that says nothing for this long is stalled.
+    pub timeout: Duration,
+    /// Frames to take, then the station drains; for ever if none.
+    pub frames: Option<u64>,
+    /// Who is told, in this order: the line first.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// Who keeps pictures.
+    pub recorder: Option<Recorder>,
+    /// Time between two summary lines.
+    pub summary: Duration,
+}
+
+/// What a station did.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The counts.
+    pub counts: Counts,
+    /// From capture to verdict, of every part.
+    pub latency: Latency,
+    /// How long it ran.
+    pub elapsed: Duration,
+    /// Threads that panicked, by name.
+    pub panicked: Vec<&'static str>,
+}
+
+impl Report {
+    /// True if every part was judged and told, and nothing broke.
+    pub fn clean(&self) -> bool {
+        self.panicked.is_empty() && self.counts.clean()
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&actuate::line(&self.counts.to_string(), &self.latency, self.elapsed))
+    }
+}
+
+/// A station that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bundle is not proven here, or does not go together with the frames.
+    #[error(transparent)]
+    Proof(#[from] proof::Error),
+    /// Every part would be late.
+    #[error(
+        "signals.delay_ms is {delay:?}, but one inspection takes {inspection:.1?} here: every part would be late; raise it, \
+         use a smaller roi or a faster engine"
+    )]
+    Delay {
+        /// As configured.
+        delay: Duration,
+        /// The fastest of a few tries.
+        inspection: Duration,
+    },
+    /// The system gives no thread.
+    #[error("cannot start the {name} thread: {source}")]
+    Thread {
+        /// Which.
+        name: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl Station {
+    /// Proves the bundle, then runs until the camera ends, enough frames were taken, or `stop` is asked for; everything captured by then is judged
+    /// and told. The sinks are in their safe state when this returns, however it returns.
+    pub fn run(self, stop: &Stop) -> Result<Report, Error> {
+        let outputs = Outputs(self.sinks);
+        let start = self.geometry.unwrap_or_else(|| placeholder(&self.bundle, &self.options));
+        let mut pipeline = proof::require(&self.bundle, start, self.options)?;
+        warm_up(&mut pipeline, self.options.signaller.delay)?;
+        log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
+
+        let began = clock::now();
+        let counters = Counters::default();
+        let inbox = Inbox::new(self.trigger);
+        let (judged, to_actuate) = bounded(JUDGED);
+        let (archive, to_record, emptied) = archive(self.recorder.as_ref());
+        let actuate = Actuate::new(to_actuate, outputs, self.options.signaller, &counters, stop.clone(), self.summary);
+        let inspect = Inspect {
+            inbox: &inbox,
+            counters: &counters,
+            judged,
+            archive,
+            stop: stop.clone(),
+            bundle: &self.bundle,
+            options: self.options,
+            judge: Judge::new(pipeline, self.geometry.is_some()),
+        };
+        let capture = Capture {
+            camera: self.camera,
+            intake: Intake::new(&inbox, &counters, self.trigger),
+            timeout: self.timeout,
+            frames: self.frames.unwrap_or(u64::MAX),
+            stop: stop.clone(),
+        };
+        let recorder = self.recorder;
+
+        // Should a thread not start, its closure is dropped, and with it the hop that the others wait for: all end.
+        std::thread::scope(|scope| {
+            let record = spawn(scope, "record", || record(recorder, &to_record, &emptied, &counters))?;
+            let actuate = spawn(scope, "actuate", || actuate.run())?;
+            let inspect = spawn(scope, "inspect", || inspect.run())?;
+            let capture = spawn(scope, "capture", || capture.run())?;
+            let mut panicked = vec![];
+            note(&mut panicked, "capture", capture.join());
+            note(&mut panicked, "inspect", inspect.join());
+            let latency = note(&mut panicked, "actuate", actuate.join()).unwrap_or_default();
+            note(&mut panicked, "record", record.join());
+            let elapsed = clock::now().saturating_sub(began);
+            Ok(Report { counts: counters.read(), latency, elapsed, panicked })
+        })
+    }
+}
+
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    name: &'static str,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> Result<std::thread::ScopedJoinHandle<'scope, T>, Error> {
+    let thread = std::thread::Builder::new().name(name.into());
+    thread.spawn_scoped(scope, run).map_err(|source| Error::Thread { name, source })
+}
+
+fn note<T>(panicked: &mut Vec<&'static str>, name: &'static str, joined: std::thread::Result<T>) -> Option<T> {
+    if joined.is_err() {
+        log::error!("the {name} thread panicked: please report this");
+        panicked.push(name);
+    }
+    joined.ok()
+}
+
+/// A geometry to build the pipeline with before the first frame has told the true one: it holds the ROI.
+fn placeholder(bundle: &Bundle, options: &pipeline::Options) -> Geometry {
+    let shape = bundle.shape();
+    let (right, bottom) =
+        options.roi.map_or((0, 0), |roi| (roi.x.saturating_add(roi.width), roi.y.saturating_add(roi.height)));
+    let (width, height) = (right.max(shape.width as u32), bottom.max(shape.height as u32));
+    let format = crate::camera::PixelFormat::Rgb8;
+    Geometry { width, height, stride: format.row_bytes(width), format }
+}
+
+/// Tries in the warm-up; the first one pays for pages and caches.
+const TRIES: u32 = 3;
+
+/// Inspects a gray picture, so that the first part finds everything in place, and refuses a delay that cannot be kept.
+fn warm_up(pipeline: &mut Pipeline, delay: Duration) -> Result<(), Error> {
+    let geometry = pipeline.geometry();
+    let bytes = vec![128; geometry.frame_bytes()];
+    let Ok(frame) = Frame::new(0, clock::now(), geometry, &bytes) else { return Ok(()) };
+    let times = (0..TRIES).map(|_| pipeline.inspect(&frame).timings.total());
+    let inspection = times.min().unwrap_or_default();
+    if !delay.is_zero() && inspection > delay {
+        return Err(Error::Delay { delay, inspection });
+    }
+    Ok(())
+}
+
+/// The record hop, with as many empty buffers as parts may wait in it.
+fn archive(recorder: Option<&Recorder>) -> (Archive, Receiver<Kept>, Sender<Buffer>) {
+    let (parts, to_record) = bounded(RECORDS);
+    let (emptied, empty) = bounded(RECORDS);
+    for _ in 0..RECORDS {
+        let _ = emptied.try_send(Buffer::default()); // there is room for each
+    }
+    let keep = recorder.map_or(Keep::None, Recorder::keep);
+    (Archive { keep, parts, empty }, to_record, emptied)
+}
+
+/// The record thread: a disk that fails is counted, told once, and tried again with the next part.
+fn record(recorder: Option<Recorder>, parts: &Receiver<Kept>, emptied: &Sender<Buffer>, counters: &Counters) {
+    let Some(mut recorder) = recorder else { return };
+    let mut failing = false;
+    for kept in parts {
+        let Kept { part, signals, timings } = kept;
+        let written = part.frame().map_err(Into::into).and_then(|frame| recorder.write(&frame, &signals, &timings));
+        match &written {
+            Ok(()) if failing => log::warn!("parts are recorded again"),
+            Ok(()) => {}
+            Err(error) if failing => log::debug!("part {}: {error}", part.sequence),
+            Err(error) => log::warn!("part {} and those after it are not recorded: {error}", part.sequence),
+        }
+        failing = written.is_err();
+        let counter = if failing { &counters.record_drops } else { &counters.recorded };
+        counter.add(1);
+        let _ = emptied.try_send(part.buffer); // inspect may be gone
+    }
+}

@@ -56,6 +56,8 @@ pub enum Fault {
     Engine,
     /// The verdict came after its due time.
     Late,
+    /// The station was stopped at once, before the part was judged.
+    Stopped,
 }
 
 /// Decides. Built from the bundle's classes and threshold.

@@ -1,5 +1,94 @@
-//! pattern
+//! Pictures from memory. In: a few compressed pictures, such as a bundle's samples. Out: RGB frames of one size, in turn.
+//!
+//! All decoding and resizing happens when the camera is opened, so that a frame costs nothing: what runs behind it can be
+//! measured. Refuses an empty list and pictures that do not decode.
 
-/// pattern
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+
+use super::pace::Pace;
+use super::picture::{self, Picture};
+use super::{Camera, Error, Frame, Geometry, PixelFormat};
+use crate::clock::{self, Timestamp};
+
+/// A camera that shows a few pictures in turn.
 #[derive(Debug)]
-pub struct Pattern;
+pub struct Pattern {
+    geometry: Geometry,
+    pictures: Vec<Vec<u8>>,
+    pace: Pace,
+    sequence: u64,
+    /// Frames to deliver in all.
+    limit: u64,
+}
+
+impl Pattern {
+    /// Decodes `samples`, which are names and compressed pictures, and brings them to `size` (width, height), by default the
+    /// size of the first. Frames come for ever and as fast as they are asked for; see [`Pattern::pace`], [`Pattern::limit`].
+    pub fn open<'a>(
+        samples: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+        size: Option<(u32, u32)>,
+    ) -> Result<Self, Error> {
+        let decode = |(name, bytes)| picture::decode(bytes, name).map(Picture::into_rgb);
+        let decoded = samples.into_iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let first = decoded.first().ok_or_else(|| Error::NoPictures("the bundle's samples".into()))?;
+        let (width, height) = size.unwrap_or((first.geometry.width, first.geometry.height));
+        let geometry = Geometry::packed(width, height, PixelFormat::Rgb8)?;
+        let pictures = decoded.into_iter().map(|picture| resize(picture, geometry)).collect();
+        Ok(Self { geometry, pictures, pace: Pace::new(None), sequence: 0, limit: u64::MAX })
+    }
+
+    /// Delivers so many frames a second at most; a rate that is not positive is no limit.
+    pub fn pace(mut self, frames_per_second: f64) -> Self {
+        self.pace = Pace::new(Some(frames_per_second));
+        self
+    }
+
+    /// Ends after so many frames.
+    pub fn limit(mut self, frames: u64) -> Self {
+        self.limit = frames;
+        self
+    }
+
+    /// The size of all frames; the format is RGB.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+}
+
+impl Camera for Pattern {
+    fn next(&mut self, deadline: Timestamp) -> Result<Frame<'_>, Error> {
+        if self.sequence >= self.limit {
+            return Err(Error::Ended);
+        }
+        let asked = clock::now();
+        if !self.pace.wait(deadline) {
+            return Err(Error::Timeout { camera: self.describe(), waited: clock::now().saturating_sub(asked) });
+        }
+        let sequence = self.sequence;
+        self.sequence += 1;
+        let index = sequence % (self.pictures.len() as u64).max(1);
+        let bytes = self.pictures.get(index as usize).map_or(&[][..], Vec::as_slice);
+        Frame::new(sequence, clock::now(), self.geometry, bytes)
+    }
+
+    fn describe(&self) -> String {
+        let Geometry { width, height, .. } = self.geometry;
+        format!("pattern of {} pictures ({width} x {height} rgb)", self.pictures.len())
+    }
+}
+
+fn resize(picture: Picture, into: Geometry) -> Vec<u8> {
+    let Geometry { width, height, .. } = picture.geometry;
+    if (width, height) == (into.width, into.height) {
+        return picture.bytes;
+    }
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
+    let mut resized = TypedImage::<U8x3>::new(into.width, into.height);
+    // Neither step can fail: the picture has as many bytes as its size says, and there is no crop box.
+    let done = TypedImageRef::<U8x3>::from_buffer(width, height, &picture.bytes)
+        .map(|source| Resizer::new().resize_typed(&source, &mut resized, &options).is_ok());
+    debug_assert!(matches!(done, Ok(true)));
+    resized.pixels().iter().flat_map(|pixel| pixel.0).collect()
+}

@@ -1,5 +1,212 @@
-//! pipe
+//! Frames from a child process: rpicam-vid, gst-launch, ffmpeg or anything that writes video to its standard output.
+//!
+//! In: a command as a list of words (no shell is involved), and what it writes: raw frames of one geometry without anything
+//! between them, or Motion JPEG. Out: frames, stamped when their last byte arrived. A frame that is not complete is never
+//! delivered. When the child ends while frames are expected, that is an error, and it is started again when the next frame
+//! is asked for, after a pause that doubles from 0.1 s to 5 s for as long as no frame comes.
 
-/// pipe
-#[derive(Debug)]
-pub struct Pipe;
+use std::time::Duration;
+
+use super::picture::{self, Picture};
+use super::{Camera, Error, Frame, Geometry, PixelFormat};
+use crate::clock::{self, Timestamp};
+
+mod child;
+mod mjpeg;
+
+use child::{Child, Got, Status};
+use mjpeg::{Cut, Splitter};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Bytes of Motion JPEG that are read at once.
+const CHUNK_BYTES: usize = 1 << 16;
+
+/// Until the first picture of a Motion JPEG stream tells its size.
+const NO_PICTURE: Geometry = Geometry { width: 0, height: 0, stride: 0, format: PixelFormat::Rgb8 };
+
+/// What the child writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Frames of this geometry, one after the other.
+    Raw(Geometry),
+    /// JPEG pictures, one after the other; decoded here, to RGB.
+    Mjpeg,
+}
+
+/// A camera that is a child process.
+pub struct Pipe {
+    command: Vec<String>,
+    stream: Stream,
+    restart: bool,
+    child: Option<Child>,
+    /// Frames that the running child has delivered.
+    delivered: u64,
+    sequence: u64,
+    /// The next pause, and when the last one is over.
+    pause: Duration,
+    start_at: Timestamp,
+    ended: bool,
+    frame: Picture,
+    /// Bytes of a raw frame that have arrived.
+    filled: usize,
+    /// A piece of Motion JPEG, on its way to the splitter.
+    chunk: Vec<u8>,
+    splitter: Splitter,
+}
+
+impl Pipe {
+    /// Prepares to run `command` (program, then arguments) when the first frame is asked for. With `restart`, a child that
+    /// ends without an error is started again too; without, that is the end of the pictures.
+    pub fn new(command: Vec<String>, stream: Stream, restart: bool) -> Self {
+        let (geometry, chunk) = match stream {
+            Stream::Raw(geometry) => (geometry, vec![]),
+            Stream::Mjpeg => (NO_PICTURE, vec![0; CHUNK_BYTES]),
+        };
+        Self {
+            command,
+            stream,
+            restart,
+            child: None,
+            delivered: 0,
+            sequence: 0,
+            pause: FIRST_PAUSE,
+            start_at: Timestamp::ZERO,
+            ended: false,
+            frame: Picture { geometry, bytes: vec![0; geometry.frame_bytes()] },
+            filled: 0,
+            chunk,
+            splitter: Splitter::default(),
+        }
+    }
+
+    /// Starts the child if none runs; false if its pause lasts beyond the deadline.
+    fn start(&mut self, deadline: Timestamp) -> Result<bool, Error> {
+        if self.child.is_some() {
+            return Ok(true);
+        }
+        std::thread::sleep(self.start_at.min(deadline).saturating_sub(clock::now()));
+        if self.start_at > deadline {
+            return Ok(false);
+        }
+        self.filled = 0;
+        self.delivered = 0;
+        self.splitter.reset();
+        match Child::spawn(&self.command) {
+            Ok(child) => self.child = Some(child),
+            Err(source) => {
+                self.back_off();
+                return Err(Error::Spawn { command: self.command.join(" "), source });
+            }
+        }
+        Ok(true)
+    }
+
+    fn back_off(&mut self) {
+        self.start_at = clock::now() + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Brings the next frame into `self.frame` and says when it arrived; none if the deadline came first.
+    fn receive(&mut self, deadline: Timestamp) -> Result<Option<Timestamp>, Error> {
+        if !self.start(deadline)? {
+            return Ok(None);
+        }
+        match self.stream {
+            Stream::Raw(_) => self.receive_raw(deadline),
+            Stream::Mjpeg => self.receive_picture(deadline),
+        }
+    }
+
+    /// What has arrived of a frame by the deadline is kept for the next call.
+    fn receive_raw(&mut self, deadline: Timestamp) -> Result<Option<Timestamp>, Error> {
+        while self.filled < self.frame.bytes.len() {
+            match self.read(deadline)? {
+                0 => return Ok(None),
+                count => self.filled += count,
+            }
+        }
+        self.filled = 0;
+        Ok(Some(clock::now()))
+    }
+
+    fn receive_picture(&mut self, deadline: Timestamp) -> Result<Option<Timestamp>, Error> {
+        let mut late = false; // a stream of anything but pictures must not keep us
+        loop {
+            let what = || format!("picture {} of `{}`", self.sequence, self.command.join(" "));
+            match self.splitter.cut() {
+                Cut::Picture(jpeg) => {
+                    let captured = clock::now();
+                    self.frame = picture::decode(jpeg, &what())?.into_rgb();
+                    return Ok(Some(captured));
+                }
+                Cut::Broken(reason) => return Err(Error::Decode { what: what(), reason: reason.into() }),
+                Cut::Nothing if late => return Ok(None),
+                Cut::Nothing => {}
+            }
+            match self.read(deadline)? {
+                0 => return Ok(None),
+                count => self.splitter.push(self.chunk.get(..count).unwrap_or_default()),
+            }
+            late = clock::now() >= deadline;
+        }
+    }
+
+    /// Reads on, into the frame or the chunk; 0 bytes are a missed deadline.
+    fn read(&mut self, deadline: Timestamp) -> Result<usize, Error> {
+        let into = match self.stream {
+            Stream::Raw(_) => self.frame.bytes.get_mut(self.filled..),
+            Stream::Mjpeg => self.chunk.get_mut(..),
+        };
+        let (Some(child), Some(into)) = (&mut self.child, into) else { return Ok(0) };
+        match child.read(into, deadline) {
+            Ok(Got::Bytes(count)) => Ok(count),
+            Ok(Got::Nothing) => Ok(0),
+            Ok(Got::End(status)) => Err(self.child_ended(&status)),
+            Err(source) => {
+                self.child = None;
+                self.back_off();
+                Err(Error::Read { camera: self.describe(), source })
+            }
+        }
+    }
+
+    fn child_ended(&mut self, status: &Status) -> Error {
+        let stderr = self.child.take().map_or_else(String::new, |child| child.last_words());
+        let partial = self.filled > 0 || self.splitter.is_partial();
+        if status.clean && !partial && !self.restart {
+            self.ended = true;
+            return Error::Ended;
+        }
+        self.back_off();
+        let place = if partial { ", in the middle of a frame" } else { "" };
+        let status = format!("{}{place}", status.words);
+        Error::ChildEnded { command: self.command.join(" "), status, frames: self.delivered, stderr }
+    }
+}
+
+impl Camera for Pipe {
+    fn next(&mut self, deadline: Timestamp) -> Result<Frame<'_>, Error> {
+        if self.ended {
+            return Err(Error::Ended);
+        }
+        let asked = clock::now();
+        let Some(captured) = self.receive(deadline)? else {
+            return Err(Error::Timeout { camera: self.describe(), waited: clock::now().saturating_sub(asked) });
+        };
+        let sequence = self.sequence;
+        self.sequence += 1;
+        self.delivered += 1;
+        self.pause = FIRST_PAUSE;
+        Frame::new(sequence, captured, self.frame.geometry, &self.frame.bytes)
+    }
+
+    fn describe(&self) -> String {
+        let stream = match self.stream {
+            Stream::Raw(Geometry { width, height, format, .. }) => format!("{width} x {height} {format:?}"),
+            Stream::Mjpeg => "Motion JPEG".into(),
+        };
+        format!("pipe `{}` ({stream})", self.command.join(" "))
+    }
+}

@@ -1,9 +1,167 @@
-//! `fcam check`
+//! `fcam check`: is this bundle (or station file) fit to run, and does this machine compute what its proof says?
+//!
+//! Prints what it is and every problem, not the first. Exit code 0 if there is none, 2 otherwise.
 
-/// check
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::bundle::{Bundle, Manifest};
+use crate::camera::picture;
+use crate::config;
+use crate::engine::Backend;
+use crate::pipeline::Options;
+use crate::proof::{self, Report};
+use crate::signal::Signaller;
+
+/// Checks bundles and station files; prints every problem
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Bundle directories and station files (.toml); the default bundle if there are none
+    #[arg(value_name = "BUNDLE|CONFIG.toml")]
+    paths: Vec<PathBuf>,
+    /// Print one JSON object a line for each
+    #[arg(long)]
+    json: bool,
+    /// Backend that replays the proof: auto, cpu or tensorrt
+    #[arg(long, default_value = "auto")]
+    backend: Backend,
+    /// Cores that the backend may use
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+}
 
-pub(super) fn run(_args: &Args) -> anyhow::Result<u8> {
-    anyhow::bail!("not here yet")
+pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    let default = [PathBuf::from("models/default")];
+    let paths = if args.paths.is_empty() { &default[..] } else { &args.paths };
+    let mut clean = true;
+    for path in paths {
+        let checked = Checked::new(path, args);
+        clean &= checked.problems.is_empty();
+        print!("{}", if args.json { format!("{}\n", checked.json()) } else { checked.text() });
+    }
+    Ok(if clean { super::CLEAN } else { super::NOT_STARTED })
+}
+
+/// One path and all that is to say of it.
+struct Checked {
+    path: PathBuf,
+    manifest: Option<Manifest>,
+    report: Option<Report>,
+    problems: Vec<String>,
+}
+
+impl Checked {
+    fn new(path: &Path, args: &Args) -> Self {
+        if is_config(path) {
+            return Self { path: path.into(), manifest: None, report: None, problems: config::check(path) };
+        }
+        let path = if path.ends_with("manifest.toml") { path.parent().unwrap_or(path) } else { path };
+        match super::open_bundle(Some(path)) {
+            Ok(bundle) => Self::of_bundle(path, &bundle, args),
+            Err(error) => Self { path: path.into(), manifest: None, report: None, problems: error.problems },
+        }
+    }
+
+    fn of_bundle(path: &Path, bundle: &Bundle, args: &Args) -> Self {
+        let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
+        let (backend, threads) = (args.backend, args.threads);
+        let options = Options { backend, threads, roi: None, score_threshold: None, signaller };
+        let report = proof::replay(bundle, &options);
+        let samples = bundle.samples().filter_map(|(name, bytes)| picture::decode(bytes, name).err());
+        let problems = report.problems.iter().cloned().chain(samples.map(|error| error.to_string())).collect();
+        let manifest = Some(bundle.manifest().clone());
+        Self { path: path.into(), manifest, report: Some(report), problems }
+    }
+
+    fn json(&self) -> Value {
+        let mut out = json!({
+            "bundle": self.path.display().to_string(),
+            "passed": self.problems.is_empty(),
+            "problems": self.problems,
+            "golden": [],
+        });
+        let Some(fields) = out.as_object_mut() else { return out };
+        if let Some(manifest) = &self.manifest {
+            fields.insert("name".into(), json!(manifest.name));
+            fields.insert("version".into(), json!(manifest.version));
+            fields.insert("classes".into(), json!(manifest.classes));
+            fields.insert("thresholds".into(), json!(manifest.thresholds));
+            fields.insert("tolerance".into(), json!(manifest.tolerance));
+            fields.insert("metrics".into(), json!(manifest.metrics));
+            fields.insert("provenance".into(), json!(manifest.provenance));
+        }
+        if let Some(report) = &self.report {
+            fields.insert("backend".into(), json!(report.backend));
+            fields.insert("golden".into(), json!(report.golden));
+        }
+        out
+    }
+
+    fn text(&self) -> String {
+        let mut out = format!("{}\n", self.path.display());
+        if let Some(manifest) = &self.manifest {
+            describe(&mut out, manifest);
+        }
+        if let Some(report) = &self.report {
+            tabulate(&mut out, report);
+        }
+        for problem in &self.problems {
+            line(&mut out, format_args!("  problem: {problem}"));
+        }
+        let count = self.problems.len();
+        match count {
+            0 => line(&mut out, format_args!("  ok")),
+            _ => line(&mut out, format_args!("  not fit to run: {count} problem{}", if count == 1 { "" } else { "s" })),
+        }
+        out
+    }
+}
+
+fn describe(out: &mut String, manifest: &Manifest) {
+    let Manifest { name, version, input, thresholds, .. } = manifest;
+    let classes: Vec<String> =
+        manifest.classes.iter().map(|class| format!("{}{}", class.name, if class.ok { " (ok)" } else { "" })).collect();
+    line(out, format_args!("  name        {name} {version}"));
+    line(out, format_args!("  classes     {}", classes.join(", ")));
+    line(out, format_args!("  input       {} x {}", input.width, input.height));
+    let (score, map, low, area) = (thresholds.score, thresholds.map, thresholds.map_low, thresholds.min_area_px);
+    line(out, format_args!("  thresholds  score {score}, map {map} down to {low}, at least {area} px"));
+    for (name, value) in &manifest.metrics {
+        line(out, format_args!("  metric      {name} = {value}"));
+    }
+    for (name, value) in &manifest.provenance {
+        line(out, format_args!("  provenance  {name} = {}", value.escape_debug()));
+    }
+}
+
+fn tabulate(out: &mut String, report: &Report) {
+    line(out, format_args!("  backend     {}", report.backend));
+    let width = report.golden.iter().map(|row| row.picture.len()).max().unwrap_or(0).max("golden".len());
+    let head = ("golden", "score", "proof", "map IoU", "tensor", "verdict");
+    line(
+        out,
+        format_args!("  {:width$}  {:>7}  {:>7}  {:>7}  {:>6}  {}", head.0, head.1, head.2, head.3, head.4, head.5),
+    );
+    for row in &report.golden {
+        let mark = if row.passed { "" } else { "  <- not the proof" };
+        line(
+            out,
+            format_args!(
+                "  {:width$}  {:>7.4}  {:>7.4}  {:>7.4}  {:>6}  {}{mark}",
+                row.picture, row.score, row.golden_score, row.iou, row.tensor_diff, row.verdict
+            ),
+        );
+    }
+}
+
+fn line(out: &mut String, words: std::fmt::Arguments) {
+    let _ = writeln!(out, "{words}"); // writing to a String cannot fail
+}
+
+/// A TOML file that is not a bundle's manifest is a station file.
+fn is_config(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml") && !path.ends_with("manifest.toml") && !path.is_dir()
 }

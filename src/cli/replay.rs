@@ -1,9 +1,162 @@
-//! `fcam replay`
+//! `fcam replay`: pictures from files through the same pipeline as a camera's, one JSON line each.
+//!
+//! In: files and folders. Out: JSON lines on standard output, overlays and maps in directories if wanted, a summary on
+//! standard error. A picture that cannot be read is a fault, as it would be on the line, and the next one is judged.
 
-/// replay
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::{CLEAN, FAULTS, open_bundle};
+use crate::bundle::Bundle;
+use crate::camera::{self, Camera, Folder, Frame, Geometry, PixelFormat};
+use crate::clock;
+use crate::engine::Backend;
+use crate::pipeline::{Options, Pipeline};
+use crate::preprocess::Roi;
+use crate::proof;
+use crate::signal::Signaller;
+
+mod output;
+mod report;
+
+use output::Outputs;
+use report::{Line, Progress, Tally};
+
+/// Judges pictures from files and folders; writes one JSON line a picture.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "Exit codes: 0 all pictures judged, 1 some could not be read or judged, 2 could not start.")]
+pub(super) struct Args {
+    /// Pictures (png, jpg, bmp, tiff) and folders of them.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The model bundle; the built-in one if not given.
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+    /// Write each picture with its mask, regions and verdict drawn on it, as JPEG.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write each foreground map as 16-bit gray PNG of the network's size: value = probability x 65535.
+    #[arg(long, value_name = "DIR")]
+    maps: Option<PathBuf>,
+    /// Cores that the network may use.
+    #[arg(long, value_name = "N", default_value_t = cores())]
+    threads: usize,
+    /// What runs the network: auto, cpu or tensorrt.
+    #[arg(long, default_value = "auto")]
+    backend: Backend,
+    /// Reject from this defect score on, 0 to 1, instead of the bundle's threshold.
+    #[arg(long, value_name = "T", value_parser = parse_score)]
+    score: Option<f32>,
+    /// Inspect only this rectangle of each picture, in pixels.
+    #[arg(long, value_name = "X,Y,W,H", value_parser = parse_roi)]
+    roi: Option<Roi>,
+    /// Add the mask to each line, as run lengths in row-major order, background first.
+    #[arg(long)]
+    runs: bool,
+    /// Judge without replaying the bundle's proof first.
+    #[arg(long)]
+    no_proof: bool,
+}
 
-pub(super) fn run(_args: &Args) -> anyhow::Result<u8> {
-    anyhow::bail!("not here yet")
+pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    let mut folder = Folder::open(&args.paths)?;
+    let pictures = folder.pictures().to_vec();
+    let names = output::names(&args.paths, &pictures)?;
+    let outputs = Outputs::new(args.out.as_deref(), args.maps.as_deref(), &names, &pictures)?;
+    let bundle = open_bundle(args.bundle.as_deref())?;
+    let mut replay = Replay::new(args, &bundle, outputs)?;
+    let progress = Progress::new(pictures.len());
+    for (path, name) in pictures.iter().zip(&names) {
+        let line = replay.judge(path, name, folder.next(clock::now()))?;
+        progress.clear();
+        match writeln!(std::io::stdout(), "{line}") {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break, // the reader has seen enough
+            written => written.context("cannot write to standard output")?,
+        }
+        progress.show(replay.tally.pictures());
+    }
+    progress.clear();
+    eprintln!("{}", replay.tally);
+    Ok(if replay.tally.fault == 0 { CLEAN } else { FAULTS })
+}
+
+/// One replay, from the first picture to the last.
+struct Replay {
+    classes: Vec<String>,
+    pipeline: Pipeline,
+    outputs: Outputs,
+    runs: bool,
+    tally: Tally,
+}
+
+impl Replay {
+    fn new(args: &Args, bundle: &Bundle, outputs: Outputs) -> anyhow::Result<Self> {
+        let pipeline = build(args, bundle)?;
+        log::info!("replay on {}", pipeline.describe());
+        Ok(Self { classes: bundle.class_names(), pipeline, outputs, runs: args.runs, tally: Tally::default() })
+    }
+
+    /// Judges one picture and returns its line. Only what makes all further pictures pointless is an error.
+    fn judge(&mut self, path: &Path, name: &Path, frame: Result<Frame, camera::Error>) -> anyhow::Result<String> {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return self.unreadable(path, &error),
+        };
+        if frame.geometry() != self.pipeline.geometry()
+            && let Err(error) = self.pipeline.refit(frame.geometry())
+        {
+            return self.unreadable(path, &error);
+        }
+        let inspection = self.pipeline.inspect(&frame);
+        self.tally.count(&inspection);
+        self.outputs.write(name, &frame, &inspection, &self.classes)?;
+        let line = Line::of(path, &inspection, &self.classes, self.runs);
+        Ok(serde_json::to_string(&line)?)
+    }
+
+    fn unreadable(&mut self, path: &Path, error: &dyn std::error::Error) -> anyhow::Result<String> {
+        self.tally.fault += 1;
+        Ok(serde_json::to_string(&Line::fault(path, error.to_string()))?)
+    }
+}
+
+/// The pipeline, proven unless it is not wanted. It is fitted to each picture's size; to begin with, any that holds the ROI
+/// will do.
+fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
+    let options = Options {
+        backend: args.backend,
+        threads: args.threads,
+        roi: args.roi,
+        score_threshold: args.score,
+        signaller: Signaller { delay: Duration::ZERO, hold: Duration::ZERO },
+    };
+    let input = &bundle.manifest().input;
+    let extent = |roi: Roi| (roi.x.saturating_add(roi.width), roi.y.saturating_add(roi.height));
+    let (width, height) = args.roi.map_or((input.width, input.height), extent);
+    let geometry = Geometry::packed(width, height, PixelFormat::Gray8)?;
+    if args.no_proof {
+        log::warn!("the bundle's proof is not replayed: what follows may not be what the bundle says");
+        return Ok(Pipeline::new(bundle, geometry, options)?);
+    }
+    Ok(proof::require(bundle, geometry, options)?)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn parse_score(text: &str) -> Result<f32, String> {
+    let score = text.parse().ok().filter(|score| (0.0..=1.0).contains(score));
+    score.ok_or_else(|| format!("`{text}` is not a number from 0 to 1"))
+}
+
+fn parse_roi(text: &str) -> Result<Roi, String> {
+    let numbers: Result<Vec<u32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    match numbers.as_deref() {
+        Ok(&[x, y, width, height]) => Ok(Roi { x, y, width, height }),
+        _ => Err(format!("`{text}` is not X,Y,W,H in pixels, such as 100,50,640,480")),
+    }
 }

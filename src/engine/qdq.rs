@@ -1,13 +1,74 @@
 //! In: the bytes of an ONNX file. Out: what in it breaks the bundle's contract (models/README.md), rule by rule.
+//!
+//! It reads the file's structure alone and runs nothing, so that hostile bytes are refused before a loader meets them: no
+//! size that the file claims is believed before the bytes are there.
+
+use std::fmt;
 
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
 use super::{Error, Shape};
 
+mod file;
+mod rules;
+mod tensor;
+mod wiring;
+
+use wiring::Wiring;
+
+/// One broken rule, at one node or in the file as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// 1 to 8, as in models/README.md; 0 is the file itself: inputs, outputs, opset, domains, values.
+    pub rule: u8,
+    /// The node's or tensor's name; empty for the file as a whole.
+    pub node: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Problem {
+    fn new(rule: u8, node: &str, message: impl Into<String>) -> Self {
+        Self { rule, node: node.to_owned(), message: message.into() }
+    }
+
+    fn file(node: &str, message: impl Into<String>) -> Self {
+        Self::new(0, node, message)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rule > 0 {
+            write!(f, "rule {}: ", self.rule)?;
+        }
+        if !self.node.is_empty() {
+            write!(f, "{}: ", self.node.escape_debug())?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Every broken rule of a network file; `int8` asks for the QDQ rules as well as those of the interface.
+pub fn problems(onnx: &[u8], shape: Shape, int8: bool) -> Vec<Problem> {
+    let model = match parse(onnx) {
+        Ok(model) => model,
+        Err(error) => return vec![Problem::file("", error.to_string())],
+    };
+    let mut found = file::problems(&model, shape);
+    if let (true, Some(graph)) = (int8, &model.graph) {
+        let wiring = Wiring::new(graph);
+        found.extend(rules::problems(&wiring));
+    }
+    found
+}
+
 /// Reads the protobuf; refuses what is not an ONNX model.
 pub(super) fn parse(onnx: &[u8]) -> Result<ModelProto, Error> {
-    tract_onnx::onnx().proto_model_for_read(&mut &*onnx).map_err(|error| Error::Load(format!("{error:#}")))
+    tract_onnx::onnx()
+        .proto_model_for_read(&mut &*onnx)
+        .map_err(|error| Error::Load(format!("it is not an ONNX file: {error:#}")))
 }
 
 /// True if the graph has QuantizeLinear nodes.
@@ -15,8 +76,13 @@ pub(super) fn is_quantised(model: &ModelProto) -> bool {
     model.graph.iter().flat_map(|graph| &graph.node).any(|node| node.op_type == "QuantizeLinear")
 }
 
-/// The positions of `logits` and `map` among the outputs.
-pub(super) fn check_interface(model: &ModelProto, _shape: Shape) -> Result<[usize; 2], Error> {
+/// The positions of `logits` and `map` among the outputs, of a file that has the contract's interface and honest sizes.
+pub(super) fn check_interface(model: &ModelProto, shape: Shape) -> Result<[usize; 2], Error> {
+    let found = file::problems(model, shape);
+    if !found.is_empty() {
+        let words: Vec<String> = found.iter().take(8).map(Problem::to_string).collect();
+        return Err(Error::Shape(words.join("; ")));
+    }
     let outputs: Vec<&str> = model.graph.iter().flat_map(|graph| &graph.output).map(|o| o.name.as_str()).collect();
     let find = |name: &str| {
         outputs.iter().position(|o| *o == name).ok_or_else(|| Error::Shape(format!("it has no output `{name}`")))

@@ -3,7 +3,10 @@
 //! Stock tract computes a QDQ network in float: it dequantises before each convolution. That is said in `describe`, and the
 //! results are those of the quantised network, because every Q/DQ pair still rounds.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::bail;
 use tract_onnx::tract_core::plan::SimpleState;
 
 use super::{Error, Shape};
@@ -24,13 +27,13 @@ impl Network {
         let order = super::qdq::check_interface(&proto, shape)?;
         let quantised = super::qdq::is_quantised(&proto);
         let input = Tensor::zero::<f32>(&[1, 3, shape.height, shape.width]).map_err(load)?;
-        let plan = tract_onnx::onnx()
-            .model_for_proto_model(&proto)
-            .and_then(|model| model.with_input_fact(0, f32::fact(input.shape()).into()))
-            .and_then(|model| model.into_optimized())
-            .and_then(|model| model.into_runnable())
-            .map_err(load)?;
-        let state = plan.spawn().map_err(load)?;
+        let spawn = || {
+            let model = tract_onnx::onnx().model_for_proto_model(&proto)?;
+            let model = model.with_input_fact(0, f32::fact(input.shape()).into())?.into_typed()?;
+            check_sizes(&model)?;
+            model.into_optimized()?.into_runnable()?.spawn()
+        };
+        let state = caught(spawn).map_err(Error::Load)?;
         Ok(Self { state, input, threads, quantised, order })
     }
 
@@ -43,7 +46,8 @@ impl Network {
     pub(super) fn run(&mut self, input: &Input, logits: &mut [f32], map: &mut [f32]) -> Result<(), Error> {
         let mut planes = self.input.try_as_plain_ram_mut().map_err(run)?;
         to_planes(input.values, planes.as_slice_mut::<f32>().map_err(run)?);
-        let outputs = self.state.run(tvec!(self.input.clone().into_tvalue())).map_err(run)?;
+        let Self { state, input, .. } = self;
+        let outputs = caught(|| state.run(tvec!(input.clone().into_tvalue()))).map_err(Error::Run)?;
         for (index, into) in self.order.into_iter().zip([logits, map]) {
             let output = outputs.get(index).ok_or_else(|| Error::Run("an output is missing".into()))?;
             copy(output, into)?;
@@ -70,6 +74,37 @@ fn copy(output: &TValue, into: &mut [f32]) -> Result<(), Error> {
     }
     into.copy_from_slice(values);
     Ok(())
+}
+
+/// The largest tensor inside a network, in values: sixteen float planes of the largest input that a bundle may have.
+const MAX_VALUES: i64 = 16 * 2048 * 2048;
+
+/// A few bytes of a broken or hostile file can ask for a tensor of any size, and running out of memory ends the process.
+fn check_sizes(model: &TypedModel) -> TractResult<()> {
+    for node in model.nodes() {
+        for output in &node.outputs {
+            let values = output.fact.shape.volume().to_i64()?;
+            if !(0..=MAX_VALUES).contains(&values) {
+                bail!("`{}` makes a tensor of {values} values, the limit is {MAX_VALUES}", node.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs tract on bytes that we did not make: a loader of someone else's may panic on what it did not foresee, and a camera
+/// must outlive that. The panic has been printed by then; what it broke is thrown away at load, and at run is what tract
+/// overwrites on the next picture.
+fn caught<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(format!("{error:#}")),
+        Err(payload) => {
+            let words = payload.downcast_ref::<String>().map(String::as_str);
+            let words = words.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+            Err(format!("tract panicked: {words}"))
+        }
+    }
 }
 
 fn load(error: TractError) -> Error {

@@ -8,7 +8,7 @@ use crate::camera::{Frame, PixelFormat};
 use super::Roi;
 
 /// Writes the ROI's pixels into `out`: one byte a pixel for gray, three for everything else.
-pub(super) fn stage(frame: &Frame, roi: Roi, out: &mut [u8]) {
+pub(crate) fn stage(frame: &Frame, roi: Roi, out: &mut [u8]) {
     let geometry = frame.geometry();
     let (stride, x, width) = (geometry.stride, roi.x as usize, roi.width as usize);
     let luma_rows = frame.bytes().chunks(stride).skip(roi.y as usize).take(roi.height as usize);

@@ -1,0 +1,178 @@
+//! What a replay says: a JSON line a picture, a bar while it runs, a summary at the end.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::mask::Region;
+use crate::pipeline::{Inspection, Timings};
+use crate::verdict::Verdict;
+
+/// One picture's line. All keys are always there but `reason` (faults) and `run_lengths` (when asked for).
+#[derive(Serialize)]
+pub(super) struct Line<'a> {
+    picture: Cow<'a, str>,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The defect class of a reject.
+    class: Option<&'a str>,
+    /// Defect score.
+    score: Option<f32>,
+    scores: Scores<'a>,
+    regions: &'a [Region],
+    region_count: usize,
+    /// Foreground, in pixels of the map.
+    area_px: u32,
+    map_size: [u32; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_lengths: Option<Vec<u32>>,
+    ms: Option<Milliseconds>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn of(picture: &'a Path, inspection: &'a Inspection, classes: &'a [String], runs: bool) -> Self {
+        let Inspection { prediction, mask, signals, timings } = inspection;
+        let class = match &signals.verdict {
+            Verdict::Reject(findings) => classes.get(findings.class).map(String::as_str),
+            _ => None,
+        };
+        let reason = match &signals.verdict {
+            Verdict::Fault(fault) => Some(format!("{fault:?}").to_lowercase()),
+            _ => None,
+        };
+        Self {
+            picture: picture.to_string_lossy(),
+            verdict: signals.verdict.word(),
+            reason,
+            class,
+            score: signals.score,
+            scores: Scores { classes, values: prediction.map_or(&[], |prediction| prediction.scores) },
+            regions: mask.regions,
+            region_count: mask.region_count,
+            area_px: mask.area(),
+            map_size: [mask.width, mask.height],
+            run_lengths: runs.then(|| mask.run_lengths().collect()),
+            ms: Some(Milliseconds::of(timings)),
+        }
+    }
+
+    /// The line of a picture that never became a frame, or that the pipeline does not take.
+    pub(super) fn fault(picture: &'a Path, reason: String) -> Self {
+        Self {
+            picture: picture.to_string_lossy(),
+            verdict: "fault",
+            reason: Some(reason),
+            class: None,
+            score: None,
+            scores: Scores { classes: &[], values: &[] },
+            regions: &[],
+            region_count: 0,
+            area_px: 0,
+            map_size: [0, 0],
+            run_lengths: None,
+            ms: None,
+        }
+    }
+}
+
+/// One score a class, by name, in the order of the manifest.
+struct Scores<'a> {
+    classes: &'a [String],
+    values: &'a [f32],
+}
+
+impl Serialize for Scores<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.classes.iter().zip(self.values))
+    }
+}
+
+#[derive(Serialize)]
+struct Milliseconds {
+    preprocess: f64,
+    engine: f64,
+    mask: f64,
+    total: f64,
+}
+
+impl Milliseconds {
+    fn of(timings: &Timings) -> Self {
+        let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        Self {
+            preprocess: ms(timings.preprocess),
+            engine: ms(timings.engine),
+            mask: ms(timings.mask),
+            total: ms(timings.total()),
+        }
+    }
+}
+
+/// Counts of verdicts, and the time they took.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pass: u64,
+    reject: u64,
+    pub(super) fault: u64,
+    time: Duration,
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, inspection: &Inspection) {
+        match inspection.signals.verdict {
+            Verdict::Pass => self.pass += 1,
+            Verdict::Reject(_) => self.reject += 1,
+            Verdict::Fault(_) => self.fault += 1,
+        }
+        self.time += inspection.timings.total();
+    }
+
+    pub(super) fn pictures(&self) -> u64 {
+        self.pass + self.reject + self.fault
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { pass, reject, fault, time } = self;
+        let mean = time.as_secs_f64() * 1e3 / (pass + reject).max(1) as f64;
+        write!(f, "{} pictures: {pass} pass, {reject} reject, {fault} fault; mean {mean:.2} ms", self.pictures())
+    }
+}
+
+/// A bar on standard error, if a person looks there and the lines go elsewhere.
+pub(super) struct Progress {
+    total: usize,
+    visible: bool,
+}
+
+impl Progress {
+    const WIDTH: usize = 32;
+
+    pub(super) fn new(total: usize) -> Self {
+        Self { total, visible: std::io::stderr().is_terminal() && !std::io::stdout().is_terminal() }
+    }
+
+    pub(super) fn show(&self, done: u64) {
+        if self.visible {
+            let filled = done as usize * Self::WIDTH / self.total.max(1);
+            let (filled, empty) = ("#".repeat(filled), "-".repeat(Self::WIDTH.saturating_sub(filled)));
+            self.print(&format!("\r[{filled}{empty}] {done}/{}", self.total));
+        }
+    }
+
+    /// Takes the bar away, so that something else can be printed.
+    pub(super) fn clear(&self) {
+        if self.visible {
+            self.print("\r\x1b[K");
+        }
+    }
+
+    fn print(&self, text: &str) {
+        let _ = std::io::stderr().write_all(text.as_bytes()); // a bar that cannot be drawn is no reason to stop
+    }
+}

@@ -1,0 +1,198 @@
+//! The station file as plain data: what may be written in it, of which type, and the defaults. Nothing is validated here.
+//!
+//! board/station.example.toml is the reference for people; a test holds it to these structs.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::camera::PixelFormat;
+use crate::engine::Backend;
+use crate::preprocess::Roi;
+use crate::record::{Keep, Picture};
+
+/// Everything the file says.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Raw {
+    pub(super) bundle: Bundle,
+    pub(super) camera: Camera,
+    pub(super) inspect: Inspect,
+    pub(super) engine: Engine,
+    pub(super) trigger: Trigger,
+    pub(super) signals: Signals,
+    pub(super) sinks: Sinks,
+    pub(super) record: Record,
+    pub(super) log: Log,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Bundle {
+    pub(super) path: PathBuf,
+}
+
+impl Default for Bundle {
+    fn default() -> Self {
+        Self { path: "models/default".into() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Camera {
+    pub(super) kind: Kind,
+    pub(super) width: Option<u32>,
+    pub(super) height: Option<u32>,
+    pub(super) format: Format,
+    pub(super) command: Vec<String>,
+    pub(super) restart: bool,
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) repeat: bool,
+    pub(super) fps: f64,
+    pub(super) timeout_ms: u64,
+}
+
+impl Default for Camera {
+    fn default() -> Self {
+        Self {
+            kind: Kind::Pattern,
+            width: None,
+            height: None,
+            format: Format::Rgb8,
+            command: vec![],
+            restart: true,
+            paths: vec![],
+            repeat: false,
+            fps: 10.0,
+            timeout_ms: 2000,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Pattern,
+    Folder,
+    Pipe,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Format {
+    Gray8,
+    Rgb8,
+    Yuyv,
+    Nv12,
+    I420,
+    Mjpeg,
+}
+
+impl Format {
+    /// How the bytes make pixels; none if only decoding tells.
+    pub(super) fn pixels(self) -> Option<PixelFormat> {
+        match self {
+            Self::Gray8 => Some(PixelFormat::Gray8),
+            Self::Rgb8 => Some(PixelFormat::Rgb8),
+            Self::Yuyv => Some(PixelFormat::Yuyv),
+            Self::Nv12 => Some(PixelFormat::Nv12),
+            Self::I420 => Some(PixelFormat::I420),
+            Self::Mjpeg => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Inspect {
+    pub(super) roi: Option<Roi>,
+    pub(super) score: Option<f32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Engine {
+    pub(super) backend: Backend,
+    pub(super) threads: usize,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self { backend: Backend::Auto, threads: 1 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Trigger {
+    pub(super) mode: Mode,
+    pub(super) queue: usize,
+}
+
+impl Default for Trigger {
+    fn default() -> Self {
+        Self { mode: Mode::FreeRun, queue: 4 }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Mode {
+    FreeRun,
+    EveryFrame,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Signals {
+    pub(super) delay_ms: u64,
+    pub(super) hold_ms: u64,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self { delay_ms: 0, hold_ms: 50 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Sinks {
+    pub(super) log: bool,
+    pub(super) json: String,
+}
+
+impl Default for Sinks {
+    fn default() -> Self {
+        Self { log: true, json: String::new() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Record {
+    pub(super) keep: Keep,
+    pub(super) dir: PathBuf,
+    pub(super) picture: Picture,
+    pub(super) max_files: usize,
+    pub(super) free_mb: u64,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { keep: Keep::None, dir: "record".into(), picture: Picture::Png, max_files: 10_000, free_mb: 500 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) summary_s: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { summary_s: 60 }
+    }
+}

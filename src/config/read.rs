@@ -1,0 +1,149 @@
+//! In: the text of a station file. Out: [`Raw`] data, and every problem of spelling and type in it, not the first one.
+//!
+//! The known keys are those of the structs, asked of serde, so that there is no second list to forget.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::raw::Raw;
+
+/// Reads what can be read; what cannot is a problem, and has its default in the result.
+pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
+    let mut table: Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => {
+            let error: toml::de::Error = error;
+            problems.push(format!("not TOML: {}", error.to_string().trim_end()));
+            return Raw::default();
+        }
+    };
+    let known = keys(&Raw::default());
+    for name in table.keys().filter(|name| !known.contains(name)) {
+        problems.push(format!("unknown section [{name}]{}", hint(name, &known)));
+    }
+    Raw {
+        bundle: section(&mut table, "bundle", problems),
+        camera: section(&mut table, "camera", problems),
+        inspect: section(&mut table, "inspect", problems),
+        engine: section(&mut table, "engine", problems),
+        trigger: section(&mut table, "trigger", problems),
+        signals: section(&mut table, "signals", problems),
+        sinks: section(&mut table, "sinks", problems),
+        record: section(&mut table, "record", problems),
+        log: section(&mut table, "log", problems),
+    }
+}
+
+/// A section whose keys are tried one by one, so that one mistake does not hide the next.
+fn section<T: Default + Serialize + DeserializeOwned>(root: &mut Table, name: &str, problems: &mut Vec<String>) -> T {
+    let table = match root.remove(name) {
+        Some(Value::Table(table)) => table,
+        Some(other) => {
+            problems.push(format!("[{name}] is a section with keys, not {}", article(other.type_str())));
+            return T::default();
+        }
+        None => return T::default(),
+    };
+    let known = keys(&T::default());
+    let mut good = Table::new();
+    for (key, value) in table {
+        if !known.contains(&key) {
+            problems.push(format!("unknown key `{key}` in [{name}]{}", hint(&key, &known)));
+            continue;
+        }
+        let alone = Table::from_iter([(key.clone(), value.clone())]);
+        match alone.try_into::<T>() {
+            Ok(_) => drop(good.insert(key, value)),
+            Err(error) => problems.push(format!("{name}.{key}: {}", error.message())),
+        }
+    }
+    // Every key was taken alone; together they are taken too.
+    good.try_into().unwrap_or_default()
+}
+
+/// The names of a struct's fields, those that are none by default included.
+pub(super) fn keys<T: Serialize>(default: &T) -> Vec<String> {
+    match serde_json::to_value(default) {
+        Ok(serde_json::Value::Object(fields)) => fields.keys().cloned().collect(),
+        _ => vec![],
+    }
+}
+
+fn hint(wrong: &str, known: &[String]) -> String {
+    let nearest = known.iter().min_by_key(|key| distance(wrong, key));
+    // Half of the letters wrong is another word and no slip.
+    match nearest.filter(|key| distance(wrong, key) * 2 <= key.len().max(wrong.len())) {
+        Some(key) => format!(": did you mean `{key}`?"),
+        None => format!(": known are {}", known.join(", ")),
+    }
+}
+
+fn article(word: &str) -> String {
+    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {word}")
+}
+
+/// Levenshtein's distance: letters to insert, delete or replace.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut left = i + 1;
+        let mut diagonal = row.first_mut().map_or(0, |first| std::mem::replace(first, left));
+        for (to, above) in b.chars().zip(row.iter_mut().skip(1)) {
+            left = (diagonal + usize::from(from != to)).min(left + 1).min(*above + 1);
+            diagonal = std::mem::replace(above, left);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let mut problems = vec![];
+        read(text, &mut problems);
+        problems
+    }
+
+    #[test]
+    fn distances() {
+        for (a, b, expected) in [("", "", 0), ("", "abc", 3), ("hodl_ms", "hold_ms", 2), ("kitten", "sitting", 3)] {
+            assert_eq!((distance(a, b), distance(b, a)), (expected, expected), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn names_the_nearest_key_and_every_problem() {
+        let text =
+            "[signals]\nhodl_ms = 5\ndelay_ms = \"soon\"\n[camra]\nfps = 1\n[inspect]\nroi = { x = 1 }\nzzz = 1\n";
+        assert_eq!(
+            problems(text),
+            [
+                "unknown section [camra]: did you mean `camera`?",
+                "inspect.roi: missing field `y`",
+                "unknown key `zzz` in [inspect]: known are roi, score",
+                "signals.delay_ms: invalid type: string \"soon\", expected u64",
+                "unknown key `hodl_ms` in [signals]: did you mean `hold_ms`?",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_keeps_its_default_and_the_rest_counts() {
+        let mut problems = vec![];
+        let raw = read("[signals]\nhold_ms = -1\ndelay_ms = 7\n[log]\nsummary_s = 5", &mut problems);
+        assert_eq!((raw.signals.hold_ms, raw.signals.delay_ms, raw.log.summary_s), (50, 7, 5));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+
+    #[test]
+    fn sections_and_files_of_another_kind() {
+        assert_eq!(problems("camera = 5"), ["[camera] is a section with keys, not an integer"]);
+        let broken = problems("[camera");
+        assert!(broken.len() == 1 && broken[0].starts_with("not TOML: "), "{broken:?}");
+        assert_eq!(problems(""), Vec::<String>::new());
+    }
+}

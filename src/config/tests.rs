@@ -1,0 +1,128 @@
+//! The manual is held to the defaults, and every problem of a file is told.
+
+use super::*;
+
+const MANUAL: &str = include_str!("../../board/station.example.toml");
+
+fn tiny() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/tiny")
+}
+
+fn parse(text: &str) -> (Raw, Vec<String>) {
+    let mut problems = vec![];
+    let raw = read::read(text, &mut problems);
+    validate(&raw, &mut problems);
+    (raw, problems)
+}
+
+#[test]
+fn the_manual_is_the_defaults() {
+    let (raw, problems) = parse(MANUAL);
+    assert_eq!(problems, Vec::<String>::new());
+    assert_eq!(raw, Raw::default());
+}
+
+#[test]
+fn the_manual_has_every_key_in_its_section() {
+    let serde_json::Value::Object(sections) = serde_json::to_value(Raw::default()).unwrap() else { panic!() };
+    for (section, keys) in sections {
+        let text = MANUAL.split(&format!("\n[{section}]\n")).nth(1).unwrap_or_else(|| panic!("no [{section}]"));
+        let text = text.split("\n[").next().unwrap();
+        for (key, default) in keys.as_object().unwrap() {
+            let line = if default.is_null() { format!("# {key} = ") } else { format!("{key} = ") };
+            assert!(text.lines().any(|found| found.starts_with(&line)), "no `{line}` in [{section}]");
+        }
+    }
+}
+
+#[test]
+fn the_manuals_examples_of_optional_keys_are_valid() {
+    let optional = ["# width = ", "# height = ", "# roi = ", "# score = "];
+    let text: String = MANUAL
+        .lines()
+        .map(|line| if optional.iter().any(|key| line.starts_with(key)) { &line[2..] } else { line })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let (raw, problems) = parse(&text);
+    assert_eq!(problems, Vec::<String>::new());
+    assert!(raw.camera.width.is_some() && raw.inspect.roi.is_some() && raw.inspect.score.is_some());
+}
+
+#[test]
+fn every_problem_is_told() {
+    let (_, problems) = parse(
+        "[camera]\nkind = \"pipe\"\nfps = -1\nwidth = 5\n[inspect]\nscore = 2.0\nroi = { x = 1, y = 1, width = 0, height = 1 }\n\
+         [engine]\nthreads = 0\n[trigger]\nqueue = 0\nmdoe = 1\n[signals]\nhold_ms = 0\ndelay_ms = 99999\n\
+         [record]\nkeep = \"all\"\ndir = \"\"\nmax_files = 0\n[log]\nsummary_s = 0\n",
+    );
+    let expected = [
+        "unknown key `mdoe`",
+        "camera.fps",
+        "camera.width and camera.height go together",
+        "camera.command is empty",
+        "inspect.score",
+        "inspect.roi has no pixels",
+        "engine.threads",
+        "trigger.queue",
+        "signals.delay_ms",
+        "signals.hold_ms",
+        "record.max_files",
+        "log.summary_s",
+        "record.dir is empty",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, start) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(start), "{problem:?} is not about {start}");
+    }
+}
+
+#[test]
+fn combinations_that_cannot_work() {
+    let cases = [
+        ("[camera]\nfps = 0.1", "camera.timeout_ms = 2000 is no longer than the time between two frames"),
+        ("[camera]\nformat = \"nv12\"", "camera.format is \"rgb8\" for the pattern camera"),
+        ("[camera]\nkind = \"folder\"", "camera.paths is empty"),
+        ("[camera]\nkind = \"pipe\"\ncommand = [\"x\"]", "camera.width and camera.height must say"),
+        (
+            "[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"i420\"\nwidth = 5\nheight = 4",
+            "camera: a 5 x 4 I420 frame needs an even",
+        ),
+        (
+            "[camera]\nwidth = 64\nheight = 48\n[inspect]\nroi = { x = 60, y = 0, width = 5, height = 48 }",
+            "inspect.roi 5x48 at (60, 0) does not lie inside the 64x48 frame",
+        ),
+        (
+            "[inspect]\nroi = { x = 4294967295, y = 0, width = 5, height = 48 }",
+            "inspect.roi 5x48 at (4294967295, 0) does not lie inside the 16384x16384 frame",
+        ),
+    ];
+    for (text, start) in cases {
+        let (_, problems) = parse(text);
+        assert!(problems.len() == 1 && problems[0].starts_with(start), "{text}: {problems:#?}");
+    }
+    assert_eq!(parse("[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"mjpeg\"").1, Vec::<String>::new());
+}
+
+#[test]
+fn check_tells_of_the_bundle_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("station.toml");
+    std::fs::write(&file, "[bundle]\npath = \"/nowhere\"\n[signals]\nhold = 1").unwrap();
+    let problems = check(&file);
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(problems[0].ends_with("did you mean `hold_ms`?"), "{problems:#?}");
+    assert!(problems[1].starts_with("bundle.path: cannot read /nowhere"), "{problems:#?}");
+
+    std::fs::write(&file, format!("[bundle]\npath = {:?}", tiny())).unwrap();
+    assert_eq!(check(&file), Vec::<String>::new());
+    assert!(check(&dir.path().join("none.toml"))[0].starts_with("cannot read "));
+}
+
+#[test]
+fn flags_override_the_file() {
+    let json = tempfile::tempdir().unwrap().path().join("none").join("out.jsonl").display().to_string();
+    let overrides = Overrides { bundle: Some(tiny()), json: Some(json), frames: Some(3) };
+    let setup = Setup::load(None, overrides).unwrap();
+    assert_eq!(setup.bundle().manifest().name, "tiny");
+    assert!(matches!(setup.station(), Err(Error::Json { .. })));
+}

@@ -1,0 +1,128 @@
+//! The file itself: inputs, outputs, opset, domains, control flow, and values that are there and finite.
+
+use std::collections::HashSet;
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::dimension::Value;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
+
+use super::wiring::name;
+use super::{Problem, Shape, tensor};
+
+const OPSETS: std::ops::RangeInclusive<i64> = 13..=17;
+
+pub(super) fn problems(model: &ModelProto, shape: Shape) -> Vec<Problem> {
+    let Some(graph) = &model.graph else {
+        return vec![Problem::file("", "there is no graph in the file")];
+    };
+    let Shape { width, height, classes } = shape;
+    // Old files list their initialisers among the inputs.
+    let stored: HashSet<&str> = graph.initializer.iter().map(|value| value.name.as_str()).collect();
+    let inputs = graph.input.iter().filter(|input| !stored.contains(input.name.as_str()));
+    let mut found = ports("input", inputs, &[("input", &[1, 3, height, width])]);
+    found.extend(ports("output", graph.output.iter(), &[("logits", &[1, classes]), ("map", &[1, 1, height, width])]));
+    found.extend(outputs_made(graph));
+    found.extend(domains(model));
+    found.extend(values(graph));
+    found.extend(graph.node.iter().filter_map(control_flow));
+    if !model.functions.is_empty() {
+        found.push(Problem::file("", format!("defines {} functions of its own", model.functions.len())));
+    }
+    found
+}
+
+/// Inputs or outputs other than the contract's, or of another shape.
+fn ports<'a>(
+    side: &str,
+    ports: impl Iterator<Item = &'a ValueInfoProto>,
+    expected: &[(&str, &[usize])],
+) -> Vec<Problem> {
+    let ports: Vec<&ValueInfoProto> = ports.collect();
+    let mut found = Vec::new();
+    for (name, shape) in expected {
+        match ports.iter().filter(|port| port.name == *name).collect::<Vec<_>>().as_slice() {
+            [] => found.push(Problem::file("", format!("has no {side} `{name}`"))),
+            [port] => {
+                let is = describe(port.r#type.as_ref());
+                let wanted = format!("float32 {shape:?}");
+                if is != wanted {
+                    found.push(Problem::file(name, format!("is {is}, and must be {wanted} by the manifest")));
+                }
+            }
+            _ => found.push(Problem::file(name, format!("is an {side} twice"))),
+        }
+    }
+    let unknown = ports.iter().filter(|port| expected.iter().all(|(name, _)| *name != port.name));
+    found
+        .extend(unknown.map(|port| Problem::file(&port.name, format!("is an {side} that the contract does not have"))));
+    found
+}
+
+/// `float32 [1, 3, 64, 64]`, or as near to it as the file gets.
+fn describe(port: Option<&TypeProto>) -> String {
+    let Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) = port else {
+        return "not a tensor".into();
+    };
+    let dims = tensor.shape.iter().flat_map(|shape| &shape.dim).take(9).map(|dim| match &dim.value {
+        Some(Value::DimValue(size)) => size.to_string(),
+        Some(Value::DimParam(name)) => name.escape_debug().to_string(),
+        None => "?".into(),
+    });
+    let dims = dims.collect::<Vec<_>>().join(", ");
+    let is_float = tensor.elem_type == DataType::Float as i32;
+    format!("{} [{dims}]", if is_float { "float32".into() } else { format!("of type {}", tensor.elem_type) })
+}
+
+/// tract looks an output's name up without asking whether it is there.
+fn outputs_made(graph: &GraphProto) -> impl Iterator<Item = Problem> {
+    let made: HashSet<&str> = graph.node.iter().flat_map(|node| &node.output).map(String::as_str).collect();
+    let lost = graph.output.iter().filter(move |output| !made.contains(output.name.as_str()));
+    lost.map(|output| Problem::file(&output.name, "is an output that no node makes"))
+}
+
+fn domains(model: &ModelProto) -> Vec<Problem> {
+    let is_default = |domain: &str| matches!(domain, "" | "ai.onnx");
+    let mut found = Vec::new();
+    let mut opsets = 0;
+    for opset in &model.opset_import {
+        if !is_default(&opset.domain) {
+            let domain = opset.domain.escape_debug();
+            found.push(Problem::file("", format!("imports the operator domain {domain}: only ONNX's own is allowed")));
+            continue;
+        }
+        opsets += 1;
+        if !OPSETS.contains(&opset.version) {
+            found.push(Problem::file("", format!("opset {} is not one of 13 to 17", opset.version)));
+        }
+    }
+    if opsets != 1 {
+        found.push(Problem::file("", format!("names {opsets} opsets of ONNX's own domain, not one")));
+    }
+    let nodes = model.graph.iter().flat_map(|graph| &graph.node).filter(|node| !is_default(&node.domain));
+    found.extend(nodes.map(|node| {
+        Problem::file(name(node), format!("{} is of the operator domain {}", node.op_type, node.domain.escape_debug()))
+    }));
+    found
+}
+
+/// Stored tensors that are not what they claim, among the initialisers and the attributes.
+fn values(graph: &GraphProto) -> Vec<Problem> {
+    let check = |name: &str, value: &TensorProto| tensor::problem(value).map(|why| Problem::file(name, why));
+    let mut found: Vec<Problem> = graph.initializer.iter().filter_map(|value| check(&value.name, value)).collect();
+    for node in &graph.node {
+        let attributes = node.attribute.iter().flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors));
+        found.extend(attributes.filter_map(|value| check(name(node), value)));
+    }
+    let sparse = graph.node.iter().flat_map(|node| &node.attribute).any(|attribute| attribute.sparse_tensor.is_some());
+    if sparse || !graph.sparse_initializer.is_empty() {
+        found.push(Problem::file("", "has sparse tensors"));
+    }
+    found
+}
+
+fn control_flow(node: &NodeProto) -> Option<Problem> {
+    let mut attributes = node.attribute.iter();
+    let inner = attributes.any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty());
+    let control = inner || matches!(node.op_type.as_str(), "If" | "Loop" | "Scan");
+    control.then(|| Problem::file(name(node), format!("{} is control flow", node.op_type)))
+}

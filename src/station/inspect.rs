@@ -1,0 +1,218 @@
+//! The middle's thread. In: parts and faults from capture. Out: one verdict for each, in order, to actuate; kept parts to record.
+//!
+//! Nothing that happens to a part here lets it go without a verdict: an engine that panics is built again, a part that is
+//! already too late is not judged at all, and a stop at once turns what waits into faults.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::actuate::{Judged, is_late, unjudged};
+use super::count::Counters;
+use super::inbox::{Buffer, Inbox, Item, Part};
+use super::stop::{Stage, Stop};
+use crate::bundle::Bundle;
+use crate::camera::Geometry;
+use crate::clock;
+use crate::pipeline::{self, Pipeline, Timings};
+use crate::record::Keep;
+use crate::signal::Signals;
+use crate::verdict::Fault;
+
+/// Panics in a row after which the engine is given up.
+const PANICS: u32 = 3;
+
+/// A part on its way to the recorder.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) part: Part,
+    pub(super) signals: Signals,
+    pub(super) timings: Timings,
+}
+
+/// The hop to the recorder. It drops first: a part is kept only in exchange for an empty buffer, so that a slow disk never
+/// takes one from capture.
+#[derive(Debug)]
+pub(super) struct Archive {
+    pub(super) keep: Keep,
+    pub(super) parts: Sender<Kept>,
+    pub(super) empty: Receiver<Buffer>,
+}
+
+/// The inspect thread.
+pub(super) struct Inspect<'a> {
+    pub(super) inbox: &'a Inbox,
+    pub(super) counters: &'a Counters,
+    pub(super) judged: Sender<Judged>,
+    pub(super) archive: Archive,
+    pub(super) stop: Stop,
+    pub(super) bundle: &'a Bundle,
+    pub(super) options: pipeline::Options,
+    pub(super) judge: Judge,
+}
+
+/// The pipeline and how far it can be trusted.
+pub(super) struct Judge {
+    pub(super) pipeline: Pipeline,
+    /// False until the first frame, if the camera could not say beforehand what its frames are like.
+    pub(super) settled: bool,
+    pub(super) panics: u32,
+    /// The last geometry that did not fit: it is refused without another try.
+    pub(super) refused: Option<Geometry>,
+}
+
+impl Judge {
+    pub(super) fn new(pipeline: Pipeline, settled: bool) -> Self {
+        Self { pipeline, settled, panics: 0, refused: None }
+    }
+}
+
+impl Inspect<'_> {
+    pub(super) fn run(mut self) {
+        while let Some(item) = self.inbox.take() {
+            self.run_once(item);
+        }
+    }
+
+    fn run_once(&mut self, item: Item) {
+        match item {
+            Item::Part(part) => {
+                let (signals, timings) = self.judge(&part);
+                let at = clock::now();
+                let buffer = self.keep(part, &signals, timings);
+                self.tell(Judged { signals, at });
+                self.inbox.give_back(buffer);
+            }
+            Item::Fault { sequence, captured, fault } => {
+                let signals = unjudged(&self.options.signaller, sequence, captured, fault);
+                self.tell(Judged { signals, at: clock::now() });
+            }
+        }
+    }
+
+    /// Waits if the outputs are that far behind: a verdict is never dropped.
+    fn tell(&self, judged: Judged) {
+        if self.judged.send(judged).is_err() {
+            // Nobody drives the outputs any more, and they are in their safe state.
+            self.stop.ask(Stage::Now);
+        }
+    }
+
+    fn judge(&mut self, part: &Part) -> (Signals, Timings) {
+        let fault = match self.obstacle(part) {
+            Some(fault) => fault,
+            None => match self.inspect(part) {
+                Ok(done) => return done,
+                Err(fault) => fault,
+            },
+        };
+        (unjudged(&self.options.signaller, part.sequence, part.captured, fault), Timings::default())
+    }
+
+    /// What makes it pointless to look at a part.
+    fn obstacle(&mut self, part: &Part) -> Option<Fault> {
+        if self.stop.stage() == Stage::Now {
+            return Some(Fault::Stopped);
+        }
+        if self.judge.panics >= PANICS {
+            return Some(Fault::Engine);
+        }
+        if is_late(&self.options.signaller, part.captured, clock::now()) {
+            return Some(Fault::Late);
+        }
+        if part.geometry != self.judge.pipeline.geometry() {
+            return self.refit(part.geometry).err();
+        }
+        None
+    }
+
+    /// Fits the pipeline to frames of another geometry. The part that brought the change is a fault, because nobody has
+    /// said that the camera still sees the same place; the first frame of a camera that could not tell before is none.
+    fn refit(&mut self, geometry: Geometry) -> Result<(), Fault> {
+        let first = !std::mem::replace(&mut self.judge.settled, true);
+        if self.judge.refused == Some(geometry) {
+            return Err(Fault::Geometry);
+        }
+        let Geometry { width, height, format, .. } = geometry;
+        if let Err(error) = self.judge.pipeline.refit(geometry) {
+            self.judge.refused = Some(geometry);
+            log::error!("frames of {width} x {height} {format:?} are faults from now on: {error}");
+            return Err(Fault::Geometry);
+        }
+        self.judge.refused = None;
+        if first {
+            log::info!("frames are {width} x {height} {format:?}");
+            return Ok(());
+        }
+        log::warn!(
+            "the camera changed to {width} x {height} {format:?}; the parts after this one are judged at that size"
+        );
+        Err(Fault::Geometry)
+    }
+
+    fn inspect(&mut self, part: &Part) -> Result<(Signals, Timings), Fault> {
+        let frame = part.frame().map_err(|_| Fault::Camera)?;
+        let pipeline = &mut self.judge.pipeline;
+        let inspected = catch_unwind(AssertUnwindSafe(|| {
+            #[cfg(test)]
+            tests::sabotage(frame.sequence());
+            let inspection = pipeline.inspect(&frame);
+            (inspection.signals, inspection.timings)
+        }));
+        match inspected {
+            Ok(done) => {
+                self.judge.panics = 0;
+                Ok(done)
+            }
+            Err(_) => {
+                log::error!("part {}: the engine panicked", part.sequence);
+                self.rebuild(part.geometry);
+                Err(Fault::Engine)
+            }
+        }
+    }
+
+    /// After a panic nothing in the pipeline is trusted. A pipeline that cannot be had again, or that panics again and
+    /// again, ends the station: what still waits becomes faults.
+    fn rebuild(&mut self, geometry: Geometry) {
+        self.counters.panics.add(1);
+        self.judge.panics += 1;
+        if self.judge.panics < PANICS {
+            match Pipeline::new(self.bundle, geometry, self.options) {
+                Ok(pipeline) => {
+                    self.judge.pipeline = pipeline;
+                    return log::warn!("the engine was built again");
+                }
+                Err(error) => log::error!("the engine cannot be built again: {error}"),
+            }
+        }
+        self.judge.panics = PANICS;
+        log::error!("the engine is given up and the station stops: deploy another bundle, and please report this");
+        self.stop.ask(Stage::Drain);
+    }
+
+    /// Hands a part to the recorder if it is one to keep; returns the buffer that capture gets in its place.
+    fn keep(&self, part: Part, signals: &Signals, timings: Timings) -> Buffer {
+        if !self.archive.keep.wants(&signals.verdict) {
+            return part.buffer;
+        }
+        let Ok(empty) = self.archive.empty.try_recv() else {
+            self.counters.record_drops.add(1);
+            return part.buffer;
+        };
+        // There are no more buffers than places, so this cannot fail while the recorder lives.
+        if self.archive.parts.try_send(Kept { part, signals: signals.clone(), timings }).is_err() {
+            self.counters.record_drops.add(1);
+        }
+        empty
+    }
+}
+
+impl Drop for Inspect<'_> {
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

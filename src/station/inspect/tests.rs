@@ -1,0 +1,80 @@
+//! What a panic of the engine does to its part, to the next, and to the station.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::bundle::Bundle;
+use crate::camera::{Camera, Pattern};
+use crate::pipeline::Options;
+use crate::signal::{Signaller, Signals};
+use crate::sink::{Error, Sink};
+use crate::station::{Report, Station, Stop, Trigger};
+use crate::verdict::{Fault, Verdict};
+
+use std::sync::Mutex;
+
+/// Parts at which the engine panics; the tests that use it run one after the other.
+static SABOTAGED: Mutex<Vec<u64>> = Mutex::new(vec![]);
+static ALONE: Mutex<()> = Mutex::new(());
+
+pub(super) fn sabotage(sequence: u64) {
+    let hit = SABOTAGED.lock().unwrap().contains(&sequence);
+    assert!(!hit, "sabotage of part {sequence}");
+}
+
+struct Collect(std::sync::mpsc::Sender<Signals>);
+
+impl Sink for Collect {
+    fn apply(&mut self, signals: &Signals) -> Result<(), Error> {
+        self.0.send(signals.clone()).unwrap();
+        Ok(())
+    }
+
+    fn fail_safe(&mut self) {}
+}
+
+fn run(frames: u64, sabotaged: &[u64]) -> (Report, Vec<Signals>) {
+    let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
+    *SABOTAGED.lock().unwrap() = sabotaged.to_vec();
+    let bundle = Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/tiny")).unwrap();
+    let camera = Pattern::open(bundle.samples(), Some((64, 64))).unwrap().pace(100.0).limit(frames);
+    let (sender, collected) = std::sync::mpsc::channel();
+    let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
+    let station = Station {
+        geometry: Some(camera.geometry()),
+        camera: Box::new(camera) as Box<dyn Camera>,
+        options: Options { backend: Default::default(), threads: 1, roi: None, score_threshold: None, signaller },
+        bundle,
+        trigger: Trigger::EveryFrame { queue: 256 },
+        timeout: Duration::from_secs(10),
+        frames: None,
+        sinks: vec![Box::new(Collect(sender))],
+        recorder: None,
+        summary: Duration::from_secs(60),
+    };
+    let report = station.run(&Stop::default()).unwrap();
+    SABOTAGED.lock().unwrap().clear();
+    (report, collected.try_iter().collect())
+}
+
+fn is_engine_fault(signals: &Signals) -> bool {
+    signals.verdict == Verdict::Fault(Fault::Engine)
+}
+
+#[test]
+fn a_panic_costs_one_part() {
+    // Sequence 0 is the warm-up's too, so the first sabotaged part is a later one.
+    let (report, signals) = run(10, &[3, 4, 7]);
+    let faults: Vec<u64> = signals.iter().filter(|part| is_engine_fault(part)).map(|part| part.sequence).collect();
+    assert_eq!(faults, [3, 4, 7]);
+    assert_eq!((signals.len(), report.counts.panics, report.counts.fault(Fault::Engine)), (10, 3, 3));
+    assert!(report.counts.balanced() && !report.clean() && report.panicked.is_empty());
+}
+
+#[test]
+fn panics_in_a_row_stop_the_station_and_still_close_every_part() {
+    let (report, signals) = run(1_000_000, &[2, 3, 4]);
+    assert_eq!(report.counts.panics, 3);
+    assert!(report.counts.balanced() && signals.len() as u64 == report.counts.frames);
+    assert!(signals.iter().skip(2).all(is_engine_fault));
+}

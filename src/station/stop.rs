@@ -1,0 +1,87 @@
+//! How a station is told to stop: once to drain, twice to leave everything where it is. Sleeps that must notice it go
+//! through here.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::clock::{self, Timestamp};
+
+/// How far a stop has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Not asked for.
+    Run,
+    /// No new parts; those captured are judged, told and recorded.
+    Drain,
+    /// Parts that are not judged yet become faults; nothing waits for its due time.
+    Now,
+}
+
+/// A request to stop, shared between the station, its threads and whoever hears the signals.
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    stage: Mutex<Stage>,
+    changed: Condvar,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(Arc::new(Shared { stage: Mutex::new(Stage::Run), changed: Condvar::new() }))
+    }
+}
+
+impl Stop {
+    /// Asks for a stage; a stop never goes back.
+    pub fn ask(&self, stage: Stage) {
+        let mut current = self.0.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = (*current).max(stage);
+        self.0.changed.notify_all();
+    }
+
+    /// One more press: drain first, then at once.
+    pub fn press(&self) -> Stage {
+        self.ask(if self.stage() == Stage::Run { Stage::Drain } else { Stage::Now });
+        self.stage()
+    }
+
+    /// How far it has gone.
+    pub fn stage(&self) -> Stage {
+        *self.0.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sleeps until `until` (monotonic), or until the stop reaches `stage`.
+    pub(super) fn sleep(&self, until: Timestamp, stage: Stage) {
+        let mut current = self.0.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        while *current < stage {
+            let left = until.saturating_sub(clock::now());
+            if left.is_zero() {
+                return;
+            }
+            current = self.0.changed.wait_timeout(current, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_second_press_is_the_last_stage_and_wakes_sleepers() {
+        let stop = Stop::default();
+        let far = clock::now() + Duration::from_secs(60);
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| stop.sleep(far, Stage::Now));
+            assert_eq!(stop.press(), Stage::Drain);
+            stop.sleep(far, Stage::Drain);
+            assert_eq!(stop.press(), Stage::Now);
+            sleeper.join().unwrap();
+        });
+        stop.ask(Stage::Drain);
+        assert_eq!(stop.stage(), Stage::Now);
+        assert!(clock::now() < far);
+    }
+}

@@ -1,0 +1,255 @@
+//! From outside: the program, a child process as its camera, and the JSON lines it writes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common;
+
+/// A folder with a station file and the output that comes of it.
+struct Bench {
+    dir: TempDir,
+}
+
+struct Ended {
+    code: Option<i32>,
+    log: String,
+}
+
+impl Bench {
+    /// `text` is the station file, without its bundle.
+    fn new(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("station.toml"), format!("[bundle]\npath = {:?}\n{text}", common::tiny()))
+            .unwrap();
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn start(&self, args: &[&str]) -> Child {
+        let log = std::fs::File::create(self.path("log")).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_fcam"))
+            .arg("run")
+            .args(["--config", "station.toml", "--json", "out.jsonl"])
+            .args(args)
+            .current_dir(self.dir.path())
+            .env("RUST_LOG", "info")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Waits for the end, which must come within a minute.
+    fn end(&self, mut child: Child) -> Ended {
+        let start = Instant::now();
+        let code = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status.code();
+            }
+            if start.elapsed() > Duration::from_secs(60) {
+                child.kill().unwrap();
+                panic!("the station hangs: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        Ended { code, log: self.log() }
+    }
+
+    fn run(&self, args: &[&str]) -> Ended {
+        self.end(self.start(args))
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// The parts told so far.
+    fn parts(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path("out.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn wait_for_parts(&self, count: usize) {
+        let start = Instant::now();
+        while self.lines() < count {
+            assert!(start.elapsed() < Duration::from_secs(60), "no parts: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn lines(&self) -> usize {
+        std::fs::read_to_string(self.path("out.jsonl")).unwrap_or_default().matches('\n').count()
+    }
+
+    /// Writes a shell script into the folder, to be the camera.
+    fn script(&self, text: &str) {
+        std::fs::write(self.path("camera.sh"), text).unwrap();
+    }
+}
+
+fn sequences(parts: &[Value]) -> Vec<u64> {
+    parts.iter().map(|part| part["sequence"].as_u64().unwrap()).collect()
+}
+
+fn terminate(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+}
+
+/// Frames of 16 x 16 gray pixels, a hundred a second.
+const SCRIPTED: &str =
+    "[camera]\nkind = \"pipe\"\ncommand = [\"sh\", \"camera.sh\"]\nwidth = 16\nheight = 16\nformat = \"gray8\"\n";
+const ENDLESS: &str = "while head -c 256 /dev/zero; do sleep 0.01; done\n";
+
+#[test]
+fn a_thousand_frames_of_video_are_a_thousand_verdicts() {
+    let source = "testsrc2=size=160x120:rate=250";
+    let bench = Bench::new(&format!(
+        "[camera]\nkind = \"pipe\"\nwidth = 160\nheight = 120\nformat = \"rgb8\"\n\
+         command = [\"ffmpeg\", \"-v\", \"error\", \"-nostdin\", \"-re\", \"-f\", \"lavfi\", \"-i\", \"{source}\", \
+         \"-pix_fmt\", \"rgb24\", \"-f\", \"rawvideo\", \"-\"]\n\
+         [trigger]\nmode = \"every-frame\"\nqueue = 256\n"
+    ));
+    let ended = bench.run(&["--frames", "1000"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let parts = bench.parts();
+    assert_eq!(sequences(&parts), (0..1000).collect::<Vec<_>>());
+    assert!(parts.iter().all(|part| part["verdict"]["fault"].is_null()));
+    assert!(ended.log.contains("stopped: 1000 frames, "), "{}", ended.log);
+}
+
+#[test]
+fn a_camera_that_dies_is_a_fault_and_comes_back() {
+    let bench = Bench::new(&format!("{SCRIPTED}[trigger]\nmode = \"every-frame\"\nqueue = 64\n"));
+    bench.script(&format!(
+        "if [ -e died ]; then {ENDLESS}\nfi\n\
+         for i in $(seq 50); do head -c 256 /dev/zero; sleep 0.01; done\n\
+         touch died\necho the lens fell off >&2\nexit 3\n"
+    ));
+    let ended = bench.run(&["--frames", "100"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let parts = bench.parts();
+    assert_eq!(sequences(&parts), (0..=100).collect::<Vec<_>>());
+    let faults: Vec<&Value> = parts.iter().filter(|part| !part["verdict"]["fault"].is_null()).collect();
+    assert_eq!(faults.len(), 1);
+    assert_eq!((faults[0]["sequence"].as_u64(), faults[0]["verdict"]["fault"].as_str()), (Some(50), Some("camera")));
+    for words in ["the lens fell off", "the camera is back after", "1 camera errors, 1 camera restarts"] {
+        assert!(ended.log.contains(words), "no `{words}`: {}", ended.log);
+    }
+}
+
+#[test]
+fn sigterm_drains() {
+    let bench = Bench::new(&format!("{SCRIPTED}[trigger]\nmode = \"every-frame\"\n[signals]\ndelay_ms = 500\n"));
+    bench.script(ENDLESS);
+    let child = bench.start(&[]);
+    bench.wait_for_parts(5);
+    terminate(&child);
+    let told_by_then = bench.lines();
+    let ended = bench.end(child);
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let parts = bench.parts();
+    assert!(parts.len() > told_by_then, "half a second of parts was on its way");
+    assert_eq!(sequences(&parts), (0..parts.len() as u64).collect::<Vec<_>>());
+    assert!(ended.log.contains(&format!("stopped: {} frames, ", parts.len())), "{}", ended.log);
+}
+
+#[test]
+fn a_second_signal_stops_at_once_and_still_closes_every_part() {
+    let bench = Bench::new(&format!("{SCRIPTED}[trigger]\nmode = \"every-frame\"\n[signals]\ndelay_ms = 30000\n"));
+    bench.script(ENDLESS);
+    let child = bench.start(&[]);
+    let start = Instant::now();
+    while !bench.log().contains("ready: ") {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", bench.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    terminate(&child);
+    while !bench.log().contains("stopping: ") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    terminate(&child);
+    let ended = bench.end(child);
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let parts = bench.parts();
+    assert!(!parts.is_empty() && parts.iter().all(|part| part["verdict"]["fault"] == "stopped"), "{parts:?}");
+    assert_eq!(sequences(&parts), (0..parts.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_demo_needs_no_file() {
+    let bench = Bench::new("");
+    let bundle = common::tiny();
+    let log = Command::new(env!("CARGO_BIN_EXE_fcam"))
+        .args(["run", "--bundle", bundle.to_str().unwrap(), "--frames", "5", "--json", "-"])
+        .current_dir(bench.dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(log.status.code(), Some(0), "{}", String::from_utf8_lossy(&log.stderr));
+    assert_eq!(String::from_utf8(log.stdout).unwrap().lines().count(), 5);
+}
+
+#[test]
+fn a_full_card_is_counted() {
+    let bench = Bench::new("[camera]\nfps = 50\n[record]\nkeep = \"all\"\ndir = \"station.toml\"\n");
+    let ended = bench.run(&["--frames", "20"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert!(ended.log.contains("record drops"), "{}", ended.log);
+    assert_eq!(ended.log.matches("are not recorded").count(), 1, "{}", ended.log);
+}
+
+#[test]
+fn what_cannot_start_says_why() {
+    let file = Path::new("station.toml").join("out.jsonl").display().to_string();
+    let cases = [
+        ("", vec!["--json", &file], "cannot write sinks.json"),
+        ("", vec!["--bundle", "nowhere"], "bundle.path: cannot read nowhere"),
+        ("", vec!["--config", "none.toml"], "cannot read none.toml"),
+        ("[signals]\nhodl_ms = 1\n[camra]\n", vec![], "did you mean `hold_ms`?"),
+        ("[camera]\nkind = \"folder\"\npaths = [\"nowhere\"]", vec![], "cannot open the camera"),
+        ("[inspect]\nroi = { x = 9000, y = 0, width = 9, height = 9 }", vec![], "does not lie inside the"),
+    ];
+    for (text, args, words) in cases {
+        let bench = Bench::new(text);
+        let all = [&["run", "--config", "station.toml"][..], &args].concat();
+        let repeated = args.contains(&"--config");
+        let all = if repeated { [&["run"][..], &args].concat() } else { all };
+        let output = Command::new(env!("CARGO_BIN_EXE_fcam")).args(all).current_dir(bench.dir.path()).output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text} {args:?}: {log}");
+        assert!(log.contains(words), "no `{words}`: {log}");
+    }
+}
+
+#[test]
+fn a_bundle_without_its_proof_may_not_judge() {
+    let bench = Bench::new("");
+    let bundle = bench.path("bundle");
+    common::copy_tiny(&bundle);
+    let manifest = bundle.join("manifest.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("logits = [4.", "logits = [0.")).unwrap();
+    let ended = bench.run(&["--bundle", "bundle"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+    assert!(ended.log.contains("may not judge on this machine"), "{}", ended.log);
+    assert_eq!(bench.lines(), 0);
+}
+
+#[test]
+fn check_reads_station_files_too() {
+    let bench = Bench::new("[signals]\nhodl_ms = 1\nhold_ms = 0\n");
+    let file = bench.path("station.toml").display().to_string();
+    let output = common::fcam(&["check", &file]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("did you mean `hold_ms`?") && text.contains("signals.hold_ms = 0 is outside"), "{text}");
+}

@@ -1,0 +1,306 @@
+//! In process: a scripted camera against the real threads.
+
+use std::time::Duration;
+
+use fcam::preprocess::Roi;
+use fcam::record::{Keep, Options, Picture, Recorder};
+use fcam::signal::{SETUP, Signals};
+use fcam::sink::{Error, Sink};
+use fcam::station::{self, Trigger};
+use fcam::verdict::{Fault, Verdict};
+use proptest::prelude::*;
+
+use crate::fake::{self, BRIGHT, DARK, Fake, Outcome, Step, alternating, frame};
+
+const MS: Duration = Duration::from_millis(1);
+const ROOMY: Trigger = Trigger::EveryFrame { queue: 256 };
+
+fn run(steps: Vec<Step>, trigger: Trigger) -> Outcome {
+    let (station, told) = fake::station(Fake::new(steps, MS), trigger);
+    fake::run(station, &told)
+}
+
+fn words(outcome: &Outcome) -> Vec<&'static str> {
+    outcome.parts.iter().map(|(signals, _)| signals.verdict.word()).collect()
+}
+
+#[test]
+fn each_part_gets_its_own_verdict() {
+    let outcome = run(alternating(200), ROOMY);
+    let expected: Vec<&str> = (0..200).map(|index| if index % 2 == 0 { "pass" } else { "reject" }).collect();
+    assert_eq!(words(&outcome), expected);
+    assert!(outcome.report.clean() && outcome.safe);
+    assert_eq!(outcome.report.latency.count(), 200);
+}
+
+#[test]
+fn an_overflow_is_a_fault_for_exactly_that_part() {
+    // As fast as it goes, into a queue of one, in front of a sink that takes its time.
+    let (station, told) = fake::station(Fake::new(alternating(500), Duration::ZERO), Trigger::EveryFrame { queue: 1 });
+    let Outcome { report, parts, safe } = fake::run(station, &told);
+    let overflows = report.counts.fault(Fault::Overflow);
+    assert!(overflows > 0, "{report}");
+    assert!(safe && report.counts.balanced() && !report.clean(), "{report}");
+    let sequences: Vec<u64> = parts.iter().map(|(signals, _)| signals.sequence).collect();
+    assert_eq!(sequences, (0..500).collect::<Vec<_>>());
+    for (signals, _) in &parts {
+        match &signals.verdict {
+            Verdict::Fault(fault) => assert_eq!(*fault, Fault::Overflow),
+            judged => assert_eq!(*judged == Verdict::Pass, signals.sequence % 2 == 0, "part {}", signals.sequence),
+        }
+    }
+}
+
+#[test]
+fn free_run_counts_the_dropped_and_judges_the_newest() {
+    let (station, told) = fake::station(Fake::new(alternating(500), Duration::ZERO), Trigger::FreeRun);
+    let Outcome { report, parts, .. } = fake::run(station, &told);
+    assert!(report.counts.dropped > 0 && report.clean(), "{report}");
+    assert_eq!(parts.len() as u64 + report.counts.dropped, 500);
+    assert_eq!(parts.last().unwrap().0.sequence, 499);
+    assert!(parts.iter().all(|(signals, _)| (signals.verdict == Verdict::Pass) == (signals.sequence % 2 == 0)));
+}
+
+#[test]
+fn trouble_is_one_fault_however_long_it_lasts() {
+    let mut steps = vec![frame(BRIGHT)];
+    steps.extend([Step::Error; 5]);
+    steps.extend([Step::Stall, frame(DARK), Step::Stall, Step::Stall, frame(BRIGHT)]);
+    let outcome = run(steps, Trigger::FreeRun);
+    let verdicts: Vec<&Verdict> = outcome.parts.iter().map(|(signals, _)| &signals.verdict).collect();
+    assert!(matches!(
+        verdicts[..],
+        [
+            Verdict::Pass,
+            Verdict::Fault(Fault::Camera),
+            Verdict::Reject(_),
+            Verdict::Fault(Fault::Stalled),
+            Verdict::Pass
+        ]
+    ));
+    let counts = &outcome.report.counts;
+    assert_eq!((counts.incidents, counts.camera_errors, counts.camera_restarts), (2, 5, 2));
+}
+
+#[test]
+fn frames_lost_by_the_camera_are_a_fault_only_if_each_is_a_part() {
+    let steps = vec![frame(BRIGHT), Step::Gap(7), frame(BRIGHT), Step::Error, Step::Gap(3), frame(BRIGHT)];
+    let outcome = run(steps.clone(), ROOMY);
+    assert_eq!(words(&outcome), ["pass", "fault", "pass", "fault", "pass"]);
+    assert_eq!(outcome.report.counts.lost, 7); // what goes missing in trouble belongs to that trouble
+    let outcome = run(steps[..3].to_vec(), Trigger::FreeRun);
+    assert!(outcome.report.clean() && outcome.report.counts.lost == 7);
+}
+
+#[test]
+fn another_geometry_is_a_fault_and_then_judged_if_it_fits() {
+    let sizes = [64, 64, 96, 96, 32, 32, 64, 64];
+    let steps: Vec<Step> = sizes.into_iter().map(|side| Step::Frame { level: BRIGHT, side }).collect();
+    let (mut station, told) = fake::station(Fake::new(steps, MS), ROOMY);
+    station.options.roi = Some(Roi { x: 0, y: 0, width: 64, height: 64 });
+    let outcome = fake::run(station, &told);
+    // 32 x 32 does not hold the ROI: all of its parts are faults, and the next size is another change.
+    assert_eq!(words(&outcome), ["pass", "pass", "fault", "pass", "fault", "fault", "fault", "pass"]);
+    assert_eq!(outcome.report.counts.fault(Fault::Geometry), 4);
+}
+
+#[test]
+fn the_first_frame_of_a_camera_that_could_not_tell_is_no_change() {
+    let (mut station, told) = fake::station(Fake::new(vec![Step::Frame { level: DARK, side: 48 }; 3], MS), ROOMY);
+    station.geometry = None;
+    assert_eq!(words(&fake::run(station, &told)), ["reject"; 3]);
+}
+
+#[test]
+fn a_late_pass_is_never_told() {
+    let mut camera = Fake::new(alternating(40), MS);
+    camera.age = 300 * MS;
+    let (mut station, told) = fake::station(camera, ROOMY);
+    station.options.signaller.delay = 200 * MS;
+    let outcome = fake::run(station, &told);
+    assert_eq!(words(&outcome), ["fault"; 40]);
+    assert_eq!((outcome.report.counts.fault(Fault::Late), outcome.report.counts.late), (40, 40));
+}
+
+#[test]
+fn a_slow_sink_makes_parts_late_and_none_is_passed_late() {
+    let (mut station, _) = fake::station(Fake::new(vec![frame(BRIGHT); 60], MS), ROOMY);
+    let (sender, told) = std::sync::mpsc::channel();
+    station.sinks = vec![Box::new(fake::Memory { told: sender, takes: 10 * MS })];
+    station.options.signaller.delay = 200 * MS;
+    let outcome = fake::run(station, &told);
+    let counts = &outcome.report.counts;
+    assert!(counts.pass > 0 && counts.fault(Fault::Late) > 0 && counts.balanced(), "{}", outcome.report);
+    for (signals, at) in &outcome.parts {
+        let margin = 50 * MS; // the scheduler may come between the station's look at the clock and the sink's
+        assert!(signals.verdict != Verdict::Pass || *at <= signals.due() + margin, "part {}", signals.sequence);
+    }
+}
+
+#[test]
+fn with_a_delay_nothing_is_told_early() {
+    let (mut station, told) = fake::station(Fake::new(alternating(20), 5 * MS), ROOMY);
+    station.options.signaller.delay = 400 * MS;
+    let outcome = fake::run(station, &told);
+    assert_eq!(outcome.parts.len(), 20);
+    assert!(outcome.parts.iter().all(|(signals, at)| *at >= signals.captured + 400 * MS - SETUP));
+    assert!(outcome.report.latency.quantile(0.5) < 400 * MS, "latency is to the verdict, not to its due time");
+}
+
+#[test]
+fn a_delay_that_cannot_be_kept_does_not_start() {
+    let (mut station, _told) = fake::station(Fake::new(vec![], MS), ROOMY);
+    station.options.signaller.delay = Duration::from_nanos(1);
+    assert!(matches!(fake::try_run(station), Err(station::Error::Delay { .. })));
+}
+
+struct Broken;
+
+impl Sink for Broken {
+    fn apply(&mut self, _: &Signals) -> Result<(), Error> {
+        Err(Error::Write { sink: "a scripted sink".into(), source: std::io::Error::other("scripted") })
+    }
+
+    fn fail_safe(&mut self) {}
+}
+
+struct Panics;
+
+impl Sink for Panics {
+    fn apply(&mut self, signals: &Signals) -> Result<(), Error> {
+        assert!(signals.sequence < 3, "scripted");
+        Ok(())
+    }
+
+    fn fail_safe(&mut self) {}
+}
+
+#[test]
+fn a_broken_sink_is_counted_and_stops_nobody() {
+    let (mut station, told) = fake::station(Fake::new(alternating(20), MS), ROOMY);
+    station.sinks.insert(0, Box::new(Broken));
+    let outcome = fake::run(station, &told);
+    assert_eq!((outcome.parts.len(), outcome.report.counts.sink_errors), (20, 20));
+    assert!(!outcome.report.clean() && outcome.report.counts.balanced());
+}
+
+#[test]
+fn a_panic_at_the_outputs_leaves_them_safe_and_ends_the_station() {
+    let (mut station, told) = fake::station(Fake::new(alternating(100_000), MS), ROOMY);
+    station.sinks.insert(0, Box::new(Panics));
+    let outcome = fake::run(station, &told);
+    assert_eq!(outcome.report.panicked, ["actuate"]);
+    assert!(outcome.safe && outcome.parts.len() == 3 && !outcome.report.clean());
+}
+
+#[test]
+fn a_panic_of_the_camera_drains_what_was_captured() {
+    let mut steps = alternating(10);
+    steps.push(Step::Panic);
+    let outcome = run(steps, ROOMY);
+    assert_eq!(outcome.report.panicked, ["capture"]);
+    assert!(outcome.safe && outcome.parts.len() == 10 && outcome.report.counts.balanced());
+}
+
+#[test]
+fn a_disk_that_refuses_never_stops_the_station() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let options = Options { dir: file, keep: Keep::All, picture: Picture::Png, max_files: 10, free_mb: 0 };
+    let (mut station, told) = fake::station(Fake::new(alternating(50), MS), ROOMY);
+    station.recorder = Some(Recorder::open(options));
+    let outcome = fake::run(station, &told);
+    assert_eq!((outcome.parts.len(), outcome.report.counts.record_drops), (50, 50));
+    assert!(outcome.report.clean(), "a verdict needs no disk");
+}
+
+#[test]
+fn what_is_kept_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        Options { dir: dir.path().into(), keep: Keep::Rejects, picture: Picture::Jpg, max_files: 1000, free_mb: 0 };
+    let (mut station, told) = fake::station(Fake::new(alternating(40), 5 * MS), ROOMY);
+    station.recorder = Some(Recorder::open(options));
+    let outcome = fake::run(station, &told);
+    let counts = &outcome.report.counts;
+    assert_eq!(counts.recorded + counts.record_drops, 20);
+    let day = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(std::fs::read_dir(day).unwrap().count() as u64, 2 * counts.recorded);
+    assert!(counts.recorded > 0);
+}
+
+/// What must come of a script in which nothing overflows.
+#[derive(Debug, Default, PartialEq)]
+struct Expected {
+    frames: u64,
+    incidents: u64,
+    lost: u64,
+    geometry: u64,
+}
+
+fn expect(steps: &[Step]) -> Expected {
+    let mut expected = Expected::default();
+    let (mut trouble, mut gap, mut heard, mut last) = (false, 0, false, 64);
+    for step in steps {
+        match *step {
+            Step::Frame { side, .. } => {
+                if heard && gap > 0 {
+                    expected.lost += gap;
+                    expected.incidents += 1;
+                }
+                expected.frames += 1;
+                expected.geometry += u64::from(side != last);
+                (trouble, gap, heard, last) = (false, 0, true, side);
+            }
+            Step::Gap(lost) => gap += lost,
+            _ => {
+                expected.incidents += u64::from(!trouble);
+                (trouble, heard) = (true, false);
+            }
+        }
+    }
+    expected
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => any::<bool>().prop_map(|bright| frame(if bright { BRIGHT } else { DARK })),
+        2 => prop_oneof![Just(32), Just(64), Just(96)].prop_map(|side| Step::Frame { level: BRIGHT, side }),
+        1 => (1..5u64).prop_map(Step::Gap),
+        2 => Just(Step::Error),
+        1 => Just(Step::Stall),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_camera_does_every_part_ends_in_one_verdict(steps in prop::collection::vec(step(), 0..60)) {
+        let outcome = run(steps.clone(), ROOMY);
+        let counts = &outcome.report.counts;
+        let found = Expected {
+            frames: counts.frames,
+            incidents: counts.incidents,
+            lost: counts.lost,
+            geometry: counts.fault(Fault::Geometry),
+        };
+        prop_assert_eq!(&found, &expect(&steps));
+        let sequences: Vec<u64> = outcome.parts.iter().map(|(signals, _)| signals.sequence).collect();
+        prop_assert_eq!(sequences, (0..found.frames + found.incidents).collect::<Vec<_>>());
+        prop_assert!(counts.balanced() && outcome.safe);
+        prop_assert_eq!(outcome.report.clean(), found.incidents + found.geometry == 0);
+    }
+
+    #[test]
+    fn free_run_and_a_queue_of_one_balance_too(steps in prop::collection::vec(step(), 0..60), free in any::<bool>()) {
+        let trigger = if free { Trigger::FreeRun } else { Trigger::EveryFrame { queue: 1 } };
+        let (station, told) = fake::station(Fake::new(steps.clone(), Duration::ZERO), trigger);
+        let outcome = fake::run(station, &told);
+        let counts = &outcome.report.counts;
+        prop_assert_eq!(counts.frames, expect(&steps).frames);
+        prop_assert_eq!(outcome.parts.len() as u64 + counts.dropped, counts.frames + counts.incidents);
+        prop_assert!(counts.balanced() && outcome.safe && (free || counts.dropped == 0));
+    }
+}
