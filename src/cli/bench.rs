@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 
 use super::{CLEAN, open_bundle};
 use crate::bundle::Bundle;
@@ -45,14 +46,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let bundle = open_bundle(args.bundle.as_deref())?;
     let geometry = Geometry::packed(args.width, args.height, PixelFormat::Rgb8)?;
     let mut pipeline = Pipeline::new(&bundle, geometry, options(args))?;
-    let mut camera = Pattern::new(&bundle, Some(geometry), None, None)?;
+    let mut camera = Pattern::open(bundle.samples(), Some((args.width, args.height)))?;
     inspect(&mut pipeline, &mut camera)?;
     let ready = clock::now().saturating_sub(started);
     for _ in 0..args.frames / 10 {
         inspect(&mut pipeline, &mut camera)?;
     }
-    let timings = (0..args.frames.max(1)).map(|_| inspect(&mut pipeline, &mut camera)).collect::<Result<Vec<_>, _>>()?;
-    let report = report(args, &bundle, &pipeline, &timings, ready);
+    let frames = args.frames.max(1);
+    let mut timings = Vec::with_capacity(frames);
+    let counted = Region::new(&INSTRUMENTED_SYSTEM);
+    for _ in 0..frames {
+        timings.push(inspect(&mut pipeline, &mut camera)?);
+    }
+    let allocations = counted.change().allocations as f64 / frames as f64;
+    let report = report(args, &bundle, &pipeline, &timings, ready, allocations);
     if args.json {
         println!("{report}");
     } else {
@@ -78,7 +85,14 @@ fn inspect(pipeline: &mut Pipeline, camera: &mut Pattern) -> anyhow::Result<Timi
     Ok(inspection.timings)
 }
 
-fn report(args: &Args, bundle: &Bundle, pipeline: &Pipeline, timings: &[Timings], ready: Duration) -> Value {
+fn report(
+    args: &Args,
+    bundle: &Bundle,
+    pipeline: &Pipeline,
+    timings: &[Timings],
+    ready: Duration,
+    allocations: f64,
+) -> Value {
     let names = Timings::default().stages().map(|(name, _)| name);
     let mut stages = Map::new();
     for (index, name) in names.into_iter().enumerate() {
@@ -93,7 +107,7 @@ fn report(args: &Args, bundle: &Bundle, pipeline: &Pipeline, timings: &[Timings]
         "bundle": manifest.name, "version": manifest.version, "backend": pipeline.describe(),
         "frame": [args.width, args.height], "input": [manifest.input.width, manifest.input.height],
         "frames": timings.len(), "stages": stages,
-        "resident_mib": resident_mib(), "ready_ms": ready.as_millis() as u64,
+        "allocations_per_frame": allocations, "resident_mib": resident_mib(), "ready_ms": ready.as_millis() as u64,
     })
 }
 
@@ -106,11 +120,12 @@ fn quantiles(mut times: Vec<Duration>) -> Value {
     json!({"p50_us": at(0.5), "p99_us": at(0.99), "max_us": at(1.0)})
 }
 
-/// Resident memory of this process, from /proc/self/statm (proc(5): second field, pages).
+/// Resident memory of this process, from /proc/self/status (proc(5): VmRSS, kB).
 fn resident_mib() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64 / (1 << 20))
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024)
 }
 
 fn print_table(report: &Value) {
@@ -122,5 +137,10 @@ fn print_table(report: &Value) {
         let time = |key: &str| times.get(key).and_then(Value::as_f64).unwrap_or(0.0);
         println!("{name:<16}{:>12.1}{:>12.1}{:>12.1}", time("p50_us"), time("p99_us"), time("max_us"));
     }
-    println!("resident memory {} MiB, ready after {} ms", text("resident_mib"), text("ready_ms"));
+    println!(
+        "{} allocations a frame, resident memory {} MiB, ready after {} ms",
+        text("allocations_per_frame"),
+        text("resident_mib"),
+        text("ready_ms")
+    );
 }

@@ -1,0 +1,95 @@
+//! Rule F: our stages allocate nothing for a frame in steady state; what is left are the engine's own allocations.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::alloc::System;
+use std::hint::black_box;
+use std::time::Duration;
+
+use fcam::camera::{Frame, Geometry, PixelFormat};
+use fcam::engine::{Backend, Prediction};
+use fcam::mask::{Masker, Thresholds};
+use fcam::pipeline::{Options, Pipeline};
+use fcam::preprocess::{Preprocessor, Roi};
+use fcam::signal::Signaller;
+use fcam::verdict::{Judge, Verdict};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Allocations and reallocations of a call. The counter is the process's, so this file has one test function only: another
+/// test's thread would be counted too.
+fn allocations<T>(run: impl FnOnce() -> T) -> usize {
+    let region = Region::new(&INSTRUMENTED_SYSTEM);
+    black_box(run());
+    let change = region.change();
+    change.allocations + change.reallocations
+}
+
+fn signaller() -> Signaller {
+    Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) }
+}
+
+#[test]
+fn our_stages_allocate_nothing() {
+    for format in [PixelFormat::Gray8, PixelFormat::Rgb8, PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420] {
+        preprocess_allocates_nothing(format);
+    }
+    the_stages_after_the_engine_allocate_nothing();
+    an_inspection_allocates_what_its_engine_does();
+}
+
+fn preprocess_allocates_nothing(format: PixelFormat) {
+    let geometry = Geometry::packed(1280, 720, format).unwrap();
+    let bytes = vec![90; geometry.frame_bytes()];
+    let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
+    for roi in [Roi::whole(&geometry), Roi { x: 101, y: 51, width: 900, height: 600 }] {
+        let mut preprocessor = Preprocessor::new(geometry, roi, 256, 256).unwrap();
+        preprocessor.run(&frame);
+        let count = allocations(|| preprocessor.run(&frame).values.len());
+        assert_eq!(count, 0, "{format:?} {roi:?}");
+    }
+}
+
+/// A map with hundreds of regions, the worst case for the mask, and with one.
+fn the_stages_after_the_engine_allocate_nothing() {
+    let roi = Roi { x: 0, y: 0, width: 1280, height: 720 };
+    let mut masker = Masker::new(Thresholds { high: 0.5, low: 0.3, min_area_px: 1 }, roi, 256, 256);
+    let judge = Judge::new(0, 0.5);
+    let specks: Vec<f32> = (0..256 * 256).map(|i| if i % 3 == 0 && (i / 256) % 2 == 0 { 0.9 } else { 0.1 }).collect();
+    let bar: Vec<f32> = (0..256 * 256).map(|i| if (i / 256) == 128 { 0.9 } else { 0.1 }).collect();
+    for map in [specks, bar] {
+        let scores = [0.1, 0.9];
+        let prediction = Prediction { logits: &scores, scores: &scores, map: &map, width: 256, height: 256 };
+        let count = allocations(|| {
+            let mask = masker.run(&prediction);
+            let verdict = judge.run(&prediction, &mask);
+            assert!(matches!(verdict, Verdict::Reject(_)));
+            signaller().run(0, Duration::ZERO, Some(0.9), verdict)
+        });
+        assert_eq!(count, 0);
+    }
+}
+
+fn an_inspection_allocates_what_its_engine_does() {
+    let options =
+        Options { backend: Backend::Cpu, threads: 1, roi: None, score_threshold: None, signaller: signaller() };
+    let geometry = common::geometry();
+    let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
+    let bytes = common::plain(50);
+    let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
+    for _ in 0..3 {
+        pipeline.inspect(&frame);
+    }
+    let whole = allocations(|| pipeline.inspect(&frame).timings);
+    let values = {
+        let tensor = pipeline.preprocess(&frame);
+        (tensor.width, tensor.height, tensor.values.to_vec())
+    };
+    let tensor = fcam::preprocess::Tensor { width: values.0, height: values.1, values: &values.2 };
+    let engine = allocations(|| pipeline.predict(&tensor).unwrap().map.len());
+    assert_eq!(whole, engine, "the inspection allocates beyond its engine");
+}

@@ -1,0 +1,100 @@
+//! The camera's resize against Pillow's BILINEAR: never more than one grey level apart (DESIGN: the resize rule).
+//!
+//! `tests/common/make_resize.py` made the reference pictures with Pillow; they are committed, so that this test needs no Python.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use fcam::camera::{Frame, Geometry, PixelFormat};
+use fcam::preprocess::{Preprocessor, Roi};
+
+/// A picture with edges, gradients and noise at every scale, the same one that the script draws: 8-bit integer arithmetic only.
+fn picture(width: u32, height: u32) -> Vec<u8> {
+    let mut state = 1u32;
+    let mut bytes = Vec::with_capacity((width * height * 3) as usize);
+    for y in 0..height {
+        for x in 0..width {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let noise = state >> 27;
+            let checker = ((x / 7 + y / 5) % 2) * 90;
+            bytes.push((x * 200 / width + noise) as u8);
+            bytes.push((y * 150 / height + checker) as u8);
+            bytes.push(((x * y) % 251) as u8);
+        }
+    }
+    bytes
+}
+
+fn resized(bytes: &[u8], width: u32, height: u32, roi: Option<Roi>, side: (u32, u32)) -> Vec<u8> {
+    let geometry = Geometry::packed(width, height, PixelFormat::Rgb8).unwrap();
+    let frame = Frame::new(0, Duration::ZERO, geometry, bytes).unwrap();
+    let roi = roi.unwrap_or(Roi::whole(&geometry));
+    let mut preprocessor = Preprocessor::new(geometry, roi, side.0, side.1).unwrap();
+    preprocessor.run(&frame).values.iter().map(|&value| (i16::from(value) + 128) as u8).collect()
+}
+
+fn reference(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/resize").join(name);
+    image::open(path).unwrap().into_rgb8().into_raw()
+}
+
+#[test]
+fn resize_is_pillows_within_one_grey_level() {
+    for (width, height, side) in
+        [(1280, 720, (256, 256)), (640, 480, (224, 224)), (300, 300, (256, 256)), (512, 512, (64, 96)), (100, 60, (256, 256))]
+    {
+        let ours = resized(&picture(width, height), width, height, None, side);
+        let pillow = reference(&format!("{width}x{height}-{}x{}.png", side.0, side.1));
+        assert_eq!(ours.len(), pillow.len());
+        let apart = ours.iter().zip(&pillow).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(apart <= 1, "{width}x{height} to {side:?}: {apart} grey levels apart");
+    }
+}
+
+#[test]
+fn a_roi_is_the_crop() {
+    let (width, height) = (320, 240);
+    let roi = Roi { x: 33, y: 21, width: 200, height: 150 };
+    let whole = picture(width, height);
+    let crop: Vec<u8> = (0..roi.height)
+        .flat_map(|y| {
+            let start = (((roi.y + y) * width + roi.x) * 3) as usize;
+            whole[start..start + (roi.width * 3) as usize].to_vec()
+        })
+        .collect();
+    assert_eq!(
+        resized(&whole, width, height, Some(roi), (64, 64)),
+        resized(&crop, roi.width, roi.height, None, (64, 64))
+    );
+}
+
+#[test]
+fn padding_between_rows_is_not_seen() {
+    let (width, height) = (64u32, 48u32);
+    let tight = picture(width, height);
+    let stride = width as usize * 3 + 20;
+    let mut padded = Vec::new();
+    for row in tight.chunks(width as usize * 3) {
+        padded.extend_from_slice(row);
+        padded.extend([255; 20]);
+    }
+    let geometry = Geometry::new(width, height, stride, PixelFormat::Rgb8).unwrap();
+    let frame = Frame::new(0, Duration::ZERO, geometry, &padded).unwrap();
+    let mut preprocessor = Preprocessor::new(geometry, Roi::whole(&geometry), 32, 32).unwrap();
+    let ours: Vec<u8> = preprocessor.run(&frame).values.iter().map(|&v| (i16::from(v) + 128) as u8).collect();
+    assert_eq!(ours, resized(&tight, width, height, None, (32, 32)));
+}
+
+#[test]
+fn a_roi_outside_the_frame_is_refused() {
+    let geometry = Geometry::packed(640, 480, PixelFormat::Rgb8).unwrap();
+    for roi in [
+        Roi { x: 600, y: 0, width: 41, height: 10 },
+        Roi { x: 0, y: 0, width: 0, height: 10 },
+        Roi { x: u32::MAX, y: 0, width: 2, height: 10 },
+    ] {
+        assert!(Preprocessor::new(geometry, roi, 256, 256).is_err(), "{roi:?}");
+    }
+}
