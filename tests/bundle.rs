@@ -22,6 +22,9 @@ use tempfile::TempDir;
 
 const SHAPE: Shape = Shape { width: 64, height: 64, classes: 2 };
 
+/// An idle machine says no within a tenth of a second; this leaves room for one that is busy with other tests.
+const SOON: Duration = Duration::from_secs(10);
+
 /// A copy of the tiny bundle, to damage.
 struct Copy {
     directory: TempDir,
@@ -69,7 +72,7 @@ fn refusal(path: &Path) -> String {
     assert_eq!(output.status.code(), Some(2), "{stdout}{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
     assert!(stdout.contains("problem: "), "{stdout}{stderr}");
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}: {stdout}", start.elapsed());
+    assert!(start.elapsed() < SOON, "{:?}: {stdout}", start.elapsed());
     stdout
 }
 
@@ -269,6 +272,7 @@ fn networks_that_break_the_contract_are_refused() {
         ("huge_tensor", "mix.weight: claims the impossible size"),
         ("short_tensor", "mix.weight: holds 144 values and claims 36000000"),
         ("huge_inside", "the limit is"),
+        ("huge_pad", "pad: Pad asks for a tensor of absurd size"),
         ("unknown_operator", "cannot load the network"),
         ("cycle", "cannot load the network"),
         ("worse", "golden golden/000.png: score"),
@@ -400,7 +404,7 @@ fn the_proof_ignores_a_stations_own_threshold_and_roi() {
     let frame = Frame::new(0, Duration::ZERO, common::geometry(), &bytes).unwrap();
     let inspection = pipeline.inspect(&frame);
     assert_eq!(inspection.signals.verdict.word(), "reject", "the station's threshold holds again after the proof");
-    assert_eq!(inspection.mask.roi, roi.unwrap());
+    assert_eq!(Some(inspection.mask.roi), roi);
 }
 
 proptest! {

@@ -57,7 +57,9 @@ class Net:
     def conv(self, x, name, weight, bias, output=None, **attributes):
         bias = self.constant(f"{name}.bias", np.asarray(bias, np.float32))
         size = np.asarray(weight).shape[2:]
-        return self.node("Conv", [x, self.weight(f"{name}.weight", weight), bias], output, kernel_shape=size, **attributes)
+        return self.node(
+            "Conv", [x, self.weight(f"{name}.weight", weight), bias], output, kernel_shape=size, **attributes
+        )
 
     def model(self, size=SIZE, classes=2):
         graph = helper.make_graph(
@@ -202,13 +204,16 @@ map = "{stem}.map.png"
 logits = [{", ".join(f"{x:.6f}" for x in logits)}]
 verdict = "{verdict}"
 """
-    return text + """
+    return (
+        text
+        + """
 [provenance]
 tool = "tests/common/make_tiny.py"
 
 [metrics]
 pictures = 2.0
 """
+    )
 
 
 # Networks that break the contract, each in one way. Functions take a copy of the good network and spoil it.
@@ -393,6 +398,16 @@ def huge_inside(model):
     model.graph.node.extend([node, grow])
 
 
+def huge_pad(model):
+    """Constants alone: a loader computes it while it loads."""
+    constants = {"pads": np.asarray([0, 1 << 40], np.int64), "one": np.ones(1, np.float32)}
+    model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in constants.items())
+    find_op(model, "Sigmoid", 0).output[0] = "sigmoid"
+    pad = helper.make_node("Pad", ["one", "pads"], ["padded"], name="pad")
+    peak = helper.make_node("ReduceMax", ["padded"], ["peak"], keepdims=0)
+    model.graph.node.extend([pad, peak, helper.make_node("Add", ["sigmoid", "peak"], ["map"])])
+
+
 def unknown_operator(model):
     find_op(model, "Sigmoid", 0).op_type = "Sigmoidish"
 
@@ -436,6 +451,7 @@ BAD = [
     huge_tensor,
     short_tensor,
     huge_inside,
+    huge_pad,
     unknown_operator,
     cycle,
     worse,
