@@ -3,6 +3,7 @@
 //! Prints what it is and every problem, not the first. Exit code 0 if there is none, 2 otherwise.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     for path in paths {
         let checked = Checked::new(path, args);
         clean &= checked.problems.is_empty();
-        print!("{}", if args.json { format!("{}\n", checked.json()) } else { checked.text() });
+        let words = if args.json { format!("{}\n", checked.json()) } else { checked.text() };
+        std::io::stdout().write_all(words.as_bytes())?;
     }
     Ok(if clean { super::CLEAN } else { super::NOT_STARTED })
 }
@@ -130,10 +132,10 @@ fn describe(out: &mut String, manifest: &Manifest) {
     let (score, map, low, area) = (thresholds.score, thresholds.map, thresholds.map_low, thresholds.min_area_px);
     line(out, format_args!("  thresholds  score {score}, map {map} down to {low}, at least {area} px"));
     for (name, value) in &manifest.metrics {
-        line(out, format_args!("  metric      {name} = {value}"));
+        line(out, format_args!("  metric      {} = {value}", name.escape_debug()));
     }
     for (name, value) in &manifest.provenance {
-        line(out, format_args!("  provenance  {name} = {}", value.escape_debug()));
+        line(out, format_args!("  provenance  {} = {}", name.escape_debug(), value.escape_debug()));
     }
 }
 

@@ -114,3 +114,15 @@ fn load(error: TractError) -> Error {
 fn run(error: TractError) -> Error {
     Error::Run(format!("{error:#}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_loader_is_an_error() {
+        let error = caught::<()>(|| panic!("index {} out of range", 7)).unwrap_err();
+        assert_eq!(error, "tract panicked: index 7 out of range");
+        assert_eq!(caught(|| Ok(3)), Ok(3));
+    }
+}

@@ -6,10 +6,13 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
 
-use super::wiring::name;
+use super::wiring::{Wiring, name};
 use super::{Problem, Shape, tensor};
 
 const OPSETS: std::ops::RangeInclusive<i64> = 13..=17;
+
+/// Values that one operator may ask for: sixteen float planes of the largest input that a bundle may have.
+const MAX_GROWTH: f64 = 16.0 * 2048.0 * 2048.0;
 
 pub(super) fn problems(model: &ModelProto, shape: Shape) -> Vec<Problem> {
     let Some(graph) = &model.graph else {
@@ -25,6 +28,7 @@ pub(super) fn problems(model: &ModelProto, shape: Shape) -> Vec<Problem> {
     found.extend(domains(model));
     found.extend(values(graph));
     found.extend(graph.node.iter().filter_map(control_flow));
+    found.extend(growth(graph));
     if !model.functions.is_empty() {
         found.push(Problem::file("", format!("defines {} functions of its own", model.functions.len())));
     }
@@ -118,6 +122,21 @@ fn values(graph: &GraphProto) -> Vec<Problem> {
         found.push(Problem::file("", "has sparse tensors"));
     }
     found
+}
+
+/// Operators that make a large tensor of a small constant. Loaders compute them while they load, and to run out of memory ends
+/// the process: what asks for too much in one step is refused here, what multiplies up over several by the loaded sizes.
+fn growth(graph: &GraphProto) -> Vec<Problem> {
+    const GROWING: [&str; 7] = ["ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile"];
+    let wiring = Wiring::new(graph);
+    let growing = graph.node.iter().filter(|node| GROWING.contains(&node.op_type.as_str()));
+    let broken = growing.filter(|node| {
+        // The first input of the others is what grows.
+        let parameters = if matches!(node.op_type.as_str(), "ConstantOfShape" | "Range") { 0 } else { 1 };
+        let mut constants = node.input.iter().skip(parameters).filter_map(|name| wiring.constant(name));
+        constants.any(|constant| tensor::product(constant) > MAX_GROWTH)
+    });
+    broken.map(|node| Problem::file(name(node), format!("{} asks for a tensor of absurd size", node.op_type))).collect()
 }
 
 fn control_flow(node: &NodeProto) -> Option<Problem> {

@@ -12,10 +12,13 @@ const INPUT_SCALE: f32 = 1.0 / 128.0;
 const WEIGHTED: [&str; 3] = ["Conv", "ConvTranspose", "Gemm"];
 const INTEGER: [&str; 5] = ["QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"];
 
+/// What is wrong with a node, if anything.
+type Check<'a> = &'a dyn Fn(&NodeProto) -> Option<String>;
+
 pub(super) fn problems(wiring: &Wiring) -> Vec<Problem> {
     let mut found = input_quantised(wiring);
     let body = wiring.body();
-    let at_each_node: [(u8, &dyn Fn(&NodeProto) -> Option<String>); 8] = [
+    let at_each_node: [(u8, Check); 8] = [
         (1, &|node| parameters(wiring, node)),
         (2, &|node| granularity(wiring, node)),
         (3, &|node| weights(wiring, node)),
@@ -156,7 +159,7 @@ fn layer(wiring: &Wiring, node: &NodeProto) -> Option<String> {
     if !matches!(node.op_type.as_str(), "Conv" | "Gemm") {
         return None;
     }
-    let is_float = |index| !wiring.producer(input(node, index)).is_some_and(|source| source.op_type == DEQUANTIZE);
+    let is_float = |index| wiring.producer(input(node, index)).is_none_or(|source| source.op_type != DEQUANTIZE);
     let role = if is_float(0) {
         "data does"
     } else if is_float(1) {

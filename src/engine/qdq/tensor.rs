@@ -62,6 +62,16 @@ pub(super) fn floats(tensor: &TensorProto) -> Option<impl Iterator<Item = f32>> 
     Some(raw.chain(tensor.float_data.iter().copied()))
 }
 
+/// The product of a shape, of pads, repeats or scales: about how many values an operator is asked to make. Signs and zeros do
+/// not matter; other types than those of such constants give 1.
+pub(super) fn product(tensor: &TensorProto) -> f64 {
+    let raw = tensor.raw_data.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok()).map(i64::from_le_bytes);
+    let whole = raw.chain(tensor.int64_data.iter().copied()).filter(|_| has_type(tensor, DataType::Int64));
+    let whole: f64 = whole.map(|value| (value as f64).abs().max(1.0)).product();
+    let real: f64 = floats(tensor).into_iter().flatten().map(|value| f64::from(value).abs().max(1.0)).product();
+    whole * real
+}
+
 /// How many values an int8 tensor of nothing but zeros has; none of any other tensor.
 pub(super) fn int8_zeros(tensor: &TensorProto) -> Option<usize> {
     let zeros = tensor.raw_data.iter().all(|byte| *byte == 0) && tensor.int32_data.iter().all(|value| *value == 0);
