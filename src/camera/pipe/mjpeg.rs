@@ -3,7 +3,8 @@
 //! The stream has no framing but that of JPEG itself (ITU-T T.81, annex B), so the markers are walked: a segment is skipped
 //! by its length, because the thumbnail in an Exif segment has SOI and EOI markers of its own; only the entropy-coded data
 //! after SOS is searched for the next marker. Bytes between pictures are skipped. A picture that breaks these rules, or
-//! grows past the limit, is reported, and the stream goes on at the next SOI.
+//! grows past the limit, is reported, and the stream goes on at the next SOI. One that is cut short within a segment can take
+//! the next picture with it: its length field lies then, and it is better to lose a picture than to deliver a thumbnail.
 
 use std::ops::Range;
 

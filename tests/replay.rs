@@ -1,0 +1,212 @@
+//! `fcam replay` as a user sees it: lines, exit codes, overlays and maps.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use fcam::camera::picture::{self, Picture};
+use fcam::camera::{Frame, Geometry};
+use fcam::engine::Backend;
+use fcam::pipeline::{Options, Pipeline};
+use fcam::signal::Signaller;
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use serde_json::Value;
+
+fn replay(args: &[&str]) -> Output {
+    let tiny = common::tiny();
+    common::fcam(&[&["replay", "--bundle", tiny.to_str().unwrap(), "--threads", "1"], args].concat())
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn last_words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()
+}
+
+/// Two folders with pictures of one name, of several sizes and formats: good ones are bright, bad ones dark.
+fn pictures(root: &Path) {
+    for folder in ["good", "bad/deep"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    RgbImage::from_pixel(96, 80, Rgb([200; 3])).save(root.join("good/000.png")).unwrap();
+    GrayImage::from_pixel(200, 120, Luma([200])).save(root.join("good/001.png")).unwrap();
+    let part = |x: u32, y: u32| if (60..120).contains(&x) && (20..50).contains(&y) { 5 } else { 60 };
+    RgbImage::from_fn(160, 120, |x, y| Rgb([part(x, y); 3])).save(root.join("bad/deep/000.png")).unwrap();
+}
+
+#[test]
+fn one_line_a_picture() {
+    let root = tempfile::tempdir().unwrap();
+    pictures(root.path());
+    let output = replay(&[root.path().to_str().unwrap(), "--runs"]);
+    let lines = lines(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let verdicts: Vec<_> = lines.iter().map(|line| line["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["reject", "pass", "pass"]);
+    let (bad, good) = (&lines[0], &lines[1]);
+    assert!(bad["picture"].as_str().unwrap().ends_with("bad/deep/000.png"));
+    assert_eq!(bad["class"], "dark");
+    assert!(bad["score"].as_f64().unwrap() > 0.5 && good["score"].as_f64().unwrap() < 0.5);
+    assert_eq!(good["class"], Value::Null);
+    for line in &lines {
+        let scores: Vec<_> =
+            line["scores"].as_object().unwrap().values().map(|score| score.as_f64().unwrap()).collect();
+        assert!(scores.len() == 2 && (scores.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{line}");
+        assert_eq!(line["map_size"], serde_json::json!([64, 64]));
+        let runs: Vec<_> = line["run_lengths"].as_array().unwrap().iter().map(|run| run.as_u64().unwrap()).collect();
+        assert_eq!(runs.iter().sum::<u64>(), 64 * 64);
+        assert_eq!(runs.iter().skip(1).step_by(2).sum::<u64>(), line["area_px"].as_u64().unwrap());
+        assert_eq!(line["regions"].as_array().unwrap().len() as u64, line["region_count"].as_u64().unwrap());
+        for step in ["preprocess", "engine", "mask", "total"] {
+            assert!(line["ms"][step].as_f64().unwrap() >= 0.0);
+        }
+    }
+    let words = last_words(&output);
+    assert!(words.starts_with("3 pictures: 2 pass, 1 reject, 0 fault; mean "), "{words}");
+    let plain = replay(&[root.path().to_str().unwrap()]);
+    assert!(plain.stdout.windows(11).all(|window| window != b"run_lengths"));
+}
+
+#[test]
+fn unreadable_pictures_are_faults_and_the_rest_is_judged() {
+    let root = tempfile::tempdir().unwrap();
+    pictures(root.path());
+    std::fs::write(root.path().join("bad/broken.png"), b"not a picture").unwrap();
+    let output = replay(&[root.path().to_str().unwrap()]);
+    let lines = lines(&output);
+    assert_eq!(output.status.code(), Some(1));
+    let verdicts: Vec<_> = lines.iter().map(|line| line["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["fault", "reject", "pass", "pass"]);
+    assert!(lines[0]["reason"].as_str().unwrap().contains("cannot decode"), "{}", lines[0]);
+    assert!(last_words(&output).starts_with("4 pictures: 2 pass, 1 reject, 1 fault"));
+}
+
+#[test]
+fn a_region_of_interest_that_does_not_fit_is_a_fault_of_that_picture() {
+    let root = tempfile::tempdir().unwrap();
+    pictures(root.path());
+    let output = replay(&[root.path().to_str().unwrap(), "--roi", "50,10,80,60"]);
+    let lines = lines(&output);
+    assert_eq!(output.status.code(), Some(1));
+    let verdicts: Vec<_> = lines.iter().map(|line| line["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["reject", "fault", "pass"]);
+    assert!(lines[1]["reason"].as_str().unwrap().contains("does not lie inside"), "{}", lines[1]);
+    let region = &lines[0]["regions"][0];
+    assert!(region["x"].as_u64().unwrap() >= 50 && region["y"].as_u64().unwrap() >= 10, "{region}");
+}
+
+#[test]
+fn the_threshold_can_be_moved() {
+    let root = tempfile::tempdir().unwrap();
+    pictures(root.path());
+    let verdicts = |score: &str| -> Vec<String> {
+        let lines = lines(&replay(&[root.path().to_str().unwrap(), "--score", score]));
+        lines.iter().map(|line| line["verdict"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(verdicts("0"), ["reject"; 3]);
+    assert_eq!(verdicts("1")[1..], ["pass"; 2]);
+}
+
+#[test]
+fn what_cannot_start_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let empty = root.path().to_str().unwrap();
+    let picture = common::tiny().join("golden/000.png");
+    let picture = picture.to_str().unwrap();
+    for (args, words) in [
+        (&[empty][..], "no pictures"),
+        (&["no/such/path"], "cannot open no/such/path"),
+        (&[picture, "--roi", "1,2,3"], "X,Y,W,H"),
+        (&[picture, "--score", "1.5"], "0 to 1"),
+        (&[picture, "--backend", "tpu"], "unknown backend"),
+        (&[picture, "--maps", "/proc/no-directory"], "cannot make"),
+        (&[], "PATH"),
+    ] {
+        let output = replay(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(words) && output.stdout.is_empty(), "{args:?}: {stderr}");
+    }
+    let output = common::fcam(&["replay", picture, "--bundle", empty]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_bundle_that_breaks_its_proof_may_not_judge() {
+    let root = tempfile::tempdir().unwrap();
+    let bundle = root.path().join("bundle");
+    common::copy_tiny(&bundle);
+    let manifest = bundle.join("manifest.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let swapped = text.replace("\"pass\"", "\"?\"").replace("\"reject\"", "\"pass\"").replace("\"?\"", "\"reject\"");
+    std::fs::write(&manifest, swapped).unwrap();
+    let picture = bundle.join("golden/000.png");
+    let args = ["replay", picture.to_str().unwrap(), "--bundle", bundle.to_str().unwrap()];
+    let output = common::fcam(&args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(output.stdout.is_empty());
+    // What the bundle itself refuses is refused with the proof or without; all else may be judged if one insists.
+    let insisted = common::fcam(&[&args[..], &["--no-proof"]].concat());
+    if stderr.contains("may not judge") {
+        assert_eq!(insisted.status.code(), Some(0), "{}", String::from_utf8_lossy(&insisted.stderr));
+    }
+}
+
+/// The map and the verdict of the pipeline itself.
+fn inspect(path: &Path) -> (Vec<f32>, Geometry) {
+    let Picture { geometry, bytes } = picture::decode(&std::fs::read(path).unwrap(), "it").unwrap();
+    let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
+    let options = Options { backend: Backend::Cpu, threads: 1, roi: None, score_threshold: None, signaller };
+    let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
+    let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
+    (pipeline.inspect(&frame).prediction.unwrap().map.to_vec(), geometry)
+}
+
+#[test]
+fn overlays_and_maps_are_written_beside_each_other() {
+    let root = tempfile::tempdir().unwrap();
+    let (parts, out, maps) = (root.path().join("parts"), root.path().join("out"), root.path().join("maps"));
+    pictures(&parts);
+    let [out_arg, maps_arg] = [&out, &maps].map(|path| path.to_str().unwrap());
+    let output = replay(&[parts.to_str().unwrap(), "--out", out_arg, "--maps", maps_arg]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["good/000", "good/001", "bad/deep/000"] {
+        let (expected, geometry) = inspect(&parts.join(name).with_extension("png"));
+        let overlay = image::open(out.join(name).with_extension("jpg")).unwrap().to_rgb8();
+        assert_eq!(overlay.dimensions(), (geometry.width, geometry.height));
+        let [red, green, _] = overlay.get_pixel(geometry.width / 2, geometry.height - 1).0;
+        assert_eq!(red > green, name.starts_with("bad"), "the border of {name} says its verdict");
+        let map = image::open(maps.join(name).with_extension("png")).unwrap();
+        let image::DynamicImage::ImageLuma16(map) = map else { panic!("{name} is not 16-bit gray") };
+        assert_eq!((map.dimensions(), map.len()), ((64, 64), expected.len()));
+        for (value, expected) in map.iter().zip(&expected) {
+            assert!((f32::from(*value) / 65535.0 - expected).abs() <= 1.0 / 65535.0, "{name}");
+        }
+    }
+    assert_eq!(common::files(&out), ["bad/deep/000.jpg", "good/000.jpg", "good/001.jpg"]);
+    let [good, bad] = ["good", "bad/deep"].map(|folder| parts.join(folder));
+    let again = root.path().join("again");
+    let args = [good.to_str().unwrap(), bad.to_str().unwrap(), "--maps", again.to_str().unwrap()];
+    assert_eq!(replay(&args).status.code(), Some(0));
+    assert_eq!(common::files(&again), common::files(&maps));
+}
+
+#[test]
+fn pictures_are_never_overwritten() {
+    let root = tempfile::tempdir().unwrap();
+    pictures(root.path());
+    let picture = root.path().join("good/000.png");
+    let before = std::fs::read(&picture).unwrap();
+    let output = replay(&[root.path().to_str().unwrap(), "--maps", root.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(last_words(&output).contains("would be overwritten"));
+    assert_eq!(std::fs::read(&picture).unwrap(), before);
+}
