@@ -40,7 +40,7 @@ use actuate::{Actuate, Outputs};
 use capture::{Capture, Intake};
 use count::Counters;
 use inbox::{Buffer, Inbox};
-use inspect::{Archive, Inspect, Judge, Kept};
+use inspect::{Archive, Inspect, Kept, Trusted};
 
 /// Verdicts that may wait for their due times; with more, inspect waits too.
 const JUDGED: usize = 1024;
@@ -149,7 +149,7 @@ impl Station {
             stop: stop.clone(),
             bundle: &self.bundle,
             options: self.options,
-            judge: Judge::new(pipeline, self.geometry.is_some()),
+            trusted: Trusted::new(pipeline, self.geometry.is_some()),
         };
         let capture = Capture {
             camera: self.camera,

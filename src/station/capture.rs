@@ -31,24 +31,25 @@ pub(super) struct Capture<'a> {
 impl Capture<'_> {
     pub(super) fn run(mut self) {
         while self.stop.stage() == Stage::Run && self.intake.frames < self.frames && !self.intake.closed {
-            match self.run_once() {
+            let deadline = clock::now() + SLICE;
+            match self.run_once(deadline) {
                 Ok(()) => {}
                 Err(camera::Error::Ended) => {
                     log::info!("{} has ended", self.camera.describe());
                     break;
                 }
-                Err(error) => self.recover(&error),
+                Err(error) => self.recover(&error, deadline),
             }
         }
     }
 
-    fn run_once(&mut self) -> Result<(), camera::Error> {
-        let frame = self.camera.next(clock::now() + SLICE)?;
+    fn run_once(&mut self, deadline: Timestamp) -> Result<(), camera::Error> {
+        let frame = self.camera.next(deadline)?;
         self.intake.frame(&frame);
         Ok(())
     }
 
-    fn recover(&mut self, error: &camera::Error) {
+    fn recover(&mut self, error: &camera::Error, deadline: Timestamp) {
         let now = clock::now();
         match error {
             camera::Error::Timeout { .. } => {
@@ -57,13 +58,15 @@ impl Capture<'_> {
                     let reason = format!("no frame from {} for {silent:.1?}", self.camera.describe());
                     self.intake.trouble(Fault::Stalled, now, &reason);
                 }
+                // No pause after a wait: a frame that comes now should be stamped now.
+                self.stop.sleep(deadline, Stage::Drain);
             }
             _ => {
                 self.intake.counters.camera_errors.add(1);
                 self.intake.trouble(Fault::Camera, now, &error.to_string());
+                self.stop.sleep(now + PAUSE, Stage::Drain);
             }
         }
-        self.stop.sleep(now + PAUSE, Stage::Drain);
     }
 }
 
@@ -114,12 +117,11 @@ impl<'a> Intake<'a> {
         let lost = self.expected.map_or(0, |expected| frame.sequence().saturating_sub(expected));
         self.expected = Some(frame.sequence().saturating_add(1));
         if lost > 0 {
+            if self.counters.lost.get() == 0 {
+                log::error!("the camera lost {lost} frames before frame {}; more are only counted", frame.sequence());
+            }
             self.counters.lost.add(lost);
             if matches!(self.trigger, Trigger::EveryFrame { .. }) {
-                log::error!(
-                    "the camera lost {lost} frames before frame {}: their parts were not judged",
-                    frame.sequence()
-                );
                 self.incident(Fault::Camera, frame.captured());
             }
         }

@@ -48,11 +48,11 @@ pub(super) struct Inspect<'a> {
     pub(super) stop: Stop,
     pub(super) bundle: &'a Bundle,
     pub(super) options: pipeline::Options,
-    pub(super) judge: Judge,
+    pub(super) trusted: Trusted,
 }
 
 /// The pipeline and how far it can be trusted.
-pub(super) struct Judge {
+pub(super) struct Trusted {
     pub(super) pipeline: Pipeline,
     /// False until the first frame, if the camera could not say beforehand what its frames are like.
     pub(super) settled: bool,
@@ -61,7 +61,7 @@ pub(super) struct Judge {
     pub(super) refused: Option<Geometry>,
 }
 
-impl Judge {
+impl Trusted {
     pub(super) fn new(pipeline: Pipeline, settled: bool) -> Self {
         Self { pipeline, settled, panics: 0, refused: None }
     }
@@ -114,13 +114,13 @@ impl Inspect<'_> {
         if self.stop.stage() == Stage::Now {
             return Some(Fault::Stopped);
         }
-        if self.judge.panics >= PANICS {
+        if self.trusted.panics >= PANICS {
             return Some(Fault::Engine);
         }
         if is_late(&self.options.signaller, part.captured, clock::now()) {
             return Some(Fault::Late);
         }
-        if part.geometry != self.judge.pipeline.geometry() {
+        if part.geometry != self.trusted.pipeline.geometry() {
             return self.refit(part.geometry).err();
         }
         None
@@ -129,17 +129,17 @@ impl Inspect<'_> {
     /// Fits the pipeline to frames of another geometry. The part that brought the change is a fault, because nobody has
     /// said that the camera still sees the same place; the first frame of a camera that could not tell before is none.
     fn refit(&mut self, geometry: Geometry) -> Result<(), Fault> {
-        let first = !std::mem::replace(&mut self.judge.settled, true);
-        if self.judge.refused == Some(geometry) {
+        let first = !std::mem::replace(&mut self.trusted.settled, true);
+        if self.trusted.refused == Some(geometry) {
             return Err(Fault::Geometry);
         }
         let Geometry { width, height, format, .. } = geometry;
-        if let Err(error) = self.judge.pipeline.refit(geometry) {
-            self.judge.refused = Some(geometry);
+        if let Err(error) = self.trusted.pipeline.refit(geometry) {
+            self.trusted.refused = Some(geometry);
             log::error!("frames of {width} x {height} {format:?} are faults from now on: {error}");
             return Err(Fault::Geometry);
         }
-        self.judge.refused = None;
+        self.trusted.refused = None;
         if first {
             log::info!("frames are {width} x {height} {format:?}");
             return Ok(());
@@ -152,7 +152,7 @@ impl Inspect<'_> {
 
     fn inspect(&mut self, part: &Part) -> Result<(Signals, Timings), Fault> {
         let frame = part.frame().map_err(|_| Fault::Camera)?;
-        let pipeline = &mut self.judge.pipeline;
+        let pipeline = &mut self.trusted.pipeline;
         let inspected = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
             tests::sabotage(frame.sequence());
@@ -161,7 +161,7 @@ impl Inspect<'_> {
         }));
         match inspected {
             Ok(done) => {
-                self.judge.panics = 0;
+                self.trusted.panics = 0;
                 Ok(done)
             }
             Err(_) => {
@@ -176,17 +176,17 @@ impl Inspect<'_> {
     /// again, ends the station: what still waits becomes faults.
     fn rebuild(&mut self, geometry: Geometry) {
         self.counters.panics.add(1);
-        self.judge.panics += 1;
-        if self.judge.panics < PANICS {
+        self.trusted.panics += 1;
+        if self.trusted.panics < PANICS {
             match Pipeline::new(self.bundle, geometry, self.options) {
                 Ok(pipeline) => {
-                    self.judge.pipeline = pipeline;
+                    self.trusted.pipeline = pipeline;
                     return log::warn!("the engine was built again");
                 }
                 Err(error) => log::error!("the engine cannot be built again: {error}"),
             }
         }
-        self.judge.panics = PANICS;
+        self.trusted.panics = PANICS;
         log::error!("the engine is given up and the station stops: deploy another bundle, and please report this");
         self.stop.ask(Stage::Drain);
     }

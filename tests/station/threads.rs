@@ -66,7 +66,7 @@ fn trouble_is_one_fault_however_long_it_lasts() {
     let mut steps = vec![frame(BRIGHT)];
     steps.extend([Step::Error; 5]);
     steps.extend([Step::Stall, frame(DARK), Step::Stall, Step::Stall, frame(BRIGHT)]);
-    let outcome = run(steps, Trigger::FreeRun);
+    let outcome = run(steps, ROOMY);
     let verdicts: Vec<&Verdict> = outcome.parts.iter().map(|(signals, _)| &signals.verdict).collect();
     assert!(matches!(
         verdicts[..],
@@ -132,7 +132,7 @@ fn a_slow_sink_makes_parts_late_and_none_is_passed_late() {
     let counts = &outcome.report.counts;
     assert!(counts.pass > 0 && counts.fault(Fault::Late) > 0 && counts.balanced(), "{}", outcome.report);
     for (signals, at) in &outcome.parts {
-        let margin = 50 * MS; // the scheduler may come between the station's look at the clock and the sink's
+        let margin = 150 * MS; // the scheduler may come between the station's look at the clock and the sink's
         assert!(signals.verdict != Verdict::Pass || *at <= signals.due() + margin, "part {}", signals.sequence);
     }
 }
