@@ -28,7 +28,7 @@ pub struct Overlay {
     canvas: Canvas,
     /// The mask's cells.
     cells: Vec<bool>,
-    /// The pixels of the ROI that are inside the mask.
+    /// For each pixel of the mask's extent, row by row, whether the mask covers it.
     inside: Vec<bool>,
 }
 
@@ -51,45 +51,41 @@ impl Overlay {
     }
 
     fn draw_mask(&mut self, mask: &Mask, line: i32) {
-        if mask.runs.is_empty() {
-            return;
-        }
+        let [left, top, right, bottom] = extent(mask);
         self.enlarge(mask);
-        let Roi { x: left, y: top, width, height } = mask.roi;
-        let (width, height) = (width as i32, height as i32);
         let inside = |x: i32, y: i32| {
-            let within = (0..width).contains(&x) && (0..height).contains(&y);
-            within && self.inside.get(y as usize * width as usize + x as usize).is_some_and(|&inside| inside)
+            let within = (left..right).contains(&x) && (top..bottom).contains(&y);
+            within && self.inside.get(((y - top) * (right - left) + x - left) as usize).is_some_and(|&inside| inside)
         };
         let near = [(line, 0), (-line, 0), (0, line), (0, -line)];
-        for y in 0..height {
-            for x in (0..width).filter(|&x| inside(x, y)) {
+        for y in top..bottom {
+            for x in (left..right).filter(|&x| inside(x, y)) {
                 let is_edge = !near.iter().all(|(dx, dy)| inside(x + dx, y + dy));
                 let (color, opacity) = if is_edge { (EDGE, SOLID) } else { (TINT, SOLID * 2 / 5) };
-                self.canvas.mix(left as i32 + x, top as i32 + y, color, opacity);
+                self.canvas.mix(mask.roi.x as i32 + x, mask.roi.y as i32 + y, color, opacity);
             }
         }
     }
 
-    /// Brings the mask to the ROI's size, with smooth edges.
+    /// Brings the mask to the ROI's size, with smooth edges, as far as its extent goes.
     fn enlarge(&mut self, mask: &Mask) {
-        let (columns, rows) = (mask.width as usize, mask.height as usize);
+        let (columns, rows) = (mask.width as i32, mask.height as i32);
         self.cells.clear();
-        self.cells.resize(columns * rows, false);
+        self.cells.resize(columns as usize * rows as usize, false);
         for run in mask.runs {
-            let row = run.row as usize * columns;
+            let row = run.row as usize * columns as usize;
             self.cells.get_mut(row + run.start as usize..row + run.end as usize).unwrap_or_default().fill(true);
         }
-        let Roi { width, height, .. } = mask.roi;
         let is_set = |column: i32, row: i32| {
-            let (column, row) = (column.clamp(0, columns as i32 - 1), row.clamp(0, rows as i32 - 1));
-            self.cells.get(row as usize * columns + column as usize).is_some_and(|&set| set)
+            let (column, row) = (column.clamp(0, columns - 1), row.clamp(0, rows - 1));
+            self.cells.get((row * columns + column) as usize).is_some_and(|&set| set)
         };
+        let Roi { width, height, .. } = mask.roi;
+        let [left, top, right, bottom] = extent(mask);
         self.inside.clear();
-        for y in 0..height as i32 {
-            let v = position(y, rows as i32, height as i32);
-            let across = (0..width as i32).map(|x| position(x, columns as i32, width as i32));
-            self.inside.extend(across.map(|u| covered(u, v, HALF, is_set)));
+        for y in top..bottom {
+            let v = position(y, rows, height as i32);
+            self.inside.extend((left..right).map(|x| covered(position(x, columns, width as i32), v, HALF, is_set)));
         }
     }
 
@@ -152,6 +148,17 @@ fn label(signals: &Signals, classes: &[String]) -> String {
     }
 }
 
+/// The rectangle that holds the mask, in pixels of the ROI; most defects are small, and the rest costs nothing.
+fn extent(mask: &Mask) -> Area {
+    let pixel =
+        |cell: u32, pixels: u32, cells: u32| (u64::from(cell) * u64::from(pixels)).div_ceil(cells.max(1).into());
+    let (x, y) = (|cell| pixel(cell, mask.roi.width, mask.width), |cell| pixel(cell, mask.roi.height, mask.height));
+    let left = mask.runs.iter().map(|run| run.start).min().unwrap_or(0);
+    let right = mask.runs.iter().map(|run| run.end).max().unwrap_or(0);
+    let (top, bottom) = (mask.runs.first().map_or(0, |run| run.row), mask.runs.last().map_or(0, |run| run.row + 1));
+    [x(left).saturating_sub(1) as i32, y(top).saturating_sub(1) as i32, x(right) as i32, y(bottom) as i32]
+}
+
 fn roi_area(roi: Roi) -> Area {
     [roi.x as i32, roi.y as i32, (roi.x + roi.width) as i32, (roi.y + roi.height) as i32]
 }
@@ -169,4 +176,70 @@ fn overlap(a: Area, b: Area) -> bool {
     let [a_left, a_top, a_right, a_bottom] = a;
     let [b_left, b_top, b_right, b_bottom] = b;
     a_left < b_right && b_left < a_right && a_top < b_bottom && b_top < a_bottom
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::camera::PixelFormat;
+    use crate::mask::Run;
+    use crate::verdict::{Fault, Findings};
+
+    fn signals(verdict: Verdict) -> Signals {
+        Signals { sequence: 0, captured: Default::default(), score: Some(0.5), verdict, outputs: Default::default() }
+    }
+
+    fn reject() -> Signals {
+        signals(Verdict::Reject(Findings { class: 0, score: 0.5, regions: Default::default() }))
+    }
+
+    fn draw(geometry: Geometry, mask: &Mask, signals: &Signals) -> Vec<[u8; 3]> {
+        let bytes = vec![100; geometry.frame_bytes()];
+        let frame = Frame::new(0, Default::default(), geometry, &bytes).unwrap();
+        let mut overlay = Overlay::default();
+        let pixels = overlay.draw(&frame, mask, signals, &["scratch".into()]);
+        pixels.as_chunks().0.to_vec()
+    }
+
+    #[test]
+    fn the_border_says_the_verdict() {
+        let geometry = Geometry::packed(64, 48, PixelFormat::Gray8).unwrap();
+        let mask = Mask::empty(Roi::whole(&geometry));
+        for (signals, color) in
+            [(signals(Verdict::Pass), GREEN), (reject(), RED), (signals(Verdict::Fault(Fault::Engine)), AMBER)]
+        {
+            let pixels = draw(geometry, &mask, &signals);
+            assert_eq!((pixels.len(), pixels[64 * 48 - 1], pixels[64 * 30 + 30]), (64 * 48, color, [100; 3]));
+        }
+    }
+
+    #[test]
+    fn the_mask_is_drawn_where_it_lies() {
+        let geometry = Geometry::packed(160, 120, PixelFormat::Gray8).unwrap();
+        let roi = Roi { x: 40, y: 20, width: 80, height: 80 };
+        let runs = [3, 4, 5].map(|row| Run { row, start: 2, end: 7 });
+        let mask = Mask { width: 8, height: 8, roi, runs: &runs, regions: &[], region_count: 1 };
+        let pixels = draw(geometry, &mask, &reject());
+        let at = |x: usize, y: usize| pixels[y * 160 + x];
+        // Columns 2 to 6 of 8 are pixels 20 to 69 of the ROI's 80, rows 3 to 5 are pixels 30 to 59.
+        assert_eq!((at(60, 65), at(109, 65), at(80, 50), at(80, 79)), (EDGE, EDGE, EDGE, EDGE));
+        assert_eq!((at(59, 65), at(110, 65), at(80, 49), at(80, 80)), ([100; 3], [100; 3], [100; 3], [100; 3]));
+        assert!(at(80, 65)[0] > 150 && at(80, 65)[1] < 100);
+    }
+
+    #[test]
+    fn pictures_of_any_size_and_format_are_drawn_on() {
+        for (width, height) in [(2, 2), (2, 600), (600, 2), (16, 16)] {
+            for format in
+                [PixelFormat::Gray8, PixelFormat::Rgb8, PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420]
+            {
+                let geometry = Geometry::packed(width, height, format).unwrap();
+                let runs = [Run { row: 0, start: 0, end: 64 }, Run { row: 63, start: 63, end: 64 }];
+                let roi = Roi::whole(&geometry);
+                let region = Region { x: 0, y: 0, width, height, area_px: 1.0, centroid: [0.0; 2], peak: 1.0 };
+                let mask = Mask { width: 64, height: 64, roi, runs: &runs, regions: &[region], region_count: 1 };
+                assert_eq!(draw(geometry, &mask, &reject()).len(), (width * height) as usize);
+            }
+        }
+    }
 }
