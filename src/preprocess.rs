@@ -16,8 +16,6 @@ use crate::camera::{Frame, Geometry, PixelFormat};
 
 mod color;
 
-pub(crate) use color::stage;
-
 /// A rectangle of the frame that is inspected, in frame pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

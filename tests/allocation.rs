@@ -1,4 +1,5 @@
-//! Rule F: our stages allocate nothing for a frame in steady state; what is left are the engine's own allocations.
+//! Rule F: our stages allocate nothing for a frame in steady state. What is left is inside two libraries: tract's tensors, and the
+//! weight tables that fast_image_resize computes anew in each call. Both are counted here, so that nothing hides among them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -8,11 +9,14 @@ use std::alloc::System;
 use std::hint::black_box;
 use std::time::Duration;
 
+use fast_image_resize::images::TypedImage;
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use fcam::camera::{Frame, Geometry, PixelFormat};
 use fcam::engine::{Backend, Prediction};
 use fcam::mask::{Masker, Thresholds};
 use fcam::pipeline::{Options, Pipeline};
-use fcam::preprocess::{Preprocessor, Roi};
+use fcam::preprocess::{Preprocessor, Roi, Tensor};
 use fcam::signal::Signaller;
 use fcam::verdict::{Judge, Verdict};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -36,13 +40,23 @@ fn signaller() -> Signaller {
 #[test]
 fn our_stages_allocate_nothing() {
     for format in [PixelFormat::Gray8, PixelFormat::Rgb8, PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420] {
-        preprocess_allocates_nothing(format);
+        preprocess_allocates_what_its_resizer_does(format);
     }
     the_stages_after_the_engine_allocate_nothing();
-    an_inspection_allocates_what_its_engine_does();
+    an_inspection_allocates_what_its_engine_and_resizer_do();
 }
 
-fn preprocess_allocates_nothing(format: PixelFormat) {
+/// Allocations of a bare resize by the library, with everything it can reuse reused.
+fn resize_allocations<P: PixelTrait + Default + Clone>(width: u32, height: u32, side: u32) -> usize {
+    let source = TypedImage::<P>::new(width, height);
+    let mut target = TypedImage::<P>::new(side, side);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let mut resizer = Resizer::new();
+    resizer.resize_typed(&source, &mut target, &options).unwrap();
+    allocations(|| resizer.resize_typed(&source, &mut target, &options))
+}
+
+fn preprocess_allocates_what_its_resizer_does(format: PixelFormat) {
     let geometry = Geometry::packed(1280, 720, format).unwrap();
     let bytes = vec![90; geometry.frame_bytes()];
     let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
@@ -50,7 +64,11 @@ fn preprocess_allocates_nothing(format: PixelFormat) {
         let mut preprocessor = Preprocessor::new(geometry, roi, 256, 256).unwrap();
         preprocessor.run(&frame);
         let count = allocations(|| preprocessor.run(&frame).values.len());
-        assert_eq!(count, 0, "{format:?} {roi:?}");
+        let library = match format {
+            PixelFormat::Gray8 => resize_allocations::<U8>(roi.width, roi.height, 256),
+            _ => resize_allocations::<U8x3>(roi.width, roi.height, 256),
+        };
+        assert_eq!(count, library, "{format:?} {roi:?}: more than the resize itself allocates");
     }
 }
 
@@ -74,7 +92,7 @@ fn the_stages_after_the_engine_allocate_nothing() {
     }
 }
 
-fn an_inspection_allocates_what_its_engine_does() {
+fn an_inspection_allocates_what_its_engine_and_resizer_do() {
     let options =
         Options { backend: Backend::Cpu, threads: 1, roi: None, score_threshold: None, signaller: signaller() };
     let geometry = common::geometry();
@@ -85,11 +103,9 @@ fn an_inspection_allocates_what_its_engine_does() {
         pipeline.inspect(&frame);
     }
     let whole = allocations(|| pipeline.inspect(&frame).timings);
-    let values = {
-        let tensor = pipeline.preprocess(&frame);
-        (tensor.width, tensor.height, tensor.values.to_vec())
-    };
-    let tensor = fcam::preprocess::Tensor { width: values.0, height: values.1, values: &values.2 };
+    let values = pipeline.preprocess(&frame).values.to_vec();
+    let tensor = Tensor { width: 64, height: 64, values: &values };
     let engine = allocations(|| pipeline.predict(&tensor).unwrap().map.len());
-    assert_eq!(whole, engine, "the inspection allocates beyond its engine");
+    let resize = resize_allocations::<U8x3>(geometry.width, geometry.height, 64);
+    assert_eq!(whole, engine + resize, "the inspection allocates beyond its engine and its resizer");
 }

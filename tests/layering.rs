@@ -53,9 +53,8 @@ fn imports(text: &str) -> Vec<String> {
             names.push(rest.to_string());
         }
     }
-    let word = |name: String| -> String {
-        name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-    };
+    let word =
+        |name: String| -> String { name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     names.into_iter().map(word).filter(|name| !name.is_empty()).collect()
 }
 

@@ -27,9 +27,7 @@ fn prediction(map: &[f32], width: usize, height: usize) -> Prediction<'_> {
 fn hysteresis_corners_and_small_areas() {
     let (map, width, height) = draw(&[
         "..++#...", // a region of four with the diagonal below
-        ".....+..",
-        "........",
-        "+++....#", // weak alone: no; strong but one pixel: too small
+        ".....+..", "........", "+++....#", // weak alone: no; strong but one pixel: too small
     ]);
     let roi = Roi { x: 100, y: 50, width: 16, height: 8 };
     let mut masker = Masker::new(THRESHOLDS, roi, width, height);

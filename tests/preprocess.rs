@@ -42,9 +42,13 @@ fn reference(name: &str) -> Vec<u8> {
 
 #[test]
 fn resize_is_pillows_within_one_grey_level() {
-    for (width, height, side) in
-        [(1280, 720, (256, 256)), (640, 480, (224, 224)), (300, 300, (256, 256)), (512, 512, (64, 96)), (100, 60, (256, 256))]
-    {
+    for (width, height, side) in [
+        (1280, 720, (256, 256)),
+        (640, 480, (224, 224)),
+        (300, 300, (256, 256)),
+        (512, 512, (64, 96)),
+        (100, 60, (256, 256)),
+    ] {
         let ours = resized(&picture(width, height), width, height, None, side);
         let pillow = reference(&format!("{width}x{height}-{}x{}.png", side.0, side.1));
         assert_eq!(ours.len(), pillow.len());

@@ -2,7 +2,7 @@
 
 use super::font;
 use crate::camera::{Frame, PixelFormat};
-use crate::preprocess::{self, Roi};
+use crate::preprocess;
 
 /// R, G, B.
 pub(super) type Color = [u8; 3];
@@ -26,15 +26,9 @@ impl Canvas {
     pub(super) fn load(&mut self, frame: &Frame) {
         let geometry = frame.geometry();
         (self.width, self.height) = (geometry.width as usize, geometry.height as usize);
-        let count = self.width * self.height;
-        self.pixels.resize(count * 3, 0);
-        if geometry.format != PixelFormat::Gray8 {
-            preprocess::stage(frame, Roi::whole(&geometry), &mut self.pixels);
-            return;
-        }
-        let rows = frame.bytes().chunks(geometry.stride).map(|row| row.get(..self.width).unwrap_or_default());
-        for (pixel, &gray) in self.pixels.chunks_exact_mut(3).zip(rows.flatten()) {
-            pixel.fill(gray);
+        preprocess::unpack(frame, &mut self.pixels);
+        if geometry.format == PixelFormat::Gray8 {
+            spread_gray(&mut self.pixels);
         }
     }
 
@@ -125,6 +119,18 @@ pub(super) fn covered(u: i32, v: i32, least: i32, is_set: impl Fn(i32, i32) -> b
         + part(0, 1, (256 - right) * down)
         + part(1, 1, right * down);
     sum >= least
+}
+
+/// One gray byte a pixel becomes three, in place: from the end, so that nothing is overwritten before it is read.
+fn spread_gray(pixels: &mut Vec<u8>) {
+    let count = pixels.len();
+    pixels.resize(count * 3, 0);
+    for at in (0..count).rev() {
+        let gray = pixels.get(at).copied().unwrap_or_default();
+        if let Some(pixel) = pixels.get_mut(at * 3..at * 3 + 3) {
+            pixel.fill(gray);
+        }
+    }
 }
 
 #[cfg(test)]

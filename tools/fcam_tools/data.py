@@ -1,13 +1,13 @@
-"""Pictures with image labels. In: a folder of pictures, or the name of a packaged set. Out: a `Dataset` of paths and labels.
+"""Pictures with image labels. In: a folder of pictures, or the name of a packaged set. Out: a `Dataset`.
 
 Layouts:
 - `ROOT/{train,val,test}/<class>/...` (MVTec-like; the good class is `good` or `ok`; what `fcam-tools synth` writes),
-- `ROOT/ok/...` with `ROOT/ng/...`, or `ROOT/ok/...` with any number of `ROOT/<defect>/...` folders: split 70/15/15 by a hash of
-  the file's bytes, so that a picture keeps its split when others come and go, and a copy lands where its original is,
-- `elpv`: the electroluminescence solar cells of the package `elpv-dataset` (CC BY-NC-SA 4.0: non-commercial; install it first).
+- `ROOT/ok/...` with one or more `ROOT/<defect>/...` folders (`ng`, say): split 70/15/15 by a hash of the file's bytes,
+  so that a picture keeps its split when others come and go, and a copy lands where its original is,
+- `elpv`: the solar cells of the package `elpv-dataset` (CC BY-NC-SA 4.0: non-commercial; install it first).
 
-It refuses: fewer than two classes, no OK class, unreadable pictures (named), a split without pictures. No mask is ever read
-here: training code works with what this module gives and cannot reach the pixels' truth.
+It refuses: fewer than two classes, no OK class or two, unreadable pictures (named), a class without pictures in train
+or val. No mask is ever read here (a folder `ground_truth` is no class): training cannot reach the pixels' truth.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from fcam_tools.errors import ToolError
 
 SPLITS = ("train", "val", "test")
 OK_NAMES = ("good", "ok")
+MASKS = "ground_truth"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 # Defect probability at which a cell counts as defective: its four grades are 0, 1/3, 2/3 and 1 (Deitsch et al. 2019).
@@ -76,17 +77,16 @@ def load(source: str) -> Dataset:
 
 
 def load_splits(root: Path) -> Dataset:
-    names = sorted({p.name for split in SPLITS for p in (root / split).glob("*") if p.is_dir()})
-    classes = order_classes(names, root)
+    names = {name for split in SPLITS if (root / split).is_dir() for name in folders_of(root / split)}
+    classes = order_classes(sorted(names), root)
     splits = {split: tuple(labelled(root / split, classes)) for split in SPLITS}
     if not splits["val"]:
-        train, val = halves(splits["train"], share=0.15)
-        splits |= {"train": train, "val": val}
+        splits |= without_val(splits["train"])
     return checked(Dataset(root.name, root, classes, splits))
 
 
 def load_folders(root: Path) -> Dataset:
-    classes = order_classes(sorted(p.name for p in root.iterdir() if p.is_dir()), root)
+    classes = order_classes(sorted(folders_of(root)), root)
     splits: dict[str, list[Picture]] = {split: [] for split in SPLITS}
     for picture in labelled(root, classes):
         splits[split_of(picture.path.read_bytes())].append(picture)
@@ -96,7 +96,9 @@ def load_folders(root: Path) -> Dataset:
 def load_elpv() -> Dataset:
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:
-        raise ToolError("elpv is not installed: `pip install --no-deps elpv-dataset` (CC BY-NC-SA 4.0: non-commercial use)")
+        raise ToolError(
+            "elpv is not installed: `pip install --no-deps elpv-dataset` (CC BY-NC-SA 4.0: non-commercial use)"
+        )
     root = Path(next(iter(spec.submodule_search_locations))) / "data"
     splits: dict[str, list[Picture]] = {split: [] for split in SPLITS}
     # Columns: path, defect probability, mono or poly; blanks between them vary.
@@ -113,10 +115,17 @@ def split_of(key: bytes) -> str:
     return "train" if bucket < 70 else "val" if bucket < 85 else "test"
 
 
+def folders_of(root: Path) -> list[str]:
+    """Names of the folders that can be classes: not the masks, nothing hidden."""
+    return [p.name for p in root.iterdir() if p.is_dir() and p.name != MASKS and not p.name.startswith(".")]
+
+
 def order_classes(names: Sequence[str], root: Path) -> tuple[str, ...]:
     good = [name for name in names if name in OK_NAMES]
     if len(good) != 1 or len(names) < 2:
-        raise ToolError(f"{root} needs one folder called `ok` or `good` and one or more for defects; it has: {list(names)}")
+        raise ToolError(
+            f"{root} needs one folder called `ok` or `good` and one or more for defects; it has: {list(names)}"
+        )
     return (good[0], *(name for name in names if name not in OK_NAMES))
 
 
@@ -129,25 +138,34 @@ def labelled(folder: Path, classes: Sequence[str]) -> list[Picture]:
     ]
 
 
-def halves(pictures: Sequence[Picture], share: float) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
-    """Splits off `share` of the pictures, by hash of their bytes."""
-    taken = {p.path for p in pictures if split_of(p.path.read_bytes()) == "val" or share >= 1}
-    return tuple(p for p in pictures if p.path not in taken), tuple(p for p in pictures if p.path in taken)
+def without_val(pictures: Sequence[Picture]) -> dict[str, tuple[Picture, ...]]:
+    """Training pictures, 15 % of them taken for validation by hash of their bytes."""
+    taken = {p.path for p in pictures if split_of(p.path.read_bytes()) == "val"}
+    return {
+        "train": tuple(p for p in pictures if p.path not in taken),
+        "val": tuple(p for p in pictures if p.path in taken),
+    }
 
 
 def checked(dataset: Dataset) -> Dataset:
     for split in ("train", "val"):
-        missing = [name for label, name in enumerate(dataset.classes) if label not in {p.label for p in dataset.splits[split]}]
+        missing = [
+            name for label, name in enumerate(dataset.classes) if label not in {p.label for p in dataset.splits[split]}
+        ]
         if missing:
-            raise ToolError(f"split `{split}` of {dataset.root} has no pictures of {missing}: add some, or remove the class")
+            raise ToolError(
+                f"split `{split}` of {dataset.root} has no pictures of {missing}: add some, or remove the class"
+            )
     return dataset
 
 
 def read_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """One picture as the camera would see it: uint8 [height, width, 3], resized by anti-aliased bilinear convolution."""
+    """One picture as the camera would see it: uint8 [height, width, 3], resized by anti-aliased bilinear filter."""
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+            if picture.mode.startswith(("I", "F")):  # Pillow's own conversion would clip it to white
+                raise ToolError(f"{path} has more than 8 bits a channel: convert it to 8")
+            return np.array(picture.convert("RGB").resize(size, Image.Resampling.BILINEAR))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise ToolError(f"cannot read {path}: {error}; remove or replace it") from error
 

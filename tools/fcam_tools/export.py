@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -47,7 +48,7 @@ FORMAT = 1
 OPSET = 17
 TOLERANCE = {"score": 0.05, "iou": 0.95}
 CANDIDATES = 4  # pictures tried for each golden one
-JPEG = {"quality": 92, "subsampling": 0}  # 4:4:4: thin coloured defects survive
+JPEG: dict[str, Any] = {"quality": 92, "subsampling": 0}  # 4:4:4: thin coloured defects survive
 SETTINGS = ("settings", "state_dict", "classes", "ok", "size", "thresholds", "provenance", "metrics")
 THRESHOLDS = ("score", "map", "map_low", "min_area_px")
 
@@ -277,13 +278,14 @@ def rank(paths: Sequence[Path], clear: Mapping[Path, Proof]) -> list[Path]:
 def write_golden(proofs: Sequence[Proof], bundle: Path) -> list[dict[str, object]]:
     """The golden files, and the manifest's entries for them."""
     (bundle / "golden").mkdir()
-    entries = []
+    entries: list[dict[str, object]] = []
     for index, proof in enumerate(proofs):
         names = {role: f"golden/{index:03}{end}.png" for role, end in GOLDEN_FILES.items()}
         write_as_camera(proof.path, bundle / names["picture"])
         Image.fromarray(proof.pixels).save(bundle / names["input"])
         Image.fromarray(np.round(proof.map * 65535).astype(np.uint16)).save(bundle / names["map"])
-        entries.append({**names, "logits": [float(value) for value in proof.logits], "verdict": proof.verdict})
+        logits = [float(value) for value in proof.logits]
+        entries.append({**names, "logits": logits, "verdict": proof.verdict})
     return entries
 
 

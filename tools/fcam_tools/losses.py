@@ -1,9 +1,10 @@
 """The terms that teach the decoder. In: foreground logits [N, 1, H, W], and seeds, pictures, labels. Out: scalars.
 
-F-CAM (Belharbi et al., arXiv 2109.07069): partial cross-entropy on seeds, a colour and position CRF, a size constraint by
-extended log-barriers. NEGEV (Belharbi et al., MIDL 2022): every pixel of a good picture is background. What differs for small
-defects: the size constraint bounds the defect's area from both sides, as a share of the picture, instead of pushing both
-areas up; and the background term looks at its worst pixels too, because a false spot of ten pixels vanishes in a mean.
+F-CAM (Belharbi et al., arXiv 2109.07069): partial cross-entropy on seeds, a colour and position CRF, a size constraint
+by extended log-barriers. NEGEV (Belharbi et al., MIDL 2022): every pixel of a good picture is background. What differs
+for small defects: the size constraint bounds the defect's area from both sides, as a share of the picture, instead of
+pushing both areas up; and the background term looks at its worst pixels too, because a false spot of ten pixels
+vanishes in a mean.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from torch import Tensor
 class Weights:
     """Weights of the terms, and their constants."""
 
-    seeds: float = 1.0
+    seeds: float = 0.5
     negative: float = 1.0
     size: float = 0.1
-    crf: float = 0.1
-    peak: float = 0.5
+    crf: float = 0.5
+    peak: float = 1.0
     smallest: float = 0.0002  # share of the picture that a defect covers at least
     largest: float = 0.10  # and at most
 
@@ -51,9 +52,11 @@ def fully_negative(logits: Tensor, worst_share: float = 0.005) -> Tensor:
     return loss.mean() + worst.mean()
 
 
-def peak(logits: Tensor, share: float) -> Tensor:
-    """The brightest `share` of a defective picture's pixels is foreground: a defect is somewhere (multiple-instance view)."""
-    flat = logits.flatten(1)
+def peak(logits: Tensor, where: Tensor, share: float) -> Tensor:
+    """The brightest `share` of a defective picture's pixels, inside `where` (bool [N, h, w], the activation map's support), is
+    foreground: the classifier says that a defect is there, and local features say which pixels (multiple-instance view)."""
+    inside = F.interpolate(where[:, None].float(), size=logits.shape[2:], mode="nearest") > 0
+    flat = logits.masked_fill(~inside, -20.0).flatten(1)
     brightest = flat.topk(max(1, int(flat.shape[1] * share)), dim=1).values
     return F.softplus(-brightest).mean()
 
@@ -77,10 +80,10 @@ def size_bounds(logits: Tensor, smallest: float, largest: float, t: float) -> Te
 def gated_crf(
     logits: Tensor, pictures: Tensor, radius: int = 4, sigma_xy: float = 4.0, sigma_rgb: float = 0.1, side: int = 128
 ) -> Tensor:
-    """Neighbours of like colour have like labels: the Potts energy of a CRF inside a window, in plain tensor operations.
+    """Neighbours of like colour have like labels: the Potts energy of a CRF inside a window, 0 (agreement) to 1.
 
-    Source: Obukhov et al., "Gated CRF Loss for Weakly Supervised Semantic Image Segmentation", 2019; no gate is needed here,
-    as every pixel counts. `pictures` is the network's input, -1..1; sigma_rgb is on that scale.
+    Source: Obukhov et al., "Gated CRF Loss for Weakly Supervised Semantic Image Segmentation", 2019; no gate is needed
+    here, as every pixel counts. `pictures` is the network's input, -1..1; sigma_rgb is on that scale.
     """
     scale = side / logits.shape[-1]
     if scale < 1:

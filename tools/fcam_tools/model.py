@@ -16,11 +16,15 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import FeatureInfo
 from torch import Tensor, nn
+
+from fcam_tools.errors import ToolError
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +42,12 @@ PACKAGED_WEIGHTS = {
 }
 
 
-class WeightsError(RuntimeError):
+# BatchNorm's epsilon where timm's own differs from the one that the packaged weights were trained with (TensorFlow's).
+# It belongs to the net and not to its weights, which do not carry it: a checkpoint must load with the one it had.
+BATCH_NORM_EPS = {"efficientnet_lite0": 1e-3}
+
+
+class WeightsError(ToolError):
     """Pretrained weights that are missing, altered or of another shape."""
 
 
@@ -47,20 +56,55 @@ class Features(nn.Module):
 
     def __init__(self, backbone: str, stride: int) -> None:
         super().__init__()
+        self.frozen: list[nn.Module] = []
         probe = timm.create_model(backbone, pretrained=False, features_only=True)
-        reductions = probe.feature_info.reduction()
+        reductions = feature_info(probe).reduction()
         if stride not in reductions:
             raise ValueError(f"{backbone} has no features at stride {stride}: choose one of {reductions}")
         indices = tuple(range(reductions.index(stride) + 1))
         self.net = timm.create_model(backbone, pretrained=False, features_only=True, out_indices=indices)
-        self.channels: list[int] = self.net.feature_info.channels()
-        self.reductions: list[int] = self.net.feature_info.reduction()
+        self.channels: list[int] = self.info.channels()
+        self.reductions: list[int] = self.info.reduction()
+        for module in self.net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = BATCH_NORM_EPS.get(backbone, module.eps)
+
+    @property
+    def info(self) -> FeatureInfo:
+        return feature_info(self.net)
 
     def cut(self) -> None:
-        """Drop the stages behind the last feature (timm keeps them for EfficientNet-like nets); after loading weights."""
+        """Drop the stages that timm keeps behind the last feature of EfficientNet-like nets; after loading weights."""
         blocks = getattr(self.net, "blocks", None)
         if isinstance(blocks, nn.Sequential):
-            self.net.blocks = blocks[: int(self.net.feature_info.get_dicts()[-1]["stage"])]
+            self.net.blocks = blocks[: int(self.info.get_dicts()[-1]["stage"])]
+
+    def freeze(self, stride: int) -> None:
+        """Keep the pretrained layers up to `stride` as they are, BatchNorm statistics included. 0 or 1 freezes none.
+
+        Edges and textures are generic, and these layers, the largest in pixels, cost two thirds of a training step.
+        """
+        last = [entry["module"] for entry in self.info.get_dicts() if entry["reduction"] <= stride]
+        if not last:
+            return
+        for name, module in self.net.named_modules():
+            if name and not any(True for _ in module.children()):
+                self.frozen.append(module)
+                for parameter in module.parameters():
+                    parameter.requires_grad_(False)
+            if name == last[-1]:
+                break
+        # Modules are listed parents first: take the rest of the last stage in too.
+        for module in self.net.get_submodule(last[-1]).modules():
+            self.frozen.append(module)
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Features:
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.net(x)
@@ -69,8 +113,8 @@ class Features(nn.Module):
 class LogSumExpPool(nn.Module):
     """Smooth maximum over the positions of an evidence map: (1/r) log mean exp(r x), [N, K, h, w] -> [N, K].
 
-    Average pooling dilutes a defect of one cell in 256; the plain maximum trains one cell a picture. Source: Pinheiro and
-    Collobert, "From image-level to pixel-level labeling with convolutional networks", CVPR 2015, section 3.1.
+    Average pooling dilutes a defect of one cell in 256; the plain maximum trains one cell a picture. Source: Pinheiro
+    and Collobert, "From image-level to pixel-level labeling with convolutional networks", CVPR 2015, section 3.1.
     """
 
     def __init__(self, sharpness: float = 2.0) -> None:
@@ -91,7 +135,9 @@ class Classifier(nn.Module):
         self.neck = conv_bn_relu(channels, width, kernel=1)
         self.drop = nn.Dropout2d(0.1)
         self.fc = nn.Conv2d(width, classes, kernel_size=1)
-        self.pool: nn.Module = LogSumExpPool() if pool == "lse" else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool: nn.Module = (
+            LogSumExpPool() if pool == "lse" else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        )
 
     def forward(self, deepest: Tensor) -> Tensor:
         return self.pool(self.fc(self.drop(self.neck(deepest))))
@@ -111,15 +157,20 @@ class UpBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Light U-Net from the features to one foreground logit a pixel: [N, 1, H/2, W/2]."""
+    """Light U-Net from the features to one foreground logit a pixel: [N, 1, H/2, W/2].
+
+    It starts from stride 8, not from the classifier's own stride 16: given those, it learns to paint the activation map's
+    blob around a defect; given local features alone, a clean surface beside a defect looks like one without, which the good
+    pictures call background.
+    """
 
     def __init__(self, channels: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
         *skips, deepest = channels
         if len(widths) != len(skips):
             raise ValueError(f"the decoder needs {len(skips)} widths, one a step up, and was given {len(widths)}")
-        self.reduce = conv_bn_relu(deepest, 64, kernel=1)
-        steps = zip([64, *widths[:-1]], reversed(skips), widths, strict=True)
+        self.reduce = conv_bn_relu(deepest, 48, kernel=1)
+        steps = zip([48, *widths[:-1]], reversed(skips), widths, strict=True)
         self.blocks = nn.ModuleList(UpBlock(below, skip, out) for below, skip, out in steps)
         self.head = nn.Conv2d(widths[-1], 1, kernel_size=3, padding=1)
 
@@ -138,17 +189,24 @@ class Net(nn.Module):
         classes: int,
         backbone: str = DEFAULT_BACKBONE,
         stride: int = 16,
-        widths: Sequence[int] = (48, 32, 16),
+        widths: Sequence[int] = (32, 16),
         pool: str = "lse",
+        decoder_stride: int = 8,
     ) -> None:
         super().__init__()
         self.settings = {
-            "classes": classes, "backbone": backbone, "stride": stride, "widths": tuple(widths), "pool": pool
-        }  # fmt: skip
+            "classes": classes,
+            "backbone": backbone,
+            "stride": stride,
+            "widths": tuple(widths),
+            "pool": pool,
+            "decoder_stride": decoder_stride,
+        }
         self.features = Features(backbone, stride)
         self.features.cut()
         self.classifier = Classifier(self.features.channels[-1], classes, pool=pool)
-        self.decoder = Decoder(self.features.channels, widths)
+        self.decoder_inputs = self.features.reductions.index(decoder_stride) + 1
+        self.decoder: nn.Module = Decoder(self.features.channels[: self.decoder_inputs], widths)
 
     def classify(self, x: Tensor) -> Tensor:
         """Stage 1's forward pass: logits [N, K]."""
@@ -156,12 +214,18 @@ class Net(nn.Module):
 
     def map_logits(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Foreground logits at full resolution: [N, 1, H, W]."""
-        return F.interpolate(self.decoder(features), size=size, mode="bilinear", align_corners=False)
+        logits = self.decoder(features[: self.decoder_inputs])
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features(x)
         size = (int(x.shape[2]), int(x.shape[3]))
         return self.classifier(features[-1]), torch.sigmoid(self.map_logits(features, size))
+
+
+def feature_info(net: nn.Module) -> FeatureInfo:
+    """What timm tells about a net that it made with `features_only`."""
+    return cast(FeatureInfo, net.feature_info)
 
 
 def conv_bn_relu(channels: int, out: int, kernel: int, groups: int = 1) -> nn.Sequential:
@@ -191,10 +255,12 @@ def load_pretrained(net: Net, allow_download: bool = True) -> str:
             full.net = timm.create_model(
                 backbone, pretrained=True, features_only=True, out_indices=tuple(range(len(full.channels)))
             )
-            config = full.net.pretrained_cfg
+            config = cast(dict, full.net.pretrained_cfg)
             origin, mean, std = f"timm {backbone}", config["mean"], config["std"]
         except Exception as error:  # timm raises whatever its hub client raises: any of them means "no weights here"
-            log.warning("no pretrained weights for %s (%s): training from scratch, expect poor results", backbone, error)
+            log.warning(
+                "no pretrained weights for %s (%s): training from scratch, expect poor results", backbone, error
+            )
             return "from scratch"
     rescale_input(full.net, mean, std)
     full.cut()
@@ -212,9 +278,6 @@ def load_packaged(net: nn.Module, backbone: str) -> tuple[str, Sequence[float], 
     if digest != expected:
         raise WeightsError(f"{path} has SHA-256 {digest}, not {expected}: reinstall {package}")
     copy_in_order(net, torch.load(path, weights_only=True))
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eps = 1e-3  # these weights come from TensorFlow, whose BatchNorm was trained with this epsilon
     return f"{package} sha256:{digest[:16]}", mean, std
 
 
@@ -228,8 +291,11 @@ def copy_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def rescale_input(net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Make a net trained on (pixel / 255 - mean) / std take (pixel - 128) / 128: scale the first convolution's weights
-    and move the BatchNorm behind it, so that nothing has to be folded at export and only border pixels notice."""
+    """Make a net trained on (pixel / 255 - mean) / std take (pixel - 128) / 128.
+
+    The first convolution's weights are scaled and the BatchNorm behind it is moved: nothing has to be folded at export,
+    and only border pixels notice.
+    """
     convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     first, norm = convs[0], norms[0]

@@ -231,7 +231,7 @@ class Histogram:
     """How often each magnitude occurs in one tensor, exact zeros left out (all scales keep them); channel means."""
 
     top: float = 0.0
-    sums: Floats | float = 0.0
+    sums: NDArray[np.floating] | float = 0.0
     seen: int = 0
     counts: NDArray[np.int64] | None = None
 
@@ -247,7 +247,7 @@ class Histogram:
         self.counts = fresh if self.counts is None else self.counts + fresh
 
     @property
-    def means(self) -> Floats:
+    def means(self) -> NDArray[np.floating]:
         """The mean of each channel."""
         return np.asarray(self.sums) / max(self.seen, 1)
 
@@ -310,9 +310,9 @@ def divergence(weights: NDArray[np.int64], bins: int) -> float:
 
 def clip_mse(histogram: Histogram) -> float:
     """The clip with the smallest mean squared error of rounding and clipping together."""
-    centres = (np.arange(BINS) + 0.5) * (histogram.top / BINS)
-    candidates = np.linspace(0.2, 1.0, 81) * histogram.top
-    return float(min(candidates, key=lambda clip: squared_error(centres, histogram.weights, clip)))
+    centres = (np.arange(BINS, dtype=np.float64) + 0.5) * (histogram.top / BINS)
+    candidates = [float(clip) for clip in np.linspace(0.2, 1.0, 81) * histogram.top]
+    return min(candidates, key=lambda clip: squared_error(centres, histogram.weights, clip))
 
 
 def squared_error(centres: NDArray[np.float64], weights: NDArray[np.int64], clip: float) -> float:
@@ -478,4 +478,4 @@ def measure(float_onnx: Path, int8_onnx: Path, pictures: Sequence[Floats]) -> Ag
 
 def cosine(a: Floats, b: Floats) -> float:
     x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    return float(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-12))
+    return float(x @ y) / max(float(np.linalg.norm(x)) * float(np.linalg.norm(y)), 1e-12)

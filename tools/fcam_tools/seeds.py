@@ -1,16 +1,18 @@
-"""Class activation maps, and the seeds drawn from them. In: a trained classifier and labelled pictures. Out: pixels to learn from.
+"""Class activation maps, and the seeds drawn from them. In: a classifier, labelled pictures. Out: pixels to learn from.
 
-The maps come from torchcam. `cam` (Zhou 2016) is coarse and sure, one cell a stride-16 feature; `layercam` (Jiang 2021) reads
-the gradients of a shallow layer and is fine but noisy; `product` multiplies the two: LayerCAM's edges where CAM agrees. Maps
-belong to the TRUE label, so they exist for defective pictures alone: on a good picture, every pixel is background.
+The maps come from torchcam. `cam` (Zhou 2016) is coarse and sure, one cell a stride-16 feature; `layercam` (Jiang 2021)
+reads the gradients of a shallow layer and is fine but noisy; `product` multiplies the two: LayerCAM's edges where CAM
+agrees. Maps belong to the TRUE label, so they exist for defective pictures alone: on a good picture, every pixel is
+background.
 
-Seeds are drawn anew every step (F-CAM, Belharbi 2021, section 3; a fresh draw is worth 7 to 10 points over a fixed one in
-NEGEV, Belharbi 2022). The draw is by probability and not from an eroded Otsu region: erosion removes a scratch.
+Seeds are drawn anew every step (F-CAM, Belharbi 2021, section 3; a fresh draw is worth 7 to 10 points over a fixed one
+in NEGEV, Belharbi 2022). The draw is by probability and not from an eroded Otsu region: erosion removes a scratch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -74,8 +76,8 @@ def batch_maps(net: Net, x: Tensor, labels: list[int], method: str) -> Tensor:
 
 def fine_layer(net: Net) -> str:
     """Name of the module that makes the features at stride 4."""
-    info = net.features.net.feature_info.get_dicts()
-    return "net.features.net." + next(entry["module"] for entry in info if entry["reduction"] == FINE_STRIDE)
+    stages = net.features.info.get_dicts()
+    return "net.features.net." + next(entry["module"] for entry in stages if entry["reduction"] == FINE_STRIDE)
 
 
 def scale(maps: Tensor) -> Tensor:
@@ -89,19 +91,34 @@ def to_input(pictures: Tensor) -> Tensor:
     return (pictures.permute(0, 3, 1, 2).float() - 128.0) / 128.0
 
 
-def draw(maps: Tensor, count: int, background_share: float, sharpness: float, generator: torch.Generator) -> Tensor:
-    """Seeds of one step: int8 [N, h, w], 1 foreground, 0 background, -1 unknown.
+@dataclass(frozen=True)
+class Draw:
+    """How seeds are drawn from a picture's maps."""
 
-    Foreground pixels are drawn with probability map^sharpness, background ones uniformly among the lowest
-    `background_share` of the map; `count` each. A pixel drawn as both is unknown.
-    """
-    number, height, width = maps.shape
-    flat = maps.reshape(number, -1)
-    foreground = torch.multinomial(flat.clamp_min(1e-6) ** sharpness, count, replacement=True, generator=generator)
-    limit = torch.quantile(flat, background_share, dim=1, keepdim=True)
-    background = torch.multinomial((flat <= limit).float(), count, replacement=True, generator=generator)
-    seeds = torch.full_like(flat, -1, dtype=torch.int8)
-    seeds.scatter_(1, background, 0)
-    clash = seeds.gather(1, foreground) == 0
-    seeds.scatter_(1, foreground, torch.where(clash, -1, 1).to(torch.int8))
-    return seeds.reshape(number, height, width)
+    foreground: int = 16  # pixels
+    background: int = 128  # pixels, half of them far from the defect and half around it
+    sharpness: float = 3.0  # foreground is drawn with probability map ** sharpness
+    support: float = 0.2  # the coarse map's share above which a pixel may belong to the defect
+    top: float = 0.1  # share of the fine map that is never background
+
+    def __call__(self, coarse: Tensor, fine: Tensor, generator: torch.Generator) -> Tensor:
+        """Seeds of one step from maps [N, h, w]: int8, 1 foreground, 0 background, -1 unknown.
+
+        Background comes half from outside the coarse map's support, and half from inside it where the fine map is low: without
+        the latter nothing tells the surface around a defect from the defect. A pixel drawn as both is unknown.
+        """
+        coarse_flat, flat = coarse.flatten(1), fine.flatten(1)
+        foreground = torch.multinomial(
+            flat.clamp_min(1e-6) ** self.sharpness, self.foreground, True, generator=generator
+        )
+        far = (coarse_flat < self.support).float()
+        around = (
+            (coarse_flat >= self.support) & (flat < torch.quantile(flat, 1 - self.top, dim=1, keepdim=True))
+        ).float()
+        weight = far / far.sum(1, keepdim=True).clamp_min(1) + around / around.sum(1, keepdim=True).clamp_min(1)
+        background = torch.multinomial(weight + 1e-9, self.background, True, generator=generator)
+        seeds = torch.full_like(flat, -1, dtype=torch.int8)
+        seeds.scatter_(1, background, 0)
+        clash = seeds.gather(1, foreground) == 0
+        seeds.scatter_(1, foreground, torch.where(clash, -1, 1).to(torch.int8))
+        return seeds.reshape(fine.shape)

@@ -1,7 +1,7 @@
 """Procedural surfaces. In: a random generator and a side in pixels. Out: reflectance, float32 [side, side, 3], 0..1.
 
 Each has its own structure at defect scale (grooves, threads, grain, traces), varied in colour, scale and direction from
-picture to picture, so that neither a threshold nor one template finds defects. Every surface then carries one printed mark.
+picture to picture, so that neither a threshold nor one template finds defects. Every surface carries one printed mark.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def tinted(gray: Image, color: tuple[float, float, float]) -> Image:
 def brushed_metal(rng: Rng, side: int) -> Image:
     grooves = 0.6 * field(rng, side, 1.2, 60) + 0.4 * field(rng, side, 3.0, 90)
     gray = rng.uniform(0.45, 0.65) + rng.uniform(0.025, 0.05) * grooves + 0.03 * field(rng, side, 120)
-    return tinted(turned(gray, rng.choice([0, 90]) + rng.uniform(-12, 12)), (1.0, rng.uniform(0.96, 1.0), rng.uniform(0.92, 1.02)))
+    return tinted(
+        turned(gray, rng.choice([0, 90]) + rng.uniform(-12, 12)), (1.0, rng.uniform(0.96, 1.0), rng.uniform(0.92, 1.02))
+    )
 
 
 def cast_metal(rng: Rng, side: int) -> Image:
@@ -72,7 +74,10 @@ def wood_grain(rng: Rng, side: int) -> Image:
     rings = (y + 14 * field(rng, side, 90, 3) + 0.08 * x) / rng.uniform(9, 22)
     fibres = field(rng, side, 1.3, 25)
     gray = 0.55 + rng.uniform(0.05, 0.10) * np.sin(2 * np.pi * rings) + 0.03 * fibres + 0.04 * field(rng, side, 150)
-    return tinted(turned(gray.astype(np.float32), rng.choice([0, 90]) + rng.uniform(-8, 8)), (1.05, rng.uniform(0.72, 0.85), rng.uniform(0.45, 0.62)))
+    return tinted(
+        turned(gray.astype(np.float32), rng.choice([0, 90]) + rng.uniform(-8, 8)),
+        (1.05, rng.uniform(0.72, 0.85), rng.uniform(0.45, 0.62)),
+    )
 
 
 def printed_circuit(rng: Rng, side: int) -> Image:
@@ -149,10 +154,12 @@ def printed_mark(rng: Rng, side: int) -> Image:
     cv2.putText(ink, code, origin, cv2.FONT_HERSHEY_DUPLEX, radius / 62, 255, max(2, line - 1), cv2.LINE_AA)
     for bar in range(9):
         x = center - int(radius * 0.6) + bar * int(radius * 0.14)
-        cv2.rectangle(ink, (x, center + int(radius * 0.2)), (x + int(radius * 0.08), center + int(radius * 0.48)), 255, -1)
+        cv2.rectangle(
+            ink, (x, center + int(radius * 0.2)), (x + int(radius * 0.08), center + int(radius * 0.48)), 255, -1
+        )
     margin = 0.5 - 1.5 * radius / side
     shift = rng.uniform(-margin, margin, 2) * side
-    matrix = cv2.getRotationMatrix2D((center, center), rng.uniform(0, 360), 1.0)
+    matrix: Image = cv2.getRotationMatrix2D((center, center), rng.uniform(0, 360), 1.0)
     matrix[:, 2] += shift
     return cv2.warpAffine(ink.astype(np.float32) / 255, matrix, (side, side), flags=cv2.INTER_LINEAR)
 

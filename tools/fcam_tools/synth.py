@@ -1,9 +1,10 @@
-"""A procedural inspection data set. In: a seed and counts. Out: pictures by class, and exact masks for evaluation alone.
+"""A procedural inspection data set. In: a seed and counts. Out: pictures by class, exact masks for evaluation alone.
 
-Layout: `OUT/{train,val,test}/<class>/<surface>_<index>.jpg`, `OUT/ground_truth/<split>/<defect>/<same stem>_mask.png` (0 or 255),
-`OUT/index.csv` (path, class, surface, area share, contrast) and `OUT/dataset.json`. Every picture depends on (seed, split, class,
-index) alone, so any number of workers gives the same bytes. Good and defective pictures go through the same marks that are NO
-defects (dust, rubbing, smudges, shadows) and the same camera (light, blur, noise, JPEG), so nothing but the defect tells them apart.
+Layout: `OUT/{train,val,test}/<class>/<surface>_<index>.jpg`, `OUT/ground_truth/<split>/<defect>/<stem>_mask.png` (0 or
+255), `OUT/index.csv` (path, class, surface, area share, contrast) and `OUT/dataset.json`. Every picture depends on
+(seed, split, class, index) alone, so any number of workers gives the same bytes. Good and defective pictures go through
+the same marks that are NO defects (dust, rubbing, smudges, shadows) and the same camera (light, blur, noise, JPEG), so
+nothing but the defect tells them apart.
 
 It refuses to write into a folder that has something in it, and leaves nothing behind when it is interrupted.
 """
@@ -11,6 +12,7 @@ It refuses to write into a folder that has something in it, and leaves nothing b
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import functools
 import hashlib
@@ -63,7 +65,7 @@ def scene(rng: Rng, surface: str, size: int) -> Scene:
 
 
 def nuisances(rng: Rng, picture: Image) -> Image:
-    """Marks that are within tolerance: dust below the smallest particle, rubbing, smudges fainter than stains, colour shift."""
+    """Marks within tolerance: dust below the smallest particle, rubbing, smudges fainter than stains, colour shift."""
     side = picture.shape[0]
     change = np.zeros((side, side), np.float32)
     for _ in range(int(rng.integers(0, 14))):
@@ -91,7 +93,9 @@ def lit(rng: Rng, picture: Image) -> Image:
     side = picture.shape[0]
     y, x = (np.mgrid[:side, :side].astype(np.float32) / side) - 0.5
     turn = rng.uniform(0, 2 * np.pi)
-    light = 1 + rng.uniform(0.05, 0.25) * (np.cos(turn) * x + np.sin(turn) * y) - rng.uniform(0.1, 0.5) * (x * x + y * y)
+    light = (
+        1 + rng.uniform(0.05, 0.25) * (np.cos(turn) * x + np.sin(turn) * y) - rng.uniform(0.1, 0.5) * (x * x + y * y)
+    )
     if rng.random() < 0.35:
         edge = np.cos(turn + 1) * x + np.sin(turn + 1) * y - rng.uniform(-0.3, 0.3)
         light = light * (1 - rng.uniform(0.08, 0.2) / (1 + np.exp(-edge / rng.uniform(0.02, 0.06))))
@@ -119,17 +123,21 @@ def exposed(rng: Rng, picture: Image) -> tuple[Image, int]:
 
 def render(item: Item) -> tuple[Image, int, Marked | None, Image]:
     """The picture (uint8 RGB), its JPEG quality, the defect with its mask, and the picture without the defect."""
+    part, marked, camera = stage(item)
+    clean = photograph(copy.deepcopy(camera), part.flat())[0]
+    return *photograph(camera, seen(part, marked)), marked, clean
+
+
+def stage(item: Item) -> tuple[Scene, Marked | None, Rng]:
+    """The part, its defect, and the generator of the camera's chances."""
     rng = item.rng()
     part = scene(rng, item.surface, item.size)
     marked = add(rng, part, item.kind) if item.kind != GOOD else None
-    camera = rng.spawn(1)[0]
-    state = camera.bit_generator.state
-    clean = photograph(camera, part.flat())[0]
-    if marked is None:
-        camera.bit_generator.state = state
-        return *photograph(camera, part.flat()), None, clean
-    camera.bit_generator.state = state
-    return *photograph(camera, marked.picture), marked, clean
+    return part, marked, rng.spawn(1)[0]
+
+
+def seen(part: Scene, marked: Marked | None) -> Image:
+    return marked.picture if marked else part.flat()
 
 
 def photograph(rng: Rng, picture: Image) -> tuple[Image, int]:
@@ -139,15 +147,13 @@ def photograph(rng: Rng, picture: Image) -> tuple[Image, int]:
 def write(item: Item, out: Path) -> dict:
     """Makes one picture and writes it; returns its row of the index."""
     cv2.setNumThreads(1)
-    rng = item.rng()
-    part = scene(rng, item.surface, item.size)
-    marked = add(rng, part, item.kind) if item.kind != GOOD else None
-    picture, quality = photograph(rng.spawn(1)[0], marked.picture if marked else part.flat())
+    part, marked, camera = stage(item)
+    picture, quality = photograph(camera, seen(part, marked))
     path = out / item.split / item.kind / f"{item.stem}.jpg"
-    cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    save(path, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if marked:
         mask = out / "ground_truth" / item.split / item.kind / f"{item.stem}_mask.png"
-        cv2.imwrite(str(mask), marked.mask.astype(np.uint8) * 255)
+        save(mask, marked.mask.astype(np.uint8) * 255)
     return {
         "path": str(path.relative_to(out)),
         "class": item.kind,
@@ -157,7 +163,14 @@ def write(item: Item, out: Path) -> dict:
     }
 
 
-def plan(seed: int, size: int, counts: dict[str, int], ok_share: float, surfaces: Sequence[str], kinds: Sequence[str]) -> list[Item]:
+def save(path: Path, pixels: Image, options: Sequence[int] = ()) -> None:
+    if not cv2.imwrite(str(path), pixels, options):
+        raise OSError(f"cannot write {path}: is the disk full?")
+
+
+def plan(
+    seed: int, size: int, counts: dict[str, int], ok_share: float, surfaces: Sequence[str], kinds: Sequence[str]
+) -> list[Item]:
     """Which pictures there will be: the good share, the rest evenly over defects, surfaces in rotation."""
     items = []
     for split, total in counts.items():
@@ -190,12 +203,12 @@ def generate(
     items = plan(seed, size, {"train": train, "val": val, "test": test}, ok_share, surfaces, kinds)
     aside = out.with_name(f".{out.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
-    for split in SPLITS:
-        for kind in [GOOD, *kinds]:
-            (aside / split / kind).mkdir(parents=True)
-        for kind in kinds:
-            (aside / "ground_truth" / split / kind).mkdir(parents=True)
     try:
+        for split in SPLITS:
+            for kind in [GOOD, *kinds]:
+                (aside / split / kind).mkdir(parents=True)
+            for kind in kinds:
+                (aside / "ground_truth" / split / kind).mkdir(parents=True)
         rows = write_all(items, aside, workers or os.cpu_count() or 1, progress)
         summary = describe(aside, rows, seed, size)
     except BaseException:

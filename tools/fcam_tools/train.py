@@ -1,18 +1,20 @@
 """Training. In: labelled pictures. Out: one checkpoint file with a classifier, a decoder and their thresholds.
 
-Stage 1 trains the classifier on image labels. Stage 2 freezes it (BatchNorm in eval, no gradient), computes class activation
-maps of the defective training pictures once, and trains the decoder on seeds drawn from them anew every step (seeds.py), with
-the terms of losses.py.
+Stage 1 trains the classifier on image labels. Stage 2 freezes it (BatchNorm in eval, no gradient), computes class
+activation maps of the defective training pictures once, and trains the decoder on seeds drawn from them anew every step
+(seeds.py), with the terms of losses.py.
 
-No pixel label is read: the classifier's epoch is chosen by image AUROC on the validation split, the decoder's by the weak loss
-there (the same terms, fixed seeds), the score threshold by the false-reject rate on validation pictures that are OK. Every epoch's decoder is kept
-beside the checkpoint (`NAME.decoders.pt`), so that `evaluate --oracle` can tell what a choice with pixel labels would have given.
+No pixel label is read: the classifier's epoch is chosen by image AUROC on the validation split, the decoder's by the
+weak loss there (seeds and negatives, fixed draws), the score threshold by the false-reject rate on validation pictures
+that are OK. Every epoch's decoder is kept beside the checkpoint (`NAME.decoders.pt`), so that `evaluate --oracle` can
+tell what a choice with pixel labels would have given.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import logging
 import math
@@ -22,6 +24,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +36,7 @@ from tqdm import tqdm
 from fcam_tools import __version__, data, losses, seeds
 from fcam_tools.errors import ToolError
 from fcam_tools.model import DEFAULT_BACKBONE, Net, load_pretrained
+from fcam_tools.seeds import Draw
 
 log = logging.getLogger(__name__)
 
@@ -43,23 +47,24 @@ class Recipe:
 
     backbone: str = DEFAULT_BACKBONE
     stride: int = 16
-    widths: tuple[int, ...] = (48, 32, 16)
+    decoder_stride: int = 8
+    widths: tuple[int, ...] = (32, 16)
     pool: str = "lse"
     size: int = 256
     pretrained: bool = True
+    start: str = ""
     seed: int = 0
-    batch: int = 32
-    epochs: int = 12
-    lr: float = 1.5e-3
+    batch: int = 16
+    epochs: int = 8
+    lr: float = 1e-3
     backbone_lr_share: float = 0.4
     train_depthwise: bool = False
+    frozen_stride: int = 4
     weight_decay: float = 1e-4
-    decoder_epochs: int = 10
+    decoder_epochs: int = 4
     decoder_lr: float = 4e-3
     seeds: str = "product"
-    seed_count: int = 16
-    background_share: float = 0.5
-    seed_sharpness: float = 2.0
+    draw: Draw = field(default_factory=Draw)
     false_reject: float = 0.01
     map_threshold: float = 0.5
     map_threshold_low: float = 0.3
@@ -89,9 +94,11 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         bf16 = self.device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
-        self.net = Net(classes, recipe.backbone, recipe.stride, recipe.widths, recipe.pool)
+        self.net = Net(classes, recipe.backbone, recipe.stride, recipe.widths, recipe.pool, recipe.decoder_stride)
         self.origin = load_pretrained(self.net) if recipe.pretrained else "from scratch"
-        self.net.to(self.device, memory_format=torch.channels_last)
+        if recipe.start:
+            self.origin += f", continued from {continue_from(self.net, Path(recipe.start))}"
+        self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batches(self, maps: np.ndarray | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """One shuffled, augmented epoch: input, labels, and the maps that go with the pictures."""
@@ -109,19 +116,46 @@ class Trainer:
 
     def bar(self, epoch: int, epochs: int, stage: str, maps: np.ndarray | None = None) -> tqdm:
         steps = math.ceil((len(self.train.labels) - 1) / self.recipe.batch)
-        return tqdm(self.batches(maps), f"{stage} {epoch + 1}/{epochs}", steps, unit="step", disable=not self.progress, leave=False)
+        return tqdm(
+            self.batches(maps),
+            f"{stage} {epoch + 1}/{epochs}",
+            steps,
+            unit="step",
+            disable=not self.progress,
+            leave=False,
+        )
+
+
+def continue_from(net: Net, path: Path) -> str:
+    """Loads a checkpoint's weights to go on from; a decoder of another shape starts anew, another classifier is refused.
+    Returns the file's SHA-256, shortened."""
+    saved = torch.load(path, weights_only=True)
+    own = net.state_dict()
+    fits = {
+        name: value for name, value in saved["state_dict"].items() if name in own and own[name].shape == value.shape
+    }
+    missing = [name for name in own if name not in fits and not name.startswith("decoder.")]
+    if missing:
+        raise ToolError(f"{path} holds another classifier (no {missing[0]}): train with its settings, or from anew")
+    whole = all(name in fits for name in own)
+    net.load_state_dict(
+        {name: value for name, value in fits.items() if whole or not name.startswith("decoder.")}, strict=False
+    )
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
 def augment(pixels: Tensor, maps: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Flips and quarter turns (square pictures), brightness and contrast; the maps turn with their pictures."""
-    out, out_maps = [], []
+    square = pixels.shape[1] == pixels.shape[2]
+    out = torch.empty_like(pixels)
+    out_maps = torch.empty_like(maps) if maps is not None else None
     for index in range(len(pixels)):
-        turn = random.randrange(4) if pixels.shape[1] == pixels.shape[2] else 2 * random.randrange(2)
+        turn = random.randrange(4) if square else 2 * random.randrange(2)
         flip = random.random() < 0.5
-        out.append(dihedral(jitter(pixels[index]), turn, flip))
-        if maps is not None:
-            out_maps.append(dihedral(maps[index], turn, flip))
-    return torch.stack(out), torch.stack(out_maps) if maps is not None else None
+        out[index] = dihedral(pixels[index], turn, flip)
+        if maps is not None and out_maps is not None:
+            out_maps[index] = dihedral(maps[index], turn, flip)
+    return jitter(out), out_maps
 
 
 def dihedral(x: Tensor, turn: int, flip: bool) -> Tensor:
@@ -130,8 +164,9 @@ def dihedral(x: Tensor, turn: int, flip: bool) -> Tensor:
 
 
 def jitter(pixels: Tensor) -> Tensor:
-    gain, offset = random.uniform(0.9, 1.1), random.uniform(-12, 12)
-    return (pixels.float() * gain + offset).clamp(0, 255).to(torch.uint8)
+    """Gain 0.9 to 1.1 and offset -12 to 12 grey levels, one of each a picture; float, clipped to 0..255."""
+    shape = (len(pixels), 1, 1, 1)
+    return (pixels * torch.empty(shape).uniform_(0.9, 1.1) + torch.empty(shape).uniform_(-12, 12)).clamp_(0, 255)
 
 
 def schedule(step: int, steps: int) -> float:
@@ -143,18 +178,20 @@ def schedule(step: int, steps: int) -> float:
 class Average:
     """Exponential moving average of a module's parameters and buffers: what is validated and kept."""
 
+    EVERY = 4  # steps between two updates: an update costs a tenth of a step
+
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module, self.decay, self.steps = copy.deepcopy(module).eval(), decay, 0
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         self.steps += 1
-        decay = min(self.decay, self.steps / (self.steps + 10))
-        for average, now in zip(self.module.state_dict().values(), module.state_dict().values(), strict=True):
-            if average.dtype.is_floating_point:
-                average.lerp_(now, 1 - decay)
-            else:
-                average.copy_(now)
+        if self.steps % self.EVERY:
+            return
+        decay = min(self.decay, self.steps / (self.steps + 10)) ** self.EVERY
+        pairs = list(zip(self.module.state_dict().values(), module.state_dict().values(), strict=True))
+        floats = [pair for pair in pairs if pair[0].dtype.is_floating_point]
+        torch._foreach_lerp_([average for average, _ in floats], [now for _, now in floats], 1 - decay)
 
 
 def optimise(
@@ -165,7 +202,7 @@ def optimise(
 
 
 def freeze_depthwise(module: nn.Module) -> None:
-    """Keep pretrained depthwise filters: their weight gradients take a third of a step on a CPU, and they are generic."""
+    """Keep pretrained depthwise filters: they are generic, and their gradients take a third of a step on a CPU."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1:
             part.weight.requires_grad_(False)
@@ -174,17 +211,23 @@ def freeze_depthwise(module: nn.Module) -> None:
 def train_classifier(t: Trainer) -> dict[str, float]:
     """Stage 1: cross-entropy on image labels; leaves the best epoch's averaged weights in the net."""
     recipe, net = t.recipe, t.net
-    if recipe.pretrained and not recipe.train_depthwise:
-        freeze_depthwise(net.features)
-    groups = [
-        {"params": [p for p in net.features.parameters() if p.requires_grad], "lr": recipe.lr * recipe.backbone_lr_share},
+    if recipe.pretrained:
+        net.features.freeze(recipe.frozen_stride)
+        if not recipe.train_depthwise:
+            freeze_depthwise(net.features)
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [p for p in net.features.parameters() if p.requires_grad],
+            "lr": recipe.lr * recipe.backbone_lr_share,
+        },
         {"params": net.classifier.parameters()},
     ]
     steps = recipe.epochs * math.ceil((len(t.train.labels) - 1) / recipe.batch)
     optimizer, rate = optimise(groups, recipe.lr, recipe.weight_decay, steps)
     stage = nn.ModuleList([net.features, net.classifier])
     average = Average(stage, 0.99)
-    best = {"val_auroc": -1.0}
+    best = {"val_auroc": validate(t)[0] if recipe.start else -1.0}
+    kept = copy.deepcopy(stage.state_dict())
     for epoch in range(recipe.epochs):
         stage.train()
         total = 0.0
@@ -216,7 +259,9 @@ def train_classifier(t: Trainer) -> dict[str, float]:
 def probabilities(t: Trainer, pixels: np.ndarray) -> np.ndarray:
     """Softmax of the classifier: [N, classes]."""
     t.net.eval()
-    out = [t.net.classify(t.input(torch.from_numpy(chunk))).float().softmax(1).cpu().numpy() for chunk in chunks(pixels)]
+    out = [
+        t.net.classify(t.input(torch.from_numpy(chunk))).float().softmax(1).cpu().numpy() for chunk in chunks(pixels)
+    ]
     return np.concatenate(out)
 
 
@@ -232,15 +277,24 @@ def validate(t: Trainer) -> tuple[float, float]:
 
 
 def defect_maps(t: Trainer, pictures: Pictures) -> np.ndarray:
-    """Activation maps of the defective pictures; zeros for the good ones."""
+    """Activation maps of the defective pictures, coarse and fine: float16 [N, H/4, W/4, 2]; zeros for the good ones."""
     chosen = pictures.defective()
     height, width = (side // seeds.FINE_STRIDE for side in pictures.pixels.shape[1:3])
-    maps = np.zeros((len(pictures.labels), height, width), np.float16)
+    maps = np.zeros((len(pictures.labels), height, width, 2), np.float16)
     labels = pictures.labels[chosen].tolist()
-    net = t.net.to("cpu").eval()
-    maps[chosen] = seeds.activation_maps(net, pictures.pixels[chosen], labels, t.recipe.seeds, progress=t.progress)
-    net.to(t.device, memory_format=torch.channels_last)
+    coarse = "cam" if t.recipe.seeds == "product" else t.recipe.seeds
+    t.net.to("cpu").eval()
+    for index, method in enumerate((coarse, t.recipe.seeds)):
+        same = index == 1 and method == coarse
+        maps[chosen, ..., index] = (
+            maps[chosen, ..., 0] if same else activation_maps(t, pictures.pixels[chosen], labels, method)
+        )
+    t.net.to(t.device, memory_format=torch.channels_last)
     return maps
+
+
+def activation_maps(t: Trainer, pixels: np.ndarray, labels: list[int], method: str) -> np.ndarray:
+    return seeds.activation_maps(t.net, pixels, labels, method, progress=t.progress)
 
 
 def weak_loss(
@@ -251,10 +305,12 @@ def weak_loss(
     zero = logits.sum() * 0
     terms = {"seeds": zero, "negative": zero, "size": zero, "peak": zero, "crf": zero}
     if bad.any():
-        drawn = seeds.draw(maps[bad], recipe.seed_count, recipe.background_share, recipe.seed_sharpness, generator)
+        coarse, fine = maps[bad, ..., 0], maps[bad, ..., 1]
+        drawn = recipe.draw(coarse, fine, generator)
+        support = coarse >= recipe.draw.support
         terms["seeds"] = weights.seeds * losses.partial_cross_entropy(logits[bad], drawn)
         terms["size"] = weights.size * losses.size_bounds(logits[bad], weights.smallest, weights.largest, t)
-        terms["peak"] = weights.peak * losses.peak(logits[bad], weights.smallest)
+        terms["peak"] = weights.peak * losses.peak(logits[bad], support, weights.smallest)
         terms["crf"] = weights.crf * losses.gated_crf(logits[bad], x[bad])
     if (~bad).any():
         terms["negative"] = weights.negative * losses.fully_negative(logits[~bad])
@@ -262,7 +318,7 @@ def weak_loss(
 
 
 def train_decoder(t: Trainer) -> tuple[dict[str, float], list[dict]]:
-    """Stage 2: the decoder alone; leaves the epoch with the lowest weak validation loss, returns every epoch's weights."""
+    """Stage 2: the decoder alone; leaves the epoch with the lowest weak loss on val, returns every epoch's weights."""
     recipe, net = t.recipe, t.net
     for parameter in [*net.features.parameters(), *net.classifier.parameters()]:
         parameter.requires_grad_(False)
@@ -322,38 +378,46 @@ def validate_decoder(t: Trainer, decoder: nn.Module, maps: np.ndarray) -> float:
 
 
 def score_threshold(scores: np.ndarray, ok: np.ndarray, false_reject: float) -> float:
-    """The score that at most `false_reject` of the OK pictures reach; half-way to the next one below, so that it is not on a picture."""
+    """The score that at most `false_reject` of the OK pictures reach, half-way between two of them."""
     good = np.sort(scores[ok])[::-1]
-    allowed = int(math.floor(false_reject * len(good)))
-    upper = good[allowed - 1] if allowed else 1.0
-    lower = good[allowed]
+    lower = good[min(math.floor(false_reject * len(good)), len(good) - 1)]  # the first that must stay below
+    upper = good[good > lower].min(initial=1.0)
     return float(np.clip((upper + lower) / 2, 0.001, 0.999))
 
 
-def fit(recipe: Recipe, dataset: data.Dataset, progress: bool) -> tuple[dict, list[dict]]:
-    """Both stages; returns the checkpoint and every epoch's decoder."""
+def fit(recipe: Recipe, dataset: data.Dataset, progress: bool, aside: Path | None = None) -> tuple[dict, list[dict]]:
+    """Both stages; returns the checkpoint and every epoch's decoder.
+
+    `aside` gets the state after stage 1: an interrupted run goes on from it with `--start ASIDE --epochs 0`.
+    """
     started = time.time()
-    size = (recipe.size, recipe.size)
     splits = {}
     for split in ("train", "val"):
         pictures = dataset.splits[split]
-        pixels = data.read_pictures(pictures, size, progress)
+        pixels = data.read_pictures(pictures, (recipe.size, recipe.size), progress)
         splits[split] = Pictures(pixels, np.array([p.label for p in pictures], np.int64))
     t = Trainer(recipe, splits["train"], splits["val"], len(dataset.classes), progress)
-    log.info("%d training and %d validation pictures, classes %s; %s weights; on %s", len(splits["train"].labels),
-             len(splits["val"].labels), ", ".join(dataset.classes), t.origin, t.device)  # fmt: skip
+    counts = f"{len(splits['train'].labels)} training and {len(splits['val'].labels)} validation pictures"
+    log.info("%s, classes %s; %s weights; on %s", counts, ", ".join(dataset.classes), t.origin, t.device)
     told = train_classifier(t)
+    if aside:
+        save(aside, describe(t, dataset, told))
     decoder_told, every = train_decoder(t)
+    return describe(t, dataset, {**told, **decoder_told, "seconds": round(time.time() - started)}), every
+
+
+def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
+    """The checkpoint: weights, what they mean, thresholds, and where they come from."""
+    recipe = t.recipe
     scores = 1 - probabilities(t, t.val.pixels)[:, 0]
-    threshold = score_threshold(scores, t.val.labels == 0, recipe.false_reject)
-    checkpoint = {
+    return {
         "settings": t.net.settings,
         "state_dict": {name: value.cpu() for name, value in t.net.state_dict().items()},
         "classes": list(dataset.classes),
         "ok": dataset.ok,
         "size": recipe.size,
         "thresholds": {
-            "score": threshold,
+            "score": score_threshold(scores, t.val.labels == 0, recipe.false_reject),
             "map": recipe.map_threshold,
             "map_low": recipe.map_threshold_low,
             "min_area_px": recipe.min_area_px,
@@ -369,9 +433,8 @@ def fit(recipe: Recipe, dataset: data.Dataset, progress: bool) -> tuple[dict, li
         },
         "metrics": {},
         "recipe": asdict(recipe),
-        "training": {**told, **decoder_told, "seconds": round(time.time() - started)},
+        "training": told,
     }
-    return checkpoint, every
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -385,22 +448,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif isinstance(value, (int, float, str)):
             choices = seeds.METHODS if name == "seeds" else None
             parser.add_argument(flag, type=type(value), default=value, choices=choices, help=f"default {value}")
-    for name, value in vars(plain.weights).items():
-        parser.add_argument(f"--weight-{name}", type=float, default=value, help=f"default {value}")
+    for prefix, group in (("weight", plain.weights), ("draw", plain.draw)):
+        for name, value in vars(group).items():
+            parser.add_argument(f"--{prefix}-{name}", type=type(value), default=value, help=f"default {value}")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     given = {name: getattr(args, name) for name in vars(Recipe()) if hasattr(args, name)}
     weights = losses.Weights(**{name: getattr(args, f"weight_{name}") for name in vars(losses.Weights())})
-    return Recipe(**given, weights=weights)
+    draw = Draw(**{name: getattr(args, f"draw_{name}") for name in vars(Draw())})
+    return Recipe(**given, weights=weights, draw=draw)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.out.suffix != ".pt":
         raise ToolError(f"--out {args.out} must end in .pt")
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint, every = fit(recipe_of(args), data.load(args.data), progress=sys.stderr.isatty() and not args.json)
+    progress = sys.stderr.isatty() and not args.json
+    checkpoint, every = fit(recipe_of(args), data.load(args.data), progress, args.out.with_suffix(".classifier.pt"))
     save(args.out, checkpoint)
     save(args.out.with_suffix(".decoders.pt"), every)
     summary = {"checkpoint": str(args.out), "thresholds": checkpoint["thresholds"], **checkpoint["training"]}
@@ -413,5 +479,3 @@ def save(path: Path, content: object) -> None:
     aside = path.with_suffix(".tmp")
     torch.save(content, aside)
     aside.replace(path)
-
-

@@ -15,6 +15,7 @@ import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +123,11 @@ def verify(bundle: Path, fcam: Path | None = None, checkpoint: Path | None = Non
 
 def backends(bundle: Path, checkpoint: Path | None, report: Report) -> Iterator[tuple[str, Backend]]:
     for name, optimised in (("onnxruntime", False), ("onnxruntime optimised", True)):
-        runner = session(bundle / "model.onnx", optimised)
-        yield name, lambda picture, runner=runner: run_onnx(runner, picture)
+        yield name, partial(run_onnx, session(bundle / "model.onnx", optimised))
     if checkpoint is None:
         report.skipped["pytorch"] = "no checkpoint given"
         return
-    net = load_checkpoint(checkpoint).net
-    yield "pytorch", lambda picture: run_net(net, picture)
+    yield "pytorch", partial(run_net, load_checkpoint(checkpoint).net)
 
 
 # The files.
@@ -166,7 +165,7 @@ def read_golden(bundle: Path, entry: dict[str, Any], judge: Judge) -> Golden:
     with Image.open(bundle / entry["input"]) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     with Image.open(bundle / entry["map"]) as picture:
-        proven = np.asarray(picture).astype(np.float32) / 65535
+        proven = np.asarray(picture).astype(np.float32) / np.float32(65535)
     score = defect_score(np.array(entry["logits"], np.float32), judge.ok)
     return Golden(entry["picture"], pixels, proven, score, entry["verdict"])
 

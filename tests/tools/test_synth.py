@@ -1,0 +1,169 @@
+"""The synthetic data set: the same bytes anywhere, masks that hold the defect, and nothing else that tells the classes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from itertools import product
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fcam_tools import __main__, synth
+from fcam_tools.defects import DEFECTS, LARGEST, SMALLEST
+from fcam_tools.errors import ToolError
+from fcam_tools.surfaces import SURFACES
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+COUNTS = {"train": 112, "val": 14, "test": 14}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """A data set of all surfaces and defects, by one worker."""
+    out = tmp_path_factory.mktemp("synth") / "set"
+    return out, synth.generate(out, seed=7, size=128, **COUNTS, workers=1, progress=False)
+
+
+def files_of(root: Path, pattern: str = "*") -> list[str]:
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob(pattern) if p.is_file())
+
+
+# The files.
+
+
+def test_workers_do_not_change_the_bytes(made: tuple[Path, dict], tmp_path: Path) -> None:
+    summary = synth.generate(tmp_path / "set", seed=7, size=128, **COUNTS, workers=2, progress=False)
+    assert summary == made[1]
+
+
+def test_picture_depends_on_its_own_key_alone(made: tuple[Path, dict], tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    summary = synth.generate(few, seed=7, size=128, train=14, val=0, test=2, workers=1, progress=False)
+    assert summary["sha256"] != made[1]["sha256"]
+    pictures = files_of(few, "*.jpg") + files_of(few, "*.png")
+    assert all((few / name).read_bytes() == (made[0] / name).read_bytes() for name in pictures)
+
+
+def test_render_is_what_is_written(made: tuple[Path, dict]) -> None:
+    for kind, surface in (("good", "brushed"), ("dent", "brushed")):
+        picture, quality, marked, _ = synth.render(synth.Item(7, "train", kind, 0, surface, 128))
+        encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        assert (made[0] / "train" / kind / f"{surface}_00000.jpg").read_bytes() == encoded.tobytes()
+        assert (marked is None) == (kind == "good")
+
+
+def test_layout(made: tuple[Path, dict]) -> None:
+    root, summary = made
+    assert json.loads((root / "dataset.json").read_text()) == summary
+    rows = list(csv.DictReader((root / "index.csv").open()))
+    assert sorted(row["path"] for row in rows) == files_of(root, "*.jpg")
+    for split, total in COUNTS.items():
+        counts = summary["counts"][split]
+        assert counts["good"] == total // 2 and sum(counts.values()) == total
+        assert counts.keys() == {"good", *DEFECTS}
+    bad = [Path(row["path"]) for row in rows if row["class"] != "good"]
+    masks = [f"{path.parent.as_posix()}/{path.stem}_mask.png" for path in bad]
+    assert files_of(root / "ground_truth") == sorted(masks)
+    assert {row["surface"] for row in rows} == set(SURFACES)
+
+
+def test_masks_are_black_and_white_and_of_legal_area(made: tuple[Path, dict]) -> None:
+    root, _ = made
+    for row in csv.DictReader((root / "index.csv").open()):
+        picture = Image.open(root / row["path"])
+        assert picture.size == (128, 128) and picture.mode == "RGB"
+        if row["class"] == "good":
+            assert float(row["area"]) == 0
+            continue
+        path = Path(row["path"])
+        mask = np.asarray(Image.open(root / "ground_truth" / path.parent / f"{path.stem}_mask.png"))
+        assert mask.shape == (128, 128) and set(np.unique(mask)) == {0, 255}
+        assert SMALLEST <= (mask > 0).mean() <= LARGEST
+        assert float(row["area"]) == pytest.approx((mask > 0).mean(), abs=1e-6)
+        assert float(row["contrast"]) > 0.02
+
+
+# What is in the pictures.
+
+
+@pytest.mark.parametrize(("kind", "surface"), list(product(DEFECTS, SURFACES)))
+def test_defect_changes_its_mask_and_hardly_anything_else(kind: str, surface: str) -> None:
+    item = synth.Item(3, "test", kind, list(SURFACES).index(surface), surface, 192)
+    picture, _, marked, twin = synth.render(item)
+    assert marked is not None
+    assert SMALLEST <= marked.mask.mean() <= LARGEST
+    change = np.abs(picture.astype(np.float64) - twin).mean(axis=2)
+    inside, outside = change[marked.mask].mean(), change[~marked.mask].mean()
+    assert inside > 8  # grey levels
+    assert outside < 0.03 * inside
+    # Shadows and highlights lie beside a defect, within its own radius and a few pixels.
+    reach = 6 + int(np.sqrt(marked.mask.sum() / np.pi))
+    near = cv2.dilate(marked.mask.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    assert (change[~near] > 2).mean() < 0.002
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_good_picture_is_its_own_twin(surface: str) -> None:
+    picture, _, marked, twin = synth.render(synth.Item(3, "test", "good", 0, surface, 96))
+    assert marked is None and (picture == twin).all()
+
+
+def test_file_size_does_not_tell_the_label(made: tuple[Path, dict]) -> None:
+    paths = sorted(made[0].glob("*/*/*.jpg"))
+    sizes = [path.stat().st_size for path in paths]
+    bad = [path.parent.name != "good" for path in paths]
+    assert 0.35 < roc_auc_score(bad, sizes) < 0.65
+
+
+# Refusals and interruptions.
+
+
+def test_command_writes_a_set_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "set"
+    few = ["--size", "96", "--train", "2", "--val", "2", "--test", "2", "--surfaces", "wood", "--defects", "hole"]
+    command = ["synth", str(out), *few, "--workers", "1", "--json"]
+    assert __main__.main(command) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["counts"]["train"] == {"good": 1, "hole": 1}
+    assert __main__.main(command) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert __main__.main([*command, "--force"]) == 0
+    assert json.loads(capsys.readouterr().out) == summary
+
+
+def test_contact_sheet_shows_every_class_on_every_surface(tmp_path: Path) -> None:
+    synth.sheet(tmp_path / "sheet.png", seed=0, size=48)
+    assert Image.open(tmp_path / "sheet.png").size == (2 * len(SURFACES) * 48, (1 + len(DEFECTS)) * 48)
+
+
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+def test_interrupted_run_leaves_what_was_there(
+    failure: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(items: list[synth.Item], out: Path, *_: object) -> None:
+        synth.write(items[0], out)
+        raise failure
+
+    monkeypatch.setattr(synth, "write_all", fail)
+    with pytest.raises(failure):
+        synth.generate(tmp_path / "set", size=96, progress=False)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "old").touch()
+    with pytest.raises(failure):
+        synth.generate(tmp_path / "set", size=96, progress=False, force=True)
+    assert files_of(tmp_path) == ["set/old"]
+
+
+def test_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ToolError, match="--force"):
+        synth.generate(tmp_path, progress=False)
+
+
+def test_picture_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"plastic_00000\.jpg"):
+        synth.write(synth.Item(0, "train", "good", 0, "plastic", 96), tmp_path / "absent")

@@ -1,0 +1,495 @@
+"""Training's parts: pictures by label, the terms by hand, seeds from activation maps, weights, and thresholds."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from fcam_tools import data, losses, model, seeds, train
+from fcam_tools.errors import ToolError
+from fcam_tools.model import Net
+from PIL import Image
+from torch import Tensor, nn
+
+WIDTHS = (8, 8)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def fill(folder: Path, count: int, seed: int = 0) -> Path:
+    """Small random pictures, 8 wide and 6 high."""
+    folder.mkdir(parents=True)
+    for index, pixels in enumerate(np.random.default_rng(seed).integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)):
+        Image.fromarray(pixels).save(folder / f"{index:02}.png")
+    return folder
+
+
+def split_by_path(dataset: data.Dataset) -> dict[Path, str]:
+    return {picture.path: split for split, found in dataset.splits.items() for picture in found}
+
+
+# Pictures.
+
+
+def test_splits_of_the_tree_are_kept(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("val", 2), ("test", 1)):
+        fill(tmp_path / split / "good", count)
+        fill(tmp_path / split / "dent", count)
+    fill(tmp_path / "ground_truth" / "test" / "dent", 1)
+    fill(tmp_path / "train" / ".cache", 1)
+    dataset = data.load(str(tmp_path))
+    assert dataset.classes == ("good", "dent") and dataset.ok == "good"
+    assert {split: len(found) for split, found in dataset.splits.items()} == {"train": 6, "val": 4, "test": 2}
+    for found in dataset.splits.values():
+        assert all(picture.path.parent.name == dataset.classes[picture.label] for picture in found)
+
+
+def test_tree_without_val_gives_some_of_train(tmp_path: Path) -> None:
+    fill(tmp_path / "train" / "good", 40, seed=1)
+    fill(tmp_path / "train" / "dent", 40, seed=2)
+    dataset = data.load(str(tmp_path))
+    train_paths, val_paths = ({picture.path for picture in dataset.splits[split]} for split in ("train", "val"))
+    assert len(train_paths) + len(val_paths) == 80 and not train_paths & val_paths
+    assert 4 <= len(val_paths) <= 20
+    assert all(data.split_of(path.read_bytes()) == "val" for path in val_paths)
+
+
+def test_folders_of_classes_are_split_by_content(tmp_path: Path) -> None:
+    fill(tmp_path / "ok", 60, seed=1)
+    for seed, name in enumerate(("stain", "crack"), 2):
+        fill(tmp_path / name, 60, seed)
+    fill(tmp_path / "ground_truth", 1)
+    fill(tmp_path / ".thumbnails", 1)
+    dataset = data.load(str(tmp_path))
+    assert dataset.classes == ("ok", "crack", "stain")
+    found = [picture for split in dataset.splits.values() for picture in split]
+    assert len(found) == len({picture.path for picture in found}) == 180
+    shares = {split: len(found) / 180 for split, found in dataset.splits.items()}
+    assert shares == {"train": pytest.approx(0.7, abs=0.1), "val": pytest.approx(0.15, abs=0.08),
+                      "test": pytest.approx(0.15, abs=0.08)}  # fmt: skip
+
+
+def test_picture_keeps_its_split_and_shares_it_with_its_copy(tmp_path: Path) -> None:
+    ok, ng = fill(tmp_path / "ok", 40, seed=1), fill(tmp_path / "ng", 40, seed=2)
+    before = split_by_path(data.load(str(tmp_path)))
+    copies = {path: ok / f"copy-of-{path.name}" for path in sorted(ok.iterdir())}
+    for path, copied in copies.items():
+        shutil.copy(path, copied)
+    (ng / "00.png").unlink()
+    after = split_by_path(data.load(str(tmp_path)))
+    assert all(after[path] == after[copied] for path, copied in copies.items())
+    assert all(after[path] == split for path, split in before.items() if path != ng / "00.png")
+
+
+def test_fingerprint_follows_the_bytes_and_not_the_place(tmp_path: Path) -> None:
+    for name in ("ok", "ng"):
+        fill(tmp_path / "a" / name, 40, seed=len(name) + ord(name[0]))
+    first = data.load(str(tmp_path / "a")).fingerprint()
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert data.load(str(tmp_path / "b")).fingerprint() == first
+    path = tmp_path / "b" / "ok" / "00.png"
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert data.load(str(tmp_path / "b")).fingerprint() != first
+
+
+@pytest.mark.parametrize("names", [("ok", "good", "dent"), ("dent", "scratch"), ("ok",)])
+def test_other_than_one_ok_class_and_a_defect_is_refused(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        fill(tmp_path / name, 1)
+    with pytest.raises(ToolError, match=r"one folder called `ok` or `good`.*" + names[0]):
+        data.load(str(tmp_path))
+
+
+def test_class_without_pictures_is_named(tmp_path: Path) -> None:
+    for name in ("train/good", "train/dent", "val/good"):
+        fill(tmp_path / name, 2)
+    with pytest.raises(ToolError, match=r"`val`.*\['dent'\]"):
+        data.load(str(tmp_path))
+
+
+def test_neither_folder_nor_known_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="elpv"):
+        data.load(str(tmp_path / "absent"))
+
+
+def test_missing_elpv_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ToolError, match=r"pip install.*elpv-dataset"):
+        data.load("elpv")
+
+
+def test_elpv_cells_count_as_defective_from_two_thirds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grades = ("0.0", "0.3333333333333333", "0.6666666666666666", "1.0")
+    lines = [f"images/cell{i:04}.png  {grades[i % 4]}    {'mono' if i % 8 else 'poly'}" for i in range(80)]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "labels.csv").write_text("\n".join(lines) + "\n")
+    installed = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(data.importlib.util, "find_spec", lambda _: installed)
+    dataset = data.load("elpv")
+    found = {int(p.path.stem[4:]): p.label for split in dataset.splits.values() for p in split}
+    assert found == {index: int(index % 4 >= 2) for index in range(80)}
+
+
+def test_pictures_have_the_asked_size(tmp_path: Path) -> None:
+    path = fill(tmp_path / "ok", 1) / "00.png"
+    assert data.read_picture(path, (8, 6)).tolist() == np.asarray(Image.open(path)).tolist()
+    pictures = data.read_pictures([data.Picture(path, 0)] * 2, (16, 24), progress=False)
+    assert pictures.shape == (2, 24, 16, 3) and pictures.dtype == np.uint8
+
+
+@pytest.mark.parametrize("damage", ["text", "cut", "deep"])
+def test_unreadable_picture_is_named(damage: str, tmp_path: Path) -> None:
+    path = fill(tmp_path / "ok", 1) / "00.png"
+    if damage == "text":
+        path.write_text("not a picture")
+    elif damage == "cut":
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+        path.write_bytes(path.read_bytes()[:2000])
+    else:
+        Image.fromarray(np.full((6, 8), 40_000, np.uint16)).save(path)
+    with pytest.raises(ToolError, match=r"00\.png"):
+        data.read_pictures([data.Picture(path, 0)], (8, 6), progress=False)
+
+
+def test_maps_turn_with_their_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "jitter", Tensor.float)
+    pixels = torch.randint(0, 256, (32, 8, 8, 3), dtype=torch.uint8)
+    turned, maps = train.augment(pixels, pixels[..., 0].float())
+    assert maps is not None and torch.equal(turned[..., 0], maps)
+    assert not torch.equal(turned, pixels.float())
+
+
+# The decoder's terms.
+
+
+def softplus(x: float) -> float:
+    return math.log1p(math.exp(x))
+
+
+def test_partial_cross_entropy_balances_the_two_sides() -> None:
+    marks = torch.full((1, 4, 4), -1)
+    marks[0, 0, 0], marks[0, 2:, :] = 1, 0
+    logits = torch.full((1, 1, 4, 4), 50.0)  # unknown pixels do not count
+    logits[0, 0, 0, 0], logits[0, 0, 2:] = 2.0, -1.0
+    wanted = softplus(-2.0) + softplus(-1.0)  # one foreground seed weighs as much as eight background seeds
+    assert float(losses.partial_cross_entropy(logits, marks)) == pytest.approx(wanted, rel=1e-5)
+    marks[0, 0, 0] = -1
+    assert float(losses.partial_cross_entropy(logits, marks)) == pytest.approx(softplus(-1.0), rel=1e-5)
+
+
+def test_partial_cross_entropy_takes_coarser_seeds() -> None:
+    logits = torch.zeros(1, 1, 4, 4)
+    logits[0, 0, :2, :2] = 3.0
+    wanted = softplus(-3.0) + math.log(2)
+    assert float(losses.partial_cross_entropy(logits, torch.tensor([[[1, -1], [-1, 0]]]))) == pytest.approx(wanted)
+
+
+def test_fully_negative_by_hand() -> None:
+    zeros = torch.zeros(2, 1, 20, 20)
+    assert float(losses.fully_negative(zeros)) == pytest.approx(2 * math.log(2))
+    zeros[0, 0, 3, 4] = 5.0
+    mean = (799 * math.log(2) + softplus(5.0)) / 800
+    worst = (3 * math.log(2) + softplus(5.0)) / 4  # 0.5 % of 400 pixels are 2 a picture
+    assert float(losses.fully_negative(zeros)) == pytest.approx(mean + worst, rel=1e-5)
+
+
+def test_peak_asks_only_the_brightest_pixels_of_a_place() -> None:
+    logits = torch.full((1, 1, 10, 10), -9.0)
+    logits[0, 0, 0, :2], logits[0, 0, 9] = torch.tensor([1.0, 3.0]), 8.0
+    upper = torch.tensor([[[True], [False]]]).expand(1, 2, 2)  # coarser than the logits
+    assert float(losses.peak(logits, upper, 0.02)) == pytest.approx((softplus(-1.0) + softplus(-3.0)) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("t", [1.0, 2.0, 5.0])
+def test_log_barrier_is_kervadecs(t: float) -> None:
+    joint = -1 / t**2
+
+    def formula(z: float) -> float:
+        return -math.log(-z) / t if z <= joint else t * z - math.log(1 / t**2) / t + 1 / t
+
+    points = [-3.0, joint - 0.1, joint, joint + 0.1, 0.0, 2.0]
+    excess = torch.tensor(points, requires_grad=True)
+    values = losses.log_barrier(excess, t)
+    assert values.tolist() == pytest.approx([formula(z) for z in points], abs=1e-5)
+    values.sum().backward()
+    assert excess.grad is not None
+    slopes = [1 / (-z * t) if z <= joint else t for z in points]
+    assert excess.grad.tolist() == pytest.approx(slopes, rel=1e-4)  # t on both sides of the joint: smooth
+
+
+def test_log_barrier_does_not_jump_at_its_joint() -> None:
+    sides = losses.log_barrier(torch.tensor([-0.25 - 1e-6, -0.25 + 1e-6], dtype=torch.float64), 2.0)
+    assert float(sides[1] - sides[0]) == pytest.approx(2 * 2e-6, rel=1e-3)
+
+
+def test_size_is_bounded_on_both_sides() -> None:
+    half = torch.zeros(1, 1, 4, 4)
+    # Area 1/2: 1 - 2 = -1 below, whose log is 0, and 1/2 - 1 above.
+    assert float(losses.size_bounds(half, 0.25, 1.0, t=2.0)) == pytest.approx(-math.log(0.5) / 2, rel=1e-5)
+    legal, small, large = (float(losses.size_bounds(half + s, 0.1, 0.9, t=2.0)) for s in (0.0, -8.0, 8.0))
+    assert legal < small and legal < large
+
+
+def half_plane(edge: int, side: int = 32) -> Tensor:
+    return (torch.arange(side) >= edge).float().expand(1, 1, side, side)
+
+
+@pytest.mark.parametrize("side", [32, 16])
+def test_crf_prefers_the_picture_s_edge(side: int) -> None:
+    picture = (half_plane(16) * 1.6 - 0.8).expand(1, 3, 32, 32)
+    energy = {edge: float(losses.gated_crf(half_plane(edge) * 40 - 20, picture, side=side)) for edge in (0, 8, 16)}
+    assert energy[0] == pytest.approx(0, abs=1e-6)
+    assert energy[16] == pytest.approx(0, abs=1e-3)
+    assert energy[8] > 0.02
+
+
+# Seeds.
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def corner_maps() -> tuple[Tensor, Tensor]:
+    """The coarse map is high in a corner of 8 x 8, the fine one in 4 x 4 of it."""
+    coarse, fine = torch.zeros(3, 16, 16), torch.zeros(3, 16, 16)
+    coarse[:, :8, :8] = torch.linspace(0.6, 1.0, 3)[:, None, None]
+    fine[:, :4, :4] = coarse[:, :4, :4]
+    return coarse, fine
+
+
+def test_seeds_lie_where_the_maps_say() -> None:
+    drawn = seeds.Draw(foreground=8, background=40)(*corner_maps(), generator())
+    assert drawn.shape == (3, 16, 16) and drawn.dtype == torch.int8
+    assert set(drawn.unique().tolist()) == {-1, 0, 1}
+    for picture in drawn:
+        foreground, background = picture == 1, picture == 0
+        assert 1 <= int(foreground.sum()) <= 8 and int(foreground[:4, :4].sum()) == int(foreground.sum())
+        assert 1 <= int(background.sum()) <= 40 and not background[:4, :4].any()
+        around = int(background[:8, :8].sum())
+        assert around > 5 and int(background.sum()) - around > 5
+
+
+def test_seeds_are_drawn_anew_every_step() -> None:
+    source, draw = generator(), seeds.Draw()
+    first, second = (draw(*corner_maps(), source) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, draw(*corner_maps(), generator()))
+
+
+def test_pixel_drawn_as_both_is_unknown() -> None:
+    one = torch.ones(1, 1, 1)
+    assert seeds.Draw()(one, one, generator()).tolist() == [[[-1]]]
+
+
+def test_sharpness_prefers_the_peak() -> None:
+    coarse, fine = torch.ones(1, 10, 10), torch.full((1, 10, 10), 0.5)
+    fine[0, 0, 0] = 1.0
+    counts = [
+        int((seeds.Draw(foreground=200, background=1, sharpness=sharpness)(coarse, fine, generator()) == 1).sum())
+        for sharpness in (1.0, 12.0)
+    ]
+    assert counts[1] < counts[0] / 2
+
+
+@pytest.fixture(scope="module")
+def net() -> Net:
+    """A random net whose BatchNorm statistics are not trivial."""
+    torch.manual_seed(3)
+    made = Net(3, widths=WIDTHS)
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    """Three smooth random pictures."""
+    coarse = np.random.default_rng(5).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(p).resize((64, 64), Image.Resampling.BICUBIC)) for p in coarse])
+
+
+def unit(maps: Tensor) -> Tensor:
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    return (maps - low) / (high - low)
+
+
+def test_cam_is_the_classifier_s_own_weighted_sum(net: Net, pixels: np.ndarray) -> None:
+    labels = [1, 2, 0]
+    found = seeds.activation_maps(net, pixels, labels, "cam", batch=2, progress=False)
+    assert found.shape == (3, 16, 16) and found.dtype == np.float16
+    with torch.no_grad():
+        deep = net.classifier.neck(net.features(seeds.to_input(torch.from_numpy(pixels)))[-1])
+        weights = net.classifier.fc.weight[labels, :, 0, 0]
+        coarse = unit(torch.einsum("nc,nchw->nhw", weights, deep))
+    wanted = unit(F.interpolate(coarse[:, None], size=(16, 16), mode="bilinear", align_corners=False)[:, 0])
+    assert np.abs(found - wanted.numpy()).max() < 2e-3
+
+
+def test_layercam_is_the_sum_of_features_by_their_positive_gradients(net: Net, pixels: np.ndarray) -> None:
+    labels = [1, 2, 0]
+    found = seeds.activation_maps(net, pixels, labels, "layercam", progress=False)
+    features = net.features(seeds.to_input(torch.from_numpy(pixels)).requires_grad_(True))
+    chosen = net.classifier(features[-1])[range(3), labels].sum()
+    fine = features[1]
+    (gradient,) = torch.autograd.grad(chosen, fine)
+    wanted = unit((gradient.relu() * fine).sum(dim=1).relu().detach())
+    assert np.abs(found - wanted.numpy()).max() < 2e-3
+
+
+def test_product_is_high_where_both_maps_are(net: Net, pixels: np.ndarray) -> None:
+    cam, fine, both = (
+        seeds.activation_maps(net, pixels, [1, 1, 2], method, progress=False).astype(np.float32)
+        for method in ("cam", "layercam", "product")
+    )
+    wanted = unit(torch.from_numpy(cam * fine)).numpy()
+    assert np.abs(both - wanted).max() < 0.05  # CAM is scaled before and not after it is enlarged
+    with pytest.raises(ValueError, match="layercam"):
+        seeds.activation_maps(net, pixels, [1, 1, 2], "magic", progress=False)
+
+
+def test_constant_map_scales_to_zero() -> None:
+    assert not seeds.scale(torch.full((1, 4, 4), 0.7)).any()
+
+
+# Weights.
+
+
+def test_rescaled_net_agrees_away_from_the_border(net: Net) -> None:
+    plain, rescaled = copy.deepcopy(net.features), copy.deepcopy(net.features)
+    model.rescale_input(rescaled, MEAN, STD)
+    values = torch.randint(0, 256, (2, 3, 96, 96)).float()
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    with torch.no_grad():
+        pairs = list(zip(plain((values / 255 - mean) / std), rescaled((values - 128) / 128), strict=True))
+    (first, again), (second, once_more) = pairs[:2]
+    assert torch.allclose(first[..., 3:-3, 3:-3], again[..., 3:-3, 3:-3], atol=1e-4)
+    assert torch.allclose(second[..., 4:-4, 4:-4], once_more[..., 4:-4, 4:-4], atol=1e-4)
+    assert not torch.allclose(first, again, atol=1e-3)  # padding is another grey there
+
+
+@pytest.fixture
+def packaged(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of pretrained weights, as the registry's is: the same order and shapes under other names."""
+    path = tmp_path / "weights.pth"
+    torch.save({f"layer{i}": value for i, value in enumerate(net.features.state_dict().values())}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(
+        model.PACKAGED_WEIGHTS, model.DEFAULT_BACKBONE, ("package", "weights.pth", digest, MEAN, STD)
+    )  # fmt: skip
+    installed = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(model.importlib.util, "find_spec", lambda _: installed)
+    return path
+
+
+def test_altered_weights_are_refused(packaged: Path) -> None:
+    packaged.write_bytes(packaged.read_bytes() + b"\0")
+    with pytest.raises(ToolError, match="SHA-256"):
+        model.load_pretrained(Net(2, widths=WIDTHS))
+
+
+def test_weights_of_another_shape_are_refused(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"layer0": torch.zeros(1)}, packaged)
+    entry = list(model.PACKAGED_WEIGHTS[model.DEFAULT_BACKBONE])
+    entry[2] = hashlib.sha256(packaged.read_bytes()).hexdigest()
+    monkeypatch.setitem(model.PACKAGED_WEIGHTS, model.DEFAULT_BACKBONE, tuple(entry))
+    with pytest.raises(ToolError, match=r"layer0 is \(1,\)"):
+        model.load_pretrained(Net(2, widths=WIDTHS))
+
+
+def test_pretrained_net_gives_the_same_scores_when_it_is_loaded_again(packaged: Path, pixels: np.ndarray) -> None:
+    trained = Net(2, widths=WIDTHS).eval()
+    assert model.load_pretrained(trained).startswith("package sha256:")
+    trained.eval()
+    again = Net(**trained.settings).eval()  # type: ignore[arg-type]
+    again.load_state_dict(trained.state_dict())
+    x = seeds.to_input(torch.from_numpy(pixels))
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(trained(x), again(x), strict=True))
+
+
+def test_without_weights_training_starts_from_scratch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(model.importlib.util, "find_spec", lambda _: None)
+    assert model.load_pretrained(Net(2, widths=WIDTHS), allow_download=False) == "from scratch"
+    assert "no pretrained weights" in caplog.text
+
+
+# The two stages.
+
+
+def statistics(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(before: dict[str, Tensor], after: nn.Module) -> set[str]:
+    return {name for name, value in after.state_dict().items() if not torch.equal(before[name], value)}
+
+
+def test_frozen_layers_keep_weights_and_statistics() -> None:
+    features = Net(2, widths=WIDTHS).features
+    features.freeze(4)
+    before = statistics(features)
+    optimizer = torch.optim.SGD([p for p in features.parameters() if p.requires_grad], lr=0.1)
+    features.train()
+    features(torch.randn(2, 3, 64, 64))[-1].square().mean().backward()
+    optimizer.step()
+    moved = changed(before, features)
+    shallow = ("net.conv_stem", "net.bn1", "net.blocks.0", "net.blocks.1")
+    assert moved and not any(name.startswith(shallow) for name in moved)
+    assert {name for name in before if "running_mean" in name and not name.startswith(shallow)} <= moved
+
+
+@pytest.fixture
+def trainer(pixels: np.ndarray) -> train.Trainer:
+    recipe = train.Recipe(widths=WIDTHS, size=64, pretrained=False, batch=2, epochs=2, decoder_epochs=2)
+    pictures = train.Pictures(np.concatenate([pixels, 255 - pixels]), np.array([0, 1, 2, 0, 1, 2]))
+    return train.Trainer(recipe, pictures, pictures, 3, progress=False)
+
+
+def test_stages_train_their_own_part(trainer: train.Trainer) -> None:
+    net = trainer.net
+    before = statistics(net)
+    told = train.train_classifier(trainer)
+    assert 0 <= told["val_auroc"] <= 1 and 1 <= told["epoch"] <= 2
+    moved = changed(before, net)
+    assert moved and not any(name.startswith("decoder") for name in moved)
+    before = statistics(net)
+    told, every = train.train_decoder(trainer)
+    moved = changed(before, net)
+    assert moved and all(name.startswith("decoder") for name in moved)
+    assert len(every) == 2 and told["decoder_epoch"] in (1, 2)
+    chosen = every[int(told["decoder_epoch"]) - 1]
+    assert all(torch.equal(value, chosen[name]) for name, value in net.decoder.state_dict().items())
+
+
+def test_score_threshold_keeps_the_false_reject_rate() -> None:
+    good = np.arange(100) / 100
+    scores = np.append(good, [0.2, 0.995, 0.999])
+    ok = np.arange(103) < 100
+    assert train.score_threshold(scores, ok, 0.01) == pytest.approx(0.985)
+    assert train.score_threshold(scores, ok, 0.05) == pytest.approx(0.945)
+    assert train.score_threshold(scores, ok, 0.0) == pytest.approx(0.995)  # half-way from the highest, 0.99, to 1
+    for rate in (0.0, 0.01, 0.05, 0.3):
+        assert (good >= train.score_threshold(scores, ok, rate)).mean() == pytest.approx(rate)
+
+
+def test_score_threshold_counts_equal_scores_together() -> None:
+    scores = np.array([0.9, 0.9, 0.9, 0.1, 0.1])
+    assert train.score_threshold(scores, np.ones(5, bool), 0.4) == pytest.approx(0.95)
+    assert train.score_threshold(scores, np.ones(5, bool), 0.6) == pytest.approx(0.5)

@@ -1,0 +1,221 @@
+"""Scores maps and verdicts on a held-out split. In: a checkpoint, a bundle, a camera's maps. Out: a table of metrics.
+
+Every source of maps is a row: `decoder` (PyTorch), `cam` (the same classifier's activation map, interpolated: what the
+decoder has to beat), `int8` (the bundle's network in ONNX Runtime), `camera` (what `fcam replay --maps` wrote). The
+masks `DATA/ground_truth/<split>/<class>/<stem>_mask.png` are read here and nowhere else; a set without masks gets the
+image metrics.
+
+The CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
+weighted by the picture's defect score, so that what min-max invents on a good picture does not count against it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from tqdm import tqdm
+
+from fcam_tools import data, seeds
+from fcam_tools.errors import ToolError
+from fcam_tools.export import Checkpoint, load_checkpoint, run_onnx
+from fcam_tools.metrics import Scorer
+from fcam_tools.model import Net
+from fcam_tools.quantize import session
+from fcam_tools.train import save
+
+# What a pixel of the network's input must be covered by a defect to count as one: less than half, because a scratch of
+# one pixel in the picture is half a pixel here and would vanish.
+COVERED = 0.25
+
+SHOWN = (
+    "image_auroc", "image_ap", "pxap", "pixel_auroc", "aupro_030", "max_box_acc_v1", "max_box_acc_v2",
+    "f1_fixed", "iou_fixed", "iou_fixed_mean", "f1_max",
+    "escape_at_fr_1pct", "escape_at_fr_5pct", "shipped_escape_rate", "shipped_false_reject_rate",
+)  # fmt: skip
+
+Answer = tuple[float, np.ndarray]  # defect score, map [H, W] in 0..1
+Source = Callable[[Path], Answer]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels and masks of one split, at the network's size."""
+
+    pictures: tuple[data.Picture, ...]
+    masks: Path
+    classes: tuple[str, ...]
+    size: tuple[int, int]
+
+    def mask(self, picture: data.Picture) -> np.ndarray | None:
+        if picture.label == 0:
+            return None
+        path = self.masks / self.classes[picture.label] / f"{picture.path.stem}_mask.png"
+        if not path.is_file():
+            return None
+        with Image.open(path) as mask:
+            covered = cv2.resize(
+                np.asarray(mask.convert("L"), np.float32) / 255, self.size, interpolation=cv2.INTER_AREA
+            )
+        found = covered >= COVERED
+        return found if found.any() else covered >= covered.max()
+
+
+def decoder_source(checkpoint: Checkpoint, ok: int, states: dict | None = None) -> Source:
+    net = checkpoint.net.eval()
+    if states is not None:
+        net.decoder.load_state_dict(states)
+
+    @torch.no_grad()
+    def answer(path: Path) -> Answer:
+        logits, found = net(to_tensor(path, checkpoint.size))
+        return 1 - float(logits.softmax(1)[0, ok]), found[0, 0].clamp(0, 1).numpy()
+
+    return answer
+
+
+def cam_source(net: Net, size: tuple[int, int], ok: int) -> Source:
+    def answer(path: Path) -> Answer:
+        x = to_tensor(path, size)
+        with torch.no_grad():
+            scores = net.classify(x).softmax(1)[0]
+        defects = scores.clone()
+        defects[ok] = -1
+        coarse = seeds.scale(seeds.batch_maps(net, x, [int(defects.argmax())], "cam"))
+        full = F.interpolate(coarse[:, None], size=(size[1], size[0]), mode="bilinear", align_corners=False)[0, 0]
+        score = 1 - float(scores[ok])
+        return score, (full * score).clamp(0, 1).numpy()
+
+    return answer
+
+
+def onnx_source(bundle: Path, size: tuple[int, int], ok: int) -> Source:
+    runner = session(bundle / "model.onnx")
+
+    def answer(path: Path) -> Answer:
+        logits, found = run_onnx(runner, to_tensor(path, size).numpy())
+        exp = np.exp(logits.ravel() - logits.max())
+        return 1 - float(exp[ok] / exp.sum()), np.clip(found.reshape(size[1], size[0]), 0, 1)
+
+    return answer
+
+
+def camera_source(lines: Path, maps: Path, root: Path) -> Source:
+    """Answers that `fcam replay ROOT --maps MAPS > LINES` wrote."""
+    scores = {}
+    for line in lines.read_text().splitlines():
+        entry = json.loads(line)
+        scores[Path(entry["picture"]).resolve()] = entry["score"]
+
+    def answer(path: Path) -> Answer:
+        score = scores.get(path.resolve())
+        if score is None:
+            raise ToolError(f"{lines} has no score of {path}: replay the whole split")
+        found = (maps / path.relative_to(root)).with_suffix(".png")
+        with Image.open(found) as picture:
+            return float(score), np.asarray(picture, np.float64) / 65535
+
+    return answer
+
+
+def to_tensor(path: Path, size: tuple[int, int]) -> torch.Tensor:
+    return seeds.to_input(torch.from_numpy(data.read_picture(path, size))[None])
+
+
+def score(truth: Truth, source: Source, shipped: float, map_threshold: float, name: str, progress: bool) -> dict:
+    scorer = Scorer(score_threshold=shipped, taus=100)
+    for picture in tqdm(truth.pictures, name, unit="picture", disable=not progress):
+        found, score_map = source(picture.path)
+        scorer.update(min(max(found, 0.0), 1.0), int(picture.label != 0), score_map, truth.mask(picture), map_threshold)
+    return scorer.compute()
+
+
+def oracle(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, ok: int) -> Iterator[tuple[str, Source]]:
+    """Every epoch's decoder: what choosing with pixel labels would have given. Never used to choose what is shipped."""
+    path = args.checkpoint.with_suffix(".decoders.pt")
+    if not path.is_file():
+        raise ToolError(f"{path} is not there: --oracle needs the decoders that training left beside the checkpoint")
+    for epoch, states in enumerate(torch.load(path, weights_only=True), 1):
+        yield f"epoch {epoch}", decoder_source(checkpoint, ok, states)
+
+
+def sources(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, root: Path) -> Iterator[tuple[str, Source]]:
+    ok = checkpoint.classes.index(checkpoint.ok)
+    if not args.only or "decoder" in args.only:
+        yield "decoder", decoder_source(checkpoint, ok)
+    if not args.only or "cam" in args.only:
+        yield "cam", cam_source(checkpoint.net.eval(), checkpoint.size, ok)
+    if args.bundle:
+        yield "int8", onnx_source(args.bundle, checkpoint.size, ok)
+    if args.lines:
+        yield "camera", camera_source(args.lines, args.maps, root)
+    if args.oracle:
+        yield from oracle(args, checkpoint, truth, ok)
+
+
+def table(rows: dict[str, dict]) -> str:
+    width = max(len(name) for name in SHOWN)
+    lines = [" " * width + "".join(f"{name:>10}" for name in rows)]
+    for metric in SHOWN:
+        values = [row.get(metric) for row in rows.values()]
+        lines.append(f"{metric:<{width}}" + "".join(f"{'-' if v is None else f'{v:.4f}':>10}" for v in values))
+    return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help="the .pt file that `train` wrote")
+    parser.add_argument("--data", required=True, help="the data set, as for `train`")
+    parser.add_argument("--split", choices=data.SPLITS, default="test")
+    parser.add_argument("--bundle", type=Path, help="also score this bundle's network in ONNX Runtime")
+    parser.add_argument("--lines", type=Path, help="JSON lines of `fcam replay`")
+    parser.add_argument("--maps", type=Path, help="maps of `fcam replay --maps`")
+    parser.add_argument(
+        "--only", nargs="*", choices=("decoder", "cam"), help="PyTorch rows wanted (default: both; none: no value)"
+    )
+    parser.add_argument("--oracle", action="store_true", help="also score every epoch's decoder")
+    parser.add_argument("--limit", type=int, help="only so many pictures, evenly taken")
+    parser.add_argument(
+        "--record", action="store_true", help="write the decoder's row into the checkpoint, for the bundle"
+    )
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+
+
+def thinned(pictures: Sequence[data.Picture], limit: int | None) -> tuple[data.Picture, ...]:
+    step = max(1, len(pictures) // limit) if limit else 1
+    return tuple(pictures[::step])
+
+
+def run(args: argparse.Namespace) -> int:
+    if (args.lines is None) != (args.maps is None):
+        raise ToolError("--lines and --maps go together: both are written by one `fcam replay`")
+    checkpoint, dataset = load_checkpoint(args.checkpoint), data.load(args.data)
+    if tuple(checkpoint.classes) != dataset.classes:
+        raise ToolError(f"{args.checkpoint} knows {checkpoint.classes}, the data has {dataset.classes}")
+    pictures = thinned(dataset.splits[args.split], args.limit)
+    truth = Truth(pictures, dataset.root / "ground_truth" / args.split, dataset.classes, checkpoint.size)
+    limits = checkpoint.thresholds
+    progress = sys.stderr.isatty() and not args.json
+    rows = {
+        name: score(truth, source, limits["score"], limits["map"], name, progress)
+        for name, source in sources(args, checkpoint, truth, dataset.root)
+    }
+    if args.record and "decoder" in rows:
+        record(args.checkpoint, rows["decoder"])
+    print(json.dumps({"data": dataset.name, "split": args.split, "rows": rows}) if args.json else table(rows))
+    return 0
+
+
+def record(path: Path, row: dict) -> None:
+    """Into the checkpoint, from where the export takes them into the bundle."""
+    content = torch.load(path, weights_only=True)
+    content["metrics"] = {name: float(row[name]) for name in SHOWN if row.get(name) is not None}
+    save(path, content)
