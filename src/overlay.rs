@@ -40,13 +40,17 @@ impl Overlay {
         if mask.roi != Roi::whole(&frame.geometry()) {
             self.canvas.outline(roi_area(mask.roi), scale.line, WHITE, SOLID / 3);
         }
-        self.draw_mask(mask, scale.line);
-        for region in mask.regions {
+        // The classifier gates the map: what it shows on a part that passes is no finding, and would only worry the operator.
+        let regions = if signals.verdict == Verdict::Pass { &[] } else { mask.regions };
+        if signals.verdict != Verdict::Pass {
+            self.draw_mask(mask, scale.line);
+        }
+        for region in regions {
             self.draw_box(region, scale);
         }
         let (width, height) = self.canvas.size();
         self.canvas.outline([0, 0, width, height], scale.border, color(&signals.verdict), SOLID);
-        self.draw_label(&label(signals, classes), mask.regions, color(&signals.verdict), scale);
+        self.draw_label(&label(signals, classes), regions, color(&signals.verdict), scale);
         self.canvas.pixels()
     }
 

@@ -61,7 +61,10 @@ impl Listing {
         while let Some(prefix) = waiting.pop() {
             match fs::read_dir(root.join(&prefix)) {
                 Ok(entries) => self.list(&prefix, entries, &mut waiting),
-                Err(error) => self.problems.push(format!("cannot list {}: {error}", root.join(&prefix).display())),
+                Err(error) if prefix.is_empty() => {
+                    self.problems.push(format!("cannot read {}: {error}", root.display()))
+                }
+                Err(error) => self.problems.push(format!("cannot read {}: {error}", root.join(&prefix).display())),
             }
         }
     }

@@ -1,4 +1,4 @@
-"""The synthetic data set: the same bytes anywhere, masks that hold the defect, and nothing else that tells the classes."""
+"""The synthetic data set: the same bytes anywhere, masks that hold the defect, and no other trace of the label."""
 
 from __future__ import annotations
 

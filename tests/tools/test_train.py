@@ -263,8 +263,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def corner_maps() -> tuple[Tensor, Tensor]:
-    """The coarse map is high in a corner of 8 x 8, the fine one in 4 x 4 of it."""
-    coarse, fine = torch.zeros(3, 16, 16), torch.zeros(3, 16, 16)
+    """The coarse map is high in a corner of 8 x 8, the fine one in 4 x 4 of it, and nowhere zero."""
+    coarse, fine = torch.zeros(3, 16, 16), torch.linspace(1e-4, 1e-3, 256).reshape(1, 16, 16).repeat(3, 1, 1)
     coarse[:, :8, :8] = torch.linspace(0.6, 1.0, 3)[:, None, None]
     fine[:, :4, :4] = coarse[:, :4, :4]
     return coarse, fine
