@@ -2,9 +2,9 @@
 
     python tests/common/make_tiny.py
 
-The network is made by hand and not trained. It looks at brightness alone: a picture darker than middle gray on average is a
-reject ("dark"), and the map is foreground where the picture is nearly black. It is as small as a network can be that still
-has what a real one has: strided and padded int8 convolutions, per-channel weights, a Resize, and both outputs.
+The network is made by hand and not trained. It looks at brightness alone: a picture darker than middle gray on average
+is a reject ("dark"), and the map is foreground where the picture is nearly black. It is as small as a network can be
+that still has what a real one has: strided and padded int8 convolutions, per-channel weights, a Resize, two outputs.
 The proof is that of ONNX Runtime with graph optimisation off. Two runs write the same bytes.
 """
 
@@ -80,7 +80,7 @@ def tiny():
     net = Net()
     x = net.quantised("input", 1 / 128, "input")
 
-    # Four channels of brightness at half the size: above middle gray, below it, and each again by the middle pixel alone.
+    # Four channels of brightness at half the size: above middle gray, below it, and each again by the middle pixel.
     mean = np.full((3, 3, 3), 1 / 27)
     middle = np.zeros((3, 3, 3))
     middle[:, 1, 1] = 1 / 3
@@ -233,7 +233,7 @@ def replace(model, name, value):
 
 
 def between(model, name, make):
-    """Puts nodes between a tensor and what reads it; `make(name)` gives the nodes, the last one's output is read instead."""
+    """Puts nodes between a tensor and its readers: `make(name)` gives the nodes, the last one's output is read."""
     node, index = reader(model, name)
     added = make(name)
     node.input[index] = added[-1].output[0]
@@ -299,7 +299,9 @@ def rule7_norm(model):
     conv = find_named(model, "Conv", "mix.weight.dq").output[0]
     one, zero = np.ones(4, np.float32), np.zeros(4, np.float32)
     names = ["norm.scale", "norm.bias", "norm.mean", "norm.var"]
-    model.graph.initializer.extend(numpy_helper.from_array(v, n) for v, n in zip([one, zero, zero, one], names))
+    model.graph.initializer.extend(
+        numpy_helper.from_array(v, n) for v, n in zip([one, zero, zero, one], names, strict=True)
+    )
     between(model, conv, lambda x: [helper.make_node("BatchNormalization", [x, *names], ["normed"], name="norm")])
 
 

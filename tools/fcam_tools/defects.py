@@ -237,8 +237,10 @@ DEFECTS: dict[str, tuple[Callable[[Rng, Scene, float, float], Marked], float, fl
 
 
 def add(rng: Rng, scene: Scene, kind: str, tries: int = 20) -> Marked:
-    """Draws one defect, anew until its mask's area is in bounds: not below a third of what was asked at least, because the
-    ink under a wiped patch covers only a part of it."""
+    """Draws one defect, anew until its mask's area is in bounds.
+
+    A mask below a third of the class's range is drawn anew too: the ink under a wiped patch covers only a part of it.
+    """
     draw, smallest, largest = DEFECTS[kind]
     best: Marked | None = None
     for _ in range(tries):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -109,12 +110,13 @@ def onnx_source(bundle: Path, size: tuple[int, int], ok: int) -> Source:
     return answer
 
 
-def camera_source(lines: Path, maps: Path, root: Path) -> Source:
-    """Answers that `fcam replay ROOT --maps MAPS > LINES` wrote."""
+def camera_source(lines: Path, maps: Path) -> Source:
+    """Answers that `fcam replay ... --maps MAPS > LINES` wrote; maps lie as the pictures do below their common folder."""
     scores = {}
     for line in lines.read_text().splitlines():
         entry = json.loads(line)
         scores[Path(entry["picture"]).resolve()] = entry["score"]
+    root = os.path.commonpath([path.parent for path in scores])
 
     def answer(path: Path) -> Answer:
         score = scores.get(path.resolve())
@@ -148,16 +150,16 @@ def oracle(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, ok: i
         yield f"epoch {epoch}", decoder_source(checkpoint, ok, states)
 
 
-def sources(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, root: Path) -> Iterator[tuple[str, Source]]:
+def sources(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth) -> Iterator[tuple[str, Source]]:
     ok = checkpoint.classes.index(checkpoint.ok)
-    if not args.only or "decoder" in args.only:
+    if args.only is None or "decoder" in args.only:
         yield "decoder", decoder_source(checkpoint, ok)
-    if not args.only or "cam" in args.only:
+    if args.only is None or "cam" in args.only:
         yield "cam", cam_source(checkpoint.net.eval(), checkpoint.size, ok)
     if args.bundle:
         yield "int8", onnx_source(args.bundle, checkpoint.size, ok)
     if args.lines:
-        yield "camera", camera_source(args.lines, args.maps, root)
+        yield "camera", camera_source(args.lines, args.maps)
     if args.oracle:
         yield from oracle(args, checkpoint, truth, ok)
 
@@ -206,7 +208,7 @@ def run(args: argparse.Namespace) -> int:
     progress = sys.stderr.isatty() and not args.json
     rows = {
         name: score(truth, source, limits["score"], limits["map"], name, progress)
-        for name, source in sources(args, checkpoint, truth, dataset.root)
+        for name, source in sources(args, checkpoint, truth)
     }
     if args.record and "decoder" in rows:
         record(args.checkpoint, rows["decoder"])

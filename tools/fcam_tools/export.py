@@ -46,7 +46,8 @@ Tree = dict[str, list[Path]]
 
 FORMAT = 1
 OPSET = 17
-TOLERANCE = {"score": 0.05, "iou": 0.95}
+# A region of 100 pixels loses a tenth of its IoU to five pixels that round the other way on another engine.
+TOLERANCE = {"score": 0.05, "iou": 0.85}
 CANDIDATES = 4  # pictures tried for each golden one
 JPEG: dict[str, Any] = {"quality": 92, "subsampling": 0}  # 4:4:4: thin coloured defects survive
 SETTINGS = ("settings", "state_dict", "classes", "ok", "size", "thresholds", "provenance", "metrics")

@@ -53,8 +53,11 @@ def fully_negative(logits: Tensor, worst_share: float = 0.005) -> Tensor:
 
 
 def peak(logits: Tensor, where: Tensor, share: float) -> Tensor:
-    """The brightest `share` of a defective picture's pixels, inside `where` (bool [N, h, w], the activation map's support), is
-    foreground: the classifier says that a defect is there, and local features say which pixels (multiple-instance view)."""
+    """The brightest `share` of a defective picture's pixels is foreground, inside `where` (bool [N, h, w]).
+
+    `where` is the activation map's support: the classifier says that a defect is there, and local features say which
+    pixels (multiple-instance view).
+    """
     inside = F.interpolate(where[:, None].float(), size=logits.shape[2:], mode="nearest") > 0
     flat = logits.masked_fill(~inside, -20.0).flatten(1)
     brightest = flat.topk(max(1, int(flat.shape[1] * share)), dim=1).values

@@ -80,22 +80,16 @@ class Features(nn.Module):
             self.net.blocks = blocks[: int(self.info.get_dicts()[-1]["stage"])]
 
     def freeze(self, stride: int) -> None:
-        """Keep the pretrained layers up to `stride` as they are, BatchNorm statistics included. 0 or 1 freezes none.
+        """Keep the pretrained layers up to `stride` as they are, BatchNorm statistics included; 0 or 1 freezes none.
 
         Edges and textures are generic, and these layers, the largest in pixels, cost two thirds of a training step.
         """
-        last = [entry["module"] for entry in self.info.get_dicts() if entry["reduction"] <= stride]
-        if not last:
-            return
-        for name, module in self.net.named_modules():
-            if name and not any(True for _ in module.children()):
-                self.frozen.append(module)
-                for parameter in module.parameters():
-                    parameter.requires_grad_(False)
-            if name == last[-1]:
+        shallow = [entry["module"] for entry in self.net.feature_info.get_dicts() if entry["reduction"] <= stride]
+        last, passed = (shallow[-1], False) if shallow else ("", True)
+        for name, module in self.net.named_modules():  # in order of the forward pass, a stage's parts right after it
+            if passed and not (last and name.startswith(f"{last}.")):
                 break
-        # Modules are listed parents first: take the rest of the last stage in too.
-        for module in self.net.get_submodule(last[-1]).modules():
+            passed = passed or name == last
             self.frozen.append(module)
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(False)
@@ -103,7 +97,7 @@ class Features(nn.Module):
     def train(self, mode: bool = True) -> Features:
         super().train(mode)
         for module in self.frozen:
-            module.eval()
+            module.training = False  # not eval(), which would take a container's later stages along
         return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -159,9 +153,9 @@ class UpBlock(nn.Module):
 class Decoder(nn.Module):
     """Light U-Net from the features to one foreground logit a pixel: [N, 1, H/2, W/2].
 
-    It starts from stride 8, not from the classifier's own stride 16: given those, it learns to paint the activation map's
-    blob around a defect; given local features alone, a clean surface beside a defect looks like one without, which the good
-    pictures call background.
+    It starts from stride 8, not from the classifier's own 16. Given the latter, it learns to paint the activation
+    map's blob around a defect; given local features alone, a clean surface beside a defect looks like one without, and
+    the good pictures call that background.
     """
 
     def __init__(self, channels: Sequence[int], widths: Sequence[int]) -> None:

@@ -104,7 +104,7 @@ class Draw:
     def __call__(self, coarse: Tensor, fine: Tensor, generator: torch.Generator) -> Tensor:
         """Seeds of one step from maps [N, h, w]: int8, 1 foreground, 0 background, -1 unknown.
 
-        Background comes half from outside the coarse map's support, and half from inside it where the fine map is low: without
+        Background comes half from outside the coarse map's support, half from inside where the fine map is low: without
         the latter nothing tells the surface around a defect from the defect. A pixel drawn as both is unknown.
         """
         coarse_flat, flat = coarse.flatten(1), fine.flatten(1)

@@ -127,8 +127,8 @@ class Trainer:
 
 
 def continue_from(net: Net, path: Path) -> str:
-    """Loads a checkpoint's weights to go on from; a decoder of another shape starts anew, another classifier is refused.
-    Returns the file's SHA-256, shortened."""
+    """Loads a checkpoint's weights to go on from; a decoder of another shape starts anew.
+    Refuses another classifier. Returns the file's SHA-256, shortened."""
     saved = torch.load(path, weights_only=True)
     own = net.state_dict()
     fits = {
@@ -289,7 +289,7 @@ def defect_maps(t: Trainer, pictures: Pictures) -> np.ndarray:
         maps[chosen, ..., index] = (
             maps[chosen, ..., 0] if same else activation_maps(t, pictures.pixels[chosen], labels, method)
         )
-    t.net.to(t.device, memory_format=torch.channels_last)
+    t.net.to(t.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return maps
 
 
