@@ -111,7 +111,7 @@ def onnx_source(bundle: Path, size: tuple[int, int], ok: int) -> Source:
 
 
 def camera_source(lines: Path, maps: Path) -> Source:
-    """Answers that `fcam replay ... --maps MAPS > LINES` wrote; maps lie as the pictures do below their common folder."""
+    """Answers that `fcam replay ... --maps MAPS > LINES` wrote; maps lie as the pictures do below their own folder."""
     scores = {}
     for line in lines.read_text().splitlines():
         entry = json.loads(line)
