@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The bundle at a path, or the default one that the binary carries.
+/// The bundle at a path, or the default one of a checkout.
 fn open_bundle(path: Option<&Path>) -> Result<Bundle, bundle::Error> {
     Bundle::open(path.unwrap_or(&PathBuf::from("models/default")))
 }

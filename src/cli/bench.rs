@@ -18,7 +18,7 @@ use crate::signal::Signaller;
 /// Times every stage on the bundle's sample pictures, at the size of a camera's frame.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Bundle directory [default: the bundle that the binary carries].
+    /// Bundle directory [default: models/default].
     #[arg(long)]
     bundle: Option<PathBuf>,
     /// Engine: auto, cpu or tensorrt.
