@@ -47,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     torch.set_num_threads(1)
-    settings = {"classes": len(CLASSES), "widths": (16, 8, 8)}
+    settings = {"classes": len(CLASSES), "widths": (16, 8)}
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
     saved = {
         "settings": settings,
