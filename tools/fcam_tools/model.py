@@ -16,7 +16,6 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from typing import cast
 
 import timm
@@ -85,8 +84,7 @@ class Features(nn.Module):
 
         Edges and textures are generic, and these layers, the largest in pixels, cost two thirds of a training step.
         """
-        stages: Any = self.net.feature_info
-        shallow = [entry["module"] for entry in stages.get_dicts() if entry["reduction"] <= stride]
+        shallow = [entry["module"] for entry in self.info.get_dicts() if entry["reduction"] <= stride]
         last, passed = (shallow[-1], False) if shallow else ("", True)
         for name, module in self.net.named_modules():  # in order of the forward pass, a stage's parts right after it
             if passed and not (last and name.startswith(f"{last}.")):
