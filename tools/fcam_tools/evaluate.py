@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from fcam_tools import data, seeds
 from fcam_tools.errors import ToolError
-from fcam_tools.export import Checkpoint, load_checkpoint, run_onnx
+from fcam_tools.export import Checkpoint, defect_score, load_checkpoint, run_onnx
 from fcam_tools.metrics import Scorer
 from fcam_tools.model import Net
 from fcam_tools.quantize import session
@@ -104,8 +104,7 @@ def onnx_source(bundle: Path, size: tuple[int, int], ok: int) -> Source:
 
     def answer(path: Path) -> Answer:
         logits, found = run_onnx(runner, to_tensor(path, size).numpy())
-        exp = np.exp(logits.ravel() - logits.max())
-        return 1 - float(exp[ok] / exp.sum()), np.clip(found.reshape(size[1], size[0]), 0, 1)
+        return defect_score(logits, ok), np.clip(found, 0, 1)
 
     return answer
 
@@ -122,7 +121,7 @@ def camera_source(lines: Path, maps: Path) -> Source:
         score = scores.get(path.resolve())
         if score is None:
             raise ToolError(f"{lines} has no score of {path}: replay the whole split")
-        found = (maps / path.relative_to(root)).with_suffix(".png")
+        found = (maps / path.resolve().relative_to(root)).with_suffix(".png")
         with Image.open(found) as picture:
             return float(score), np.asarray(picture, np.float64) / 65535
 
@@ -192,8 +191,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def thinned(pictures: Sequence[data.Picture], limit: int | None) -> tuple[data.Picture, ...]:
-    step = max(1, len(pictures) // limit) if limit else 1
-    return tuple(pictures[::step])
+    count = min(limit or len(pictures), len(pictures))
+    return tuple(pictures[i * len(pictures) // count] for i in range(count))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,0 +1,161 @@
+"""The whole chain by the command line: pictures, training, evaluation, bundle, proof, and the camera's own answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fcam_tools import __main__, data, evaluate, model, verify
+from fcam_tools.errors import ToolError
+from PIL import Image
+
+SEEN = ["--surfaces", "plastic", "brushed", "--defects", "dent", "stain"]
+# Large defects on small pictures, a high learning rate, and a threshold amid the scores: clear verdicts of both kinds
+# after a few epochs (image AUROC 0.87 to 0.95 over four seeds).
+QUICK = ["--size", "96", "--batch", "8", "--epochs", "5", "--decoder-epochs", "2", "--lr", "4e-3"]
+Row = dict[str, float | None]
+
+
+def run(*command: object) -> int:
+    return __main__.main([str(part) for part in command])
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pictures, the checkpoint and the bundle."""
+    if importlib.util.find_spec(model.PACKAGED_WEIGHTS[model.DEFAULT_BACKBONE][0]) is None:
+        pytest.skip("no packaged weights: install tools/requirements.lock")
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("chain")
+    pictures, net = root / "pictures", root / "net.pt"
+    counts = ["--train", 200, "--val", 40, "--test", 40]
+    assert run("synth", pictures, "--seed", 1, "--size", 128, *counts, *SEEN, "--workers", 1) == 0
+    assert run("train", pictures, "--out", net, *QUICK, "--false-reject", 0.3) == 0
+    assert run("evaluate", net, "--data", pictures, "--record") == 0
+    few = ["--golden", 4, "--calibration", 24, "--sample-count", 4]
+    assert run("export", net, root / "bundle", "--data", pictures, *few, "--method", "entropy", "--json") == 0
+    return root
+
+
+def rows(chain: Path, capsys: pytest.CaptureFixture[str], *more: object) -> dict[str, Row]:
+    capsys.readouterr()
+    assert run("evaluate", chain / "net.pt", "--data", chain / "pictures", "--json", *more) == 0
+    return json.loads(capsys.readouterr().out)["rows"]
+
+
+def test_classifier_learns_and_its_metrics_reach_the_bundle(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(chain, capsys, "--oracle", "--bundle", chain / "bundle")
+    assert list(found) == ["decoder", "cam", "int8", "epoch 1", "epoch 2"]
+    learnt = found["decoder"]["image_auroc"]
+    assert learnt is not None and learnt > 0.7
+    assert found["cam"]["image_auroc"] == learnt  # one classifier
+    assert found["int8"]["image_auroc"] == pytest.approx(learnt, abs=0.1)
+    assert all(set(evaluate.SHOWN) <= set(row) for row in found.values())
+    recorded = tomllib.loads((chain / "bundle" / "manifest.toml").read_text())["metrics"]
+    assert recorded == {name: pytest.approx(found["decoder"][name]) for name in recorded}
+    assert {"image_auroc", "pxap", "aupro_030"} <= set(recorded)
+
+
+def test_proof_holds_verdicts_of_both_kinds(chain: Path) -> None:
+    manifest = tomllib.loads((chain / "bundle" / "manifest.toml").read_text())
+    assert {golden["verdict"] for golden in manifest["golden"]} == {"pass", "reject"}
+    assert [entry["name"] for entry in manifest["classes"]] == ["good", "dent", "stain"]
+    assert manifest["input"] == {"width": 96, "height": 96, "resize": "bilinear"}
+    assert manifest["provenance"]["dataset_sha256"] == data.load(str(chain / "pictures")).fingerprint()
+
+
+def test_bundle_is_verified(chain: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "find_fcam", lambda: None)
+    assert run("verify", chain / "bundle", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["skipped"].keys() == {"pytorch", "fcam"}
+    # A net of a few epochs is unsure of many pixels: int8 may move its maps by more than the tolerance, its scores not.
+    proven, asked = verify.verify(chain / "bundle", checkpoint=chain / "net.pt"), {}
+    for row in proven.rows:
+        asked.setdefault(row.backend, []).append(row.score)
+    assert asked.keys() == {"onnxruntime", "onnxruntime optimised", "pytorch"}
+    assert asked["pytorch"] == pytest.approx(asked["onnxruntime"], abs=0.15)
+
+
+def test_camera_agrees_with_the_proof_and_with_onnxruntime(
+    chain: Path, fcam: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("verify", chain / "bundle", "--fcam", fcam, "--json") == 0
+    assert "fcam" in {row["backend"] for row in json.loads(capsys.readouterr().out)["rows"]}
+    command = [fcam, "replay", "--bundle", chain / "bundle", "--maps", tmp_path, chain / "pictures" / "test"]
+    replayed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text(replayed.stdout)
+    found = rows(chain, capsys, "--only", "--bundle", chain / "bundle", "--lines", lines, "--maps", tmp_path)
+    assert list(found) == ["int8", "camera"]
+    assert found["camera"]["image_auroc"] == pytest.approx(found["int8"]["image_auroc"], abs=0.03)
+    assert found["camera"]["pixel_auroc"] == pytest.approx(found["int8"]["pixel_auroc"], abs=0.03)
+
+
+def test_interrupted_training_goes_on_from_the_classifier(chain: Path, tmp_path: Path) -> None:
+    start, again = chain / "net.classifier.pt", tmp_path / "again.pt"
+    went_on = ["--epochs", 0, "--decoder-epochs", 1, "--false-reject", 0.3]
+    assert run("train", chain / "pictures", "--out", again, *QUICK, "--start", start, *went_on) == 0
+    first, second = (torch.load(path, weights_only=True) for path in (chain / "net.pt", again))
+    assert second["thresholds"] == first["thresholds"]
+    classifier = [name for name in first["state_dict"] if not name.startswith("decoder.")]
+    assert all(torch.equal(first["state_dict"][name], second["state_dict"][name]) for name in classifier)
+
+
+def test_foreign_pictures_are_refused(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("ok", "ng"):
+        (tmp_path / name).mkdir()
+        for index in range(40):
+            Image.new("RGB", (8, 8), (index, len(name) * ord(name[0]), 0)).save(tmp_path / name / f"{index}.png")
+    assert run("evaluate", chain / "net.pt", "--data", tmp_path) == 2
+    assert "the data has" in capsys.readouterr().err
+    assert run("export", chain / "net.pt", tmp_path / "bundle", "--data", tmp_path) == 2
+    assert "give --data the set that it was trained on" in capsys.readouterr().err
+    assert run("train", tmp_path, "--out", tmp_path / "net.onnx") == 2
+    assert ".pt" in capsys.readouterr().err
+
+
+# Parts of the evaluation.
+
+
+def test_truth_keeps_thin_defects(tmp_path: Path) -> None:
+    (tmp_path / "dent").mkdir()
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10], mask[32:36, 32:36] = 255, 255
+    Image.fromarray(mask).save(tmp_path / "dent" / "a_mask.png")
+    mask[:], mask[5, 5] = 0, 255
+    Image.fromarray(mask).save(tmp_path / "dent" / "b_mask.png")
+    truth = evaluate.Truth((), tmp_path, ("good", "dent"), (16, 32))
+    found = truth.mask(data.Picture(Path("a.png"), 1))
+    assert found is not None and found.shape == (32, 16)
+    assert found[5].all() and found[16:18, 8].all() and found.sum() == 18
+    speck = truth.mask(data.Picture(Path("b.png"), 1))
+    assert speck is not None and speck.sum() == 1 and speck[2, 1]
+    assert truth.mask(data.Picture(Path("a.png"), 0)) is None
+    assert truth.mask(data.Picture(Path("c.png"), 1)) is None
+
+
+def test_limit_takes_pictures_evenly() -> None:
+    pictures = [data.Picture(Path(str(index)), 0) for index in range(10)]
+    assert [int(p.path.name) for p in evaluate.thinned(pictures, 4)] == [0, 2, 5, 7]
+    assert evaluate.thinned(pictures, None) == evaluate.thinned(pictures, 99) == tuple(pictures)
+
+
+def test_camera_must_have_seen_every_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = tmp_path / "pictures" / "good" / "a.png"
+    (tmp_path / "maps" / "good").mkdir(parents=True)
+    other = picture.parents[1] / "bad" / "b.png"
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("".join(json.dumps({"picture": str(p), "score": 0.25}) + "\n" for p in (picture, other)))
+    Image.fromarray(np.full((2, 3), 65535, np.uint16)).save(tmp_path / "maps" / "good" / "a.png")
+    answer = evaluate.camera_source(lines, tmp_path / "maps")
+    monkeypatch.chdir(tmp_path)
+    score, found = answer(picture.relative_to(tmp_path))
+    assert score == 0.25 and found.tolist() == [[1.0] * 3] * 2
+    with pytest.raises(ToolError, match="replay the whole split"):
+        answer(tmp_path / "pictures" / "good" / "c.png")
