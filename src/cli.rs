@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::bundle::{self, Bundle};
+use crate::engine::{Backend, Isa, Settings};
 
 mod bench;
 mod check;
@@ -60,4 +61,24 @@ pub fn main() -> ExitCode {
 /// The bundle at a path, or the default one of a checkout.
 fn open_bundle(path: Option<&Path>) -> Result<Bundle, bundle::Error> {
     Bundle::open(path.unwrap_or(&PathBuf::from("models/default")))
+}
+
+/// How the network is run, for every verb that runs one.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct EngineArgs {
+    /// Engine: auto, cpu, tract (float, for comparison) or tensorrt
+    #[arg(long, default_value = "auto")]
+    backend: Backend,
+    /// Cores the engine may use
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Instruction set of the int8 kernels: auto, or one by name
+    #[arg(long, default_value = "auto")]
+    isa: Isa,
+}
+
+impl EngineArgs {
+    fn settings(self) -> Settings {
+        Settings { backend: self.backend, threads: self.threads.max(1), isa: self.isa }
+    }
 }

@@ -117,8 +117,7 @@ impl Setup {
         let Raw { inspect, engine, signals, .. } = &self.raw;
         let delay = Duration::from_millis(signals.delay_ms);
         pipeline::Options {
-            backend: engine.backend,
-            threads: engine.threads,
+            engine: *engine,
             roi: inspect.roi,
             score_threshold: inspect.score,
             signaller: Signaller { delay, hold: Duration::from_millis(signals.hold_ms) },

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::preprocess::Tensor;
 
+pub use int8::StepTime;
+pub use int8::kernels::Isa;
+
+pub mod int8;
 pub mod qdq;
 mod tract;
 
@@ -17,8 +21,10 @@ pub enum Backend {
     /// The fastest one that this machine has; the choice is logged.
     #[default]
     Auto,
-    /// tract, on the CPU.
+    /// The CPU: int8 networks by the int8 engine, float ones by tract.
     Cpu,
+    /// Stock tract in float, whatever the network: slow with int8, for comparison.
+    Tract,
     /// TensorRT, on a Jetson.
     Tensorrt,
 }
@@ -30,9 +36,28 @@ impl std::str::FromStr for Backend {
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
+            "tract" => Ok(Self::Tract),
             "tensorrt" => Ok(Self::Tensorrt),
-            _ => Err(format!("unknown backend `{text}`: use auto, cpu or tensorrt")),
+            _ => Err(format!("unknown backend `{text}`: use auto, cpu, tract or tensorrt")),
         }
+    }
+}
+
+/// How a network is to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Which backend.
+    pub backend: Backend,
+    /// Cores it may use, at least 1.
+    pub threads: usize,
+    /// The instruction set of the int8 kernels.
+    pub isa: Isa,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { backend: Backend::Auto, threads: 1, isa: Isa::Auto }
     }
 }
 
@@ -100,14 +125,23 @@ pub struct Engine {
 }
 
 enum Loaded {
+    Int8(Box<int8::Network>),
     Tract(Box<tract::Network>),
 }
 
 impl Engine {
-    /// Loads and optimises a network once. `threads` is the number of cores it may use, at least 1.
-    pub fn load(onnx: &[u8], shape: Shape, backend: Backend, threads: usize) -> Result<Self, Error> {
+    /// Loads a network once, and plans how it is run.
+    pub fn load(onnx: &[u8], shape: Shape, settings: Settings) -> Result<Self, Error> {
+        let proto = qdq::parse(onnx)?;
+        let order = qdq::check_interface(&proto, shape)?;
+        let Settings { backend, threads, isa } = settings;
         let backend = match backend {
-            Backend::Auto | Backend::Cpu => Loaded::Tract(Box::new(tract::Network::load(onnx, shape, threads)?)),
+            Backend::Auto | Backend::Cpu if qdq::is_quantised(&proto) => {
+                Loaded::Int8(Box::new(int8::Network::load(&proto, shape, isa, threads)?))
+            }
+            Backend::Auto | Backend::Cpu | Backend::Tract => {
+                Loaded::Tract(Box::new(tract::Network::load(&proto, order, shape, threads)?))
+            }
             Backend::Tensorrt => {
                 let reason = "this build has no TensorRT; use \"cpu\", or \"auto\" to take what there is".into();
                 return Err(Error::Unavailable { backend: "tensorrt", reason });
@@ -130,7 +164,16 @@ impl Engine {
     /// What runs, in words, for logs and reports; names the backend and how it computes.
     pub fn describe(&self) -> String {
         match &self.backend {
+            Loaded::Int8(network) => network.describe(),
             Loaded::Tract(network) => network.describe(),
+        }
+    }
+
+    /// How long each step of an int8 network takes on one thread, medians of `runs`; none for other networks.
+    pub fn profile(&mut self, tensor: &Tensor, runs: usize) -> Option<Vec<StepTime>> {
+        match &mut self.backend {
+            Loaded::Int8(network) => Some(network.profile(tensor, runs)),
+            Loaded::Tract(_) => None,
         }
     }
 
@@ -141,6 +184,7 @@ impl Engine {
             return Err(Error::Shape(format!("its input is not {width} x {height}")));
         }
         match &mut self.backend {
+            Loaded::Int8(network) => network.run(tensor, &mut self.logits, &mut self.map),
             Loaded::Tract(network) => network.run(tensor, &mut self.logits, &mut self.map)?,
         }
         if !self.logits.iter().all(|value| value.is_finite()) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::bundle::Bundle;
 use crate::camera::{Frame, Geometry};
 use crate::clock;
-use crate::engine::{self, Backend, Engine, Prediction};
+use crate::engine::{self, Engine, Prediction, Settings};
 use crate::mask::{Mask, Masker, Thresholds};
 use crate::preprocess::{self, Preprocessor, Roi, Tensor};
 use crate::signal::{Signaller, Signals};
@@ -16,10 +16,8 @@ use crate::verdict::{Fault, Judge, Verdict};
 /// What the station file may set about the pipeline.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Which engine.
-    pub backend: Backend,
-    /// Cores the engine may use, at least 1.
-    pub threads: usize,
+    /// How the network is run.
+    pub engine: Settings,
     /// The inspected rectangle; the whole frame if none.
     pub roi: Option<Roi>,
     /// Instead of the bundle's score threshold.
@@ -98,7 +96,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Loads the bundle's network and checks everything that could go wrong later.
     pub fn new(bundle: &Bundle, geometry: Geometry, options: Options) -> Result<Self, Error> {
-        let engine = Engine::load(bundle.onnx(), bundle.shape(), options.backend, options.threads.max(1))?;
+        let engine = Engine::load(bundle.onnx(), bundle.shape(), options.engine)?;
         Self::with_engine(engine, bundle, geometry, options)
     }
 

@@ -13,7 +13,7 @@ use fast_image_resize::images::TypedImage;
 use fast_image_resize::pixels::{U8, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use fcam::camera::{Frame, Geometry, PixelFormat};
-use fcam::engine::{Backend, Prediction};
+use fcam::engine::{Prediction, Settings};
 use fcam::mask::{Masker, Thresholds};
 use fcam::pipeline::{Options, Pipeline};
 use fcam::preprocess::{Preprocessor, Roi, Tensor};
@@ -94,7 +94,7 @@ fn the_stages_after_the_engine_allocate_nothing() {
 
 fn an_inspection_allocates_what_its_engine_and_resizer_do() {
     let options =
-        Options { backend: Backend::Cpu, threads: 1, roi: None, score_threshold: None, signaller: signaller() };
+        Options { engine: Settings::default(), roi: None, score_threshold: None, signaller: signaller() };
     let geometry = common::geometry();
     let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
     let bytes = common::plain(50);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use fcam::bundle::Bundle;
 use fcam::camera::Frame;
-use fcam::engine::{Backend, Engine, Shape, qdq};
+use fcam::engine::{Engine, Settings, Shape, qdq};
 use fcam::pipeline::{Options, Pipeline};
 use fcam::proof;
 use fcam::signal::Signaller;
@@ -78,7 +78,7 @@ fn refusal(path: &Path) -> String {
 
 fn options() -> Options {
     let signaller = Signaller { delay: Duration::from_millis(100), hold: Duration::from_millis(50) };
-    Options { backend: Backend::Cpu, threads: 1, roi: None, score_threshold: None, signaller }
+    Options { engine: Settings::default(), roi: None, score_threshold: None, signaller }
 }
 
 fn bad(name: &str) -> Vec<u8> {
@@ -437,7 +437,7 @@ proptest! {
         let problems = qdq::problems(&onnx, SHAPE, true);
         if problems.is_empty() {
             // What the rules let through meets the loader, whose own panics become errors.
-            let _ = Engine::load(&onnx, SHAPE, Backend::Cpu, 1);
+            let _ = Engine::load(&onnx, SHAPE, Settings::default());
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fcam::camera::picture::{self, Picture};
 use fcam::camera::{Frame, Geometry};
-use fcam::engine::Backend;
+use fcam::engine::Settings;
 use fcam::pipeline::{Options, Pipeline};
 use fcam::signal::Signaller;
 use image::{GrayImage, Luma, Rgb, RgbImage};
@@ -164,7 +164,7 @@ fn a_bundle_that_breaks_its_proof_may_not_judge() {
 fn inspect(path: &Path) -> (Vec<f32>, Geometry) {
     let Picture { geometry, bytes } = picture::decode(&std::fs::read(path).unwrap(), "it").unwrap();
     let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-    let options = Options { backend: Backend::Cpu, threads: 1, roi: None, score_threshold: None, signaller };
+    let options = Options { engine: Settings::default(), roi: None, score_threshold: None, signaller };
     let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
     let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
     (pipeline.inspect(&frame).prediction.unwrap().map.to_vec(), geometry)

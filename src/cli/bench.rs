@@ -11,7 +11,6 @@ use super::{CLEAN, open_bundle};
 use crate::bundle::Bundle;
 use crate::camera::{Camera, Geometry, Pattern, PixelFormat};
 use crate::clock;
-use crate::engine::Backend;
 use crate::pipeline::{Options, Pipeline, Timings};
 use crate::signal::Signaller;
 
@@ -21,12 +20,8 @@ pub(super) struct Args {
     /// Bundle directory [default: models/default].
     #[arg(long)]
     bundle: Option<PathBuf>,
-    /// Engine: auto, cpu or tensorrt.
-    #[arg(long, default_value = "auto")]
-    backend: Backend,
-    /// Cores the engine may use.
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
+    #[command(flatten)]
+    engine: super::EngineArgs,
     /// Frames that are timed, after a tenth as many that are not.
     #[arg(long, default_value_t = 200)]
     frames: usize,
@@ -70,8 +65,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
 
 fn options(args: &Args) -> Options {
     Options {
-        backend: args.backend,
-        threads: args.threads,
+        engine: args.engine.settings(),
         roi: None,
         score_threshold: None,
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) },

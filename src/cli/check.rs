@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use crate::bundle::{Bundle, Manifest};
 use crate::camera::picture;
 use crate::config;
-use crate::engine::Backend;
 use crate::pipeline::Options;
 use crate::proof::{self, Report};
 use crate::signal::Signaller;
@@ -26,12 +25,8 @@ pub(super) struct Args {
     /// Print one JSON object a line for each
     #[arg(long)]
     json: bool,
-    /// Backend that replays the proof: auto, cpu or tensorrt
-    #[arg(long, default_value = "auto")]
-    backend: Backend,
-    /// Cores that the backend may use
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
+    #[command(flatten)]
+    engine: super::EngineArgs,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
@@ -69,8 +64,7 @@ impl Checked {
 
     fn of_bundle(path: &Path, bundle: &Bundle, args: &Args) -> Self {
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-        let (backend, threads) = (args.backend, args.threads);
-        let options = Options { backend, threads, roi: None, score_threshold: None, signaller };
+        let options = Options { engine: args.engine.settings(), roi: None, score_threshold: None, signaller };
         let report = proof::replay(bundle, &options);
         let samples = bundle.samples().filter_map(|(name, bytes)| picture::decode(bytes, name).err());
         let problems = report.problems.iter().cloned().chain(samples.map(|error| error.to_string())).collect();

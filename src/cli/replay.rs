@@ -13,7 +13,6 @@ use super::{CLEAN, FAULTS, open_bundle};
 use crate::bundle::Bundle;
 use crate::camera::{self, Camera, Folder, Frame, Geometry, PixelFormat};
 use crate::clock;
-use crate::engine::Backend;
 use crate::pipeline::{Options, Pipeline};
 use crate::preprocess::Roi;
 use crate::proof;
@@ -41,12 +40,8 @@ pub(super) struct Args {
     /// Write each foreground map as 16-bit gray PNG of the network's size: value = probability x 65535.
     #[arg(long, value_name = "DIR")]
     maps: Option<PathBuf>,
-    /// Cores that the network may use.
-    #[arg(long, value_name = "N", default_value_t = cores())]
-    threads: usize,
-    /// What runs the network: auto, cpu or tensorrt.
-    #[arg(long, default_value = "auto")]
-    backend: Backend,
+    #[command(flatten)]
+    engine: super::EngineArgs,
     /// Reject from this defect score on, 0 to 1, instead of the bundle's threshold.
     #[arg(long, value_name = "T", value_parser = parse_score)]
     score: Option<f32>,
@@ -127,8 +122,7 @@ impl Replay {
 /// will do.
 fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
     let options = Options {
-        backend: args.backend,
-        threads: args.threads,
+        engine: args.engine.settings(),
         roi: args.roi,
         score_threshold: args.score,
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::ZERO },
@@ -144,9 +138,6 @@ fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
     Ok(proof::require(bundle, geometry, options)?)
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
 
 fn parse_score(text: &str) -> Result<f32, String> {
     let score = text.parse().ok().filter(|score| (0.0..=1.0).contains(score));

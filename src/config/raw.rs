@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::camera::PixelFormat;
-use crate::engine::Backend;
+use crate::engine::Settings;
 use crate::preprocess::Roi;
 use crate::record::{Keep, Picture};
 
@@ -18,7 +18,7 @@ pub(super) struct Raw {
     pub(super) bundle: Bundle,
     pub(super) camera: Camera,
     pub(super) inspect: Inspect,
-    pub(super) engine: Engine,
+    pub(super) engine: Settings,
     pub(super) trigger: Trigger,
     pub(super) signals: Signals,
     pub(super) sinks: Sinks,
@@ -108,19 +108,6 @@ impl Format {
 pub(super) struct Inspect {
     pub(super) roi: Option<Roi>,
     pub(super) score: Option<f32>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Engine {
-    pub(super) backend: Backend,
-    pub(super) threads: usize,
-}
-
-impl Default for Engine {
-    fn default() -> Self {
-        Self { backend: Backend::Auto, threads: 1 }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,8 +12,8 @@ use super::{Error, Shape};
 
 mod file;
 mod rules;
-mod tensor;
-mod wiring;
+pub(super) mod tensor;
+pub(super) mod wiring;
 
 use wiring::Wiring;
 

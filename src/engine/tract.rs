@@ -1,10 +1,11 @@
-//! The CPU backend: tract loads the ONNX, types, declutters and optimises it once; the plan's state is kept.
+//! Stock tract on the CPU, for float networks and for comparison: tract loads the ONNX, types, declutters and optimises it once; the plan's state is kept.
 //!
 //! Stock tract computes a QDQ network in float: it dequantises before each convolution. That is said in `describe`, and the
 //! results are those of the quantised network, because every Q/DQ pair still rounds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::bail;
 use tract_onnx::tract_core::plan::SimpleState;
@@ -22,13 +23,12 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn load(onnx: &[u8], shape: Shape, threads: usize) -> Result<Self, Error> {
-        let proto = super::qdq::parse(onnx)?;
-        let order = super::qdq::check_interface(&proto, shape)?;
-        let quantised = super::qdq::is_quantised(&proto);
+    /// A checked file; `order` is that of its outputs.
+    pub(super) fn load(proto: &ModelProto, order: [usize; 2], shape: Shape, threads: usize) -> Result<Self, Error> {
+        let quantised = super::qdq::is_quantised(proto);
         let input = Tensor::zero::<f32>(&[1, 3, shape.height, shape.width]).map_err(load)?;
         let spawn = || {
-            let model = tract_onnx::onnx().model_for_proto_model(&proto)?;
+            let model = tract_onnx::onnx().model_for_proto_model(proto)?;
             let model = model.with_input_fact(0, f32::fact(input.shape()).into())?.into_typed()?;
             check_sizes(&model)?;
             model.into_optimized()?.into_runnable()?.spawn()

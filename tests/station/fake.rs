@@ -128,7 +128,7 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
         bundle: common::tiny_bundle(),
         camera: Box::new(camera),
         geometry: Some(Geometry::packed(64, 64, PixelFormat::Rgb8).unwrap()),
-        options: Options { backend: Default::default(), threads: 1, roi: None, score_threshold: None, signaller },
+        options: Options { engine: Default::default(), roi: None, score_threshold: None, signaller },
         trigger,
         timeout: Duration::from_millis(30),
         frames: None,

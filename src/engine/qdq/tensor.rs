@@ -54,12 +54,21 @@ fn byte_width(tensor: &TensorProto) -> Option<usize> {
 }
 
 /// The values of a float32 tensor; none of any other type.
-pub(super) fn floats(tensor: &TensorProto) -> Option<impl Iterator<Item = f32>> {
+pub(in crate::engine) fn floats(tensor: &TensorProto) -> Option<impl Iterator<Item = f32>> {
     if !has_type(tensor, DataType::Float) {
         return None;
     }
     let raw = tensor.raw_data.chunks_exact(4).filter_map(|bytes| bytes.try_into().ok()).map(f32::from_le_bytes);
     Some(raw.chain(tensor.float_data.iter().copied()))
+}
+
+/// The values of an int64 tensor; none of any other type.
+pub(in crate::engine) fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
+    if !has_type(tensor, DataType::Int64) {
+        return None;
+    }
+    let raw = tensor.raw_data.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok()).map(i64::from_le_bytes);
+    Some(raw.chain(tensor.int64_data.iter().copied()).collect())
 }
 
 /// The product of a shape, of pads, repeats or scales: about how many values an operator is asked to make. Signs and zeros do

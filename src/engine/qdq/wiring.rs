@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-pub(super) const QUANTIZE: &str = "QuantizeLinear";
-pub(super) const DEQUANTIZE: &str = "DequantizeLinear";
+pub(in crate::engine) const QUANTIZE: &str = "QuantizeLinear";
+pub(in crate::engine) const DEQUANTIZE: &str = "DequantizeLinear";
 
 pub(super) struct Wiring<'a> {
     pub nodes: &'a [NodeProto],
@@ -77,20 +77,20 @@ impl<'a> Wiring<'a> {
 }
 
 /// The node's input of that position, empty if it has none.
-pub(super) fn input(node: &NodeProto, index: usize) -> &str {
+pub(in crate::engine) fn input(node: &NodeProto, index: usize) -> &str {
     node.input.get(index).map_or("", String::as_str)
 }
 
 /// The first thing that the node makes.
-pub(super) fn output(node: &NodeProto) -> &str {
+pub(in crate::engine) fn output(node: &NodeProto) -> &str {
     node.output.first().map_or("", String::as_str)
 }
 
 /// What to call a node in a message: nodes need not have names.
-pub(super) fn name(node: &NodeProto) -> &str {
+pub(in crate::engine) fn name(node: &NodeProto) -> &str {
     if node.name.is_empty() { output(node) } else { &node.name }
 }
 
-pub(super) fn attribute(node: &NodeProto, name: &str, default: i64) -> i64 {
+pub(in crate::engine) fn attribute(node: &NodeProto, name: &str, default: i64) -> i64 {
     node.attribute.iter().find(|attribute| attribute.name == name).map_or(default, |attribute| attribute.i)
 }

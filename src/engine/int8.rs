@@ -1,0 +1,109 @@
+//! The int8 engine: a QDQ network computed in integers, from the camera's tensor to the scores and the map.
+//!
+//! # Arithmetic
+//! This is the definition that every kernel obeys to the bit ([`kernels::portable`] is it as code):
+//! - A tensor of scale s holds int8 values q, each worth q * s; the zero point is 0. Weights likewise, one scale an output channel.
+//! - A convolution sums int8 * int8 in int32, from a start of round(bias / (s_in * s_w)). No sum can leave int32: weights of absurd
+//!   scale next to a bias are made coarser at load.
+//! - The sum becomes f32 (half to even), is multiplied once, in f32, by s_in * s_w / s_out (computed in f64, rounded to f32), rounded to
+//!   the nearest integer, half to even, and clamped: to int8, and to the bounds of a ReLU, ReLU6 or Clip in steps of s_out.
+//! - Add is round(clamp(a * (s_a / s_out) + b * (s_b / s_out))), in f32, each operation rounded. Requantisation is Add with one operand.
+//! - AveragePool sums in int32 and multiplies once by s_in / s_out / count. MaxPool, nearest Resize and Concat move bytes.
+//! - The float tail (after the last int8 layer) is f32: [`kernels::float`].
+//!
+//! # Shape
+//! [`region`] reads the file's graph into layers, [`plan`] lays them out in one [`arena`] with weights that [`pack`] has arranged for the
+//! chosen kernel, and a run walks the plan's steps. Nothing is allocated in a run.
+
+use tract_onnx::pb::ModelProto;
+
+use self::kernels::{Isa, Kernels};
+use self::plan::Plan;
+use self::region::{Region, Unsupported};
+use super::{Error, Shape};
+use crate::preprocess::Tensor;
+
+mod arena;
+pub mod kernels;
+mod pack;
+mod plan;
+mod pool;
+mod region;
+
+/// The scale of the network's input: the camera's tensor is (pixel - 128) / 128.
+const INPUT_SCALE: f32 = 1.0 / 128.0;
+
+/// A QDQ network as a plan of integer steps.
+pub(super) struct Network {
+    plan: Plan,
+    pool: pool::Pool,
+}
+
+impl Network {
+    /// Plans a checked network for the kernels of `isa`, on `threads` threads.
+    pub(super) fn load(model: &ModelProto, shape: Shape, isa: Isa, threads: usize) -> Result<Self, Error> {
+        let kernels = kernels(isa)?;
+        let region = read(model, shape).map_err(|error| Error::Load(error.to_string()))?;
+        let threads = threads.max(1);
+        let plan = Plan::new(&region, kernels, threads);
+        Ok(Self { plan, pool: pool::Pool::new(threads) })
+    }
+
+    pub(super) fn describe(&self) -> String {
+        format!("cpu (int8, {}, {} thread{})", self.plan.kernels().isa.name(), self.pool.threads(), if self.pool.threads() == 1 { "" } else { "s" })
+    }
+
+    /// Fills `logits` and `map`, whose lengths are those of the shape given at load.
+    pub(super) fn run(&mut self, input: &Tensor, logits: &mut [f32], map: &mut [f32]) {
+        self.pool.run(&mut self.plan, input.values);
+        for (index, into) in [logits, map].into_iter().enumerate() {
+            into.copy_from_slice(self.plan.output(index));
+        }
+    }
+
+    /// Runs `runs` times on one thread and gives each step's median time in nanoseconds.
+    pub(super) fn profile(&mut self, input: &Tensor, runs: usize) -> Vec<StepTime> {
+        let mut times: Vec<Vec<u64>> = vec![Vec::with_capacity(runs); self.plan.steps().len()];
+        let base = self.plan.base();
+        let kernels = self.plan.kernels();
+        for _ in 0..runs.max(1) {
+            for (step, times) in self.plan.steps().iter().zip(&mut times) {
+                let start = std::time::Instant::now();
+                // SAFETY: the plan's own arena, one part, in order.
+                unsafe { step.run(kernels, base, input.values, 0, 1) };
+                times.push(start.elapsed().as_nanos() as u64);
+            }
+        }
+        let median = |mut times: Vec<u64>| {
+            times.sort_unstable();
+            times.get(times.len() / 2).copied().unwrap_or(0)
+        };
+        let named = self.plan.steps().iter().zip(times);
+        named.map(|(step, times)| StepTime { name: step.name.clone(), label: step.label, macs: step.macs, nanos: median(times) }).collect()
+    }
+}
+
+/// How long one step takes.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct StepTime {
+    /// The layer's name in the file.
+    pub name: String,
+    /// What it is.
+    pub label: &'static str,
+    /// Multiply-adds.
+    pub macs: u64,
+    /// Median time, nanoseconds.
+    pub nanos: u64,
+}
+
+fn kernels(isa: Isa) -> Result<&'static Kernels, Error> {
+    isa.kernels().ok_or_else(|| Error::Unavailable {
+        backend: isa.name(),
+        reason: "this CPU does not have that instruction set; use engine.isa = \"auto\"".into(),
+    })
+}
+
+fn read(model: &ModelProto, shape: Shape) -> Result<Region, Unsupported> {
+    let region = Region::read(model, [shape.height, shape.width, 3], &["logits", "map"])?;
+    Ok(region)
+}

@@ -1,0 +1,121 @@
+//! One buffer for all tensors of a network; who lies where is planned at load.
+
+/// Bytes at a multiple of 64: a cache line, and the widest vector.
+#[derive(Debug, Clone, Default)]
+pub struct Bytes {
+    lines: Vec<Line>,
+    length: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl Bytes {
+    /// That many zeros.
+    pub fn zeros(length: usize) -> Self {
+        Self { lines: vec![Line([0; 64]); length.div_ceil(64)], length }
+    }
+
+    /// A copy of these.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut new = Self::zeros(bytes.len());
+        new.as_mut_slice().copy_from_slice(bytes);
+        new
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The first byte.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.lines.as_ptr().cast()
+    }
+
+    /// The first byte.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.lines.as_mut_ptr().cast()
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: the lines are initialised bytes without gaps, and `length` is at most 64 times their number.
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.length) }
+    }
+
+    /// All of them.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.length) }
+    }
+}
+
+/// What one tensor asks of the arena.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// Bytes.
+    pub size: usize,
+    /// First step that touches it.
+    pub first: usize,
+    /// Last step that touches it.
+    pub last: usize,
+}
+
+/// The offset of each request, multiples of 64, and the size of the whole: no two that live at one time overlap. The largest
+/// are placed first, each at the lowest place that is free while it lives.
+pub fn place(requests: &[Request]) -> (Vec<usize>, usize) {
+    let mut order: Vec<(usize, Request)> = requests.iter().copied().enumerate().collect();
+    order.sort_by_key(|(index, request)| (std::cmp::Reverse(request.size), *index));
+    let mut placed: Vec<(usize, usize, Request)> = Vec::new(); // index, offset, request
+    for (index, request) in order {
+        let mut others: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|(_, _, other)| other.first <= request.last && request.first <= other.last)
+            .map(|(_, offset, other)| (*offset, offset + other.size))
+            .collect();
+        others.sort_unstable();
+        let mut offset = 0;
+        for (start, end) in others {
+            if offset + request.size <= start {
+                break;
+            }
+            offset = offset.max(end.next_multiple_of(64));
+        }
+        placed.push((index, offset, request));
+    }
+    placed.sort_by_key(|(index, ..)| *index);
+    let end = placed.iter().map(|(_, offset, request)| offset + request.size).max().unwrap_or(0);
+    (placed.into_iter().map(|(_, offset, _)| offset).collect(), end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_two_that_live_together_overlap(wanted in prop::collection::vec((0usize..5000, 0usize..12, 0usize..6), 0..40)) {
+            let requests: Vec<Request> =
+                wanted.iter().map(|(size, first, life)| Request { size: *size, first: *first, last: first + life }).collect();
+            let (offsets, end) = place(&requests);
+            for (i, a) in requests.iter().enumerate() {
+                prop_assert_eq!(offsets[i] % 64, 0);
+                prop_assert!(offsets[i] + a.size <= end);
+                for (j, b) in requests.iter().enumerate().skip(i + 1) {
+                    let together = a.first <= b.last && b.first <= a.last && a.size > 0 && b.size > 0;
+                    let apart = offsets[i] + a.size <= offsets[j] || offsets[j] + b.size <= offsets[i];
+                    prop_assert!(!together || apart, "{} and {}", i, j);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_never_lives_together_shares_its_place() {
+        let request = |first| Request { size: 640, first, last: first };
+        assert_eq!(place(&[request(0), request(1), request(2)]), (vec![0, 0, 0], 640));
+    }
+}

@@ -1,0 +1,207 @@
+//! What a step computes, and who computes it: one file an instruction set, each with the same two dense kernels.
+//!
+//! A layer's numbers are laid out for its kernels when the network is loaded ([`super::pack`]); here is the agreement between the two.
+//! Kernels get raw pointers: the plan has computed every extent, and a bounds check a byte would cost more than the arithmetic.
+
+use std::ops::Range;
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod float;
+pub mod lanes;
+pub mod portable;
+
+/// Channels are stored in lanes: a pixel's bytes are rounded up to a multiple of this.
+pub const LANES: usize = 16;
+
+/// Input bytes that one dot-product step takes of a pixel.
+pub const DEPTH: usize = 4;
+
+/// An instruction set that the engine has kernels for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isa {
+    /// The fastest one that this CPU has.
+    #[default]
+    Auto,
+    /// Plain Rust: the definition that the others are held to.
+    Portable,
+    /// x86 with AVX-512 VNNI.
+    Avx512vnni,
+}
+
+impl Isa {
+    /// All by name, slowest first.
+    pub const ALL: [Self; 2] = [Self::Portable, Self::Avx512vnni];
+
+    /// Its name in the station file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Portable => "portable",
+            Self::Avx512vnni => "avx512vnni",
+        }
+    }
+
+    /// The kernels, if this CPU can execute them.
+    pub fn kernels(self) -> Option<&'static Kernels> {
+        match self {
+            Self::Auto => Self::ALL.iter().rev().find_map(|isa| isa.kernels()),
+            Self::Portable => Some(&portable::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512vnni => avx512::is_available().then_some(&avx512::KERNELS),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx512vnni => None,
+        }
+    }
+}
+
+impl std::str::FromStr for Isa {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || std::iter::once(Self::Auto).chain(Self::ALL);
+        known().find(|isa| isa.name() == text).ok_or_else(|| {
+            let names: Vec<&str> = known().map(Self::name).collect();
+            format!("unknown instruction set `{text}`: use {}", names.join(", "))
+        })
+    }
+}
+
+/// The kernels of one instruction set.
+pub struct Kernels {
+    /// Which one.
+    pub isa: Isa,
+    /// A value is stored as `value ^ flip`: 0x80 where the instruction wants unsigned activations, else 0.
+    pub flip: u8,
+    /// Multiples of [`LANES`] that a dense block may have, largest first; 1 is among them.
+    pub widths: &'static [usize],
+    /// Where in its block an accumulator's channel lies: (width of the block, accumulator) to channel.
+    pub order: fn(usize, usize) -> usize,
+    /// The same for depthwise blocks.
+    pub depthwise_order: fn(usize, usize) -> usize,
+    /// Taps that a depthwise step takes of a column at once.
+    pub column: usize,
+    /// Dense convolution.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set; the strip and the layer fit each other and the memory behind the strip's pointers, see
+    /// [`Strip`].
+    pub dense: unsafe fn(&Dense, &Strip),
+    /// Depthwise convolution.
+    ///
+    /// # Safety
+    /// As `dense`.
+    pub depthwise: unsafe fn(&Depthwise, &Strip),
+    /// The steps that work lane by lane.
+    pub lanes: lanes::Table,
+}
+
+/// The rows of its output that a call computes, and where they and their input lie.
+///
+/// Sound if for each output pixel (y, x) of `rows` x `width`, every tap of the layer at `input + y * in_row + x * in_pixel` lies in
+/// memory that is initialised and that nobody writes meanwhile, and all lanes of all blocks at `output + y * out_row + x * out_pixel`
+/// lie in memory that nobody else touches meanwhile.
+#[derive(Debug, Clone)]
+pub struct Strip {
+    /// The first byte under the window's first tap for output pixel (0, 0).
+    pub input: *const u8,
+    /// Bytes that the window moves for one output row.
+    pub in_row: usize,
+    /// Bytes that the window moves for one output pixel.
+    pub in_pixel: usize,
+    /// Output pixel (0, 0).
+    pub output: *mut u8,
+    /// Bytes from output row to output row.
+    pub out_row: usize,
+    /// Bytes from output pixel to output pixel.
+    pub out_pixel: usize,
+    /// Output pixels a row.
+    pub width: usize,
+    /// Output rows to compute.
+    pub rows: Range<usize>,
+}
+
+/// From accumulators to what is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Output {
+    /// round(accumulator * scale), half to even, clamped to these bounds.
+    Int8 {
+        /// Lower bound.
+        low: f32,
+        /// Upper bound.
+        high: f32,
+    },
+    /// accumulator * scale as f32, clamped; this many channels are stored.
+    Float {
+        /// Lower bound.
+        low: f32,
+        /// Upper bound.
+        high: f32,
+        /// Channels.
+        channels: usize,
+    },
+}
+
+/// Output channels that a dense kernel computes together.
+#[derive(Debug, Clone, Copy)]
+pub struct Block {
+    /// Lanes / [`LANES`].
+    pub width: usize,
+    /// First output lane.
+    pub lane: usize,
+    /// Added to each tap's offset: the group's first input lane.
+    pub input: usize,
+    /// Where its weights start.
+    pub weights: usize,
+}
+
+/// A dense convolution as its kernel wants it.
+#[derive(Debug, Clone)]
+pub struct Dense {
+    /// Byte offset of each tap.
+    pub taps: Vec<usize>,
+    /// Dot-product steps a tap.
+    pub depth: usize,
+    /// The blocks.
+    pub blocks: Vec<Block>,
+    /// `[block][tap][depth][width * LANES accumulators][DEPTH]`.
+    pub weights: super::arena::Bytes,
+    /// Start of each accumulator, by output lane in the kernel's order.
+    pub bias: Vec<i32>,
+    /// Multiplier of each accumulator, in the same order.
+    pub scale: Vec<f32>,
+    /// What is stored.
+    pub output: Output,
+    /// True if an accumulator times its scale can leave the range of i32.
+    pub wide: bool,
+}
+
+/// A depthwise convolution as its kernel wants it.
+#[derive(Debug, Clone)]
+pub struct Depthwise {
+    /// Kernel rows.
+    pub rows: usize,
+    /// Kernel columns.
+    pub columns: usize,
+    /// Byte offset from tap row to tap row.
+    pub row: usize,
+    /// Byte offset from tap column to tap column.
+    pub column: usize,
+    /// Columns from output pixel to output pixel; 0 where dilation keeps pixels from sharing columns.
+    pub stride: usize,
+    /// `width` and first lane of each block.
+    pub blocks: Vec<Block>,
+    /// `[block][group of Kernels::column rows][column][width * LANES accumulators][Kernels::column]`.
+    pub weights: super::arena::Bytes,
+    /// As in [`Dense`].
+    pub bias: Vec<i32>,
+    /// As in [`Dense`].
+    pub scale: Vec<f32>,
+    /// Clamp bounds.
+    pub low: f32,
+    /// Clamp bounds.
+    pub high: f32,
+    /// As in [`Dense`].
+    pub wide: bool,
+}

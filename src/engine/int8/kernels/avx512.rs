@@ -1,0 +1,453 @@
+//! x86 with AVX-512 VNNI: `vpdpbusd` multiplies four unsigned by four signed bytes into each 32-bit lane.
+//!
+//! Activations are stored with their top bit flipped (x + 128, unsigned); what that adds, 128 times the sum of the weights, is taken
+//! back in the accumulator's start. The products fit: nothing saturates before the end.
+//!
+//! Dense: an M x (16 V) tile of accumulators stays in registers; a step loads V vectors of weights and broadcasts four bytes of each of
+//! M pixels. M V = 24 keeps both dot-product ports of a core busy through their latency.
+//!
+//! Depthwise: four bytes of a 32-bit lane are four rows of one column of one channel. A column is interleaved once
+//! (unpack, 8 shuffles for 64 channels) and used by every output pixel whose window has it. Unpack and pack work within
+//! 128-bit lanes, so one undoes the order of the other.
+
+use std::arch::x86_64::*;
+
+use super::{DEPTH, Dense, Depthwise, Isa, Kernels, Output, Strip, lanes};
+
+pub const KERNELS: Kernels = Kernels {
+    isa: Isa::Avx512vnni,
+    flip: 0x80,
+    widths: &[4, 3, 2, 1],
+    order,
+    depthwise_order,
+    column: 4,
+    dense,
+    depthwise,
+    lanes: lanes::AVX512,
+};
+
+/// True if this CPU and its operating system have all that is used here.
+pub fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vnni")
+}
+
+/// Accumulator to channel: `packs` of two or four vectors takes four from each in turn.
+fn order(width: usize, accumulator: usize) -> usize {
+    let (vector, lane) = (accumulator / 16, accumulator % 16);
+    match (width, vector) {
+        (4, _) => 16 * (lane / 4) + 4 * vector + lane % 4,
+        (3, 2) => accumulator,
+        (2 | 3, _) => 8 * (lane / 4) + 4 * vector + lane % 4,
+        _ => accumulator,
+    }
+}
+
+/// Four vectors of `4 * width` accumulators, each with four channels of each 128-bit lane.
+fn depthwise_order(width: usize, accumulator: usize) -> usize {
+    let (vector, lane) = (accumulator / (4 * width), accumulator % (4 * width));
+    16 * (lane / 4) + 4 * vector + lane % 4
+}
+
+/// Repeats a block with a constant in place of a variable, so that arrays indexed by it live in registers.
+macro_rules! unroll {
+    ($i:ident in [$($value:literal)*] $body:block) => {
+        $({
+            const $i: usize = $value;
+            $body
+        })*
+    };
+}
+
+// --- dense ----------------------------------------------------------------------------------------------------------
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn dense(layer: &Dense, strip: &Strip) {
+    for block in &layer.blocks {
+        // SAFETY: the caller's; each tile's pixels are the strip's.
+        unsafe {
+            match block.width {
+                4 => tiles::<4, 6>(layer, block, strip),
+                3 => tiles::<3, 8>(layer, block, strip),
+                2 => tiles::<2, 12>(layer, block, strip),
+                _ => tiles::<1, 12>(layer, block, strip),
+            }
+        }
+    }
+}
+
+/// All pixels of a strip, M at a time across row ends; the last tile repeats its last pixel.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &super::Block, strip: &Strip) {
+    let (mut y, mut x) = (strip.rows.start, 0);
+    if strip.rows.is_empty() || strip.width == 0 {
+        return;
+    }
+    while y < strip.rows.end {
+        let mut input = [strip.input; M];
+        let mut output = [strip.output; M];
+        for m in 0..M {
+            // SAFETY: (y, x) is a pixel of the strip; past the last one the last is repeated.
+            unsafe {
+                if y < strip.rows.end {
+                    input[m] = strip.input.add(y * strip.in_row + x * strip.in_pixel + block.input);
+                    output[m] = strip.output.add(y * strip.out_row + x * strip.out_pixel);
+                } else {
+                    input[m] = input[m - 1];
+                    output[m] = output[m - 1];
+                }
+            }
+            x += 1;
+            if x == strip.width {
+                (y, x) = (y + 1, 0);
+            }
+        }
+        // SAFETY: the pointers are those of pixels of the strip.
+        unsafe { tile::<V, M>(layer, block, &input, &output) };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn tile<const V: usize, const M: usize>(
+    layer: &Dense,
+    block: &super::Block,
+    input: &[*const u8; M],
+    output: &[*mut u8; M],
+) {
+    // SAFETY: weights, bias and scale hold what the layer's shape says; every tap of these pixels is readable.
+    unsafe {
+        let mut sums = [[_mm512_setzero_si512(); V]; M];
+        for v in 0..V {
+            let start = _mm512_loadu_si512(layer.bias.as_ptr().add(block.lane + v * 16).cast());
+            for sums in &mut sums {
+                sums[v] = start;
+            }
+        }
+        let mut weights = layer.weights.as_ptr().add(block.weights);
+        for tap in &layer.taps {
+            for step in 0..layer.depth {
+                let at = tap + step * DEPTH;
+                let mut w = [_mm512_setzero_si512(); V];
+                for v in 0..V {
+                    w[v] = _mm512_load_si512(weights.add(v * 64).cast());
+                }
+                weights = weights.add(V * 64);
+                for m in 0..M {
+                    let pixel = _mm512_set1_epi32(input[m].add(at).cast::<i32>().read_unaligned());
+                    for v in 0..V {
+                        sums[m][v] = _mm512_dpbusd_epi32(sums[m][v], pixel, w[v]);
+                    }
+                }
+            }
+        }
+        match layer.output {
+            Output::Int8 { low, high } => store_int8::<V, M>(layer, block, &sums, output, low as i8, high as i8),
+            Output::Float { low, high, channels } => {
+                store_float::<V, M>(layer, block, &sums, output, low, high, channels);
+            }
+        }
+    }
+}
+
+/// round(sum * scale), half to even (MXCSR's default); out of range becomes the least integer, so `wide` layers clamp above first.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn requantize(sum: __m512i, scale: __m512, wide: bool) -> __m512i {
+    let mut value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+    if wide {
+        value = _mm512_min_ps(value, _mm512_set1_ps(256.0));
+    }
+    _mm512_cvtps_epi32(value)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn store_int8<const V: usize, const M: usize>(
+    layer: &Dense,
+    block: &super::Block,
+    sums: &[[__m512i; V]; M],
+    output: &[*mut u8; M],
+    low: i8,
+    high: i8,
+) {
+    // SAFETY: the caller's: all lanes of the block are writable behind each output pointer.
+    unsafe {
+        let scale = layer.scale.as_ptr().add(block.lane);
+        let mut scales = [_mm512_setzero_ps(); V];
+        for v in 0..V {
+            scales[v] = _mm512_loadu_ps(scale.add(v * 16));
+        }
+        for m in 0..M {
+            let mut q = [_mm512_setzero_si512(); V];
+            for v in 0..V {
+                q[v] = requantize(sums[m][v], scales[v], layer.wide);
+            }
+            let to = output[m].add(block.lane);
+            if V == 4 {
+                let (a, b) = (_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
+                let bytes = _mm512_packs_epi16(a, b);
+                let bytes = _mm512_max_epi8(_mm512_min_epi8(bytes, _mm512_set1_epi8(high)), _mm512_set1_epi8(low));
+                _mm512_storeu_si512(to.cast(), _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)));
+            }
+            if V == 2 || V == 3 {
+                let bytes = _mm512_cvtsepi16_epi8(_mm512_packs_epi32(q[0], q[1]));
+                let bytes = _mm256_max_epi8(_mm256_min_epi8(bytes, _mm256_set1_epi8(high)), _mm256_set1_epi8(low));
+                _mm256_storeu_si256(to.cast(), _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)));
+            }
+            if V == 1 || V == 3 {
+                let bytes = _mm512_cvtsepi32_epi8(q[V - 1]);
+                let bytes = _mm_max_epi8(_mm_min_epi8(bytes, _mm_set1_epi8(high)), _mm_set1_epi8(low));
+                _mm_storeu_si128(to.add((V - 1) * 16).cast(), _mm_xor_si128(bytes, _mm_set1_epi8(-128)));
+            }
+        }
+    }
+}
+
+/// Through memory, since the accumulators are not in the order of the channels: float layers are few and narrow.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store_float<const V: usize, const M: usize>(
+    layer: &Dense,
+    block: &super::Block,
+    sums: &[[__m512i; V]; M],
+    output: &[*mut u8; M],
+    low: f32,
+    high: f32,
+    channels: usize,
+) {
+    for m in 0..M {
+        for v in 0..V {
+            let mut values = [0.0f32; 16];
+            // SAFETY: the array has 16 values, `scale` one for each accumulator.
+            unsafe {
+                let scale = _mm512_loadu_ps(layer.scale.as_ptr().add(block.lane + v * 16));
+                let value = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[m][v]), scale);
+                let value = _mm512_min_ps(_mm512_max_ps(value, _mm512_set1_ps(low)), _mm512_set1_ps(high));
+                _mm512_storeu_ps(values.as_mut_ptr(), value);
+            }
+            for (i, value) in values.into_iter().enumerate() {
+                let channel = block.lane + order(V, v * 16 + i);
+                if channel < channels {
+                    // SAFETY: the caller's: `channels` floats are writable behind each output pointer.
+                    unsafe { output[m].cast::<f32>().add(channel).write(value) };
+                }
+            }
+        }
+    }
+}
+
+// --- depthwise ------------------------------------------------------------------------------------------------------
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
+    for block in &layer.blocks {
+        // SAFETY: the caller's.
+        unsafe {
+            match block.width {
+                4 => zmm::rows(layer, block, strip),
+                2 => ymm::rows(layer, block, strip),
+                _ => xmm::rows(layer, block, strip),
+            }
+        }
+    }
+}
+
+/// The depthwise kernel for vectors of one width.
+macro_rules! depthwise {
+    (
+        $module:ident, $vector:ty, $bytes:literal, $load:ident, $store:ident, $set8:ident, $lo8:ident, $hi8:ident, $lo16:ident, $hi16:ident,
+        $dot:ident, $float:ident, $mul:ident, $min:ident, $set:ident, $round:ident, $pack32:ident, $pack16:ident, $max8:ident, $min8:ident,
+        $xor:ident, $loadf:ident
+    ) => {
+        mod $module {
+            use super::*;
+            use super::super::Block;
+
+            /// Bytes of the weights of one column of one group of rows.
+            const COLUMN: usize = 4 * $bytes;
+
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+            pub unsafe fn rows(layer: &Depthwise, block: &Block, strip: &Strip) {
+                for y in strip.rows.clone() {
+                    // SAFETY: y is a row of the strip; all that follows stays in its pixels.
+                    unsafe {
+                        let input = strip.input.add(y * strip.in_row + block.lane);
+                        let output = strip.output.add(y * strip.out_row + block.lane);
+                        match (layer.rows, layer.columns, layer.stride) {
+                            (3, 3, 1) => row::<3, 3, 1>(layer, block, strip, input, output),
+                            (3, 3, 2) => row::<3, 3, 2>(layer, block, strip, input, output),
+                            (5, 5, 1) => row::<5, 5, 1>(layer, block, strip, input, output),
+                            (5, 5, 2) => row::<5, 5, 2>(layer, block, strip, input, output),
+                            _ => any(layer, block, strip, input, output),
+                        }
+                    }
+                }
+            }
+
+            /// One output row, four pixels at a time.
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+            unsafe fn row<const R: usize, const C: usize, const S: usize>(
+                layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8,
+            ) {
+                const T: usize = 4;
+                let mut x = 0;
+                // SAFETY: pixels x..x + T are the strip's.
+                unsafe {
+                    while x + T <= strip.width {
+                        let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
+                        pixels::<R, C, S, T>(layer, block, from, to, strip.out_pixel);
+                        x += T;
+                    }
+                    while x < strip.width {
+                        let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
+                        pixels::<R, C, S, 1>(layer, block, from, to, strip.out_pixel);
+                        x += 1;
+                    }
+                }
+            }
+
+            /// T neighbouring output pixels: each column is interleaved once.
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+            unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>(
+                layer: &Depthwise, block: &Block, input: *const u8, output: *mut u8, out_pixel: usize,
+            ) {
+                // SAFETY: the caller's pixels; weights, bias and scale hold what the layer's shape says.
+                unsafe {
+                    let weights = layer.weights.as_ptr().add(block.weights);
+                    let start = start(layer, block);
+                    let mut sums = [start; T];
+                    unroll!(COL in [0 1 2 3 4 5 6 7 8 9 10] {
+                        if COL < (T - 1) * S + C {
+                            let at = input.add(COL * layer.column);
+                            let taps = match R {
+                                3 => column::<3>(at, layer.row),
+                                _ => column::<4>(at, layer.row),
+                            };
+                            unroll!(I in [0 1 2 3] {
+                                if I < T && COL >= I * S && COL < I * S + C {
+                                    accumulate(&mut sums[I % T], &taps, weights.add((COL - I * S) * COLUMN));
+                                }
+                            });
+                            if R == 5 {
+                                let taps = column::<1>(at.add(4 * layer.row), layer.row);
+                                unroll!(I in [0 1 2 3] {
+                                    if I < T && COL >= I * S && COL < I * S + C {
+                                        accumulate(&mut sums[I % T], &taps, weights.add((C + COL - I * S) * COLUMN));
+                                    }
+                                });
+                            }
+                        }
+                    });
+                    for (i, sums) in sums.iter().enumerate() {
+                        finish(layer, block, sums, output.add(i * out_pixel));
+                    }
+                }
+            }
+
+            /// Any window, one pixel at a time.
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+            unsafe fn any(layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8) {
+                // SAFETY: as above.
+                unsafe {
+                    for x in 0..strip.width {
+                        let mut weights = layer.weights.as_ptr().add(block.weights);
+                        let mut sums = start(layer, block);
+                        for group in (0..layer.rows).step_by(4) {
+                            for step in 0..layer.columns {
+                                let at = input.add(x * strip.in_pixel + group * layer.row + step * layer.column);
+                                let taps = match layer.rows - group {
+                                    1 => column::<1>(at, layer.row),
+                                    2 => column::<2>(at, layer.row),
+                                    3 => column::<3>(at, layer.row),
+                                    _ => column::<4>(at, layer.row),
+                                };
+                                accumulate(&mut sums, &taps, weights);
+                                weights = weights.add(COLUMN);
+                            }
+                        }
+                        finish(layer, block, &sums, output.add(x * strip.out_pixel));
+                    }
+                }
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+            unsafe fn start(layer: &Depthwise, block: &Block) -> [$vector; 4] {
+                // SAFETY: the bias has one value for each accumulator.
+                unsafe {
+                    let bias = layer.bias.as_ptr().add(block.lane);
+                    [0, 1, 2, 3].map(|j| $load(bias.add(j * $bytes / 4).cast()))
+                }
+            }
+
+            /// Up to four rows of one column, interleaved: four bytes of each 32-bit lane are the rows of one channel. Rows that
+            /// are not there are copies of others, which meet weights of zero.
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+            unsafe fn column<const N: usize>(at: *const u8, row: usize) -> [$vector; 4] {
+                // SAFETY: the caller's: N rows of a block's lanes are readable.
+                unsafe {
+                    let a = $load(at.cast());
+                    let b = if N > 1 { $load(at.add(row).cast()) } else { a };
+                    let c = if N > 2 { $load(at.add(2 * row).cast()) } else { a };
+                    let d = if N > 3 { $load(at.add(3 * row).cast()) } else { c };
+                    let (ab, ab_high) = ($lo8(a, b), $hi8(a, b));
+                    let (cd, cd_high) = if N == 1 { (ab, ab_high) } else { ($lo8(c, d), $hi8(c, d)) };
+                    [$lo16(ab, cd), $hi16(ab, cd), $lo16(ab_high, cd_high), $hi16(ab_high, cd_high)]
+                }
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+            unsafe fn accumulate(sums: &mut [$vector; 4], taps: &[$vector; 4], weights: *const u8) {
+                // SAFETY: the caller's: a column's weights follow.
+                unsafe {
+                    for j in 0..4 {
+                        sums[j] = $dot(sums[j], taps[j], $load(weights.add(j * $bytes).cast()));
+                    }
+                }
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+            unsafe fn finish(layer: &Depthwise, block: &Block, sums: &[$vector; 4], to: *mut u8) {
+                // SAFETY: the scale has one value for each accumulator; the block's lanes are writable at `to`.
+                unsafe {
+                    let scale = layer.scale.as_ptr().add(block.lane);
+                    let mut q = *sums;
+                    for j in 0..4 {
+                        let mut value = $mul($float(sums[j]), $loadf(scale.add(j * $bytes / 4)));
+                        if layer.wide {
+                            value = $min(value, $set(256.0));
+                        }
+                        q[j] = $round(value);
+                    }
+                    let bytes = $pack16($pack32(q[0], q[1]), $pack32(q[2], q[3]));
+                    let bytes = $max8($min8(bytes, $set8(layer.high as i8)), $set8(layer.low as i8));
+                    $store(to.cast(), $xor(bytes, $set8(-128)));
+                }
+            }
+        }
+    };
+}
+
+depthwise!(
+    zmm, __m512i, 64, _mm512_loadu_si512, _mm512_storeu_si512, _mm512_set1_epi8, _mm512_unpacklo_epi8, _mm512_unpackhi_epi8,
+    _mm512_unpacklo_epi16, _mm512_unpackhi_epi16, _mm512_dpbusd_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_min_ps, _mm512_set1_ps,
+    _mm512_cvtps_epi32, _mm512_packs_epi32, _mm512_packs_epi16, _mm512_max_epi8, _mm512_min_epi8, _mm512_xor_si512, _mm512_loadu_ps
+);
+depthwise!(
+    ymm, __m256i, 32, _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi8, _mm256_unpacklo_epi8, _mm256_unpackhi_epi8,
+    _mm256_unpacklo_epi16, _mm256_unpackhi_epi16, _mm256_dpbusd_epi32, _mm256_cvtepi32_ps, _mm256_mul_ps, _mm256_min_ps, _mm256_set1_ps,
+    _mm256_cvtps_epi32, _mm256_packs_epi32, _mm256_packs_epi16, _mm256_max_epi8, _mm256_min_epi8, _mm256_xor_si256, _mm256_loadu_ps
+);
+depthwise!(
+    xmm, __m128i, 16, _mm_loadu_si128, _mm_storeu_si128, _mm_set1_epi8, _mm_unpacklo_epi8, _mm_unpackhi_epi8, _mm_unpacklo_epi16,
+    _mm_unpackhi_epi16, _mm_dpbusd_epi32, _mm_cvtepi32_ps, _mm_mul_ps, _mm_min_ps, _mm_set1_ps, _mm_cvtps_epi32, _mm_packs_epi32,
+    _mm_packs_epi16, _mm_max_epi8, _mm_min_epi8, _mm_xor_si128, _mm_loadu_ps
+);

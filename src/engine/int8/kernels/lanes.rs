@@ -1,0 +1,120 @@
+//! The steps that work lane by lane: written once in plain Rust, compiled once for each instruction set.
+//!
+//! The compiler vectorises them; every set gives the same bits, because the arithmetic is that of f32 without contraction and
+//! rounding is an addition (`round`).
+
+/// 1.5 * 2^23: adding it leaves a number's nearest integer, half to even, in the low bits (for |x| < 2^22).
+const ROUND: f32 = 12_582_912.0;
+
+/// A step over `n` contiguous lanes: `to` from `a` and `b` (`a` again where there is one operand).
+///
+/// # Safety
+/// All pointers are good for `n` bytes, and `to` overlaps neither of the others unless it is one of them.
+pub type Step = unsafe fn(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize);
+
+/// The numbers of a lane step.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbers {
+    /// Multiplier of the first operand.
+    pub scale_a: f32,
+    /// Multiplier of the second operand.
+    pub scale_b: f32,
+    /// Clamp bounds.
+    pub low: f32,
+    /// Clamp bounds.
+    pub high: f32,
+    /// How values are stored.
+    pub flip: u8,
+}
+
+/// The lane steps of one instruction set.
+pub struct Table {
+    /// round(clamp(a * scale_a + b * scale_b)).
+    pub add: Step,
+    /// round(clamp(a * scale_a)).
+    pub requantize: Step,
+    /// The larger of `a` and `b`.
+    pub max: Step,
+}
+
+/// round, half to even, of a value within the bounds of int8; stored.
+#[inline(always)]
+fn store(value: f32, low: f32, high: f32, flip: u8) -> u8 {
+    // Bounds are whole numbers, so clamping first is clamping after.
+    let value = if value < low { low } else { value };
+    let value = if value > high { high } else { value };
+    ((value + ROUND).to_bits() as u8) ^ flip
+}
+
+#[inline(always)]
+fn load(stored: u8, flip: u8) -> f32 {
+    f32::from((stored ^ flip) as i8)
+}
+
+#[inline(always)]
+unsafe fn add(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
+    let Numbers { scale_a, scale_b, low, high, flip } = *numbers;
+    for i in 0..n {
+        // SAFETY: the caller vouches for n bytes behind each pointer.
+        unsafe {
+            let sum = load(*a.add(i), flip) * scale_a + load(*b.add(i), flip) * scale_b;
+            *to.add(i) = store(sum, low, high, flip);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn requantize(numbers: &Numbers, to: *mut u8, a: *const u8, _: *const u8, n: usize) {
+    let Numbers { scale_a, low, high, flip, .. } = *numbers;
+    for i in 0..n {
+        // SAFETY: as above.
+        unsafe { *to.add(i) = store(load(*a.add(i), flip) * scale_a, low, high, flip) };
+    }
+}
+
+#[inline(always)]
+unsafe fn max(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
+    let flip = numbers.flip;
+    for i in 0..n {
+        // SAFETY: as above.
+        unsafe { *to.add(i) = ((*a.add(i) ^ flip) as i8).max((*b.add(i) ^ flip) as i8) as u8 ^ flip };
+    }
+}
+
+/// The lane steps compiled for the build's own instruction set.
+pub const PORTABLE: Table = Table { add, requantize, max };
+
+/// The same three compiled with more features enabled.
+#[cfg(target_arch = "x86_64")]
+macro_rules! compiled_with {
+    ($table:ident, $module:ident, $features:literal) => {
+        mod $module {
+            use super::Numbers;
+
+            #[target_feature(enable = $features)]
+            pub unsafe fn add(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
+                // SAFETY: the caller's.
+                unsafe { super::add(numbers, to, a, b, n) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub unsafe fn requantize(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
+                // SAFETY: the caller's.
+                unsafe { super::requantize(numbers, to, a, b, n) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub unsafe fn max(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
+                // SAFETY: the caller's.
+                unsafe { super::max(numbers, to, a, b, n) }
+            }
+        }
+
+        /// The lane steps compiled for these features.
+        pub const $table: Table =
+            Table { add: $module::add, requantize: $module::requantize, max: $module::max };
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+compiled_with!(AVX512, avx512, "avx512f,avx512bw,avx512vl,avx512dq");

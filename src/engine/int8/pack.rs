@@ -1,0 +1,216 @@
+//! A layer's numbers as its kernel wants them, laid out when the network is loaded.
+
+#![expect(clippy::indexing_slicing, reason = "every length is made here; loading turns a panic into an error")]
+
+use super::arena::Bytes;
+use super::kernels::{Block, DEPTH, Dense, Depthwise, Kernels, LANES, Output};
+use super::region::Conv;
+
+/// What the plan knows of the tensor that a layer reads.
+pub struct Source<'a> {
+    /// Channel to lane.
+    pub lanes: &'a [usize],
+    /// Bytes from row to row.
+    pub row: usize,
+    /// Bytes from pixel to pixel.
+    pub pixel: usize,
+    /// int8 scale.
+    pub scale: f32,
+}
+
+/// The integer form of one output channel: weights, start of the accumulator, and what one step of it is worth in reality.
+struct Channel {
+    weights: Vec<i8>,
+    bias: i32,
+    unit: f64,
+}
+
+/// Starts beyond this leave no room for the sum; see [`channel`].
+const BIAS_LIMIT: f64 = (1i64 << 30) as f64;
+
+/// A bias that is huge in steps of its channel (weights that are nothing but noise have a tiny scale) makes the steps larger: the
+/// weights lose digits that the bias drowns anyway.
+fn channel(conv: &Conv, out: usize, input_scale: f32) -> Channel {
+    let each = conv.weights.len() / conv.scales.len();
+    let weights = &conv.weights[out * each..(out + 1) * each];
+    let (bias, unit) = (f64::from(conv.bias[out]), f64::from(conv.scales[out]) * f64::from(input_scale));
+    let factor = (bias.abs() / unit / BIAS_LIMIT).max(1.0);
+    let weights = weights.iter().map(|weight| (f64::from(*weight) / factor).round_ties_even() as i8).collect();
+    let unit = unit * factor;
+    Channel { weights, bias: (bias / unit).round_ties_even() as i32, unit }
+}
+
+fn channels(conv: &Conv, input_scale: f32) -> Vec<Channel> {
+    (0..conv.scales.len()).map(|out| channel(conv, out, input_scale)).collect()
+}
+
+/// Multiplier from accumulator steps to what is stored.
+fn multiplier(unit: f64, output_scale: Option<f32>) -> f32 {
+    (unit / f64::from(output_scale.unwrap_or(1.0))) as f32
+}
+
+/// True if an accumulator of this channel, times its multiplier, can come near the ends of i32.
+fn is_wide(channel: &Channel, multiplier: f32) -> bool {
+    let reach: f64 = channel.weights.iter().map(|weight| 128.0 * f64::from(*weight).abs()).sum();
+    (reach + f64::from(channel.bias).abs()) * f64::from(multiplier) >= f64::from(1 << 30)
+}
+
+/// Lengths of a layer's blocks, in vectors of [`LANES`], that cover `vectors` of them.
+fn widths(vectors: usize, of: &[usize]) -> Vec<usize> {
+    let mut widths = Vec::new();
+    let mut left = vectors;
+    while left > 0 {
+        let width = of.iter().copied().find(|width| *width <= left).unwrap_or(1);
+        widths.push(width);
+        left -= width;
+    }
+    widths
+}
+
+/// A convolution whose output channels each see several input channels.
+pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Output, kernels: &Kernels) -> Dense {
+    let out = conv.scales.len();
+    let each = source.lanes.len() / conv.group; // input channels of a group
+    let [rows, columns] = conv.window.size;
+    let [down, right] = conv.window.dilation;
+    let units = channels(conv, source.scale);
+
+    // Groups of whole vectors are computed apart; others as one group whose foreign weights are zero.
+    let identity = source.lanes.iter().enumerate().all(|(channel, lane)| channel == *lane);
+    let apart = conv.group > 1
+        && identity
+        && each.is_multiple_of(DEPTH)
+        && (out / conv.group).is_multiple_of(LANES)
+        && source.pixel.is_multiple_of(LANES);
+    let reads = |lane: usize, group: usize| -> Option<usize> {
+        if apart {
+            return (lane < each).then_some(lane);
+        }
+        let channel = source.lanes.iter().position(|at| *at == lane)?;
+        (channel / each == group).then(|| channel % each)
+    };
+    let lanes = if apart { each } else { source.lanes.iter().max().map_or(0, |lane| lane + 1) };
+
+    // A pixel narrower than a vector stands next to its neighbour: a kernel row is one tap.
+    let merged = source.pixel < LANES && right == 1;
+    let (taps, run): (Vec<usize>, usize) = if merged {
+        ((0..rows).map(|row| row * down * source.row).collect(), (columns - 1) * source.pixel + lanes)
+    } else {
+        let tap = |row, column| row * down * source.row + column * right * source.pixel;
+        ((0..rows).flat_map(|row| (0..columns).map(move |column| tap(row, column))).collect(), lanes)
+    };
+    let depth = run.div_ceil(DEPTH);
+    // The weight of an output channel at one byte of one tap, as an index into its weights.
+    let at = |tap: usize, byte: usize, group: usize| -> Option<usize> {
+        let (row, column, lane) =
+            if merged { (tap, byte / source.pixel, byte % source.pixel) } else { (tap / columns, tap % columns, byte) };
+        if column >= columns {
+            return None;
+        }
+        reads(lane, group).map(|channel| (channel * rows + row) * columns + column)
+    };
+    let table: Vec<Vec<Option<usize>>> = (0..conv.group)
+        .take(if apart { 1 } else { conv.group })
+        .map(|group| (0..taps.len() * depth * DEPTH).map(|i| at(i / (depth * DEPTH), i % (depth * DEPTH), group)).collect())
+        .collect();
+
+    let groups = if apart { conv.group } else { 1 };
+    let vectors = (out / groups).div_ceil(LANES);
+    let (mut blocks, mut weights) = (Vec::new(), Vec::new());
+    let (mut bias, mut scale) = (Vec::new(), Vec::new());
+    let mut wide = false;
+    for group in 0..groups {
+        for width in widths(vectors, kernels.widths) {
+            let lane = bias.len();
+            let block = Block { width, lane, input: if apart { group * each } else { 0 }, weights: weights.len() };
+            let size = width * LANES;
+            let owners: Vec<usize> = (0..size).map(|i| lane + (kernels.order)(width, i)).collect();
+            blocks.push(block);
+            weights.resize(block.weights + taps.len() * depth * DEPTH * size, 0);
+            for (accumulator, channel) in owners.into_iter().enumerate() {
+                let Some(unit) = units.get(channel) else {
+                    bias.push(0);
+                    scale.push(0.0);
+                    continue;
+                };
+                let places = &table[if apart { 0 } else { channel / (out / conv.group) }];
+                let mut sum = 0i32;
+                for (byte, place) in places.iter().enumerate() {
+                    let Some(place) = place else { continue };
+                    let weight = unit.weights[*place];
+                    sum += i32::from(weight);
+                    weights[block.weights + (byte / DEPTH * size + accumulator) * DEPTH + byte % DEPTH] = weight as u8;
+                }
+                let multiplier = multiplier(unit.unit, output_scale);
+                wide |= is_wide(unit, multiplier);
+                bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
+                scale.push(multiplier);
+            }
+        }
+    }
+    Dense { taps, depth, blocks, weights: Bytes::of(&weights), bias, scale, output, wide }
+}
+
+/// A convolution in which every channel sees itself alone. `lanes` is the number of lanes of a pixel.
+pub fn depthwise(
+    conv: &Conv,
+    source: &Source,
+    lanes: usize,
+    output_scale: f32,
+    [low, high]: [f32; 2],
+    kernels: &Kernels,
+) -> Depthwise {
+    let [rows, columns] = conv.window.size;
+    let [down, right] = conv.window.dilation;
+    let units = channels(conv, source.scale);
+    let mut owners = vec![None; lanes];
+    for (channel, lane) in source.lanes.iter().enumerate() {
+        owners[*lane] = Some(channel);
+    }
+    let groups = rows.div_ceil(kernels.column);
+    let (mut blocks, mut weights) = (Vec::new(), Vec::new());
+    let (mut bias, mut scale) = (Vec::new(), Vec::new());
+    let mut wide = false;
+    for width in widths(lanes / LANES, &[4, 2, 1]) {
+        let block = Block { width, lane: bias.len(), input: 0, weights: weights.len() };
+        let size = width * LANES;
+        blocks.push(block);
+        weights.resize(block.weights + groups * columns * kernels.column * size, 0u8);
+        for accumulator in 0..size {
+            let lane = block.lane + (kernels.depthwise_order)(width, accumulator);
+            let Some(channel) = owners[lane] else {
+                bias.push(0);
+                scale.push(0.0);
+                continue;
+            };
+            let unit: &Channel = &units[channel];
+            let mut sum = 0i32;
+            for row in 0..rows {
+                for column in 0..columns {
+                    let weight = unit.weights[row * columns + column];
+                    sum += i32::from(weight);
+                    let place = ((row / kernels.column * columns + column) * size + accumulator) * kernels.column;
+                    weights[block.weights + place + row % kernels.column] = weight as u8;
+                }
+            }
+            let multiplier = multiplier(unit.unit, Some(output_scale));
+            wide |= is_wide(unit, multiplier);
+            bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
+            scale.push(multiplier);
+        }
+    }
+    Depthwise {
+        rows,
+        columns,
+        row: down * source.row,
+        column: right * source.pixel,
+        stride: if right == 1 { conv.window.stride[1] } else { 0 },
+        blocks,
+        weights: Bytes::of(&weights),
+        bias,
+        scale,
+        low,
+        high,
+        wide,
+    }
+}
