@@ -5,8 +5,9 @@
 //! - A tensor of scale s holds int8 values q, each worth q * s; the zero point is 0. Weights likewise, one scale an output channel.
 //! - A convolution sums int8 * int8 in int32, from a start of round(bias / (s_in * s_w)). No sum can leave int32: weights of absurd
 //!   scale next to a bias are made coarser at load.
-//! - The sum becomes f32 (half to even), is multiplied once, in f32, by s_in * s_w / s_out (computed in f64, rounded to f32), rounded to
-//!   the nearest integer, half to even, and clamped: to int8, and to the bounds of a ReLU, ReLU6 or Clip in steps of s_out.
+//! - The sum becomes f32 (half to even); one fused multiply-add takes it times s_in * s_w / s_out (computed in f64, rounded to f32) plus
+//!   what rounding the bias has left (in steps of s_out; without it one value in 500 of the first layer is a step off); the
+//!   result is rounded to the nearest integer, half to even, and clamped: to int8, and to a ReLU, ReLU6 or Clip in steps of s_out.
 //! - Add is round(clamp(a * (s_a / s_out) + b * (s_b / s_out))), in f32, each operation rounded. Requantisation is Add with one operand.
 //! - AveragePool sums in int32 and multiplies once by s_in / s_out / count. MaxPool, nearest Resize and Concat move bytes.
 //! - The float tail (after the last int8 layer) is f32: [`kernels::float`].

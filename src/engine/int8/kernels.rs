@@ -125,14 +125,14 @@ pub struct Strip {
 /// From accumulators to what is stored.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Output {
-    /// round(accumulator * scale), half to even, clamped to these bounds.
+    /// round(accumulator * scale + rest), half to even, clamped to these bounds.
     Int8 {
         /// Lower bound.
         low: f32,
         /// Upper bound.
         high: f32,
     },
-    /// accumulator * scale as f32, clamped; this many channels are stored.
+    /// accumulator * scale + rest as f32, clamped; this many channels are stored.
     Float {
         /// Lower bound.
         low: f32,
@@ -171,6 +171,8 @@ pub struct Dense {
     pub bias: Vec<i32>,
     /// Multiplier of each accumulator, in the same order.
     pub scale: Vec<f32>,
+    /// Added after the multiplication: what rounding the bias to an integer has left.
+    pub rest: Vec<f32>,
     /// What is stored.
     pub output: Output,
     /// True if an accumulator times its scale can leave the range of i32.
@@ -198,6 +200,8 @@ pub struct Depthwise {
     pub bias: Vec<i32>,
     /// As in [`Dense`].
     pub scale: Vec<f32>,
+    /// As in [`Dense`].
+    pub rest: Vec<f32>,
     /// Clamp bounds.
     pub low: f32,
     /// Clamp bounds.

@@ -22,6 +22,8 @@ pub struct Source<'a> {
 struct Channel {
     weights: Vec<i8>,
     bias: i32,
+    /// What rounding the bias has left, in steps.
+    rest: f64,
     unit: f64,
 }
 
@@ -37,7 +39,8 @@ fn channel(conv: &Conv, out: usize, input_scale: f32) -> Channel {
     let factor = (bias.abs() / unit / BIAS_LIMIT).max(1.0);
     let weights = weights.iter().map(|weight| (f64::from(*weight) / factor).round_ties_even() as i8).collect();
     let unit = unit * factor;
-    Channel { weights, bias: (bias / unit).round_ties_even() as i32, unit }
+    let steps = (bias / unit).round_ties_even();
+    Channel { weights, bias: steps as i32, rest: bias / unit - steps, unit }
 }
 
 fn channels(conv: &Conv, input_scale: f32) -> Vec<Channel> {
@@ -117,7 +120,7 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
     let groups = if apart { conv.group } else { 1 };
     let vectors = (out / groups).div_ceil(LANES);
     let (mut blocks, mut weights) = (Vec::new(), Vec::new());
-    let (mut bias, mut scale) = (Vec::new(), Vec::new());
+    let (mut bias, mut scale, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     let mut wide = false;
     for group in 0..groups {
         for width in widths(vectors, kernels.widths) {
@@ -131,6 +134,7 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
                 let Some(unit) = units.get(channel) else {
                     bias.push(0);
                     scale.push(0.0);
+                    rest.push(0.0);
                     continue;
                 };
                 let places = &table[if apart { 0 } else { channel / (out / conv.group) }];
@@ -145,10 +149,11 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
                 wide |= is_wide(unit, multiplier);
                 bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
                 scale.push(multiplier);
+                rest.push((unit.rest * f64::from(multiplier)) as f32);
             }
         }
     }
-    Dense { taps, depth, blocks, weights: Bytes::of(&weights), bias, scale, output, wide }
+    Dense { taps, depth, blocks, weights: Bytes::of(&weights), bias, scale, rest, output, wide }
 }
 
 /// A convolution in which every channel sees itself alone. `lanes` is the number of lanes of a pixel.
@@ -169,7 +174,7 @@ pub fn depthwise(
     }
     let groups = rows.div_ceil(kernels.column);
     let (mut blocks, mut weights) = (Vec::new(), Vec::new());
-    let (mut bias, mut scale) = (Vec::new(), Vec::new());
+    let (mut bias, mut scale, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     let mut wide = false;
     for width in widths(lanes / LANES, &[4, 2, 1]) {
         let block = Block { width, lane: bias.len(), input: 0, weights: weights.len() };
@@ -181,6 +186,7 @@ pub fn depthwise(
             let Some(channel) = owners[lane] else {
                 bias.push(0);
                 scale.push(0.0);
+                    rest.push(0.0);
                 continue;
             };
             let unit: &Channel = &units[channel];
@@ -197,6 +203,7 @@ pub fn depthwise(
             wide |= is_wide(unit, multiplier);
             bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
             scale.push(multiplier);
+                rest.push((unit.rest * f64::from(multiplier)) as f32);
         }
     }
     Depthwise {
@@ -209,6 +216,7 @@ pub fn depthwise(
         weights: Bytes::of(&weights),
         bias,
         scale,
+        rest,
         low,
         high,
         wide,

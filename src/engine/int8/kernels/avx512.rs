@@ -33,6 +33,7 @@ pub fn is_available() -> bool {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("fma")
 }
 
 /// Accumulator to channel: `packs` of two or four vectors takes four from each in turn.
@@ -64,7 +65,7 @@ macro_rules! unroll {
 
 // --- dense ----------------------------------------------------------------------------------------------------------
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
 unsafe fn dense(layer: &Dense, strip: &Strip) {
     for block in &layer.blocks {
         // SAFETY: the caller's; each tile's pixels are the strip's.
@@ -80,7 +81,7 @@ unsafe fn dense(layer: &Dense, strip: &Strip) {
 }
 
 /// All pixels of a strip, M at a time across row ends; the last tile repeats its last pixel.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
 unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &super::Block, strip: &Strip) {
     let (mut y, mut x) = (strip.rows.start, 0);
     if strip.rows.is_empty() || strip.width == 0 {
@@ -111,7 +112,7 @@ unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &super::Bl
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
 unsafe fn tile<const V: usize, const M: usize>(
     layer: &Dense,
     block: &super::Block,
@@ -153,11 +154,11 @@ unsafe fn tile<const V: usize, const M: usize>(
     }
 }
 
-/// round(sum * scale), half to even (MXCSR's default); out of range becomes the least integer, so `wide` layers clamp above first.
+/// round(sum * scale + rest), half to even (MXCSR's default); out of range becomes the least integer, so `wide` layers clamp above first.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn requantize(sum: __m512i, scale: __m512, wide: bool) -> __m512i {
-    let mut value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+fn requantize(sum: __m512i, scale: __m512, rest: __m512, wide: bool) -> __m512i {
+    let mut value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, rest);
     if wide {
         value = _mm512_min_ps(value, _mm512_set1_ps(256.0));
     }
@@ -177,14 +178,16 @@ unsafe fn store_int8<const V: usize, const M: usize>(
     // SAFETY: the caller's: all lanes of the block are writable behind each output pointer.
     unsafe {
         let scale = layer.scale.as_ptr().add(block.lane);
-        let mut scales = [_mm512_setzero_ps(); V];
+        let rest = layer.rest.as_ptr().add(block.lane);
+        let (mut scales, mut rests) = ([_mm512_setzero_ps(); V], [_mm512_setzero_ps(); V]);
         for v in 0..V {
             scales[v] = _mm512_loadu_ps(scale.add(v * 16));
+            rests[v] = _mm512_loadu_ps(rest.add(v * 16));
         }
         for m in 0..M {
             let mut q = [_mm512_setzero_si512(); V];
             for v in 0..V {
-                q[v] = requantize(sums[m][v], scales[v], layer.wide);
+                q[v] = requantize(sums[m][v], scales[v], rests[v], layer.wide);
             }
             let to = output[m].add(block.lane);
             if V == 4 {
@@ -225,7 +228,8 @@ unsafe fn store_float<const V: usize, const M: usize>(
             // SAFETY: the array has 16 values, `scale` one for each accumulator.
             unsafe {
                 let scale = _mm512_loadu_ps(layer.scale.as_ptr().add(block.lane + v * 16));
-                let value = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[m][v]), scale);
+                let rest = _mm512_loadu_ps(layer.rest.as_ptr().add(block.lane + v * 16));
+                let value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[m][v]), scale, rest);
                 let value = _mm512_min_ps(_mm512_max_ps(value, _mm512_set1_ps(low)), _mm512_set1_ps(high));
                 _mm512_storeu_ps(values.as_mut_ptr(), value);
             }
@@ -242,7 +246,7 @@ unsafe fn store_float<const V: usize, const M: usize>(
 
 // --- depthwise ------------------------------------------------------------------------------------------------------
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
 unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
     for block in &layer.blocks {
         // SAFETY: the caller's.
@@ -260,7 +264,7 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
 macro_rules! depthwise {
     (
         $module:ident, $vector:ty, $bytes:literal, $load:ident, $store:ident, $set8:ident, $lo8:ident, $hi8:ident, $lo16:ident, $hi16:ident,
-        $dot:ident, $float:ident, $mul:ident, $min:ident, $set:ident, $round:ident, $pack32:ident, $pack16:ident, $max8:ident, $min8:ident,
+        $dot:ident, $float:ident, $muladd:ident, $min:ident, $set:ident, $round:ident, $pack32:ident, $pack16:ident, $max8:ident, $min8:ident,
         $xor:ident, $loadf:ident
     ) => {
         mod $module {
@@ -270,7 +274,7 @@ macro_rules! depthwise {
             /// Bytes of the weights of one column of one group of rows.
             const COLUMN: usize = 4 * $bytes;
 
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
             pub unsafe fn rows(layer: &Depthwise, block: &Block, strip: &Strip) {
                 for y in strip.rows.clone() {
                     // SAFETY: y is a row of the strip; all that follows stays in its pixels.
@@ -289,7 +293,7 @@ macro_rules! depthwise {
             }
 
             /// One output row, four pixels at a time.
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
             unsafe fn row<const R: usize, const C: usize, const S: usize>(
                 layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8,
             ) {
@@ -312,7 +316,7 @@ macro_rules! depthwise {
 
             /// T neighbouring output pixels: each column is interleaved once.
             #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
             unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>(
                 layer: &Depthwise, block: &Block, input: *const u8, output: *mut u8, out_pixel: usize,
             ) {
@@ -350,7 +354,7 @@ macro_rules! depthwise {
             }
 
             /// Any window, one pixel at a time.
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
             unsafe fn any(layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8) {
                 // SAFETY: as above.
                 unsafe {
@@ -414,14 +418,16 @@ macro_rules! depthwise {
             }
 
             #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
             unsafe fn finish(layer: &Depthwise, block: &Block, sums: &[$vector; 4], to: *mut u8) {
                 // SAFETY: the scale has one value for each accumulator; the block's lanes are writable at `to`.
                 unsafe {
                     let scale = layer.scale.as_ptr().add(block.lane);
+                    let rest = layer.rest.as_ptr().add(block.lane);
                     let mut q = *sums;
                     for j in 0..4 {
-                        let mut value = $mul($float(sums[j]), $loadf(scale.add(j * $bytes / 4)));
+                        let (scale, rest) = ($loadf(scale.add(j * $bytes / 4)), $loadf(rest.add(j * $bytes / 4)));
+                        let mut value = $muladd($float(sums[j]), scale, rest);
                         if layer.wide {
                             value = $min(value, $set(256.0));
                         }
@@ -438,16 +444,16 @@ macro_rules! depthwise {
 
 depthwise!(
     zmm, __m512i, 64, _mm512_loadu_si512, _mm512_storeu_si512, _mm512_set1_epi8, _mm512_unpacklo_epi8, _mm512_unpackhi_epi8,
-    _mm512_unpacklo_epi16, _mm512_unpackhi_epi16, _mm512_dpbusd_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_min_ps, _mm512_set1_ps,
+    _mm512_unpacklo_epi16, _mm512_unpackhi_epi16, _mm512_dpbusd_epi32, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_min_ps, _mm512_set1_ps,
     _mm512_cvtps_epi32, _mm512_packs_epi32, _mm512_packs_epi16, _mm512_max_epi8, _mm512_min_epi8, _mm512_xor_si512, _mm512_loadu_ps
 );
 depthwise!(
     ymm, __m256i, 32, _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi8, _mm256_unpacklo_epi8, _mm256_unpackhi_epi8,
-    _mm256_unpacklo_epi16, _mm256_unpackhi_epi16, _mm256_dpbusd_epi32, _mm256_cvtepi32_ps, _mm256_mul_ps, _mm256_min_ps, _mm256_set1_ps,
+    _mm256_unpacklo_epi16, _mm256_unpackhi_epi16, _mm256_dpbusd_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_min_ps, _mm256_set1_ps,
     _mm256_cvtps_epi32, _mm256_packs_epi32, _mm256_packs_epi16, _mm256_max_epi8, _mm256_min_epi8, _mm256_xor_si256, _mm256_loadu_ps
 );
 depthwise!(
     xmm, __m128i, 16, _mm_loadu_si128, _mm_storeu_si128, _mm_set1_epi8, _mm_unpacklo_epi8, _mm_unpackhi_epi8, _mm_unpacklo_epi16,
-    _mm_unpackhi_epi16, _mm_dpbusd_epi32, _mm_cvtepi32_ps, _mm_mul_ps, _mm_min_ps, _mm_set1_ps, _mm_cvtps_epi32, _mm_packs_epi32,
+    _mm_unpackhi_epi16, _mm_dpbusd_epi32, _mm_cvtepi32_ps, _mm_fmadd_ps, _mm_min_ps, _mm_set1_ps, _mm_cvtps_epi32, _mm_packs_epi32,
     _mm_packs_epi16, _mm_max_epi8, _mm_min_epi8, _mm_xor_si128, _mm_loadu_ps
 );

@@ -15,9 +15,9 @@ pub const KERNELS: Kernels = Kernels {
     lanes: lanes::PORTABLE,
 };
 
-/// round(accumulator * scale), half to even, clamped.
-pub fn requantize(accumulator: i32, scale: f32, low: f32, high: f32) -> i8 {
-    (accumulator as f32 * scale).round_ties_even().max(low).min(high) as i8
+/// round(accumulator * scale + rest), the product and sum rounded once, half to even, clamped.
+pub fn requantize(accumulator: i32, [scale, rest]: [f32; 2], low: f32, high: f32) -> i8 {
+    (accumulator as f32).mul_add(scale, rest).round_ties_even().max(low).min(high) as i8
 }
 
 unsafe fn dense(layer: &Dense, strip: &Strip) {
@@ -33,7 +33,8 @@ unsafe fn dense(layer: &Dense, strip: &Strip) {
                         let sum = dot(layer, block.weights, block.width * LANES, accumulator, input);
                         let at = block.lane + accumulator;
                         let sum = (*layer.bias.as_ptr().add(at)).wrapping_add(sum);
-                        store(layer.output, sum, *layer.scale.as_ptr().add(at), at, output);
+                        let numbers = [*layer.scale.as_ptr().add(at), *layer.rest.as_ptr().add(at)];
+                        store(layer.output, sum, numbers, at, output);
                     }
                 }
             }
@@ -54,13 +55,13 @@ unsafe fn dot(layer: &Dense, weights: usize, width: usize, accumulator: usize, i
     sum
 }
 
-unsafe fn store(output: Output, sum: i32, scale: f32, lane: usize, to: *mut u8) {
+unsafe fn store(output: Output, sum: i32, numbers: [f32; 2], lane: usize, to: *mut u8) {
     match output {
         // SAFETY: the caller's.
-        Output::Int8 { low, high } => unsafe { *to.add(lane) = requantize(sum, scale, low, high) as u8 },
+        Output::Int8 { low, high } => unsafe { *to.add(lane) = requantize(sum, numbers, low, high) as u8 },
         Output::Float { low, high, channels } if lane < channels => {
             // SAFETY: the caller's; float tensors are aligned to 4.
-            unsafe { *to.cast::<f32>().add(lane) = (sum as f32 * scale).max(low).min(high) }
+            unsafe { *to.cast::<f32>().add(lane) = (sum as f32).mul_add(numbers[0], numbers[1]).max(low).min(high) }
         }
         Output::Float { .. } => {}
     }
@@ -87,7 +88,8 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
                     // SAFETY: as in `dense`.
                     unsafe {
                         let sum = (*layer.bias.as_ptr().add(lane)).wrapping_add(sum);
-                        let value = requantize(sum, *layer.scale.as_ptr().add(lane), layer.low, layer.high);
+                        let numbers = [*layer.scale.as_ptr().add(lane), *layer.rest.as_ptr().add(lane)];
+                        let value = requantize(sum, numbers, layer.low, layer.high);
                         *strip.output.add(y * strip.out_row + x * strip.out_pixel + lane) = value as u8;
                     }
                 }
