@@ -95,6 +95,12 @@ pub struct Kernels {
     pub depthwise: unsafe fn(&Depthwise, &Strip),
     /// The steps that work lane by lane.
     pub lanes: lanes::Table,
+    /// Runs so many rounds of independent dot products on registers alone, and says how many multiply-adds a round is: what the
+    /// core can do at most.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set.
+    pub peak: unsafe fn(u64) -> u64,
 }
 
 /// The rows of its output that a call computes, and where they and their input lie.

@@ -24,6 +24,7 @@ pub const KERNELS: Kernels = Kernels {
     dense,
     depthwise,
     lanes: lanes::AVX512,
+    peak,
 };
 
 /// True if this CPU and its operating system have all that is used here.
@@ -146,8 +147,9 @@ unsafe fn tile<const V: usize, const M: usize>(
             }
         }
         match layer.output {
-            Output::Int8 { low, high } => store_int8::<V, M>(layer, block, &sums, output, low as i8, high as i8),
+            Output::Int8 { low, high } => store_int8::<V, M>(layer, block, sums, output, low as i8, high as i8),
             Output::Float { low, high, channels } => {
+                let sums = sums; // a copy in memory, so that those of the loop stay in registers
                 store_float::<V, M>(layer, block, &sums, output, low, high, channels);
             }
         }
@@ -170,7 +172,7 @@ fn requantize(sum: __m512i, scale: __m512, rest: __m512, wide: bool) -> __m512i 
 unsafe fn store_int8<const V: usize, const M: usize>(
     layer: &Dense,
     block: &super::Block,
-    sums: &[[__m512i; V]; M],
+    sums: [[__m512i; V]; M],
     output: &[*mut u8; M],
     low: i8,
     high: i8,
@@ -184,29 +186,31 @@ unsafe fn store_int8<const V: usize, const M: usize>(
             scales[v] = _mm512_loadu_ps(scale.add(v * 16));
             rests[v] = _mm512_loadu_ps(rest.add(v * 16));
         }
-        for m in 0..M {
-            let mut q = [_mm512_setzero_si512(); V];
-            for v in 0..V {
-                q[v] = requantize(sums[m][v], scales[v], rests[v], layer.wide);
+        unroll!(I in [0 1 2 3 4 5 6 7 8 9 10 11] {
+            if I < M {
+                let mut q = [_mm512_setzero_si512(); V];
+                for v in 0..V {
+                    q[v] = requantize(sums[I % M][v], scales[v], rests[v], layer.wide);
+                }
+                let to = output[I % M].add(block.lane);
+                if V == 4 {
+                    let (a, b) = (_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
+                    let bytes = _mm512_packs_epi16(a, b);
+                    let bytes = _mm512_max_epi8(_mm512_min_epi8(bytes, _mm512_set1_epi8(high)), _mm512_set1_epi8(low));
+                    _mm512_storeu_si512(to.cast(), _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)));
+                }
+                if V == 2 || V == 3 {
+                    let bytes = _mm512_cvtsepi16_epi8(_mm512_packs_epi32(q[0], q[1]));
+                    let bytes = _mm256_max_epi8(_mm256_min_epi8(bytes, _mm256_set1_epi8(high)), _mm256_set1_epi8(low));
+                    _mm256_storeu_si256(to.cast(), _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)));
+                }
+                if V == 1 || V == 3 {
+                    let bytes = _mm512_cvtsepi32_epi8(q[V - 1]);
+                    let bytes = _mm_max_epi8(_mm_min_epi8(bytes, _mm_set1_epi8(high)), _mm_set1_epi8(low));
+                    _mm_storeu_si128(to.add((V - 1) * 16).cast(), _mm_xor_si128(bytes, _mm_set1_epi8(-128)));
+                }
             }
-            let to = output[m].add(block.lane);
-            if V == 4 {
-                let (a, b) = (_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
-                let bytes = _mm512_packs_epi16(a, b);
-                let bytes = _mm512_max_epi8(_mm512_min_epi8(bytes, _mm512_set1_epi8(high)), _mm512_set1_epi8(low));
-                _mm512_storeu_si512(to.cast(), _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)));
-            }
-            if V == 2 || V == 3 {
-                let bytes = _mm512_cvtsepi16_epi8(_mm512_packs_epi32(q[0], q[1]));
-                let bytes = _mm256_max_epi8(_mm256_min_epi8(bytes, _mm256_set1_epi8(high)), _mm256_set1_epi8(low));
-                _mm256_storeu_si256(to.cast(), _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)));
-            }
-            if V == 1 || V == 3 {
-                let bytes = _mm512_cvtsepi32_epi8(q[V - 1]);
-                let bytes = _mm_max_epi8(_mm_min_epi8(bytes, _mm_set1_epi8(high)), _mm_set1_epi8(low));
-                _mm_storeu_si128(to.add((V - 1) * 16).cast(), _mm_xor_si128(bytes, _mm_set1_epi8(-128)));
-            }
-        }
+        });
     }
 }
 
@@ -457,3 +461,17 @@ depthwise!(
     _mm_unpackhi_epi16, _mm_dpbusd_epi32, _mm_cvtepi32_ps, _mm_fmadd_ps, _mm_min_ps, _mm_set1_ps, _mm_cvtps_epi32, _mm_packs_epi32,
     _mm_packs_epi16, _mm_max_epi8, _mm_min_epi8, _mm_xor_si128, _mm_loadu_ps
 );
+
+/// Sixteen chains of 64 multiply-adds.
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn peak(rounds: u64) -> u64 {
+    let mut sums = [_mm512_setzero_si512(); 16];
+    let (pixel, weight) = std::hint::black_box((_mm512_set1_epi8(1), _mm512_set1_epi8(1)));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, pixel, weight);
+        }
+    }
+    std::hint::black_box(sums);
+    16 * 64
+}

@@ -13,6 +13,7 @@ pub const KERNELS: Kernels = Kernels {
     dense,
     depthwise,
     lanes: lanes::PORTABLE,
+    peak,
 };
 
 /// round(accumulator * scale + rest), the product and sum rounded once, half to even, clamped.
@@ -96,4 +97,17 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
             }
         }
     }
+}
+
+/// Sixteen chains, as the compiler makes them.
+unsafe fn peak(rounds: u64) -> u64 {
+    let mut sums = [0i32; 16];
+    for round in 0..rounds {
+        let (value, weight) = std::hint::black_box((round as i8, 3i8));
+        for sum in &mut sums {
+            *sum = sum.wrapping_add(i32::from(value) * i32::from(weight));
+        }
+    }
+    std::hint::black_box(sums);
+    16
 }
