@@ -264,6 +264,14 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
     }
 }
 
+/// The same pointer, of which the compiler knows nothing: else it keeps an address for every tap from pixel to pixel, in memory.
+#[inline(always)]
+fn opaque(mut pointer: *mut u8) -> *mut u8 {
+    // SAFETY: no instruction.
+    unsafe { std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
+    pointer
+}
+
 /// The depthwise kernel for vectors of one width.
 macro_rules! depthwise {
     (
@@ -296,7 +304,8 @@ macro_rules! depthwise {
                 }
             }
 
-            /// One output row, four pixels at a time.
+            /// One output row, four pixels at a time. Not inlined: each window has registers enough for itself alone.
+            #[inline(never)]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
             unsafe fn row<const R: usize, const C: usize, const S: usize>(
                 layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8,
@@ -326,6 +335,7 @@ macro_rules! depthwise {
             ) {
                 // SAFETY: the caller's pixels; weights, bias and scale hold what the layer's shape says.
                 unsafe {
+                    let (input, output) = (opaque(input.cast_mut()).cast_const(), opaque(output));
                     let weights = layer.weights.as_ptr().add(block.weights);
                     let start = start(layer, block);
                     let mut sums = [start; T];
@@ -351,9 +361,11 @@ macro_rules! depthwise {
                             }
                         }
                     });
-                    for (i, sums) in sums.iter().enumerate() {
-                        finish(layer, block, sums, output.add(i * out_pixel));
-                    }
+                    unroll!(I in [0 1 2 3] {
+                        if I < T {
+                            finish(layer, block, sums[I % T], output.add(I * out_pixel));
+                        }
+                    });
                 }
             }
 
@@ -378,7 +390,7 @@ macro_rules! depthwise {
                                 weights = weights.add(COLUMN);
                             }
                         }
-                        finish(layer, block, &sums, output.add(x * strip.out_pixel));
+                        finish(layer, block, sums, output.add(x * strip.out_pixel));
                     }
                 }
             }
@@ -423,12 +435,12 @@ macro_rules! depthwise {
 
             #[inline]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
-            unsafe fn finish(layer: &Depthwise, block: &Block, sums: &[$vector; 4], to: *mut u8) {
+            unsafe fn finish(layer: &Depthwise, block: &Block, sums: [$vector; 4], to: *mut u8) {
                 // SAFETY: the scale has one value for each accumulator; the block's lanes are writable at `to`.
                 unsafe {
                     let scale = layer.scale.as_ptr().add(block.lane);
                     let rest = layer.rest.as_ptr().add(block.lane);
-                    let mut q = *sums;
+                    let mut q = sums;
                     for j in 0..4 {
                         let (scale, rest) = ($loadf(scale.add(j * $bytes / 4)), $loadf(rest.add(j * $bytes / 4)));
                         let mut value = $muladd($float(sums[j]), scale, rest);
