@@ -12,7 +12,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{DEPTH, Dense, Depthwise, Isa, Kernels, Output, Strip, lanes};
+use super::{DEPTH, Dense, Depthwise, Isa, Kernels, Output, Single, Strip, float, lanes};
 
 pub const KERNELS: Kernels = Kernels {
     isa: Isa::Avx512vnni,
@@ -23,7 +23,9 @@ pub const KERNELS: Kernels = Kernels {
     column: 4,
     dense,
     depthwise,
+    single: Some(single),
     lanes: lanes::AVX512,
+    float: float::AVX512,
     peak,
 };
 
@@ -246,6 +248,62 @@ unsafe fn store_float<const V: usize, const M: usize>(
             }
         }
     }
+}
+
+// --- one output channel ---------------------------------------------------------------------------------------------
+
+/// Sixteen pixels at a time: each sums along its window into a vector of its own, and the sixteen vectors are added up crosswise. The
+/// last tile of a row repeats pixels of the one before.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
+unsafe fn single(layer: &Single, strip: &Strip) {
+    for y in strip.rows.clone() {
+        let mut x = 0;
+        while x < strip.width {
+            // SAFETY: pixels x..x + n are the strip's; a run is readable to the end of its last piece.
+            unsafe {
+                let n = (strip.width - x).min(16);
+                let input = strip.input.add(y * strip.in_row + x * strip.in_pixel);
+                let sums = window_sums(layer, input, strip.in_pixel, n);
+                let value = _mm512_cvtepi32_ps(_mm512_add_epi32(sums, _mm512_set1_epi32(layer.bias)));
+                let value = _mm512_fmadd_ps(value, _mm512_set1_ps(layer.scale), _mm512_set1_ps(layer.rest));
+                let value = _mm512_min_ps(_mm512_max_ps(value, _mm512_set1_ps(layer.low)), _mm512_set1_ps(layer.high));
+                let output = strip.output.add(y * strip.out_row + x * strip.out_pixel).cast::<f32>();
+                _mm512_mask_storeu_ps(output, 0xffff >> (16 - n), value);
+                x += n;
+            }
+        }
+    }
+}
+
+/// The sums under the windows of `n` neighbouring pixels, at most 16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn window_sums(layer: &Single, input: *const u8, pixel: usize, n: usize) -> __m512i {
+    let at = |i: usize| input.wrapping_add(i.min(n - 1) * pixel);
+    let mut sums = [_mm512_setzero_si512(); 16];
+    let mut weights = layer.weights.as_ptr();
+    for tap in &layer.taps {
+        for piece in 0..layer.pieces {
+            // SAFETY: the caller's.
+            unsafe {
+                let w = _mm512_load_si512(weights.cast());
+                weights = weights.add(64);
+                let offset = tap + piece * 64;
+                unroll!(I in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] {
+                    let bytes = _mm512_loadu_si512(at(I).add(offset).cast());
+                    sums[I] = _mm512_dpbusd_epi32(sums[I], bytes, w);
+                });
+            }
+        }
+    }
+    // Rows of a 16 x 16 matrix, each to be summed: fold pairs of rows into one until one is left.
+    let by_32 = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let by_64 = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    let by_128 =
+        |a, b| _mm512_add_epi32(_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
+    let four = |[a, b, c, d]: [__m512i; 4]| by_64(by_32(a, b), by_32(c, d));
+    let [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, sa, sb, sc, sd, se, sf] = sums;
+    by_128(by_128(four([s0, s1, s2, s3]), four([s4, s5, s6, s7])), by_128(four([s8, s9, sa, sb]), four([sc, sd, se, sf])))
 }
 
 // --- depthwise ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 //! The definition: what every other kernel must give, to the bit. Plain Rust, one accumulator at a time.
 
-use super::{Dense, Depthwise, Isa, Kernels, LANES, Output, Strip, lanes};
+use super::{Dense, Depthwise, Isa, Kernels, LANES, Output, Strip, float, lanes};
 
 /// Values are stored as they are; accumulators come in the order of the channels.
 pub const KERNELS: Kernels = Kernels {
@@ -12,7 +12,9 @@ pub const KERNELS: Kernels = Kernels {
     column: 1,
     dense,
     depthwise,
+    single: None,
     lanes: lanes::PORTABLE,
+    float: float::PORTABLE,
     peak,
 };
 
