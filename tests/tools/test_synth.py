@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from fcam_tools import __main__, synth
-from fcam_tools.defects import DEFECTS, LARGEST, SMALLEST
+from fcam_tools.defects import DEFECTS, LARGEST, SMALLEST, VISIBLE
 from fcam_tools.errors import ToolError
 from fcam_tools.surfaces import SURFACES
 from PIL import Image
@@ -103,6 +103,15 @@ def test_defect_changes_its_mask_and_hardly_anything_else(kind: str, surface: st
     reach = 6 + int(np.sqrt(marked.mask.sum() / np.pi))
     near = cv2.dilate(marked.mask.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
     assert (change[~near] > 2).mean() < 0.002
+
+
+@pytest.mark.parametrize(("kind", "surface"), list(product(DEFECTS, SURFACES)))
+def test_mask_is_where_the_defect_changed_the_scene(kind: str, surface: str) -> None:
+    part, marked, _ = synth.stage(synth.Item(3, "test", kind, list(SURFACES).index(surface), surface, 192))
+    assert marked is not None
+    change = np.abs(synth.seen(part, marked) - synth.seen(part, None)).mean(axis=2)
+    assert (marked.mask == (change > VISIBLE)).all()
+    assert marked.contrast == pytest.approx(change[marked.mask].mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize("surface", SURFACES)

@@ -34,7 +34,7 @@ from fcam_tools.errors import ToolError
 from fcam_tools.surfaces import SURFACES, Image, Rng, field, ink_color, printed_mark
 
 GOOD = "good"
-VERSION = 1
+VERSION = 2  # 2: masks are drawn from the change itself
 SPLITS = ("train", "val", "test")
 
 
