@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fcam_tools import __main__, synth
+from fcam_tools import __main__, defects, synth
 from fcam_tools.defects import DEFECTS, LARGEST, SMALLEST, VISIBLE
 from fcam_tools.errors import ToolError
 from fcam_tools.surfaces import SURFACES
@@ -112,6 +112,27 @@ def test_mask_is_where_the_defect_changed_the_scene(kind: str, surface: str) -> 
     change = np.abs(synth.seen(part, marked) - synth.seen(part, None)).mean(axis=2)
     assert (marked.mask == (change > VISIBLE)).all()
     assert marked.contrast == pytest.approx(change[marked.mask].mean(), rel=1e-4)
+
+
+def test_shift_does_not_wrap() -> None:
+    image = np.arange(1, 13, dtype=np.float32).reshape(3, 4)
+    assert defects.shifted(image, 1, -2).tolist() == [[0, 0, 0, 0], [3, 4, 0, 0], [7, 8, 0, 0]]
+    assert defects.shifted(image, -2, 1).tolist() == [[0, 9, 10, 11], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert defects.shifted(image, 0, 0).tolist() == image.tolist()
+
+
+@pytest.mark.parametrize("kind", ["scratch", "particle"])
+def test_defect_at_the_border_leaves_the_opposite_one_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    side = 64
+    outline = np.zeros((side, side), np.float32)
+    outline[20:40, -3:] = 1  # all that is drawn lies at the right
+    monkeypatch.setattr(defects, "stroke", lambda *_: outline)
+    monkeypatch.setattr(defects, "blob", lambda *_: outline * 9 - 5)
+    scene = defects.Scene(np.full((side, side, 3), 0.5, np.float32), outline * 0, np.zeros(3, np.float32))
+    for seed in range(8):
+        marked = defects.DEFECTS[kind][0](np.random.default_rng(seed), scene, 0.01, 0.2)
+        assert marked.mask[20:40, -3:].any() and not marked.mask[:, : side // 2].any()
+        assert (marked.picture[:, : side // 2] == 0.5).all()
 
 
 @pytest.mark.parametrize("surface", SURFACES)

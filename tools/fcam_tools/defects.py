@@ -100,6 +100,14 @@ def stroke(points: np.ndarray, side: int, width: float) -> Image:
     return cv2.resize(line, (side, side), interpolation=cv2.INTER_AREA)
 
 
+def shifted(image: Image, dy: int, dx: int) -> Image:
+    """Moved by whole pixels; zeros come in at the border."""
+    height, width = image.shape
+    reach = max(abs(dy), abs(dx))
+    padded = np.pad(image, reach)
+    return padded[reach - dy : reach - dy + height, reach - dx : reach - dx + width]
+
+
 def scratch(rng: Rng, scene: Scene, area: float, contrast: float) -> Marked:
     before = scene.flat()
     side = before.shape[0]
@@ -112,7 +120,7 @@ def scratch(rng: Rng, scene: Scene, area: float, contrast: float) -> Marked:
     alpha = stroke(points, side, width)
     step = amplitude(rng, before, alpha, contrast, area)
     tone = sign(rng, before, alpha, step)
-    edge = np.roll(alpha, (1, 1), (0, 1)) * (1 - alpha)
+    edge = shifted(alpha, 1, 1) * (1 - alpha)
     return finish(before, before + (tone * step * alpha - 0.4 * tone * step * edge)[..., None])
 
 
@@ -196,7 +204,8 @@ def particle(rng: Rng, scene: Scene, area: float, contrast: float) -> Marked:
     step = amplitude(rng, before, alpha, contrast * 1.4, area)
     tone = sign(rng, before, alpha, step)
     tint = rng.uniform(0.6, 1.4, 3).astype(np.float32)
-    shadow = np.roll(cv2.GaussianBlur(alpha, (0, 0), 1.2), tuple(rng.integers(-3, 4, 2)), (0, 1)) * (1 - alpha)
+    dy, dx = rng.integers(-3, 4, 2)
+    shadow = shifted(cv2.GaussianBlur(alpha, (0, 0), 1.2), dy, dx) * (1 - alpha)
     return finish(before, before + tone * step * alpha[..., None] * tint - 0.35 * step * shadow[..., None])
 
 
