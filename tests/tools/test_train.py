@@ -289,6 +289,16 @@ def test_seeds_are_drawn_anew_every_step() -> None:
     assert torch.equal(first, draw(*corner_maps(), generator()))
 
 
+def test_background_around_a_defect_is_drawn_from_a_map_of_zeros() -> None:
+    coarse, fine = corner_maps()
+    fine[fine < 0.1] = 0  # 94 % of the map
+    drawn = seeds.Draw(foreground=8, background=40)(coarse, fine, generator())
+    for background in drawn == 0:
+        around = int(background[:8, :8].sum())
+        assert around > 5 and int(background.sum()) - around > 5
+        assert not background[:4, :4].any()
+
+
 def test_pixel_drawn_as_both_is_unknown() -> None:
     one = torch.ones(1, 1, 1)
     assert seeds.Draw()(one, one, generator()).tolist() == [[[-1]]]
