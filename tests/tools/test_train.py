@@ -212,6 +212,25 @@ def test_peak_asks_only_the_brightest_pixels_of_a_place() -> None:
     assert float(losses.peak(logits, upper, 0.02)) == pytest.approx((softplus(-1.0) + softplus(-3.0)) / 2, rel=1e-5)
 
 
+def test_peak_of_a_picture_without_support_is_nothing() -> None:
+    logits = torch.full((2, 1, 10, 10), -30.0)
+    logits[1, 0, 0, 0] = 1.0
+    logits.requires_grad_(True)
+    nowhere = torch.zeros(2, 2, 2, dtype=torch.bool)
+    assert float(losses.peak(logits, nowhere, 0.02).detach()) == 0
+    nowhere[1] = True
+    loss = losses.peak(logits, nowhere, 0.01)
+    assert float(loss.detach()) == pytest.approx(softplus(-1.0))
+    loss.backward()
+    assert logits.grad is not None and not logits.grad[0].any() and logits.grad[1, 0, 0, 0] < 0
+
+
+def test_peak_asks_no_more_pixels_than_the_place_has() -> None:
+    logits, one = torch.full((1, 1, 10, 10), -30.0), torch.zeros(1, 10, 10, dtype=torch.bool)
+    one[0, 4, 4] = True
+    assert float(losses.peak(logits, one, 0.05)) == pytest.approx(30.0)
+
+
 @pytest.mark.parametrize("t", [1.0, 2.0, 5.0])
 def test_log_barrier_is_kervadecs(t: float) -> None:
     joint = -1 / t**2
