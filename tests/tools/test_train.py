@@ -491,6 +491,22 @@ def trainer(pixels: np.ndarray) -> train.Trainer:
     return train.Trainer(recipe, pictures, pictures, 3, progress=False)
 
 
+def test_average_follows_from_the_first_step() -> None:
+    module = nn.Linear(1, 1, bias=False)
+    average = train.Average(module, 0.99)
+    start, wanted = float(module.weight.detach()), []
+    for step in range(1, 13):
+        nn.init.constant_(module.weight, float(step))
+        before = wanted[-1] if wanted else start
+        gap = 1 if step <= 4 else 4
+        decay = (step / (step + 10)) ** gap
+        wanted.append(before if step % gap else decay * before + (1 - decay) * step)
+        average.update(module)
+        assert float(average.module.weight.detach()) == pytest.approx(wanted[-1], rel=1e-5)
+    assert abs(wanted[0] - 1) < 0.1 * abs(start - 1)  # a run of one step keeps the last weights, nearly
+    assert wanted[4] == wanted[6] != wanted[7]
+
+
 def test_stages_train_their_own_part(trainer: train.Trainer) -> None:
     net = trainer.net
     before = statistics(net)
