@@ -57,7 +57,7 @@ def test_render_is_what_is_written(made: tuple[Path, dict]) -> None:
 
 def test_layout(made: tuple[Path, dict]) -> None:
     root, summary = made
-    assert json.loads((root / "dataset.json").read_text()) == summary
+    assert json.loads((root / "dataset.json").read_text()) == summary and summary.keys() == synth.SUMMARY
     rows = list(csv.DictReader((root / "index.csv").open()))
     assert sorted(row["path"] for row in rows) == files_of(root, "*.jpg")
     for split, total in COUNTS.items():
@@ -159,7 +159,7 @@ def test_command_writes_a_set_once(tmp_path: Path, capsys: pytest.CaptureFixture
     summary = json.loads(capsys.readouterr().out)
     assert summary["counts"]["train"] == {"good": 1, "hole": 1}
     assert __main__.main(command) == 2
-    assert "not empty" in capsys.readouterr().err
+    assert "--force" in capsys.readouterr().err
     assert __main__.main([*command, "--force"]) == 0
     assert json.loads(capsys.readouterr().out) == summary
 
@@ -182,16 +182,28 @@ def test_interrupted_run_leaves_what_was_there(
         synth.generate(tmp_path / "set", size=96, progress=False)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "old").touch()
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(dict.fromkeys(synth.SUMMARY)))
     with pytest.raises(failure):
         synth.generate(tmp_path / "set", size=96, progress=False, force=True)
-    assert files_of(tmp_path) == ["set/old"]
+    assert files_of(tmp_path) == ["set/dataset.json"]
 
 
-def test_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [None, "", "[]", '{"seed": 1, "size": 2}'])
+@pytest.mark.parametrize("force", [False, True])
+def test_folder_of_something_else_is_refused(content: str | None, force: bool, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ToolError, match="--force"):
-        synth.generate(tmp_path, progress=False)
+    if content is not None:
+        (tmp_path / "dataset.json").write_text(content)
+    before = files_of(tmp_path)
+    with pytest.raises(ToolError, match=r"no data set of `synth`.*remove it yourself"):
+        synth.generate(tmp_path, size=96, train=1, val=0, test=0, workers=1, progress=False, force=force)
+    assert files_of(tmp_path) == before
+
+
+def test_file_in_the_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "set").touch()
+    with pytest.raises(ToolError, match="no folder"):
+        synth.generate(tmp_path / "set", progress=False, force=True)
 
 
 def test_picture_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
