@@ -491,6 +491,15 @@ def trainer(pixels: np.ndarray) -> train.Trainer:
     return train.Trainer(recipe, pictures, pictures, 3, progress=False)
 
 
+@pytest.mark.parametrize("steps", [20, 2000])
+def test_rate_warms_up_and_ends_near_zero(steps: int) -> None:
+    rates = [train.schedule(step, steps) for step in range(steps)]
+    top = rates.index(max(rates))
+    assert rates[top] == 1 and steps // 10 - 1 <= top <= steps // 10
+    assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.01
+
+
 def test_average_follows_from_the_first_step() -> None:
     module = nn.Linear(1, 1, bias=False)
     average = train.Average(module, 0.99)

@@ -55,7 +55,7 @@ class Recipe:
     start: str = ""
     seed: int = 0
     batch: int = 16
-    epochs: int = 8
+    epochs: int = 10
     lr: float = 1e-3
     backbone_lr_share: float = 0.4
     train_depthwise: bool = False
