@@ -86,27 +86,33 @@ unsafe fn dense(layer: &Dense, strip: &Strip) {
 /// All pixels of a strip, M at a time across row ends; the last tile repeats its last pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
 unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &super::Block, strip: &Strip) {
-    let (mut y, mut x) = (strip.rows.start, 0);
-    if strip.rows.is_empty() || strip.width == 0 {
+    let mut left = strip.rows.len() * strip.width;
+    if left == 0 {
         return;
     }
-    while y < strip.rows.end {
-        let mut input = [strip.input; M];
-        let mut output = [strip.output; M];
+    // From the last pixel of a row to the first of the next.
+    let (in_turn, out_turn) = (
+        strip.in_row.wrapping_sub(strip.width * strip.in_pixel),
+        strip.out_row.wrapping_sub(strip.width * strip.out_pixel),
+    );
+    let mut from = strip.input.wrapping_add(strip.rows.start * strip.in_row + block.input);
+    let mut to = strip.output.wrapping_add(strip.rows.start * strip.out_row);
+    let mut x = strip.width;
+    while left > 0 {
+        let mut input = [from; M];
+        let mut output = [to; M];
         for m in 0..M {
-            // SAFETY: (y, x) is a pixel of the strip; past the last one the last is repeated.
-            unsafe {
-                if y < strip.rows.end {
-                    input[m] = strip.input.add(y * strip.in_row + x * strip.in_pixel + block.input);
-                    output[m] = strip.output.add(y * strip.out_row + x * strip.out_pixel);
-                } else {
-                    input[m] = input[m - 1];
-                    output[m] = output[m - 1];
+            (input[m], output[m]) = (from, to);
+            if left > 1 {
+                left -= 1;
+                (from, to) = (from.wrapping_add(strip.in_pixel), to.wrapping_add(strip.out_pixel));
+                x -= 1;
+                if x == 0 {
+                    x = strip.width;
+                    (from, to) = (from.wrapping_add(in_turn), to.wrapping_add(out_turn));
                 }
-            }
-            x += 1;
-            if x == strip.width {
-                (y, x) = (y + 1, 0);
+            } else if m == M - 1 {
+                left = 0;
             }
         }
         // SAFETY: the pointers are those of pixels of the strip.
@@ -149,7 +155,10 @@ unsafe fn tile<const V: usize, const M: usize>(
             }
         }
         match layer.output {
-            Output::Int8 { low, high } => store_int8::<V, M>(layer, block, sums, output, low as i8, high as i8),
+            Output::Int8 { low, high } if layer.wide => {
+                store_int8::<V, M, true>(layer, block, sums, output, low as i8, high as i8);
+            }
+            Output::Int8 { low, high } => store_int8::<V, M, false>(layer, block, sums, output, low as i8, high as i8),
             Output::Float { low, high, channels } => {
                 let sums = sums; // a copy in memory, so that those of the loop stay in registers
                 store_float::<V, M>(layer, block, &sums, output, low, high, channels);
@@ -171,7 +180,7 @@ fn requantize(sum: __m512i, scale: __m512, rest: __m512, wide: bool) -> __m512i 
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn store_int8<const V: usize, const M: usize>(
+unsafe fn store_int8<const V: usize, const M: usize, const WIDE: bool>(
     layer: &Dense,
     block: &super::Block,
     sums: [[__m512i; V]; M],
@@ -192,7 +201,7 @@ unsafe fn store_int8<const V: usize, const M: usize>(
             if I < M {
                 let mut q = [_mm512_setzero_si512(); V];
                 for v in 0..V {
-                    q[v] = requantize(sums[I % M][v], scales[v], rests[v], layer.wide);
+                    q[v] = requantize(sums[I % M][v], scales[v], rests[v], WIDE);
                 }
                 let to = output[I % M].add(block.lane);
                 if V == 4 {
