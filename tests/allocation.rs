@@ -93,8 +93,7 @@ fn the_stages_after_the_engine_allocate_nothing() {
 }
 
 fn an_inspection_allocates_what_its_engine_and_resizer_do() {
-    let options =
-        Options { engine: Settings::default(), roi: None, score_threshold: None, signaller: signaller() };
+    let options = Options { engine: Settings::default(), roi: None, score_threshold: None, signaller: signaller() };
     let geometry = common::geometry();
     let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
     let bytes = common::plain(50);

@@ -146,7 +146,12 @@ fn print_layers(report: &Value) {
     }
     let peak = number(report, "peak_gmacs");
     let speed = macs / time.max(1e-9) / 1e3;
-    println!("{:<13}{time:>9.1}{:>11.0}{speed:>9.1}{:>6.0}%  of {peak:.0} GMAC/s", "sum", macs / 1e3, 100.0 * speed / peak);
+    println!(
+        "{:<13}{time:>9.1}{:>11.0}{speed:>9.1}{:>6.0}%  of {peak:.0} GMAC/s",
+        "sum",
+        macs / 1e3,
+        100.0 * speed / peak
+    );
 }
 
 fn quantiles(mut times: Vec<Duration>) -> Value {

@@ -138,7 +138,6 @@ fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
     Ok(proof::require(bundle, geometry, options)?)
 }
 
-
 fn parse_score(text: &str) -> Result<f32, String> {
     let score = text.parse().ok().filter(|score| (0.0..=1.0).contains(score));
     score.ok_or_else(|| format!("`{text}` is not a number from 0 to 1"))

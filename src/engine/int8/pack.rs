@@ -49,13 +49,27 @@ fn channels(conv: &Conv, input_scale: f32) -> Vec<Channel> {
 
 /// Multiplier from accumulator steps to what is stored.
 fn multiplier(unit: f64, output_scale: Option<f32>) -> f32 {
-    (unit / f64::from(output_scale.unwrap_or(1.0))) as f32
+    finite(unit / f64::from(output_scale.unwrap_or(1.0)))
+}
+
+/// As f32, without the infinities that would make no number of a zero.
+fn finite(value: f64) -> f32 {
+    value.clamp(-f64::from(f32::MAX), f64::from(f32::MAX)) as f32
 }
 
 /// True if an accumulator of this channel, times its multiplier, can come near the ends of i32.
 fn is_wide(channel: &Channel, multiplier: f32) -> bool {
     let reach: f64 = channel.weights.iter().map(|weight| 128.0 * f64::from(*weight).abs()).sum();
     (reach + f64::from(channel.bias).abs()) * f64::from(multiplier) >= f64::from(1 << 30)
+}
+
+/// The channel of each lane; none of those that pad.
+fn owners(lanes: &[usize]) -> Vec<Option<usize>> {
+    let mut owners = vec![None; lanes.iter().max().map_or(0, |lane| lane + 1)];
+    for (channel, lane) in lanes.iter().enumerate() {
+        owners[*lane] = Some(channel);
+    }
+    owners
 }
 
 /// Lengths of a layer's blocks, in vectors of [`LANES`], that cover `vectors` of them.
@@ -85,11 +99,12 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
         && each.is_multiple_of(DEPTH)
         && (out / conv.group).is_multiple_of(LANES)
         && source.pixel.is_multiple_of(LANES);
+    let owners = owners(source.lanes);
     let reads = |lane: usize, group: usize| -> Option<usize> {
         if apart {
             return (lane < each).then_some(lane);
         }
-        let channel = source.lanes.iter().position(|at| *at == lane)?;
+        let channel = (*owners.get(lane)?)?;
         (channel / each == group).then(|| channel % each)
     };
     let lanes = if apart { each } else { source.lanes.iter().max().map_or(0, |lane| lane + 1) };
@@ -112,10 +127,10 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
         }
         reads(lane, group).map(|channel| (channel * rows + row) * columns + column)
     };
-    let table: Vec<Vec<Option<usize>>> = (0..conv.group)
-        .take(if apart { 1 } else { conv.group })
-        .map(|group| (0..taps.len() * depth * DEPTH).map(|i| at(i / (depth * DEPTH), i % (depth * DEPTH), group)).collect())
-        .collect();
+    let places = |group: usize| -> Vec<Option<usize>> {
+        (0..taps.len() * depth * DEPTH).map(|i| at(i / (depth * DEPTH), i % (depth * DEPTH), group)).collect()
+    };
+    let mut table = (0, places(0));
 
     let groups = if apart { conv.group } else { 1 };
     let vectors = (out / groups).div_ceil(LANES);
@@ -137,9 +152,12 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
                     rest.push(0.0);
                     continue;
                 };
-                let places = &table[if apart { 0 } else { channel / (out / conv.group) }];
+                let group = if apart { 0 } else { channel / (out / conv.group) };
+                if table.0 != group {
+                    table = (group, places(group));
+                }
                 let mut sum = 0i32;
-                for (byte, place) in places.iter().enumerate() {
+                for (byte, place) in table.1.iter().enumerate() {
                     let Some(place) = place else { continue };
                     let weight = unit.weights[*place];
                     sum += i32::from(weight);
@@ -149,7 +167,7 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
                 wide |= is_wide(unit, multiplier);
                 bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
                 scale.push(multiplier);
-                rest.push((unit.rest * f64::from(multiplier)) as f32);
+                rest.push(finite(unit.rest * f64::from(multiplier)));
             }
         }
     }
@@ -174,7 +192,8 @@ pub fn single(conv: &Conv, source: &Source, kernels: &Kernels) -> Single {
         for row in 0..rows {
             for column in 0..columns {
                 let weight = unit.weights[(channel * rows + row) * columns + column];
-                let (tap, byte) = if merged { (row, column * source.pixel + lane) } else { (row * columns + column, *lane) };
+                let (tap, byte) =
+                    if merged { (row, column * source.pixel + lane) } else { (row * columns + column, *lane) };
                 weights[tap * pieces * PIECE + byte] = weight as u8;
                 sum += i32::from(weight);
             }
@@ -187,7 +206,7 @@ pub fn single(conv: &Conv, source: &Source, kernels: &Kernels) -> Single {
         weights: Bytes::of(&weights),
         bias: unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)),
         scale,
-        rest: (unit.rest * f64::from(scale)) as f32,
+        rest: finite(unit.rest * f64::from(scale)),
         low: conv.clamp.low,
         high: conv.clamp.high,
     }
@@ -205,10 +224,7 @@ pub fn depthwise(
     let [rows, columns] = conv.window.size;
     let [down, right] = conv.window.dilation;
     let units = channels(conv, source.scale);
-    let mut owners = vec![None; lanes];
-    for (channel, lane) in source.lanes.iter().enumerate() {
-        owners[*lane] = Some(channel);
-    }
+    let owners = owners(source.lanes);
     let groups = rows.div_ceil(kernels.column);
     let (mut blocks, mut weights) = (Vec::new(), Vec::new());
     let (mut bias, mut scale, mut rest) = (Vec::new(), Vec::new(), Vec::new());
@@ -220,10 +236,10 @@ pub fn depthwise(
         weights.resize(block.weights + groups * columns * kernels.column * size, 0u8);
         for accumulator in 0..size {
             let lane = block.lane + (kernels.depthwise_order)(width, accumulator);
-            let Some(channel) = owners[lane] else {
+            let Some(channel) = owners.get(lane).copied().flatten() else {
                 bias.push(0);
                 scale.push(0.0);
-                    rest.push(0.0);
+                rest.push(0.0);
                 continue;
             };
             let unit: &Channel = &units[channel];
@@ -240,7 +256,7 @@ pub fn depthwise(
             wide |= is_wide(unit, multiplier);
             bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
             scale.push(multiplier);
-                rest.push((unit.rest * f64::from(multiplier)) as f32);
+            rest.push(finite(unit.rest * f64::from(multiplier)));
         }
     }
     Depthwise {

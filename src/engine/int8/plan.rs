@@ -50,22 +50,89 @@ struct Border {
 
 enum Work {
     /// The camera's tensor into the arena.
-    Input { to: View },
-    Dense { layer: Box<Dense>, from: View, to: View, window: Window },
-    Single { layer: Box<Single>, from: View, to: View, window: Window },
-    Depthwise { layer: Box<Depthwise>, from: View, to: View, window: Window },
-    Add { from: [View; 2], to: View, numbers: Numbers },
-    Requantize { from: View, to: View, numbers: Numbers },
-    Upsample { from: View, to: View, factor: usize },
-    MaxPool { from: View, to: View, window: Window, numbers: Numbers },
-    AveragePool { from: View, to: View, window: Window, include_pads: bool, scale: f32, bounds: [f32; 2] },
+    Input {
+        to: View,
+    },
+    Dense {
+        layer: Box<Dense>,
+        from: View,
+        to: View,
+        window: Window,
+    },
+    Single {
+        layer: Box<Single>,
+        from: View,
+        to: View,
+        window: Window,
+    },
+    Depthwise {
+        layer: Box<Depthwise>,
+        from: View,
+        to: View,
+        window: Window,
+    },
+    Add {
+        from: [View; 2],
+        to: View,
+        numbers: Numbers,
+    },
+    Requantize {
+        from: View,
+        to: View,
+        numbers: Numbers,
+    },
+    Upsample {
+        from: View,
+        to: View,
+        factor: usize,
+    },
+    MaxPool {
+        from: View,
+        to: View,
+        window: Window,
+        numbers: Numbers,
+    },
+    AveragePool {
+        from: View,
+        to: View,
+        window: Window,
+        include_pads: bool,
+        scale: f32,
+        bounds: [f32; 2],
+    },
     /// Between tensors whose channels lie in different lanes.
-    Relane { from: View, to: View, lanes: Vec<(usize, usize)> },
-    Quantize { from: View, to: View, lanes: Vec<usize>, scale: f32 },
-    Dequantize { from: View, to: View, lanes: Vec<usize>, scale: f32 },
-    Map { from: View, to: View, function: Function },
-    Resize { from: View, to: View, tables: Box<float::Resize>, lines: View },
-    Mean { from: View, to: View },
+    Relane {
+        from: View,
+        to: View,
+        lanes: Vec<(usize, usize)>,
+    },
+    Quantize {
+        from: View,
+        to: View,
+        lanes: Vec<usize>,
+        scale: f32,
+    },
+    Dequantize {
+        from: View,
+        to: View,
+        lanes: Vec<usize>,
+        scale: f32,
+    },
+    Map {
+        from: View,
+        to: View,
+        function: Function,
+    },
+    Resize {
+        from: View,
+        to: View,
+        tables: Box<float::Resize>,
+        lines: View,
+    },
+    Mean {
+        from: View,
+        to: View,
+    },
 }
 
 /// A network ready to run: steps, and the arena that their tensors lie in.
@@ -108,11 +175,6 @@ impl Plan {
     /// The instruction set.
     pub fn kernels(&self) -> &'static Kernels {
         self.kernels
-    }
-
-    /// Bytes of the arena.
-    pub fn arena_bytes(&self) -> usize {
-        self.arena.len()
     }
 
     /// The arena, for the steps.
@@ -200,7 +262,8 @@ impl Builder<'_> {
             lanes.extend(part.lanes.iter().map(|lane| start + lane));
             let width = part.lanes.iter().max().map_or(0, |lane| padded(lane + 1));
             let twice = inputs[..index].contains(id);
-            let moves = part.part_of.is_none() && self.scale(*id) == self.scale(joint) && *id != self.region.input && !twice;
+            let moves =
+                part.part_of.is_none() && self.scale(*id) == self.scale(joint) && *id != self.region.input && !twice;
             if moves {
                 self.layouts[*id].part_of = Some((joint, start));
             }
@@ -227,7 +290,8 @@ impl Builder<'_> {
             let below = |axis: usize, out: usize, length: usize, before: usize| {
                 ((out - 1) * stride[axis] + (size[axis] - 1) * dilation[axis] + 1).saturating_sub(before + length)
             };
-            let wanted = [pads[0], pads[1], below(0, to.height, from.height, pads[0]), below(1, to.width, from.width, pads[1])];
+            let wanted =
+                [pads[0], pads[1], below(0, to.height, from.height, pads[0]), below(1, to.width, from.width, pads[1])];
             let (root, _) = self.root(conv.input);
             for (pad, wanted) in self.layouts[root].pads.iter_mut().zip(wanted) {
                 *pad = (*pad).max(wanted);
@@ -287,13 +351,16 @@ impl Builder<'_> {
             .collect();
         // One line of scratch a thread for each bilinear enlargement.
         let widest = |layer: &super::region::Layer| match &layer.op {
-            Op::ResizeLinear { input } => (self.region.facts[*input].width * self.region.facts[*input].channels * 4).next_multiple_of(64),
+            Op::ResizeLinear { input } => {
+                (self.region.facts[*input].width * self.region.facts[*input].channels * 4).next_multiple_of(64)
+            }
             _ => 0,
         };
         let line = self.region.layers.iter().map(widest).max().unwrap_or(0);
         requests.push(Request { size: line * threads, first: 0, last });
         let (offsets, end) = arena::place(&requests);
-        let lines = View { offset: offsets[roots.len()], row: line, pixel: 4, height: threads, width: line / 4, lanes: 1 };
+        let lines =
+            View { offset: offsets[roots.len()], row: line, pixel: 4, height: threads, width: line / 4, lanes: 1 };
         let mut views = vec![lines; self.layouts.len()];
         for (id, view) in views.iter_mut().enumerate() {
             let (root, _) = self.root(id);
@@ -335,7 +402,12 @@ impl Builder<'_> {
     }
 
     fn source(&self, id: Id, view: &View) -> Source<'_> {
-        Source { lanes: &self.layouts[id].lanes, row: view.row, pixel: view.pixel, scale: self.scale(id).unwrap_or(1.0) }
+        Source {
+            lanes: &self.layouts[id].lanes,
+            row: view.row,
+            pixel: view.pixel,
+            scale: self.scale(id).unwrap_or(1.0),
+        }
     }
 
     /// The integer bounds of a clamp, as f32.
@@ -367,12 +439,22 @@ impl Builder<'_> {
             Op::Add { inputs: [a, b], clamp } => return self.add_across(layer, [*a, *b], *clamp, views, border),
             Op::Upsample { input, factor } => Work::Upsample { from: views[*input], to, factor: *factor },
             Op::Concat { inputs } => return self.concat(layer, inputs, views, border),
-            Op::MaxPool { input, window } => {
-                Work::MaxPool { from: views[*input], to, window: *window, numbers: self.numbers([1.0; 2], [-128.0, 127.0]) }
-            }
+            Op::MaxPool { input, window } => Work::MaxPool {
+                from: views[*input],
+                to,
+                window: *window,
+                numbers: self.numbers([1.0; 2], [-128.0, 127.0]),
+            },
             Op::AveragePool { input, window, include_pads, clamp } => {
                 let (from, bounds) = (views[*input], Self::bounds(*clamp, scale));
-                Work::AveragePool { from, to, window: *window, include_pads: *include_pads, scale: ratio(*input), bounds }
+                Work::AveragePool {
+                    from,
+                    to,
+                    window: *window,
+                    include_pads: *include_pads,
+                    scale: ratio(*input),
+                    bounds,
+                }
             }
             Op::Requantize { input, clamp } => {
                 let numbers = self.numbers([ratio(*input), 0.0], Self::bounds(*clamp, scale));
@@ -430,9 +512,11 @@ impl Builder<'_> {
     ) -> Vec<Step> {
         let (to, scale) = (views[layer.output], self.scale(layer.output).unwrap_or(1.0));
         let ratio = |id: Id| (f64::from(self.scale(id).unwrap_or(1.0)) / f64::from(scale)) as f32;
-        let lanes = self.layouts[b].lanes.iter().copied().zip(self.layouts[layer.output].lanes.iter().copied()).collect();
+        let lanes =
+            self.layouts[b].lanes.iter().copied().zip(self.layouts[layer.output].lanes.iter().copied()).collect();
         let numbers = self.numbers([ratio(a), ratio(b)], Self::bounds(clamp, scale));
-        let step = |work, border| Step { name: layer.name.clone(), label: "add", macs: 0, rows: to.height, work, border };
+        let step =
+            |work, border| Step { name: layer.name.clone(), label: "add", macs: 0, rows: to.height, work, border };
         vec![
             step(Work::Relane { from: views[b], to, lanes }, border),
             step(Work::Add { from: [views[a], to], to, numbers }, None),
@@ -527,15 +611,27 @@ impl Work {
                     (kernels.depthwise)(layer, &strip(base, from, to, window, rows));
                 }
                 Self::Add { from: [a, b], to, numbers } => {
-                    for_each_run(base, to, rows, |y, x, to, n| {
-                        (kernels.lanes.add)(numbers, to, a.at(base, y, x), b.at(base, y, x), n);
-                    }, &[a, b]);
+                    for_each_run(
+                        base,
+                        to,
+                        rows,
+                        |y, x, to, n| {
+                            (kernels.lanes.add)(numbers, to, a.at(base, y, x), b.at(base, y, x), n);
+                        },
+                        &[a, b],
+                    );
                 }
                 Self::Requantize { from, to, numbers } => {
-                    for_each_run(base, to, rows, |y, x, to, n| {
-                        let from = from.at(base, y, x);
-                        (kernels.lanes.requantize)(numbers, to, from, from, n);
-                    }, &[from]);
+                    for_each_run(
+                        base,
+                        to,
+                        rows,
+                        |y, x, to, n| {
+                            let from = from.at(base, y, x);
+                            (kernels.lanes.requantize)(numbers, to, from, from, n);
+                        },
+                        &[from],
+                    );
                 }
                 Self::Upsample { from, to, factor } => upsample(base, from, to, *factor, rows),
                 Self::MaxPool { from, to, window, numbers } => max_pool(kernels, base, from, to, window, numbers, rows),
@@ -555,7 +651,8 @@ impl Work {
                         let (from, pixel) = (from.at(base, y, x).cast::<f32>(), to.at(base, y, x));
                         std::ptr::write_bytes(pixel, kernels.flip, to.lanes);
                         for (channel, lane) in lanes.iter().enumerate() {
-                            *pixel.add(*lane) = super::region::quantize(*from.add(channel), *scale) as u8 ^ kernels.flip;
+                            *pixel.add(*lane) =
+                                super::region::quantize(*from.add(channel), *scale) as u8 ^ kernels.flip;
                         }
                     });
                 }
@@ -641,7 +738,9 @@ unsafe fn floats<'a>(base: *mut u8, view: &View, rows: Range<usize>) -> &'a [f32
 unsafe fn floats_mut<'a>(base: *mut u8, view: &View, rows: Range<usize>) -> &'a mut [f32] {
     let row = view.width * view.lanes;
     // SAFETY: as above.
-    unsafe { std::slice::from_raw_parts_mut(base.add(view.offset).cast::<f32>().add(rows.start * row), rows.len() * row) }
+    unsafe {
+        std::slice::from_raw_parts_mut(base.add(view.offset).cast::<f32>().add(rows.start * row), rows.len() * row)
+    }
 }
 
 /// # Safety
@@ -680,7 +779,10 @@ unsafe fn upsample(base: *mut u8, from: &View, to: &View, factor: usize, rows: R
                     let (source, target) = (from.at(base, y / factor, x), to.at(base, y, x * factor + copy));
                     // Vectors of one size: a copy of a length known at run time is a call.
                     for lane in (0..to.lanes).step_by(LANES) {
-                        target.add(lane).cast::<[u8; LANES]>().write_unaligned(source.add(lane).cast::<[u8; LANES]>().read_unaligned());
+                        target
+                            .add(lane)
+                            .cast::<[u8; LANES]>()
+                            .write_unaligned(source.add(lane).cast::<[u8; LANES]>().read_unaligned());
                     }
                 }
             }
@@ -695,7 +797,15 @@ fn inside(out: usize, stride: usize, size: usize, pad: usize, length: usize) -> 
 
 /// # Safety
 /// As [`Step::run`].
-unsafe fn max_pool(kernels: &Kernels, base: *mut u8, from: &View, to: &View, window: &Window, numbers: &Numbers, rows: Range<usize>) {
+unsafe fn max_pool(
+    kernels: &Kernels,
+    base: *mut u8,
+    from: &View,
+    to: &View,
+    window: &Window,
+    numbers: &Numbers,
+    rows: Range<usize>,
+) {
     for_each_pixel(to, rows, |y, x| {
         let ys = inside(y, window.stride[0], window.size[0], window.pads[0], from.height);
         let xs = inside(x, window.stride[1], window.size[1], window.pads[1], from.width);

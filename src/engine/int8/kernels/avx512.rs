@@ -10,6 +10,12 @@
 //! (unpack, 8 shuffles for 64 channels) and used by every output pixel whose window has it. Unpack and pack work within
 //! 128-bit lanes, so one undoes the order of the other.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::needless_range_loop,
+    reason = "arrays are sets of registers, indexed by constants once unrolled"
+)]
+
 use std::arch::x86_64::*;
 
 use super::{DEPTH, Dense, Depthwise, Isa, Kernels, Output, Single, Strip, float, lanes};
@@ -308,11 +314,13 @@ unsafe fn window_sums(layer: &Single, input: *const u8, pixel: usize, n: usize) 
     // Rows of a 16 x 16 matrix, each to be summed: fold pairs of rows into one until one is left.
     let by_32 = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let by_64 = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-    let by_128 =
-        |a, b| _mm512_add_epi32(_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
+    let by_128 = |a, b| _mm512_add_epi32(_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
     let four = |[a, b, c, d]: [__m512i; 4]| by_64(by_32(a, b), by_32(c, d));
     let [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, sa, sb, sc, sd, se, sf] = sums;
-    by_128(by_128(four([s0, s1, s2, s3]), four([s4, s5, s6, s7])), by_128(four([s8, s9, sa, sb]), four([sc, sd, se, sf])))
+    by_128(
+        by_128(four([s0, s1, s2, s3]), four([s4, s5, s6, s7])),
+        by_128(four([s8, s9, sa, sb]), four([sc, sd, se, sf])),
+    )
 }
 
 // --- depthwise ------------------------------------------------------------------------------------------------------
@@ -333,10 +341,11 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
 
 /// The same pointer, of which the compiler knows nothing: else it keeps an address for every tap from pixel to pixel, in memory.
 #[inline(always)]
-fn opaque(mut pointer: *mut u8) -> *mut u8 {
+fn opaque(pointer: *mut u8) -> *mut u8 {
+    let mut address = pointer.addr();
     // SAFETY: no instruction.
-    unsafe { std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
-    pointer
+    unsafe { std::arch::asm!("/* {0} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags)) };
+    pointer.with_addr(address)
 }
 
 /// The depthwise kernel for vectors of one width.
@@ -596,19 +605,82 @@ macro_rules! depthwise {
 }
 
 depthwise!(
-    zmm, __m512i, 64, _mm512_loadu_si512, _mm512_storeu_si512, _mm512_set1_epi8, _mm512_unpacklo_epi8, _mm512_unpackhi_epi8,
-    _mm512_unpacklo_epi16, _mm512_unpackhi_epi16, _mm512_dpbusd_epi32, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_min_ps, _mm512_set1_ps,
-    _mm512_cvtps_epi32, _mm512_packs_epi32, _mm512_packs_epi16, _mm512_max_epi8, _mm512_min_epi8, _mm512_xor_si512, _mm512_loadu_ps, _mm512_load_si512, __m512
+    zmm,
+    __m512i,
+    64,
+    _mm512_loadu_si512,
+    _mm512_storeu_si512,
+    _mm512_set1_epi8,
+    _mm512_unpacklo_epi8,
+    _mm512_unpackhi_epi8,
+    _mm512_unpacklo_epi16,
+    _mm512_unpackhi_epi16,
+    _mm512_dpbusd_epi32,
+    _mm512_cvtepi32_ps,
+    _mm512_fmadd_ps,
+    _mm512_min_ps,
+    _mm512_set1_ps,
+    _mm512_cvtps_epi32,
+    _mm512_packs_epi32,
+    _mm512_packs_epi16,
+    _mm512_max_epi8,
+    _mm512_min_epi8,
+    _mm512_xor_si512,
+    _mm512_loadu_ps,
+    _mm512_load_si512,
+    __m512
 );
 depthwise!(
-    ymm, __m256i, 32, _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi8, _mm256_unpacklo_epi8, _mm256_unpackhi_epi8,
-    _mm256_unpacklo_epi16, _mm256_unpackhi_epi16, _mm256_dpbusd_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_min_ps, _mm256_set1_ps,
-    _mm256_cvtps_epi32, _mm256_packs_epi32, _mm256_packs_epi16, _mm256_max_epi8, _mm256_min_epi8, _mm256_xor_si256, _mm256_loadu_ps, _mm256_load_si256, __m256
+    ymm,
+    __m256i,
+    32,
+    _mm256_loadu_si256,
+    _mm256_storeu_si256,
+    _mm256_set1_epi8,
+    _mm256_unpacklo_epi8,
+    _mm256_unpackhi_epi8,
+    _mm256_unpacklo_epi16,
+    _mm256_unpackhi_epi16,
+    _mm256_dpbusd_epi32,
+    _mm256_cvtepi32_ps,
+    _mm256_fmadd_ps,
+    _mm256_min_ps,
+    _mm256_set1_ps,
+    _mm256_cvtps_epi32,
+    _mm256_packs_epi32,
+    _mm256_packs_epi16,
+    _mm256_max_epi8,
+    _mm256_min_epi8,
+    _mm256_xor_si256,
+    _mm256_loadu_ps,
+    _mm256_load_si256,
+    __m256
 );
 depthwise!(
-    xmm, __m128i, 16, _mm_loadu_si128, _mm_storeu_si128, _mm_set1_epi8, _mm_unpacklo_epi8, _mm_unpackhi_epi8, _mm_unpacklo_epi16,
-    _mm_unpackhi_epi16, _mm_dpbusd_epi32, _mm_cvtepi32_ps, _mm_fmadd_ps, _mm_min_ps, _mm_set1_ps, _mm_cvtps_epi32, _mm_packs_epi32,
-    _mm_packs_epi16, _mm_max_epi8, _mm_min_epi8, _mm_xor_si128, _mm_loadu_ps, _mm_load_si128, __m128
+    xmm,
+    __m128i,
+    16,
+    _mm_loadu_si128,
+    _mm_storeu_si128,
+    _mm_set1_epi8,
+    _mm_unpacklo_epi8,
+    _mm_unpackhi_epi8,
+    _mm_unpacklo_epi16,
+    _mm_unpackhi_epi16,
+    _mm_dpbusd_epi32,
+    _mm_cvtepi32_ps,
+    _mm_fmadd_ps,
+    _mm_min_ps,
+    _mm_set1_ps,
+    _mm_cvtps_epi32,
+    _mm_packs_epi32,
+    _mm_packs_epi16,
+    _mm_max_epi8,
+    _mm_min_epi8,
+    _mm_xor_si128,
+    _mm_loadu_ps,
+    _mm_load_si128,
+    __m128
 );
 
 /// Sixteen chains of 64 multiply-adds.

@@ -1,6 +1,9 @@
 //! The float tail: a few elementwise functions and the enlargement of the map. Dense NHWC f32 tensors.
 
-#![expect(clippy::indexing_slicing, reason = "the plan has made every length; a wrong one would be a bug that tests find")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the plan has made every length; a wrong one would be a bug that tests find"
+)]
 
 use std::ops::Range;
 
@@ -17,8 +20,11 @@ pub struct Table {
     ///
     /// # Safety
     /// The CPU has the instruction set.
-    pub resize: unsafe fn(&Resize, Range<usize>, &[f32], &mut [f32], &mut [f32]),
+    pub resize: ResizeRows,
 }
+
+/// Output rows of a bilinear enlargement, from the whole input, with scratch of one input row.
+type ResizeRows = unsafe fn(&Resize, Range<usize>, &[f32], &mut [f32], &mut [f32]);
 
 /// Compiled for the build's own instruction set.
 pub const PORTABLE: Table = Table { map, resize };
@@ -59,7 +65,7 @@ fn map(function: Function, from: &[f32], to: &mut [f32]) {
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
-    const LN2_HIGH: f32 = 0.693_359_375; // ln 2 in two parts, so that n * ln 2 is exact
+    const LN2_HIGH: f32 = 355.0 / 512.0; // ln 2 in two parts, so that n * ln 2 is exact
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;

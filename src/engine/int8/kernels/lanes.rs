@@ -111,8 +111,7 @@ macro_rules! compiled_with {
         }
 
         /// The lane steps compiled for these features.
-        pub const $table: Table =
-            Table { add: $module::add, requantize: $module::requantize, max: $module::max };
+        pub const $table: Table = Table { add: $module::add, requantize: $module::requantize, max: $module::max };
     };
 }
 

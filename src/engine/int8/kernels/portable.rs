@@ -80,7 +80,8 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
                     for row in 0..layer.rows {
                         for column in 0..layer.columns {
                             let at = block.weights + (row * layer.columns + column) * block.width * LANES + accumulator;
-                            let offset = y * strip.in_row + x * strip.in_pixel + row * layer.row + column * layer.column;
+                            let offset =
+                                y * strip.in_row + x * strip.in_pixel + row * layer.row + column * layer.column;
                             // SAFETY: as in `dense`.
                             let (value, weight) = unsafe {
                                 (*strip.input.add(offset + lane) as i8, *layer.weights.as_ptr().add(at) as i8)
