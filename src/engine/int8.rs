@@ -31,6 +31,7 @@ mod pack;
 mod plan;
 mod pool;
 mod region;
+mod step;
 
 /// The scale of the network's input: the camera's tensor is (pixel - 128) / 128.
 const INPUT_SCALE: f32 = 1.0 / 128.0;
