@@ -177,6 +177,14 @@ impl Engine {
         }
     }
 
+    /// The most int8 multiply-adds a second that this core can do with the chosen kernels, measured; none without such kernels.
+    pub fn peak(&self) -> Option<f64> {
+        match &self.backend {
+            Loaded::Int8(network) => Some(network.peak()),
+            Loaded::Tract(_) => None,
+        }
+    }
+
     /// Runs the network on one tensor of the loaded shape.
     pub fn run(&mut self, tensor: &Tensor) -> Result<Prediction<'_>, Error> {
         if (tensor.width, tensor.height) != (self.shape.width, self.shape.height) {

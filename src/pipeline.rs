@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::bundle::Bundle;
 use crate::camera::{Frame, Geometry};
 use crate::clock;
-use crate::engine::{self, Engine, Prediction, Settings};
+use crate::engine::{self, Engine, Prediction, Settings, StepTime};
 use crate::mask::{Mask, Masker, Thresholds};
 use crate::preprocess::{self, Preprocessor, Roi, Tensor};
 use crate::signal::{Signaller, Signals};
@@ -133,6 +133,13 @@ impl Pipeline {
     /// The second step alone, on a tensor from elsewhere.
     pub fn predict(&mut self, tensor: &Tensor) -> Result<Prediction<'_>, engine::Error> {
         self.engine.run(tensor)
+    }
+
+    /// How long each step of the network takes on a frame; none where the backend does not tell. See [`Engine::profile`].
+    pub fn profile(&mut self, frame: &Frame, runs: usize) -> Option<(Vec<StepTime>, f64)> {
+        let peak = self.engine.peak()?;
+        let tensor = self.preprocessor.run(frame);
+        Some((self.engine.profile(&tensor, runs)?, peak))
     }
 
     /// The loaded network, to go on with in another pipeline.

@@ -11,6 +11,7 @@ use super::{CLEAN, open_bundle};
 use crate::bundle::Bundle;
 use crate::camera::{Camera, Geometry, Pattern, PixelFormat};
 use crate::clock;
+use crate::engine::StepTime;
 use crate::pipeline::{Options, Pipeline, Timings};
 use crate::signal::Signaller;
 
@@ -31,6 +32,9 @@ pub(super) struct Args {
     /// Height of the frames, pixels.
     #[arg(long, default_value_t = 720)]
     height: u32,
+    /// Time each layer of an int8 network too, on one thread.
+    #[arg(long)]
+    layers: bool,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -54,11 +58,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         timings.push(inspect(&mut pipeline, &mut camera)?);
     }
     let allocations = counted.change().allocations as f64 / frames as f64;
-    let report = report(args, &bundle, &pipeline, &timings, ready, allocations);
+    let mut report = report(args, &bundle, &pipeline, &timings, ready, allocations);
+    if args.layers {
+        let frame = camera.next(clock::now() + Duration::from_secs(5)).context("the sample pictures ran out")?;
+        let layers = pipeline.profile(&frame, args.frames).context("this backend does not time its layers")?;
+        if let Some(fields) = report.as_object_mut() {
+            fields.insert("layers".into(), layer_report(&layers.0, layers.1));
+            fields.insert("peak_gmacs".into(), json!(layers.1 / 1e9));
+        }
+    }
     if args.json {
         println!("{report}");
     } else {
         print_table(&report);
+        print_layers(&report);
     }
     Ok(CLEAN)
 }
@@ -103,6 +116,36 @@ fn report(
         "frames": timings.len(), "stages": stages,
         "allocations_per_frame": allocations, "resident_mib": resident_mib(), "ready_ms": ready.as_millis() as u64,
     })
+}
+
+/// Each layer's time, work, speed and share of what the core can do.
+fn layer_report(layers: &[StepTime], peak: f64) -> Value {
+    let rows = layers.iter().map(|layer| {
+        let speed = layer.macs as f64 / layer.nanos.max(1) as f64; // per nanosecond: giga per second
+        json!({
+            "name": layer.name, "executor": layer.label, "us": layer.nanos as f64 / 1e3, "macs": layer.macs,
+            "gmacs": speed, "peak_share": speed * 1e9 / peak,
+        })
+    });
+    rows.collect()
+}
+
+fn print_layers(report: &Value) {
+    let Some(layers) = report.get("layers").and_then(Value::as_array) else { return };
+    println!("{:<13}{:>9}{:>11}{:>9}{:>7}  layer", "executor", "us", "k mult-adds", "GMAC/s", "peak");
+    let number = |layer: &Value, key: &str| layer.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+    let word = |layer: &Value, key: &str| layer.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (mut time, mut macs) = (0.0, 0.0);
+    for layer in layers {
+        let (us, work) = (number(layer, "us"), number(layer, "macs"));
+        (time, macs) = (time + us, macs + work);
+        let (speed, share) = (number(layer, "gmacs"), 100.0 * number(layer, "peak_share"));
+        let (executor, name) = (word(layer, "executor"), word(layer, "name"));
+        println!("{executor:<13}{us:>9.1}{:>11.0}{speed:>9.1}{share:>6.0}%  {name}", work / 1e3);
+    }
+    let peak = number(report, "peak_gmacs");
+    let speed = macs / time.max(1e-9) / 1e3;
+    println!("{:<13}{time:>9.1}{:>11.0}{speed:>9.1}{:>6.0}%  of {peak:.0} GMAC/s", "sum", macs / 1e3, 100.0 * speed / peak);
 }
 
 fn quantiles(mut times: Vec<Duration>) -> Value {

@@ -62,6 +62,11 @@ impl Network {
         }
     }
 
+    /// What the core can do at most with the chosen kernels, multiply-adds a second.
+    pub(super) fn peak(&self) -> f64 {
+        peak(self.plan.kernels())
+    }
+
     /// Runs `runs` times on one thread and gives each step's median time in nanoseconds.
     pub(super) fn profile(&mut self, input: &Tensor, runs: usize) -> Vec<StepTime> {
         let mut times: Vec<Vec<u64>> = vec![Vec::with_capacity(runs); self.plan.steps().len()];
@@ -82,6 +87,18 @@ impl Network {
         let named = self.plan.steps().iter().zip(times);
         named.map(|(step, times)| StepTime { name: step.name.clone(), label: step.label, macs: step.macs, nanos: median(times) }).collect()
     }
+}
+
+/// The most multiply-adds a second that this core reaches with these kernels' instruction, in registers: the best of ten tries.
+fn peak(kernels: &Kernels) -> f64 {
+    let rounds = 200_000;
+    let once = || {
+        let start = std::time::Instant::now();
+        // SAFETY: only kernels that this CPU can execute are handed out.
+        let macs = unsafe { (kernels.peak)(rounds) };
+        (macs * rounds) as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..10).map(|_| once()).fold(0.0, f64::max)
 }
 
 /// How long one step takes.

@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "every length is made here; loading turns a panic into an error")]
 
 use super::arena::Bytes;
-use super::kernels::{Block, DEPTH, Dense, Depthwise, Kernels, LANES, Output};
+use super::kernels::{Block, DEPTH, Dense, Depthwise, Kernels, LANES, Output, Single};
 use super::region::Conv;
 
 /// What the plan knows of the tensor that a layer reads.
@@ -154,6 +154,43 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
         }
     }
     Dense { taps, depth, blocks, weights: Bytes::of(&weights), bias, scale, rest, output, wide }
+}
+
+/// A convolution of one output channel, which stays float.
+pub fn single(conv: &Conv, source: &Source, kernels: &Kernels) -> Single {
+    const PIECE: usize = 64;
+    let [rows, columns] = conv.window.size;
+    let [down, right] = conv.window.dilation;
+    let unit = channel(conv, 0, source.scale);
+    let merged = right == 1;
+    let lanes = source.lanes.iter().max().map_or(0, |lane| lane + 1);
+    let (across, run) = if merged { (1, (columns - 1) * source.pixel + lanes) } else { (columns, lanes) };
+    let pieces = run.div_ceil(PIECE);
+    let tap = |row, column| row * down * source.row + column * right * source.pixel;
+    let taps: Vec<usize> = (0..rows).flat_map(|row| (0..across).map(move |column| tap(row, column))).collect();
+    let mut weights = vec![0u8; taps.len() * pieces * PIECE];
+    let mut sum = 0i32;
+    for (channel, lane) in source.lanes.iter().enumerate() {
+        for row in 0..rows {
+            for column in 0..columns {
+                let weight = unit.weights[(channel * rows + row) * columns + column];
+                let (tap, byte) = if merged { (row, column * source.pixel + lane) } else { (row * columns + column, *lane) };
+                weights[tap * pieces * PIECE + byte] = weight as u8;
+                sum += i32::from(weight);
+            }
+        }
+    }
+    let scale = multiplier(unit.unit, None);
+    Single {
+        taps,
+        pieces,
+        weights: Bytes::of(&weights),
+        bias: unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)),
+        scale,
+        rest: (unit.rest * f64::from(scale)) as f32,
+        low: conv.clamp.low,
+        high: conv.clamp.high,
+    }
 }
 
 /// A convolution in which every channel sees itself alone. `lanes` is the number of lanes of a pixel.

@@ -9,9 +9,9 @@
 use std::ops::Range;
 
 use super::arena::{self, Bytes, Request};
-use super::kernels::float::{self, Axis};
+use super::kernels::float;
 use super::kernels::lanes::Numbers;
-use super::kernels::{Dense, Depthwise, Kernels, LANES, Output, Strip};
+use super::kernels::{Dense, Depthwise, Kernels, LANES, Output, Single, Strip};
 use super::pack::{self, Source};
 use super::region::{Clamp, Conv, Function, Id, Op, Region, Window};
 
@@ -52,6 +52,7 @@ enum Work {
     /// The camera's tensor into the arena.
     Input { to: View },
     Dense { layer: Box<Dense>, from: View, to: View, window: Window },
+    Single { layer: Box<Single>, from: View, to: View, window: Window },
     Depthwise { layer: Box<Depthwise>, from: View, to: View, window: Window },
     Add { from: [View; 2], to: View, numbers: Numbers },
     Requantize { from: View, to: View, numbers: Numbers },
@@ -63,7 +64,7 @@ enum Work {
     Quantize { from: View, to: View, lanes: Vec<usize>, scale: f32 },
     Dequantize { from: View, to: View, lanes: Vec<usize>, scale: f32 },
     Map { from: View, to: View, function: Function },
-    Resize { from: View, to: View, axes: Box<[Axis; 2]>, lines: View },
+    Resize { from: View, to: View, tables: Box<float::Resize>, lines: View },
     Mean { from: View, to: View },
 }
 
@@ -387,8 +388,8 @@ impl Builder<'_> {
             Op::Map { input, function } => Work::Map { from: views[*input], to, function: *function },
             Op::ResizeLinear { input } => {
                 let from = views[*input];
-                let axes = [Axis::new(from.height, to.height), Axis::new(from.width, to.width)];
-                Work::Resize { from, to, axes: Box::new(axes), lines }
+                let tables = float::Resize::new([from.height, from.width], [to.height, to.width], to.lanes);
+                Work::Resize { from, to, tables: Box::new(tables), lines }
             }
             Op::Mean { input } => Work::Mean { from: views[*input], to },
         };
@@ -404,6 +405,9 @@ impl Builder<'_> {
             let bounds = Self::bounds(conv.clamp, scale);
             let layer = Box::new(pack::depthwise(conv, &source, to.lanes, scale, bounds, self.kernels));
             return Work::Depthwise { layer, from, to, window };
+        }
+        if scale.is_none() && channels == 1 && conv.group == 1 && from.pixel >= LANES && self.kernels.single.is_some() {
+            return Work::Single { layer: Box::new(pack::single(conv, &source, self.kernels)), from, to, window };
         }
         let output = match scale {
             Some(scale) => {
@@ -514,6 +518,11 @@ impl Work {
             match self {
                 Self::Input { to } => take_input(input, base, to, rows, kernels.flip),
                 Self::Dense { layer, from, to, window } => (kernels.dense)(layer, &strip(base, from, to, window, rows)),
+                Self::Single { layer, from, to, window } => {
+                    if let Some(single) = kernels.single {
+                        single(layer, &strip(base, from, to, window, rows));
+                    }
+                }
                 Self::Depthwise { layer, from, to, window } => {
                     (kernels.depthwise)(layer, &strip(base, from, to, window, rows));
                 }
@@ -560,14 +569,13 @@ impl Work {
                 }
                 Self::Map { from, to, function } => {
                     let (a, b) = (floats(base, from, rows.clone()), floats_mut(base, to, rows));
-                    float::map(*function, a, b);
+                    (kernels.float.map)(*function, a, b);
                 }
-                Self::Resize { from, to, axes, lines } => {
-                    let [down, right] = &**axes;
+                Self::Resize { from, to, tables, lines } => {
                     let line = floats_mut(base, lines, part..part + 1);
                     let line = &mut line[..from.width * from.lanes];
                     let all = floats(base, from, 0..from.height);
-                    float::resize(all, to.lanes, [down, right], rows.clone(), line, floats_mut(base, to, rows));
+                    (kernels.float.resize)(tables, rows.clone(), all, line, floats_mut(base, to, rows));
                 }
                 Self::Mean { from, to } if !rows.is_empty() => {
                     float::mean(floats(base, from, 0..from.height), from.lanes, floats_mut(base, to, 0..1));

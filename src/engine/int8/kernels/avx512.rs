@@ -12,7 +12,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{DEPTH, Dense, Depthwise, Isa, Kernels, Output, Strip, lanes};
+use super::{DEPTH, Dense, Depthwise, Isa, Kernels, Output, Single, Strip, float, lanes};
 
 pub const KERNELS: Kernels = Kernels {
     isa: Isa::Avx512vnni,
@@ -23,7 +23,10 @@ pub const KERNELS: Kernels = Kernels {
     column: 4,
     dense,
     depthwise,
+    single: Some(single),
     lanes: lanes::AVX512,
+    float: float::AVX512,
+    peak,
 };
 
 /// True if this CPU and its operating system have all that is used here.
@@ -146,8 +149,9 @@ unsafe fn tile<const V: usize, const M: usize>(
             }
         }
         match layer.output {
-            Output::Int8 { low, high } => store_int8::<V, M>(layer, block, &sums, output, low as i8, high as i8),
+            Output::Int8 { low, high } => store_int8::<V, M>(layer, block, sums, output, low as i8, high as i8),
             Output::Float { low, high, channels } => {
+                let sums = sums; // a copy in memory, so that those of the loop stay in registers
                 store_float::<V, M>(layer, block, &sums, output, low, high, channels);
             }
         }
@@ -170,7 +174,7 @@ fn requantize(sum: __m512i, scale: __m512, rest: __m512, wide: bool) -> __m512i 
 unsafe fn store_int8<const V: usize, const M: usize>(
     layer: &Dense,
     block: &super::Block,
-    sums: &[[__m512i; V]; M],
+    sums: [[__m512i; V]; M],
     output: &[*mut u8; M],
     low: i8,
     high: i8,
@@ -184,29 +188,31 @@ unsafe fn store_int8<const V: usize, const M: usize>(
             scales[v] = _mm512_loadu_ps(scale.add(v * 16));
             rests[v] = _mm512_loadu_ps(rest.add(v * 16));
         }
-        for m in 0..M {
-            let mut q = [_mm512_setzero_si512(); V];
-            for v in 0..V {
-                q[v] = requantize(sums[m][v], scales[v], rests[v], layer.wide);
+        unroll!(I in [0 1 2 3 4 5 6 7 8 9 10 11] {
+            if I < M {
+                let mut q = [_mm512_setzero_si512(); V];
+                for v in 0..V {
+                    q[v] = requantize(sums[I % M][v], scales[v], rests[v], layer.wide);
+                }
+                let to = output[I % M].add(block.lane);
+                if V == 4 {
+                    let (a, b) = (_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
+                    let bytes = _mm512_packs_epi16(a, b);
+                    let bytes = _mm512_max_epi8(_mm512_min_epi8(bytes, _mm512_set1_epi8(high)), _mm512_set1_epi8(low));
+                    _mm512_storeu_si512(to.cast(), _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)));
+                }
+                if V == 2 || V == 3 {
+                    let bytes = _mm512_cvtsepi16_epi8(_mm512_packs_epi32(q[0], q[1]));
+                    let bytes = _mm256_max_epi8(_mm256_min_epi8(bytes, _mm256_set1_epi8(high)), _mm256_set1_epi8(low));
+                    _mm256_storeu_si256(to.cast(), _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)));
+                }
+                if V == 1 || V == 3 {
+                    let bytes = _mm512_cvtsepi32_epi8(q[V - 1]);
+                    let bytes = _mm_max_epi8(_mm_min_epi8(bytes, _mm_set1_epi8(high)), _mm_set1_epi8(low));
+                    _mm_storeu_si128(to.add((V - 1) * 16).cast(), _mm_xor_si128(bytes, _mm_set1_epi8(-128)));
+                }
             }
-            let to = output[m].add(block.lane);
-            if V == 4 {
-                let (a, b) = (_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
-                let bytes = _mm512_packs_epi16(a, b);
-                let bytes = _mm512_max_epi8(_mm512_min_epi8(bytes, _mm512_set1_epi8(high)), _mm512_set1_epi8(low));
-                _mm512_storeu_si512(to.cast(), _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)));
-            }
-            if V == 2 || V == 3 {
-                let bytes = _mm512_cvtsepi16_epi8(_mm512_packs_epi32(q[0], q[1]));
-                let bytes = _mm256_max_epi8(_mm256_min_epi8(bytes, _mm256_set1_epi8(high)), _mm256_set1_epi8(low));
-                _mm256_storeu_si256(to.cast(), _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)));
-            }
-            if V == 1 || V == 3 {
-                let bytes = _mm512_cvtsepi32_epi8(q[V - 1]);
-                let bytes = _mm_max_epi8(_mm_min_epi8(bytes, _mm_set1_epi8(high)), _mm_set1_epi8(low));
-                _mm_storeu_si128(to.add((V - 1) * 16).cast(), _mm_xor_si128(bytes, _mm_set1_epi8(-128)));
-            }
-        }
+        });
     }
 }
 
@@ -244,6 +250,62 @@ unsafe fn store_float<const V: usize, const M: usize>(
     }
 }
 
+// --- one output channel ---------------------------------------------------------------------------------------------
+
+/// Sixteen pixels at a time: each sums along its window into a vector of its own, and the sixteen vectors are added up crosswise. The
+/// last tile of a row repeats pixels of the one before.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
+unsafe fn single(layer: &Single, strip: &Strip) {
+    for y in strip.rows.clone() {
+        let mut x = 0;
+        while x < strip.width {
+            // SAFETY: pixels x..x + n are the strip's; a run is readable to the end of its last piece.
+            unsafe {
+                let n = (strip.width - x).min(16);
+                let input = strip.input.add(y * strip.in_row + x * strip.in_pixel);
+                let sums = window_sums(layer, input, strip.in_pixel, n);
+                let value = _mm512_cvtepi32_ps(_mm512_add_epi32(sums, _mm512_set1_epi32(layer.bias)));
+                let value = _mm512_fmadd_ps(value, _mm512_set1_ps(layer.scale), _mm512_set1_ps(layer.rest));
+                let value = _mm512_min_ps(_mm512_max_ps(value, _mm512_set1_ps(layer.low)), _mm512_set1_ps(layer.high));
+                let output = strip.output.add(y * strip.out_row + x * strip.out_pixel).cast::<f32>();
+                _mm512_mask_storeu_ps(output, 0xffff >> (16 - n), value);
+                x += n;
+            }
+        }
+    }
+}
+
+/// The sums under the windows of `n` neighbouring pixels, at most 16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn window_sums(layer: &Single, input: *const u8, pixel: usize, n: usize) -> __m512i {
+    let at = |i: usize| input.wrapping_add(i.min(n - 1) * pixel);
+    let mut sums = [_mm512_setzero_si512(); 16];
+    let mut weights = layer.weights.as_ptr();
+    for tap in &layer.taps {
+        for piece in 0..layer.pieces {
+            // SAFETY: the caller's.
+            unsafe {
+                let w = _mm512_load_si512(weights.cast());
+                weights = weights.add(64);
+                let offset = tap + piece * 64;
+                unroll!(I in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] {
+                    let bytes = _mm512_loadu_si512(at(I).add(offset).cast());
+                    sums[I] = _mm512_dpbusd_epi32(sums[I], bytes, w);
+                });
+            }
+        }
+    }
+    // Rows of a 16 x 16 matrix, each to be summed: fold pairs of rows into one until one is left.
+    let by_32 = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let by_64 = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    let by_128 =
+        |a, b| _mm512_add_epi32(_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
+    let four = |[a, b, c, d]: [__m512i; 4]| by_64(by_32(a, b), by_32(c, d));
+    let [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, sa, sb, sc, sd, se, sf] = sums;
+    by_128(by_128(four([s0, s1, s2, s3]), four([s4, s5, s6, s7])), by_128(four([s8, s9, sa, sb]), four([sc, sd, se, sf])))
+}
+
 // --- depthwise ------------------------------------------------------------------------------------------------------
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
@@ -258,6 +320,14 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
             }
         }
     }
+}
+
+/// The same pointer, of which the compiler knows nothing: else it keeps an address for every tap from pixel to pixel, in memory.
+#[inline(always)]
+fn opaque(mut pointer: *mut u8) -> *mut u8 {
+    // SAFETY: no instruction.
+    unsafe { std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
+    pointer
 }
 
 /// The depthwise kernel for vectors of one width.
@@ -292,7 +362,8 @@ macro_rules! depthwise {
                 }
             }
 
-            /// One output row, four pixels at a time.
+            /// One output row, four pixels at a time. Not inlined: each window has registers enough for itself alone.
+            #[inline(never)]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
             unsafe fn row<const R: usize, const C: usize, const S: usize>(
                 layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8,
@@ -322,6 +393,7 @@ macro_rules! depthwise {
             ) {
                 // SAFETY: the caller's pixels; weights, bias and scale hold what the layer's shape says.
                 unsafe {
+                    let (input, output) = (opaque(input.cast_mut()).cast_const(), opaque(output));
                     let weights = layer.weights.as_ptr().add(block.weights);
                     let start = start(layer, block);
                     let mut sums = [start; T];
@@ -347,9 +419,11 @@ macro_rules! depthwise {
                             }
                         }
                     });
-                    for (i, sums) in sums.iter().enumerate() {
-                        finish(layer, block, sums, output.add(i * out_pixel));
-                    }
+                    unroll!(I in [0 1 2 3] {
+                        if I < T {
+                            finish(layer, block, sums[I % T], output.add(I * out_pixel));
+                        }
+                    });
                 }
             }
 
@@ -374,7 +448,7 @@ macro_rules! depthwise {
                                 weights = weights.add(COLUMN);
                             }
                         }
-                        finish(layer, block, &sums, output.add(x * strip.out_pixel));
+                        finish(layer, block, sums, output.add(x * strip.out_pixel));
                     }
                 }
             }
@@ -419,12 +493,12 @@ macro_rules! depthwise {
 
             #[inline]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
-            unsafe fn finish(layer: &Depthwise, block: &Block, sums: &[$vector; 4], to: *mut u8) {
+            unsafe fn finish(layer: &Depthwise, block: &Block, sums: [$vector; 4], to: *mut u8) {
                 // SAFETY: the scale has one value for each accumulator; the block's lanes are writable at `to`.
                 unsafe {
                     let scale = layer.scale.as_ptr().add(block.lane);
                     let rest = layer.rest.as_ptr().add(block.lane);
-                    let mut q = *sums;
+                    let mut q = sums;
                     for j in 0..4 {
                         let (scale, rest) = ($loadf(scale.add(j * $bytes / 4)), $loadf(rest.add(j * $bytes / 4)));
                         let mut value = $muladd($float(sums[j]), scale, rest);
@@ -457,3 +531,17 @@ depthwise!(
     _mm_unpackhi_epi16, _mm_dpbusd_epi32, _mm_cvtepi32_ps, _mm_fmadd_ps, _mm_min_ps, _mm_set1_ps, _mm_cvtps_epi32, _mm_packs_epi32,
     _mm_packs_epi16, _mm_max_epi8, _mm_min_epi8, _mm_xor_si128, _mm_loadu_ps
 );
+
+/// Sixteen chains of 64 multiply-adds.
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn peak(rounds: u64) -> u64 {
+    let mut sums = [_mm512_setzero_si512(); 16];
+    let (pixel, weight) = std::hint::black_box((_mm512_set1_epi8(1), _mm512_set1_epi8(1)));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, pixel, weight);
+        }
+    }
+    std::hint::black_box(sums);
+    16 * 64
+}

@@ -1,6 +1,6 @@
 //! The definition: what every other kernel must give, to the bit. Plain Rust, one accumulator at a time.
 
-use super::{Dense, Depthwise, Isa, Kernels, LANES, Output, Strip, lanes};
+use super::{Dense, Depthwise, Isa, Kernels, LANES, Output, Strip, float, lanes};
 
 /// Values are stored as they are; accumulators come in the order of the channels.
 pub const KERNELS: Kernels = Kernels {
@@ -12,7 +12,10 @@ pub const KERNELS: Kernels = Kernels {
     column: 1,
     dense,
     depthwise,
+    single: None,
     lanes: lanes::PORTABLE,
+    float: float::PORTABLE,
+    peak,
 };
 
 /// round(accumulator * scale + rest), the product and sum rounded once, half to even, clamped.
@@ -96,4 +99,17 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
             }
         }
     }
+}
+
+/// Sixteen chains, as the compiler makes them.
+unsafe fn peak(rounds: u64) -> u64 {
+    let mut sums = [0i32; 16];
+    for round in 0..rounds {
+        let (value, weight) = std::hint::black_box((round as i8, 3i8));
+        for sum in &mut sums {
+            *sum = sum.wrapping_add(i32::from(value) * i32::from(weight));
+        }
+    }
+    std::hint::black_box(sums);
+    16
 }
