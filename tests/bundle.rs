@@ -134,7 +134,7 @@ fn a_sound_bundle_is_described_and_passes() {
     let output = common::fcam(&["check", common::tiny().to_str().unwrap()]);
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}");
-    for words in ["tiny 1.0.0", "good (ok), dark", "score 0.5", "tract", "golden/001.png", "reject", "  ok\n"] {
+    for words in ["tiny 1.0.0", "good (ok), dark", "score 0.5", "int8, ", "golden/001.png", "reject", "  ok\n"] {
         assert!(stdout.contains(words), "{words} is not in {stdout}");
     }
 }

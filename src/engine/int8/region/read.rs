@@ -419,7 +419,7 @@ impl<'a> Reader<'a> {
             let rounding = text("nearest_mode", "round_prefer_floor");
             let exact =
                 matches!((&*transform, &*rounding), ("asymmetric", "floor") | ("half_pixel", "round_prefer_floor"));
-            if !exact || down != right || down.fract() != 0.0 || !(1.0..=64.0).contains(&down) {
+            if !exact || down != right || down.fract() != 0.0 || down < 1.0 {
                 return Err("is not nearest by one whole factor".into());
             }
             let factor = down as usize;
@@ -431,7 +431,7 @@ impl<'a> Reader<'a> {
         let fact = self.fact(id)?.clone();
         let [down, right] = self.factors(node, &fact)?;
         let (height, width) = ((fact.height as f32 * down).floor(), (fact.width as f32 * right).floor());
-        if mode != "linear" || transform != "half_pixel" || down < 1.0 || right < 1.0 || height * width > 1e8 {
+        if mode != "linear" || transform != "half_pixel" || down < 1.0 || right < 1.0 {
             return Err("is neither nearest nor an enlarging linear half_pixel".into());
         }
         let fact = Fact { height: height as usize, width: width as usize, ..fact };
