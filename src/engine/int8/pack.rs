@@ -58,6 +58,10 @@ fn is_wide(channel: &Channel, multiplier: f32) -> bool {
     (reach + f64::from(channel.bias).abs()) * f64::from(multiplier) >= f64::from(1 << 30)
 }
 
+fn is_extreme(units: &[Channel]) -> bool {
+    units.iter().any(|unit| unit.weights.contains(&i8::MIN))
+}
+
 /// Lengths of a layer's blocks, in vectors of [`LANES`], that cover `vectors` of them.
 fn widths(vectors: usize, of: &[usize]) -> Vec<usize> {
     let mut widths = Vec::new();
@@ -114,7 +118,9 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
     };
     let table: Vec<Vec<Option<usize>>> = (0..conv.group)
         .take(if apart { 1 } else { conv.group })
-        .map(|group| (0..taps.len() * depth * DEPTH).map(|i| at(i / (depth * DEPTH), i % (depth * DEPTH), group)).collect())
+        .map(|group| {
+            (0..taps.len() * depth * DEPTH).map(|i| at(i / (depth * DEPTH), i % (depth * DEPTH), group)).collect()
+        })
         .collect();
 
     let groups = if apart { conv.group } else { 1 };
@@ -153,7 +159,8 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
             }
         }
     }
-    Dense { taps, depth, blocks, weights: Bytes::of(&weights), bias, scale, rest, output, wide }
+    let extreme = is_extreme(&units);
+    Dense { taps, depth, blocks, weights: Bytes::of(&weights), bias, scale, rest, output, wide, extreme }
 }
 
 /// A convolution in which every channel sees itself alone. `lanes` is the number of lanes of a pixel.
@@ -186,7 +193,7 @@ pub fn depthwise(
             let Some(channel) = owners[lane] else {
                 bias.push(0);
                 scale.push(0.0);
-                    rest.push(0.0);
+                rest.push(0.0);
                 continue;
             };
             let unit: &Channel = &units[channel];
@@ -203,7 +210,7 @@ pub fn depthwise(
             wide |= is_wide(unit, multiplier);
             bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
             scale.push(multiplier);
-                rest.push((unit.rest * f64::from(multiplier)) as f32);
+            rest.push((unit.rest * f64::from(multiplier)) as f32);
         }
     }
     Depthwise {
@@ -220,5 +227,6 @@ pub fn depthwise(
         low,
         high,
         wide,
+        extreme: is_extreme(&units),
     }
 }
