@@ -13,6 +13,7 @@ use crate::engine::{Shape, qdq};
 use crate::mask;
 
 mod directory;
+mod embedded;
 mod manifest;
 
 pub use manifest::{Class, Golden, GoldenVerdict, Input, Manifest, Precision, Resize, Thresholds, Tolerance};
@@ -40,11 +41,22 @@ pub struct Error {
 /// A verified bundle, in memory.
 #[derive(Debug, Clone)]
 pub struct Bundle {
+    source: String,
     manifest: Manifest,
     files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Bundle {
+    /// The bundle in a directory, or the embedded one if none is given.
+    pub fn load(path: Option<&Path>) -> Result<Self, Error> {
+        path.map_or_else(Self::embedded, Self::open)
+    }
+
+    /// The default bundle, which the program carries; verified like any other.
+    pub fn embedded() -> Result<Self, Error> {
+        Self::from_files(embedded::NAME, embedded::files())
+    }
+
     /// Reads a bundle directory and verifies every byte of it. Sizes are checked before anything is read.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let directory::Contents { files, mut problems } = directory::read(path);
@@ -62,8 +74,8 @@ impl Bundle {
         }
     }
 
-    /// Verifies a bundle whose files are in memory, `manifest.toml` among them, by path inside the bundle. `bundle` names it in
-    /// errors.
+    /// Verifies a bundle whose files are in memory, `manifest.toml` among them, by path inside the bundle. `bundle` says where
+    /// it is from.
     pub fn from_files(bundle: &str, mut files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
         let invalid = |problems| Error { bundle: bundle.to_owned(), problems };
         let sizes = files.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64));
@@ -75,7 +87,7 @@ impl Bundle {
         let manifest = manifest::parse(&text).map_err(|problem| invalid(vec![problem]))?;
         problems = manifest.problems();
         problems.extend(hash_problems(&manifest, &files));
-        let bundle = Self { manifest, files };
+        let bundle = Self { source: bundle.to_owned(), manifest, files };
         problems.extend(bundle.network_problems());
         if problems.is_empty() { Ok(bundle) } else { Err(invalid(problems)) }
     }
@@ -87,6 +99,16 @@ impl Bundle {
         let int8 = self.manifest.precision == Precision::Int8;
         let found = qdq::problems(self.onnx(), self.shape(), int8);
         found.into_iter().map(|problem| format!("{MODEL}: {problem}")).collect()
+    }
+
+    /// Where it is from, a path or `embedded`.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Where it is from, and its name and version, for people.
+    pub fn describe(&self) -> String {
+        format!("{} {} {}", self.source, self.manifest.name, self.manifest.version)
     }
 
     /// The manifest.

@@ -1,11 +1,9 @@
 //! The command line: one verb a file, each with its `Args` and its `run`, which returns the exit code.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::bundle::{self, Bundle};
 use crate::engine::{Backend, Isa, Settings};
 
 mod bench;
@@ -56,11 +54,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(NOT_STARTED)
         }
     }
-}
-
-/// The bundle at a path, or the default one of a checkout.
-fn open_bundle(path: Option<&Path>) -> Result<Bundle, bundle::Error> {
-    Bundle::open(path.unwrap_or(&PathBuf::from("models/default")))
 }
 
 /// How the network is run, for every verb that runs one.

@@ -98,7 +98,7 @@ impl Setup {
         let frames = overrides.frames;
         apply(&mut raw, overrides);
         let geometry = validate(&raw, &mut problems);
-        let bundle = Bundle::open(&raw.bundle.path);
+        let bundle = Bundle::load(raw.bundle.path.as_deref());
         let bundle =
             bundle.map_err(|error| problems.extend(error.problems.iter().map(|one| format!("bundle.path: {one}"))));
         match bundle {
@@ -192,7 +192,7 @@ fn recorder(raw: raw::Record) -> Option<Recorder> {
 
 fn apply(raw: &mut Raw, overrides: Overrides) {
     let Overrides { bundle, json, frames: _ } = overrides;
-    raw.bundle.path = bundle.unwrap_or(std::mem::take(&mut raw.bundle.path));
+    raw.bundle.path = bundle.or(raw.bundle.path.take());
     raw.sinks.json = json.unwrap_or(std::mem::take(&mut raw.sinks.json));
 }
 

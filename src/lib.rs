@@ -15,6 +15,8 @@
 
 pub mod clock;
 
+pub mod resize;
+
 pub mod camera;
 
 pub mod preprocess;

@@ -1,18 +1,15 @@
 //! In: a frame. Out: the network's input as an int8 tensor, value = pixel - 128.
 //!
-//! Crop to the ROI, convert to RGB, resize by anti-aliased bilinear convolution (as Pillow's BILINEAR: never more than one
-//! grey level apart, see tests/preprocess.rs). Everything is allocated when the preprocessor is built.
+//! Crop to the ROI, convert to RGB, resize by anti-aliased bilinear convolution (see [`crate::resize`]). Everything is allocated
+//! when the preprocessor is built.
 //!
-//! Cost (see `fcam bench`): the resize reads every pixel of the ROI once and dominates; RGB and gray frames that fill their
-//! rows are resized in place, without a copy.
+//! Cost (see `fcam bench`): reading every pixel of the ROI once dominates; gray and RGB frames are read where they are, without
+//! a copy.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8, U8x3};
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use fast_image_resize::{ImageView, PixelTrait};
 use serde::{Deserialize, Serialize};
 
 use crate::camera::{Frame, Geometry, PixelFormat};
+use crate::resize::Resizer;
 
 mod color;
 
@@ -86,11 +83,10 @@ pub struct Preprocessor {
     geometry: Geometry,
     roi: Roi,
     resizer: Resizer,
-    options: ResizeOptions,
-    /// The ROI in a form the resizer takes, when the frame itself is not one.
+    /// The ROI as packed RGB, when the frame is not RGB or gray itself; empty otherwise.
     staging: Vec<u8>,
-    gray: TypedImage<'static, U8>,
-    rgb: TypedImage<'static, U8x3>,
+    width: usize,
+    height: usize,
     tensor: Vec<i8>,
 }
 
@@ -103,20 +99,18 @@ impl Preprocessor {
         if width == 0 || height == 0 || width > Geometry::MAX_SIDE || height > Geometry::MAX_SIDE {
             return Err(Error::Size { width, height });
         }
-        let pixels = roi.width as usize * roi.height as usize;
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
-        let mut new = Self {
+        let staged = if in_place(geometry.format) { 0 } else { roi.width as usize * roi.height as usize * 3 };
+        let resizer = Resizer::new((roi.width, roi.height), (width, height), geometry.format == PixelFormat::Gray8);
+        let (width, height) = (width as usize, height as usize);
+        Ok(Self {
             geometry,
             roi,
-            resizer: Resizer::new(),
-            options,
-            staging: vec![0; pixels * channels(geometry.format)],
-            gray: TypedImage::new(width, height),
-            rgb: TypedImage::new(width, height),
-            tensor: vec![0; width as usize * height as usize * 3],
-        };
-        new.resize_staging(); // lets the resizer allocate its own buffers and tables now
-        Ok(new)
+            resizer,
+            staging: vec![0; staged],
+            width,
+            height,
+            tensor: vec![0; width * height * 3],
+        })
     }
 
     /// The geometry this was built for.
@@ -132,40 +126,27 @@ impl Preprocessor {
     /// The tensor of a frame. The frame must have the geometry this was built for: the pipeline checks it once a frame.
     pub fn run(&mut self, frame: &Frame) -> Tensor<'_> {
         debug_assert_eq!(frame.geometry(), self.geometry);
-        if self.fills_rows() {
-            self.resize_in_place(frame.bytes());
+        let Self { roi, resizer, staging, tensor, width, height, .. } = self;
+        let Geometry { stride, format, .. } = self.geometry;
+        let (bytes, stride) = if in_place(format) {
+            let start = roi.y as usize * stride + format.row_bytes(roi.x);
+            (frame.bytes().get(start..).unwrap_or_default(), stride)
         } else {
-            color::stage(frame, self.roi, &mut self.staging);
-            self.resize_staging();
-        }
-        match self.geometry.format {
-            PixelFormat::Gray8 => spread_gray(self.gray.pixels(), &mut self.tensor),
-            _ => center_rgb(self.rgb.pixels(), &mut self.tensor),
-        }
-        Tensor { width: self.rgb.width() as usize, height: self.rgb.height() as usize, values: &self.tensor }
+            color::stage(frame, *roi, staging);
+            (staging.as_slice(), roi.width as usize * 3)
+        };
+        let mut rows = tensor.chunks_exact_mut(*width * 3);
+        resizer.run(bytes, stride, |row| match format {
+            PixelFormat::Gray8 => spread_gray(row, rows.next().unwrap_or_default()),
+            _ => center_rgb(row, rows.next().unwrap_or_default()),
+        });
+        Tensor { width: *width, height: *height, values: tensor }
     }
+}
 
-    /// True if the frame's bytes are already the ROI's pixels, gray or RGB, row after row.
-    fn fills_rows(&self) -> bool {
-        let Geometry { width, stride, format, .. } = self.geometry;
-        matches!(format, PixelFormat::Gray8 | PixelFormat::Rgb8)
-            && self.roi == Roi::whole(&self.geometry)
-            && stride == format.row_bytes(width)
-    }
-
-    fn resize_in_place(&mut self, bytes: &[u8]) {
-        let size = (self.roi.width, self.roi.height);
-        match self.geometry.format {
-            PixelFormat::Gray8 => resize(&mut self.resizer, &self.options, bytes, size, &mut self.gray),
-            _ => resize(&mut self.resizer, &self.options, bytes, size, &mut self.rgb),
-        }
-    }
-
-    fn resize_staging(&mut self) {
-        let staging = std::mem::take(&mut self.staging);
-        self.resize_in_place(&staging);
-        self.staging = staging;
-    }
+/// True if the frame's own bytes are what is resized.
+fn in_place(format: PixelFormat) -> bool {
+    matches!(format, PixelFormat::Gray8 | PixelFormat::Rgb8)
 }
 
 /// The pixels of a whole frame, row after row: one byte a pixel for gray frames, R G B for all others.
@@ -179,35 +160,19 @@ fn channels(format: PixelFormat) -> usize {
     if format == PixelFormat::Gray8 { 1 } else { 3 }
 }
 
-fn resize<P: PixelTrait>(
-    resizer: &mut Resizer,
-    options: &ResizeOptions,
-    bytes: &[u8],
-    (width, height): (u32, u32),
-    into: &mut TypedImage<'static, P>,
-) {
-    // Neither step can fail: the bytes were counted when the frame was made, u8 pixels need no alignment, and the only
-    // errors of a typed resize are about crop boxes, of which there is none.
-    let done = TypedImageRef::<P>::from_buffer(width, height, bytes)
-        .map(|source| resizer.resize_typed(&source, into, options).is_ok());
-    debug_assert!(matches!(done, Ok(true)));
-}
-
 /// pixel - 128 in one instruction: flipping the top bit of an unsigned byte makes the signed one.
 fn center(pixel: u8) -> i8 {
     (pixel ^ 0x80) as i8
 }
 
-fn center_rgb(pixels: &[U8x3], tensor: &mut [i8]) {
-    for (out, pixel) in tensor.chunks_exact_mut(3).zip(pixels) {
-        for (out, &value) in out.iter_mut().zip(&pixel.0) {
-            *out = center(value);
-        }
+fn center_rgb(row: &[u8], tensor: &mut [i8]) {
+    for (out, &value) in tensor.iter_mut().zip(row) {
+        *out = center(value);
     }
 }
 
-fn spread_gray(pixels: &[U8], tensor: &mut [i8]) {
-    for (out, pixel) in tensor.chunks_exact_mut(3).zip(pixels) {
-        out.fill(center(pixel.0));
+fn spread_gray(row: &[u8], tensor: &mut [i8]) {
+    for (out, &value) in tensor.as_chunks_mut::<3>().0.iter_mut().zip(row) {
+        *out = [center(value); 3];
     }
 }

@@ -83,15 +83,11 @@ pub fn require(bundle: &Bundle, geometry: Geometry, options: Options) -> Result<
     let (report, pipeline) = prove(bundle, &options);
     match pipeline {
         Some(pipeline) if report.passed() => {
-            let (name, pictures) = (&bundle.manifest().name, report.golden.len());
-            log::info!("bundle {name} proven on {pictures} golden pictures, {}", report.backend);
+            let (described, pictures) = (bundle.describe(), report.golden.len());
+            log::info!("{described} proven on {pictures} golden pictures, {}", report.backend);
             Ok(Pipeline::with_engine(pipeline.into_engine(), bundle, geometry, options)?)
         }
-        _ => {
-            let manifest = bundle.manifest();
-            let bundle = format!("{} {}", manifest.name, manifest.version);
-            Err(Error::Failed { bundle, problems: report.problems })
-        }
+        _ => Err(Error::Failed { bundle: bundle.describe(), problems: report.problems }),
     }
 }
 

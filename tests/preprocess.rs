@@ -1,14 +1,18 @@
 //! The camera's resize against Pillow's BILINEAR: never more than one grey level apart (DESIGN: the resize rule).
 //!
 //! `tests/common/make_resize.py` made the reference pictures with Pillow; they are committed, so that this test needs no Python.
+//! For all other sizes fast_image_resize is the reference, another implementation of the same filter.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;
 use std::time::Duration;
 
+use fast_image_resize::images::Image;
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
 use fcam::camera::{Frame, Geometry, PixelFormat};
 use fcam::preprocess::{Preprocessor, Roi};
+use proptest::prelude::*;
 
 /// A picture with edges, gradients and noise at every scale, the same one that the script draws: 8-bit integer arithmetic only.
 fn picture(width: u32, height: u32) -> Vec<u8> {
@@ -54,6 +58,52 @@ fn resize_is_pillows_within_one_grey_level() {
         assert_eq!(ours.len(), pillow.len());
         let apart = ours.iter().zip(&pillow).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(apart <= 1, "{width}x{height} to {side:?}: {apart} grey levels apart");
+    }
+}
+
+/// A frame, a rectangle in it, and the size that it is brought to.
+fn any_resize() -> impl Strategy<Value = (Geometry, Roi, (u32, u32))> {
+    let format = prop::sample::select(vec![PixelFormat::Gray8, PixelFormat::Rgb8]);
+    let frame = (1u32..400, 1u32..300, 0usize..50, format).prop_map(|(width, height, padding, format)| {
+        Geometry::new(width, height, format.row_bytes(width) + padding, format).unwrap()
+    });
+    let roi = |frame: Geometry| {
+        let corner = (0..frame.width, 0..frame.height);
+        corner.prop_flat_map(move |(x, y)| {
+            let size = (1..=frame.width - x, 1..=frame.height - y);
+            size.prop_map(move |(width, height)| Roi { x, y, width, height })
+        })
+    };
+    frame.prop_flat_map(move |frame| (Just(frame), roi(frame), (1u32..300, 1u32..300)))
+}
+
+proptest! {
+    #[test]
+    fn every_resize_is_the_librarys_within_one_grey_level((geometry, roi, side) in any_resize(), contrast: bool) {
+        let mut state = 1u32;
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if contrast { (state as i32 >> 31) as u8 } else { (state >> 24) as u8 }
+        });
+        let bytes: Vec<u8> = noise.take(geometry.frame_bytes()).collect();
+        let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
+        let mut preprocessor = Preprocessor::new(geometry, roi, side.0, side.1).unwrap();
+        let ours = preprocessor.run(&frame).values.iter().map(|&value| (i16::from(value) + 128) as u8);
+
+        let (kind, channels) = if geometry.format == PixelFormat::Gray8 { (PixelType::U8, 1) } else { (PixelType::U8x3, 3) };
+        let rows = bytes.chunks(geometry.stride).skip(roi.y as usize).take(roi.height as usize);
+        let columns = roi.x as usize * channels..(roi.x + roi.width) as usize * channels;
+        let crop = rows.flat_map(|row| row[columns.clone()].iter().copied()).collect();
+        let source = Image::from_vec_u8(roi.width, roi.height, crop, kind).unwrap();
+        let mut target = Image::new(side.0, side.1, kind);
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
+        fast_image_resize::Resizer::new().resize(&source, &mut target, &options).unwrap();
+        let spread = |&value: &u8| std::iter::repeat_n(value, 3 / channels);
+        let library: Vec<u8> = target.buffer().iter().flat_map(spread).collect();
+
+        prop_assert_eq!(ours.len(), library.len());
+        let apart = ours.zip(library).map(|(a, b)| a.abs_diff(b)).max().unwrap();
+        prop_assert!(apart <= 1, "{} grey levels apart", apart);
     }
 }
 

@@ -63,7 +63,9 @@ fn one_line_a_picture() {
         let runs: Vec<_> = line["run_lengths"].as_array().unwrap().iter().map(|run| run.as_u64().unwrap()).collect();
         assert_eq!(runs.iter().sum::<u64>(), 64 * 64);
         assert_eq!(runs.iter().skip(1).step_by(2).sum::<u64>(), line["area_px"].as_u64().unwrap());
-        assert_eq!(line["regions"].as_array().unwrap().len() as u64, line["region_count"].as_u64().unwrap());
+        let [findings, below] = ["regions", "below_score"].map(|key| line[key].as_array().unwrap().len() as u64);
+        assert_eq!(findings + below, line["region_count"].as_u64().unwrap());
+        assert_eq!(if line["verdict"] == "pass" { findings } else { below }, 0, "{line}");
         for step in ["preprocess", "engine", "mask", "total"] {
             assert!(line["ms"][step].as_f64().unwrap() >= 0.0);
         }
@@ -127,7 +129,6 @@ fn what_cannot_start_says_so() {
         (&[picture, "--score", "1.5"], "0 to 1"),
         (&[picture, "--backend", "tpu"], "unknown backend"),
         (&[picture, "--maps", "/proc/no-directory"], "cannot make"),
-        (&[], "PATH"),
     ] {
         let output = replay(args);
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -158,6 +159,21 @@ fn a_bundle_that_breaks_its_proof_may_not_judge() {
     if stderr.contains("may not judge") {
         assert_eq!(insisted.status.code(), Some(0), "{}", String::from_utf8_lossy(&insisted.stderr));
     }
+}
+
+/// Without a path and without a bundle, from a folder where neither is.
+#[test]
+fn the_embedded_bundle_judges_its_own_samples_anywhere() {
+    let root = tempfile::tempdir().unwrap();
+    let output = common::fcam_in(root.path(), &["replay", "--out", "drawn"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("replay with embedded synth-lite0 "), "{stderr}");
+    let lines = lines(&output);
+    let samples = common::files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default/samples"));
+    let judged: Vec<_> = lines.iter().map(|line| line["picture"].as_str().unwrap()).collect();
+    assert_eq!(judged, samples.iter().map(|sample| format!("samples/{sample}")).collect::<Vec<_>>());
+    assert_eq!(common::files(&root.path().join("drawn")), samples);
 }
 
 /// The map and the verdict of the pipeline itself.

@@ -3,14 +3,11 @@
 //! All decoding and resizing happens when the camera is opened, so that a frame costs nothing: what runs behind it can be
 //! measured. Refuses an empty list and pictures that do not decode.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-
 use super::pace::Pace;
 use super::picture::{self, Picture};
 use super::{Camera, Error, Frame, Geometry, PixelFormat};
 use crate::clock::{self, Timestamp};
+use crate::resize::Resizer;
 
 /// A camera that shows a few pictures in turn.
 #[derive(Debug)]
@@ -84,11 +81,9 @@ fn resize(picture: Picture, into: Geometry) -> Vec<u8> {
     if (width, height) == (into.width, into.height) {
         return picture.bytes;
     }
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
-    let mut resized = TypedImage::<U8x3>::new(into.width, into.height);
-    // Neither step can fail: the picture has as many bytes as its size says, and there is no crop box.
-    let done = TypedImageRef::<U8x3>::from_buffer(width, height, &picture.bytes)
-        .map(|source| Resizer::new().resize_typed(&source, &mut resized, &options).is_ok());
-    debug_assert!(matches!(done, Ok(true)));
-    resized.pixels().iter().flat_map(|pixel| pixel.0).collect()
+    let mut resized = Vec::with_capacity(into.frame_bytes());
+    let stride = picture.geometry.stride;
+    Resizer::new((width, height), (into.width, into.height), false)
+        .run(&picture.bytes, stride, |row| resized.extend_from_slice(row));
+    resized
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 
-use super::{CLEAN, open_bundle};
+use super::CLEAN;
 use crate::bundle::Bundle;
 use crate::camera::{Camera, Geometry, Pattern, PixelFormat};
 use crate::clock;
@@ -18,8 +18,8 @@ use crate::signal::Signaller;
 /// Times every stage on the bundle's sample pictures, at the size of a camera's frame.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Bundle directory [default: models/default].
-    #[arg(long)]
+    /// The model bundle; the embedded one if not given.
+    #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
     #[command(flatten)]
     engine: super::EngineArgs,
@@ -42,10 +42,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let started = clock::now();
-    let bundle = open_bundle(args.bundle.as_deref())?;
+    let bundle = Bundle::load(args.bundle.as_deref())?;
     let geometry = Geometry::packed(args.width, args.height, PixelFormat::Rgb8)?;
     let mut pipeline = Pipeline::new(&bundle, geometry, options(args))?;
-    let mut camera = Pattern::open(bundle.samples(), Some((args.width, args.height)))?;
+    // A few pictures: the memory that is reported should be the station's, and a camera keeps no dozen frames.
+    let mut camera = Pattern::open(bundle.samples().take(2), Some((args.width, args.height)))?;
     inspect(&mut pipeline, &mut camera)?;
     let ready = clock::now().saturating_sub(started);
     for _ in 0..args.frames / 10 {
@@ -111,7 +112,7 @@ fn report(
     stages.insert("all_but_engine".into(), quantiles(timings.iter().map(ours).collect()));
     let manifest = bundle.manifest();
     json!({
-        "bundle": manifest.name, "version": manifest.version, "backend": pipeline.describe(),
+        "bundle": manifest.name, "source": bundle.source(), "version": manifest.version, "backend": pipeline.describe(),
         "frame": [args.width, args.height], "input": [manifest.input.width, manifest.input.height],
         "frames": timings.len(), "stages": stages,
         "allocations_per_frame": allocations, "resident_mib": resident_mib(), "ready_ms": ready.as_millis() as u64,
@@ -145,7 +146,12 @@ fn print_layers(report: &Value) {
     }
     let peak = number(report, "peak_gmacs");
     let speed = macs / time.max(1e-9) / 1e3;
-    println!("{:<13}{time:>9.1}{:>11.0}{speed:>9.1}{:>6.0}%  of {peak:.0} GMAC/s", "sum", macs / 1e3, 100.0 * speed / peak);
+    println!(
+        "{:<13}{time:>9.1}{:>11.0}{speed:>9.1}{:>6.0}%  of {peak:.0} GMAC/s",
+        "sum",
+        macs / 1e3,
+        100.0 * speed / peak
+    );
 }
 
 fn quantiles(mut times: Vec<Duration>) -> Value {
@@ -167,7 +173,7 @@ fn resident_mib() -> Option<u64> {
 
 fn print_table(report: &Value) {
     let text = |key: &str| report.get(key).map(ToString::to_string).unwrap_or_default().replace('"', "");
-    println!("{} {} on {}", text("bundle"), text("version"), text("backend"));
+    println!("{} {} {} on {}", text("source"), text("bundle"), text("version"), text("backend"));
     println!("frame {} -> input {}, {} frames", text("frame"), text("input"), text("frames"));
     println!("{:<16}{:>12}{:>12}{:>12}", "stage", "p50 us", "p99 us", "max us");
     for (name, times) in report.get("stages").and_then(Value::as_object).into_iter().flatten() {

@@ -19,7 +19,7 @@ use crate::signal::Signaller;
 /// Checks bundles and station files; prints every problem
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Bundle directories and station files (.toml); the default bundle if there are none
+    /// Bundle directories and station files (.toml); the embedded bundle if there are none
     #[arg(value_name = "BUNDLE|CONFIG.toml")]
     paths: Vec<PathBuf>,
     /// Print one JSON object a line for each
@@ -30,10 +30,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
-    let default = [PathBuf::from("models/default")];
-    let paths = if args.paths.is_empty() { &default[..] } else { &args.paths };
     let mut clean = true;
-    for path in paths {
+    let given = args.paths.iter().map(|path| Some(path.as_path()));
+    for path in given.chain(args.paths.is_empty().then_some(None)) {
         let checked = Checked::new(path, args);
         clean &= checked.problems.is_empty();
         let words = if args.json { format!("{}\n", checked.json()) } else { checked.text() };
@@ -44,37 +43,38 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
 
 /// One path and all that is to say of it.
 struct Checked {
-    path: PathBuf,
+    path: String,
     manifest: Option<Manifest>,
     report: Option<Report>,
     problems: Vec<String>,
 }
 
 impl Checked {
-    fn new(path: &Path, args: &Args) -> Self {
-        if is_config(path) {
-            return Self { path: path.into(), manifest: None, report: None, problems: config::check(path) };
+    /// Of the embedded bundle if there is no path.
+    fn new(path: Option<&Path>, args: &Args) -> Self {
+        if let Some(config) = path.filter(|path| is_config(path)) {
+            let path = config.display().to_string();
+            return Self { path, manifest: None, report: None, problems: config::check(config) };
         }
-        let path = if path.ends_with("manifest.toml") { path.parent().unwrap_or(path) } else { path };
-        match super::open_bundle(Some(path)) {
-            Ok(bundle) => Self::of_bundle(path, &bundle, args),
-            Err(error) => Self { path: path.into(), manifest: None, report: None, problems: error.problems },
+        match Bundle::load(path.map(bundle_folder)) {
+            Ok(bundle) => Self::of_bundle(&bundle, args),
+            Err(error) => Self { path: error.bundle, manifest: None, report: None, problems: error.problems },
         }
     }
 
-    fn of_bundle(path: &Path, bundle: &Bundle, args: &Args) -> Self {
+    fn of_bundle(bundle: &Bundle, args: &Args) -> Self {
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
         let options = Options { engine: args.engine.settings(), roi: None, score_threshold: None, signaller };
         let report = proof::replay(bundle, &options);
         let samples = bundle.samples().filter_map(|(name, bytes)| picture::decode(bytes, name).err());
         let problems = report.problems.iter().cloned().chain(samples.map(|error| error.to_string())).collect();
         let manifest = Some(bundle.manifest().clone());
-        Self { path: path.into(), manifest, report: Some(report), problems }
+        Self { path: bundle.source().into(), manifest, report: Some(report), problems }
     }
 
     fn json(&self) -> Value {
         let mut out = json!({
-            "bundle": self.path.display().to_string(),
+            "bundle": self.path,
             "passed": self.problems.is_empty(),
             "problems": self.problems,
             "golden": [],
@@ -97,7 +97,7 @@ impl Checked {
     }
 
     fn text(&self) -> String {
-        let mut out = format!("{}\n", self.path.display());
+        let mut out = format!("{}\n", self.path);
         if let Some(manifest) = &self.manifest {
             describe(&mut out, manifest);
         }
@@ -155,6 +155,11 @@ fn tabulate(out: &mut String, report: &Report) {
 
 fn line(out: &mut String, words: std::fmt::Arguments) {
     let _ = writeln!(out, "{words}"); // writing to a String cannot fail
+}
+
+/// The bundle that a manifest is of, or the path itself.
+fn bundle_folder(path: &Path) -> &Path {
+    path.parent().filter(|_| path.ends_with("manifest.toml")).unwrap_or(path)
 }
 
 /// A TOML file that is not a bundle's manifest is a station file.

@@ -1,6 +1,6 @@
 //! `fcam replay`: pictures from files through the same pipeline as a camera's, one JSON line each.
 //!
-//! In: files and folders. Out: JSON lines on standard output, overlays and maps in directories if wanted, a summary on
+//! In: files and folders, or the bundle's own samples. Out: JSON lines on standard output, overlays and maps in directories if wanted, a summary on
 //! standard error. A picture that cannot be read is a fault, as it would be on the line, and the next one is judged.
 
 use std::io::{ErrorKind, Write};
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{CLEAN, FAULTS, open_bundle};
+use super::{CLEAN, FAULTS};
 use crate::bundle::Bundle;
-use crate::camera::{self, Camera, Folder, Frame, Geometry, PixelFormat};
+use crate::camera::{self, Camera, Folder, Frame, Geometry, Pattern, PixelFormat};
 use crate::clock;
 use crate::pipeline::{Options, Pipeline};
 use crate::preprocess::Roi;
@@ -26,12 +26,16 @@ use report::{Line, Progress, Tally};
 
 /// Judges pictures from files and folders; writes one JSON line a picture.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 all pictures judged, 1 some could not be read or judged, 2 could not start.")]
+#[command(
+    after_help = "In a line, `regions` are the findings of a reject; `below_score` is what the map shows on a part that passes,\n\
+which is no finding but helps to tune --score.\n\n\
+Exit codes: 0 all pictures judged, 1 some could not be read or judged, 2 could not start."
+)]
 pub(super) struct Args {
-    /// Pictures (png, jpg, bmp, tiff) and folders of them.
-    #[arg(required = true, value_name = "PATH")]
+    /// Pictures (png, jpg, bmp, tiff) and folders of them; the bundle's own samples if there are none.
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// The model bundle; the built-in one if not given.
+    /// The model bundle; the embedded one if not given.
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
     /// Write each picture with its mask, regions and verdict drawn on it, as JPEG.
@@ -57,15 +61,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
-    let mut folder = Folder::open(&args.paths)?;
-    let pictures = folder.pictures().to_vec();
-    let names = output::names(&args.paths, &pictures)?;
-    let outputs = Outputs::new(args.out.as_deref(), args.maps.as_deref(), &names, &pictures)?;
-    let bundle = open_bundle(args.bundle.as_deref())?;
+    let bundle = Bundle::load(args.bundle.as_deref())?;
+    let Pictures { mut camera, paths, names } = Pictures::open(&args.paths, &bundle)?;
+    let outputs = Outputs::new(args.out.as_deref(), args.maps.as_deref(), &names, &paths)?;
     let mut replay = Replay::new(args, &bundle, outputs)?;
-    let progress = Progress::new(pictures.len());
-    for (path, name) in pictures.iter().zip(&names) {
-        let line = replay.judge(path, name, folder.next(clock::now()))?;
+    let progress = Progress::new(paths.len());
+    for (path, name) in paths.iter().zip(&names) {
+        let line = replay.judge(path, name, camera.next(clock::now()))?;
         progress.clear();
         match writeln!(std::io::stdout(), "{line}") {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break, // the reader has seen enough
@@ -76,6 +78,28 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     progress.clear();
     eprintln!("{}", replay.tally);
     Ok(if replay.tally.fault == 0 { CLEAN } else { FAULTS })
+}
+
+/// What is judged: a camera, and for each of its pictures the path, and the name of what is written of it.
+struct Pictures {
+    camera: Box<dyn Camera>,
+    paths: Vec<PathBuf>,
+    names: Vec<PathBuf>,
+}
+
+impl Pictures {
+    fn open(paths: &[PathBuf], bundle: &Bundle) -> anyhow::Result<Self> {
+        if paths.is_empty() {
+            let camera = Box::new(Pattern::open(bundle.samples(), None)?);
+            let paths: Vec<_> = bundle.samples().map(|(path, _)| PathBuf::from(path)).collect();
+            let names = paths.iter().map(|path| path.strip_prefix("samples").unwrap_or(path).into()).collect();
+            return Ok(Self { camera, paths, names });
+        }
+        let folder = Folder::open(paths)?;
+        let pictures = folder.pictures().to_vec();
+        let names = output::names(paths, &pictures)?;
+        Ok(Self { camera: Box::new(folder), paths: pictures, names })
+    }
 }
 
 /// One replay, from the first picture to the last.
@@ -90,7 +114,7 @@ struct Replay {
 impl Replay {
     fn new(args: &Args, bundle: &Bundle, outputs: Outputs) -> anyhow::Result<Self> {
         let pipeline = build(args, bundle)?;
-        log::info!("replay on {}", pipeline.describe());
+        log::info!("replay with {} on {}", bundle.describe(), pipeline.describe());
         Ok(Self { classes: bundle.class_names(), pipeline, outputs, runs: args.runs, tally: Tally::default() })
     }
 
@@ -137,7 +161,6 @@ fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
     }
     Ok(proof::require(bundle, geometry, options)?)
 }
-
 
 fn parse_score(text: &str) -> Result<f32, String> {
     let score = text.parse().ok().filter(|score| (0.0..=1.0).contains(score));

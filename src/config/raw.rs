@@ -26,16 +26,10 @@ pub(super) struct Raw {
     pub(super) log: Log,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Bundle {
-    pub(super) path: PathBuf,
-}
-
-impl Default for Bundle {
-    fn default() -> Self {
-        Self { path: "models/default".into() }
-    }
+    pub(super) path: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

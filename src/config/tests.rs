@@ -37,7 +37,7 @@ fn the_manual_has_every_key_in_its_section() {
 
 #[test]
 fn the_manuals_examples_of_optional_keys_are_valid() {
-    let optional = ["# width = ", "# height = ", "# roi = ", "# score = "];
+    let optional = ["# path = ", "# width = ", "# height = ", "# roi = ", "# score = "];
     let text: String = MANUAL
         .lines()
         .map(|line| if optional.iter().any(|key| line.starts_with(key)) { &line[2..] } else { line })

@@ -21,6 +21,7 @@ use tract_onnx::pb::ModelProto;
 use self::kernels::{Isa, Kernels};
 use self::plan::Plan;
 use self::region::{Region, Unsupported};
+use super::tract::caught;
 use super::{Error, Shape};
 use crate::preprocess::Tensor;
 
@@ -30,6 +31,7 @@ mod pack;
 mod plan;
 mod pool;
 mod region;
+mod step;
 
 /// The scale of the network's input: the camera's tensor is (pixel - 128) / 128.
 const INPUT_SCALE: f32 = 1.0 / 128.0;
@@ -44,14 +46,26 @@ impl Network {
     /// Plans a checked network for the kernels of `isa`, on `threads` threads.
     pub(super) fn load(model: &ModelProto, shape: Shape, isa: Isa, threads: usize) -> Result<Self, Error> {
         let kernels = kernels(isa)?;
-        let region = read(model, shape).map_err(|error| Error::Load(error.to_string()))?;
+        let region = Region::read(model, [shape.height, shape.width, 3], &["logits", "map"]).map_err(refused)?;
+        let wanted = [[1, 1, shape.classes], [shape.height, shape.width, 1]];
+        for (index, wanted) in wanted.into_iter().enumerate() {
+            let found = region.output_shape(index).unwrap_or_default();
+            if found != wanted {
+                return Err(Error::Shape(format!("an output has the shape {found:?}, the manifest says {wanted:?}")));
+            }
+        }
         let threads = threads.max(1);
-        let plan = Plan::new(&region, kernels, threads);
+        let plan = caught(|| Ok(Plan::new(&region, kernels, threads))).map_err(Error::Load)?;
         Ok(Self { plan, pool: pool::Pool::new(threads) })
     }
 
     pub(super) fn describe(&self) -> String {
-        format!("cpu (int8, {}, {} thread{})", self.plan.kernels().isa.name(), self.pool.threads(), if self.pool.threads() == 1 { "" } else { "s" })
+        format!(
+            "cpu (int8, {}, {} thread{})",
+            self.plan.kernels().isa.name(),
+            self.pool.threads(),
+            if self.pool.threads() == 1 { "" } else { "s" }
+        )
     }
 
     /// Fills `logits` and `map`, whose lengths are those of the shape given at load.
@@ -85,7 +99,14 @@ impl Network {
             times.get(times.len() / 2).copied().unwrap_or(0)
         };
         let named = self.plan.steps().iter().zip(times);
-        named.map(|(step, times)| StepTime { name: step.name.clone(), label: step.label, macs: step.macs, nanos: median(times) }).collect()
+        named
+            .map(|(step, times)| StepTime {
+                name: step.name.clone(),
+                label: step.label,
+                macs: step.macs,
+                nanos: median(times),
+            })
+            .collect()
     }
 }
 
@@ -121,7 +142,8 @@ fn kernels(isa: Isa) -> Result<&'static Kernels, Error> {
     })
 }
 
-fn read(model: &ModelProto, shape: Shape) -> Result<Region, Unsupported> {
-    let region = Region::read(model, [shape.height, shape.width, 3], &["logits", "map"])?;
-    Ok(region)
+fn refused(error: Unsupported) -> Error {
+    Error::Load(format!(
+        "the int8 engine cannot compute {error}; engine.backend = \"tract\" computes all in float, slowly"
+    ))
 }

@@ -95,7 +95,7 @@ fn check_sizes(model: &TypedModel) -> TractResult<()> {
 /// Runs tract on bytes that we did not make: a loader of someone else's may panic on what it did not foresee, and a camera
 /// must outlive that. The panic has been printed by then; what it broke is thrown away at load, and at run is what tract
 /// overwrites on the next picture.
-fn caught<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
+pub(super) fn caught<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(format!("{error:#}")),

@@ -47,7 +47,12 @@ pub fn files(directory: &Path) -> Vec<String> {
 
 /// The program itself, run to its end.
 pub fn fcam(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fcam")).args(args).output().unwrap()
+    fcam_in(Path::new(env!("CARGO_MANIFEST_DIR")), args)
+}
+
+/// The program in another working directory.
+pub fn fcam_in(directory: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fcam")).current_dir(directory).args(args).output().unwrap()
 }
 
 /// The geometry of [`plain`] pictures.

@@ -1,6 +1,7 @@
 """From a checkpoint to a verified bundle on a tiny random net, and one broken file for each rule of the linter."""
 
 import json
+import re
 import tomllib
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -473,6 +474,33 @@ def float_reader_of_input(model: ModelProto) -> None:
     model.graph.node.append(helper.make_node("Relu", ["input"], ["unused"], "relu"))
 
 
+def second_output_of_the_same_name(model: ModelProto) -> None:
+    model.graph.output.append(model.graph.output[0])
+
+
+def output_without_a_maker(model: ModelProto) -> None:
+    node = next(n for n in model.graph.node if "map" in n.output)
+    node.output[list(node.output).index("map")] = "elsewhere"
+
+
+def no_opset(model: ModelProto) -> None:
+    del model.opset_import[:]
+
+
+def sparse_values(model: ModelProto) -> None:
+    model.graph.sparse_initializer.add()
+
+
+def loop_without_a_body(model: ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Loop", ["c"], ["d"], "loop"))
+
+
+def axis_beyond_the_weights(model: ModelProto) -> None:
+    wiring = qdq.Wiring(model)
+    node = wiring.producer[wiring.producer[first(model, "Conv").input[1]].input[0]]
+    next(a for a in node.attribute if a.name == "axis").i = 4  # as many as the weights have
+
+
 BROKEN: list[tuple[int, Break]] = [
     (0, other_input),
     (0, other_shape),
@@ -483,11 +511,17 @@ BROKEN: list[tuple[int, Break]] = [
     (0, control_flow),
     (0, coarser_input),
     (0, float_reader_of_input),
+    (0, second_output_of_the_same_name),
+    (0, output_without_a_maker),
+    (0, no_opset),
+    (0, sparse_values),
+    (0, loop_without_a_body),
     (1, zero_scale),
     (1, uint8_zero_point),
     (1, no_zero_point),
     (2, per_channel_activation),
     (2, weights_along_their_inputs),
+    (2, axis_beyond_the_weights),
     (3, integer_weights),
     (3, computed_weights),
     (4, integer_bias),
@@ -502,3 +536,59 @@ BROKEN: list[tuple[int, Break]] = [
 def test_linter_names_the_broken_rule(rule: int, damage: Break, model: ModelProto) -> None:
     damage(model)
     assert rule in {violation.rule for violation in lint(model)}
+
+
+def stored(model: ModelProto, role: str) -> onnx.TensorProto:
+    """The first Conv's weights, their scales, or its bias."""
+    wiring, conv = qdq.Wiring(model), first(model, "Conv")
+    quantise = wiring.producer[wiring.producer[conv.input[1]].input[0]]
+    return wiring.initializers[{"weights": quantise.input[0], "scales": quantise.input[1], "bias": conv.input[2]}[role]]
+
+
+def put(tensor: onnx.TensorProto, number: float) -> None:
+    """Replaces the last value."""
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[-1] = number
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def cut(tensor: onnx.TensorProto, by: int) -> None:
+    tensor.raw_data = numpy_helper.to_array(tensor).tobytes()[:-by]
+
+
+def claim(tensor: onnx.TensorProto, side: int) -> None:
+    tensor.dims[0] = side
+
+
+def retype(tensor: onnx.TensorProto, data_type: int) -> None:
+    tensor.data_type = data_type
+
+
+DAMAGES: list[tuple[Callable[[onnx.TensorProto, float], None], float, str]] = [
+    (put, float("nan"), "not finite"),
+    (put, float("-inf"), "not finite"),
+    (cut, 4, r"holds \d+ values and claims \d+"),
+    (cut, 3, "no whole number of values"),
+    (claim, 33, r"holds \d+ values and claims \d+"),
+    (claim, -1, "impossible size"),
+    (claim, 1 << 40, "impossible size"),
+    (retype, onnx.TensorProto.STRING, "which no network here needs"),
+]
+
+
+@pytest.mark.parametrize("role", ["weights", "scales", "bias"])
+@pytest.mark.parametrize(("damage", "number", "message"), DAMAGES)
+def test_linter_names_the_tensor_that_is_not_what_it_claims(
+    damage: Callable[[onnx.TensorProto, float], None], number: float, message: str, role: str, model: ModelProto
+) -> None:
+    tensor = stored(model, role)
+    damage(tensor, number)
+    found = [violation for violation in lint(model) if violation.node == tensor.name]
+    assert [violation.rule for violation in found] == [qdq.FILE_RULE]
+    assert re.search(message, found[0].message)
+
+
+def test_linter_looks_into_constant_nodes(model: ModelProto) -> None:
+    value = numpy_helper.from_array(np.array([1, np.inf], np.float32))
+    model.graph.node.append(helper.make_node("Constant", [], ["unused"], "constant", value=value))
+    assert [str(violation) for violation in lint(model)] == ["file: constant: holds values that are not finite numbers"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fcam_tools import __main__, synth
-from fcam_tools.defects import DEFECTS, LARGEST, SMALLEST
+from fcam_tools import __main__, defects, synth
+from fcam_tools.defects import DEFECTS, LARGEST, SMALLEST, VISIBLE
 from fcam_tools.errors import ToolError
 from fcam_tools.surfaces import SURFACES
 from PIL import Image
@@ -57,7 +57,7 @@ def test_render_is_what_is_written(made: tuple[Path, dict]) -> None:
 
 def test_layout(made: tuple[Path, dict]) -> None:
     root, summary = made
-    assert json.loads((root / "dataset.json").read_text()) == summary
+    assert json.loads((root / "dataset.json").read_text()) == summary and summary.keys() == synth.SUMMARY
     rows = list(csv.DictReader((root / "index.csv").open()))
     assert sorted(row["path"] for row in rows) == files_of(root, "*.jpg")
     for split, total in COUNTS.items():
@@ -105,6 +105,36 @@ def test_defect_changes_its_mask_and_hardly_anything_else(kind: str, surface: st
     assert (change[~near] > 2).mean() < 0.002
 
 
+@pytest.mark.parametrize(("kind", "surface"), list(product(DEFECTS, SURFACES)))
+def test_mask_is_where_the_defect_changed_the_scene(kind: str, surface: str) -> None:
+    part, marked, _ = synth.stage(synth.Item(3, "test", kind, list(SURFACES).index(surface), surface, 192))
+    assert marked is not None
+    change = np.abs(synth.seen(part, marked) - synth.seen(part, None)).mean(axis=2)
+    assert (marked.mask == (change > VISIBLE)).all()
+    assert marked.contrast == pytest.approx(change[marked.mask].mean(), rel=1e-4)
+
+
+def test_shift_does_not_wrap() -> None:
+    image = np.arange(1, 13, dtype=np.float32).reshape(3, 4)
+    assert defects.shifted(image, 1, -2).tolist() == [[0, 0, 0, 0], [3, 4, 0, 0], [7, 8, 0, 0]]
+    assert defects.shifted(image, -2, 1).tolist() == [[0, 9, 10, 11], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert defects.shifted(image, 0, 0).tolist() == image.tolist()
+
+
+@pytest.mark.parametrize("kind", ["scratch", "particle"])
+def test_defect_at_the_border_leaves_the_opposite_one_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    side = 64
+    outline = np.zeros((side, side), np.float32)
+    outline[20:40, -3:] = 1  # all that is drawn lies at the right
+    monkeypatch.setattr(defects, "stroke", lambda *_: outline)
+    monkeypatch.setattr(defects, "blob", lambda *_: outline * 9 - 5)
+    scene = defects.Scene(np.full((side, side, 3), 0.5, np.float32), outline * 0, np.zeros(3, np.float32))
+    for seed in range(8):
+        marked = defects.DEFECTS[kind][0](np.random.default_rng(seed), scene, 0.01, 0.2)
+        assert marked.mask[20:40, -3:].any() and not marked.mask[:, : side // 2].any()
+        assert (marked.picture[:, : side // 2] == 0.5).all()
+
+
 @pytest.mark.parametrize("surface", SURFACES)
 def test_good_picture_is_its_own_twin(surface: str) -> None:
     picture, _, marked, twin = synth.render(synth.Item(3, "test", "good", 0, surface, 96))
@@ -129,7 +159,7 @@ def test_command_writes_a_set_once(tmp_path: Path, capsys: pytest.CaptureFixture
     summary = json.loads(capsys.readouterr().out)
     assert summary["counts"]["train"] == {"good": 1, "hole": 1}
     assert __main__.main(command) == 2
-    assert "not empty" in capsys.readouterr().err
+    assert "--force" in capsys.readouterr().err
     assert __main__.main([*command, "--force"]) == 0
     assert json.loads(capsys.readouterr().out) == summary
 
@@ -152,16 +182,28 @@ def test_interrupted_run_leaves_what_was_there(
         synth.generate(tmp_path / "set", size=96, progress=False)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "old").touch()
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(dict.fromkeys(synth.SUMMARY)))
     with pytest.raises(failure):
         synth.generate(tmp_path / "set", size=96, progress=False, force=True)
-    assert files_of(tmp_path) == ["set/old"]
+    assert files_of(tmp_path) == ["set/dataset.json"]
 
 
-def test_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [None, "", "[]", '{"seed": 1, "size": 2}'])
+@pytest.mark.parametrize("force", [False, True])
+def test_folder_of_something_else_is_refused(content: str | None, force: bool, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ToolError, match="--force"):
-        synth.generate(tmp_path, progress=False)
+    if content is not None:
+        (tmp_path / "dataset.json").write_text(content)
+    before = files_of(tmp_path)
+    with pytest.raises(ToolError, match=r"no data set of `synth`.*remove it yourself"):
+        synth.generate(tmp_path, size=96, train=1, val=0, test=0, workers=1, progress=False, force=force)
+    assert files_of(tmp_path) == before
+
+
+def test_file_in_the_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "set").touch()
+    with pytest.raises(ToolError, match="no folder"):
+        synth.generate(tmp_path / "set", progress=False, force=True)
 
 
 def test_picture_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

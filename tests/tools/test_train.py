@@ -212,6 +212,25 @@ def test_peak_asks_only_the_brightest_pixels_of_a_place() -> None:
     assert float(losses.peak(logits, upper, 0.02)) == pytest.approx((softplus(-1.0) + softplus(-3.0)) / 2, rel=1e-5)
 
 
+def test_peak_of_a_picture_without_support_is_nothing() -> None:
+    logits = torch.full((2, 1, 10, 10), -30.0)
+    logits[1, 0, 0, 0] = 1.0
+    logits.requires_grad_(True)
+    nowhere = torch.zeros(2, 2, 2, dtype=torch.bool)
+    assert float(losses.peak(logits, nowhere, 0.02).detach()) == 0
+    nowhere[1] = True
+    loss = losses.peak(logits, nowhere, 0.01)
+    assert float(loss.detach()) == pytest.approx(softplus(-1.0))
+    loss.backward()
+    assert logits.grad is not None and not logits.grad[0].any() and logits.grad[1, 0, 0, 0] < 0
+
+
+def test_peak_asks_no_more_pixels_than_the_place_has() -> None:
+    logits, one = torch.full((1, 1, 10, 10), -30.0), torch.zeros(1, 10, 10, dtype=torch.bool)
+    one[0, 4, 4] = True
+    assert float(losses.peak(logits, one, 0.05)) == pytest.approx(30.0)
+
+
 @pytest.mark.parametrize("t", [1.0, 2.0, 5.0])
 def test_log_barrier_is_kervadecs(t: float) -> None:
     joint = -1 / t**2
@@ -287,6 +306,16 @@ def test_seeds_are_drawn_anew_every_step() -> None:
     first, second = (draw(*corner_maps(), source) for _ in range(2))
     assert not torch.equal(first, second)
     assert torch.equal(first, draw(*corner_maps(), generator()))
+
+
+def test_background_around_a_defect_is_drawn_from_a_map_of_zeros() -> None:
+    coarse, fine = corner_maps()
+    fine[fine < 0.1] = 0  # 94 % of the map
+    drawn = seeds.Draw(foreground=8, background=40)(coarse, fine, generator())
+    for background in drawn == 0:
+        around = int(background[:8, :8].sum())
+        assert around > 5 and int(background.sum()) - around > 5
+        assert not background[:4, :4].any()
 
 
 def test_pixel_drawn_as_both_is_unknown() -> None:
@@ -460,6 +489,31 @@ def trainer(pixels: np.ndarray) -> train.Trainer:
     recipe = train.Recipe(widths=WIDTHS, size=64, pretrained=False, batch=2, epochs=2, decoder_epochs=2)
     pictures = train.Pictures(np.concatenate([pixels, 255 - pixels]), np.array([0, 1, 2, 0, 1, 2]))
     return train.Trainer(recipe, pictures, pictures, 3, progress=False)
+
+
+@pytest.mark.parametrize("steps", [20, 2000])
+def test_rate_warms_up_and_ends_near_zero(steps: int) -> None:
+    rates = [train.schedule(step, steps) for step in range(steps)]
+    top = rates.index(max(rates))
+    assert rates[top] == 1 and steps // 10 - 1 <= top <= steps // 10
+    assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+def test_average_follows_from_the_first_step() -> None:
+    module = nn.Linear(1, 1, bias=False)
+    average = train.Average(module, 0.99)
+    start, wanted = float(module.weight.detach()), []
+    for step in range(1, 13):
+        nn.init.constant_(module.weight, float(step))
+        before = wanted[-1] if wanted else start
+        gap = 1 if step <= 4 else 4
+        decay = (step / (step + 10)) ** gap
+        wanted.append(before if step % gap else decay * before + (1 - decay) * step)
+        average.update(module)
+        assert float(average.module.weight.detach()) == pytest.approx(wanted[-1], rel=1e-5)
+    assert abs(wanted[0] - 1) < 0.1 * abs(start - 1)  # a run of one step keeps the last weights, nearly
+    assert wanted[4] == wanted[6] != wanted[7]
 
 
 def test_stages_train_their_own_part(trainer: train.Trainer) -> None:

@@ -56,12 +56,12 @@ def peak(logits: Tensor, where: Tensor, share: float) -> Tensor:
     """The brightest `share` of a defective picture's pixels is foreground, inside `where` (bool [N, h, w]).
 
     `where` is the activation map's support: the classifier says that a defect is there, and local features say which
-    pixels (multiple-instance view).
+    pixels (multiple-instance view). A picture without support adds nothing: there is no pixel to ask.
     """
-    inside = F.interpolate(where[:, None].float(), size=logits.shape[2:], mode="nearest") > 0
-    flat = logits.masked_fill(~inside, -20.0).flatten(1)
-    brightest = flat.topk(max(1, int(flat.shape[1] * share)), dim=1).values
-    return F.softplus(-brightest).mean()
+    inside = (F.interpolate(where[:, None].float(), size=logits.shape[2:], mode="nearest") > 0).flatten(1)
+    flat = logits.flatten(1)
+    brightest = flat.masked_fill(~inside, -math.inf).topk(max(1, int(flat.shape[1] * share)), dim=1).indices
+    return masked_mean(F.softplus(-flat.gather(1, brightest)), inside.gather(1, brightest))
 
 
 def log_barrier(excess: Tensor, t: float) -> Tensor:

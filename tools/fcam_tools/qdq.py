@@ -1,11 +1,13 @@
 """The linter of the bundle's network file: models/README.md, section model.onnx, as code.
 
 In: an ONNX model, the input size and the number of classes. Out: every violation, with the number of its rule (1 to 8;
-0 is the file itself: inputs, outputs, opset, domains). It refuses nothing: the exporter and the verifier do.
+0 is the file itself: inputs, outputs, opset, domains, values). It refuses nothing: the exporter and the verifier do.
+The camera has the same rules in src/engine/qdq.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +24,16 @@ OPSETS = range(13, 18)
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 INTEGER_OPS = {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
+CONTROL_FLOW = ("If", "Loop", "Scan")
+
+# Bytes of a stored value, of the types that a network here may have.
+BYTES: dict[int, int] = {
+    TensorProto.BOOL: 1, TensorProto.UINT8: 1, TensorProto.INT8: 1,
+    TensorProto.UINT16: 2, TensorProto.INT16: 2, TensorProto.FLOAT16: 2,
+    TensorProto.FLOAT: 4, TensorProto.INT32: 4, TensorProto.UINT32: 4,
+    TensorProto.DOUBLE: 8, TensorProto.INT64: 8, TensorProto.UINT64: 8,
+}  # fmt: skip
+MAX_ELEMENTS = 1 << 28  # values in one stored tensor at most
 
 
 @dataclass(frozen=True)
@@ -51,15 +63,15 @@ class Wiring:
                 self.readers[name].append(node)
 
     def constant(self, name: str) -> np.ndarray | None:
-        """The value of an initialiser in the file or of a Constant node; None for everything else."""
-        if name in self.initializers:
-            tensor = self.initializers[name]
-            return None if tensor.data_location == TensorProto.EXTERNAL else numpy_helper.to_array(tensor)
+        """The value of an initialiser or of a Constant node; None for everything else, and if it cannot be read."""
+        tensor = self.initializers.get(name) or self.constant_node(name)
+        return None if tensor is None or storage_problem(tensor) else numpy_helper.to_array(tensor)
+
+    def constant_node(self, name: str) -> TensorProto | None:
         node = self.producer.get(name)
         if node is None or node.op_type != "Constant":
             return None
-        values = [a.t for a in node.attribute if a.name == "value"]
-        return numpy_helper.to_array(values[0]) if values else None
+        return next((a.t for a in node.attribute if a.name == "value"), None)
 
     def followers(self, node: NodeProto) -> Iterator[NodeProto]:
         """The nodes that read what this node makes."""
@@ -103,8 +115,9 @@ def check_file(model: ModelProto, width: int, height: int, classes: int) -> Iter
     yield from check_ports("inputs", inputs_of(model), expected)
     expected = {"logits": [1, classes], "map": [1, 1, height, width]}
     yield from check_ports("outputs", model.graph.output, expected)
+    yield from check_outputs_made(model)
     yield from check_domains(model)
-    yield from check_external(model)
+    yield from check_values(model)
     yield from check_control_flow(model)
 
 
@@ -115,9 +128,10 @@ def inputs_of(model: ModelProto) -> list[ValueInfoProto]:
 
 
 def check_ports(side: str, ports: Iterable[ValueInfoProto], expected: dict[str, list[int]]) -> Iterator[Violation]:
-    shapes = {port.name: shape_of(port) for port in ports}
-    if set(shapes) != set(expected):
-        yield Violation(FILE_RULE, "", f"{side} are {sorted(shapes)}, not {sorted(expected)}")
+    ports = list(ports)
+    names, shapes = sorted(port.name for port in ports), {port.name: shape_of(port) for port in ports}
+    if names != sorted(expected):
+        yield Violation(FILE_RULE, "", f"{side} are {names}, not {sorted(expected)}")
     for name in shapes.keys() & expected.keys():
         if shapes[name] != expected[name]:
             yield Violation(FILE_RULE, name, f"is {shapes[name]}, not float32 {expected[name]}")
@@ -131,7 +145,17 @@ def shape_of(port: ValueInfoProto) -> list[int | str] | str:
     return [d.dim_value if d.HasField("dim_value") else (d.dim_param or "?") for d in tensor.shape.dim]
 
 
+def check_outputs_made(model: ModelProto) -> Iterator[Violation]:
+    made = {name for node in model.graph.node for name in node.output}
+    for port in model.graph.output:
+        if port.name not in made:
+            yield Violation(FILE_RULE, port.name, "is an output that no node makes")
+
+
 def check_domains(model: ModelProto) -> Iterator[Violation]:
+    own = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
+    if len(own) != 1:
+        yield Violation(FILE_RULE, "", f"names {len(own)} opsets of ONNX's own domain, not one")
     for opset in model.opset_import:
         if opset.domain not in ("", "ai.onnx"):
             yield Violation(FILE_RULE, "", f"imports the operator domain {opset.domain}")
@@ -142,17 +166,51 @@ def check_domains(model: ModelProto) -> Iterator[Violation]:
             yield Violation(FILE_RULE, node.name, f"{node.op_type} is of the domain {node.domain}")
 
 
-def check_external(model: ModelProto) -> Iterator[Violation]:
-    for tensor in model.graph.initializer:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            yield Violation(FILE_RULE, tensor.name, "keeps its values outside of the file")
+def check_values(model: ModelProto) -> Iterator[Violation]:
+    """Stored tensors, among the initialisers and the attributes, that are not what they claim."""
+    graph = model.graph
+    stored = [(tensor.name, tensor) for tensor in graph.initializer]
+    attributes = [(node.name, a) for node in graph.node for a in node.attribute]
+    for name, a in attributes:
+        stored += [(name, tensor) for tensor in ([a.t] if a.HasField("t") else []) + list(a.tensors)]
+    for name, tensor in stored:
+        problem = value_problem(tensor)
+        if problem:
+            yield Violation(FILE_RULE, name, problem)
+    if graph.sparse_initializer or any(a.HasField("sparse_tensor") for _, a in attributes):
+        yield Violation(FILE_RULE, "", "has sparse tensors")
+
+
+def value_problem(tensor: TensorProto) -> str | None:
+    """Why a stored tensor cannot be loaded or computed with."""
+    problem = storage_problem(tensor)
+    if problem or tensor.data_type != TensorProto.FLOAT or np.isfinite(numpy_helper.to_array(tensor)).all():
+        return problem
+    return "holds values that are not finite numbers"
+
+
+def storage_problem(tensor: TensorProto) -> str | None:
+    """Why a stored tensor cannot be loaded: no size that it claims is believed before the bytes are there."""
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        return "keeps its values outside of the file"
+    width = BYTES.get(tensor.data_type)
+    if width is None:
+        return f"has the type {tensor.data_type}, which no network here needs"
+    claimed, raw = math.prod(tensor.dims), len(tensor.raw_data)
+    if any(side < 0 for side in tensor.dims) or claimed > MAX_ELEMENTS:
+        return f"claims the impossible size {list(tensor.dims)}"
+    if raw % width:
+        return f"has {raw} bytes, which is no whole number of values"
+    lists = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
+    held = raw // width if raw else sum(map(len, lists))
+    return None if held == claimed else f"holds {held} values and claims {claimed}"
 
 
 def check_control_flow(model: ModelProto) -> Iterator[Violation]:
     if model.functions:
         yield Violation(FILE_RULE, "", f"defines {len(model.functions)} functions of its own")
     for node in model.graph.node:
-        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+        if node.op_type in CONTROL_FLOW or any(a.HasField("g") or a.graphs for a in node.attribute):
             yield Violation(FILE_RULE, node.name, f"{node.op_type} is control flow")
 
 
@@ -210,7 +268,8 @@ def channel_problem(wiring: Wiring, node: NodeProto, scales: int) -> str | None:
     source = wiring.constant(quantised_source(wiring, node))
     if not uses or source is None:
         return f"an activation has {scales} scales, not one"
-    axis = attribute(node, "axis", 1) % source.ndim
+    axis = attribute(node, "axis", 1)
+    axis += source.ndim if axis < 0 else 0
     for layer in uses:
         if axis != output_axis(layer):
             return f"the weights of {layer.name} are quantised along axis {axis}, not along their output channels"

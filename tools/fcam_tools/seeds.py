@@ -112,9 +112,9 @@ class Draw:
             flat.clamp_min(1e-6) ** self.sharpness, self.foreground, True, generator=generator
         )
         far = (coarse_flat < self.support).float()
-        around = (
-            (coarse_flat >= self.support) & (flat < torch.quantile(flat, 1 - self.top, dim=1, keepdim=True))
-        ).float()
+        # Where most of the map has one lowest value, zero, the quantile is that value and nothing is below it.
+        low = (flat < torch.quantile(flat, 1 - self.top, dim=1, keepdim=True)) | (flat == flat.amin(1, keepdim=True))
+        around = ((coarse_flat >= self.support) & low).float()
         weight = far / far.sum(1, keepdim=True).clamp_min(1) + around / around.sum(1, keepdim=True).clamp_min(1)
         background = torch.multinomial(weight + 1e-9, self.background, True, generator=generator)
         seeds = torch.full_like(flat, -1, dtype=torch.int8)

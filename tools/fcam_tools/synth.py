@@ -6,7 +6,8 @@ Layout: `OUT/{train,val,test}/<class>/<surface>_<index>.jpg`, `OUT/ground_truth/
 the same marks that are NO defects (dust, rubbing, smudges, shadows) and the same camera (light, blur, noise, JPEG), so
 nothing but the defect tells them apart.
 
-It refuses to write into a folder that has something in it, and leaves nothing behind when it is interrupted.
+It refuses to write into a folder that has something in it, replaces (`--force`) none but a data set of its own, and
+leaves nothing behind when it is interrupted.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from fcam_tools.errors import ToolError
 from fcam_tools.surfaces import SURFACES, Image, Rng, field, ink_color, printed_mark
 
 GOOD = "good"
-VERSION = 1
+VERSION = 2  # 2: masks are drawn from the change itself
 SPLITS = ("train", "val", "test")
+SUMMARY = {"generator", "seed", "size", "counts", "sha256"}  # what dataset.json tells
 
 
 @dataclass(frozen=True)
@@ -197,8 +199,7 @@ def generate(
     progress: bool = True,
 ) -> dict:
     """Writes the data set and returns its summary, which is also `OUT/dataset.json`."""
-    if out.exists() and any(out.iterdir()) and not force:
-        raise ToolError(f"{out} is not empty: choose another folder, or --force to replace it")
+    check_place(out, force)
     surfaces, kinds = list(surfaces or SURFACES), list(defects or DEFECTS)
     items = plan(seed, size, {"train": train, "val": val, "test": test}, ok_share, surfaces, kinds)
     aside = out.with_name(f".{out.name}.part")
@@ -217,6 +218,27 @@ def generate(
     shutil.rmtree(out, ignore_errors=True)
     aside.rename(out)
     return summary
+
+
+def check_place(out: Path, force: bool) -> None:
+    """Refuses a folder with something in it, unless it is a data set of this tool and may be replaced."""
+    if out.exists() and not out.is_dir():
+        raise ToolError(f"{out} is no folder: choose another name")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not is_data_set(out):
+        raise ToolError(f"{out} is not empty and no data set of `synth`: choose another folder, or remove it yourself")
+    if not force:
+        raise ToolError(f"{out} is not empty: choose another folder, or --force to replace the data set in it")
+
+
+def is_data_set(folder: Path) -> bool:
+    """Whether `describe` wrote this folder's dataset.json."""
+    try:
+        found = json.loads((folder / "dataset.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() == SUMMARY
 
 
 def write_all(items: list[Item], out: Path, workers: int, progress: bool) -> list[dict]:
@@ -270,7 +292,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--defects", nargs="+", choices=list(DEFECTS), help="only these (default: all)")
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet (.png)")
-    parser.add_argument("--force", action="store_true", help="replace what is in the folder")
+    parser.add_argument("--force", action="store_true", help="replace the data set in the folder")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 

@@ -55,7 +55,7 @@ class Recipe:
     start: str = ""
     seed: int = 0
     batch: int = 16
-    epochs: int = 8
+    epochs: int = 10
     lr: float = 1e-3
     backbone_lr_share: float = 0.4
     train_depthwise: bool = False
@@ -178,17 +178,18 @@ def schedule(step: int, steps: int) -> float:
 class Average:
     """Exponential moving average of a module's parameters and buffers: what is validated and kept."""
 
-    EVERY = 4  # steps between two updates: an update costs a tenth of a step
+    EVERY = 4  # steps between two updates: an update costs a tenth of a step; the first few steps have one each
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module, self.decay, self.steps = copy.deepcopy(module).eval(), decay, 0
+        self.module, self.decay, self.steps, self.updated = copy.deepcopy(module).eval(), decay, 0, 0
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         self.steps += 1
-        if self.steps % self.EVERY:
+        if self.steps > self.EVERY and self.steps % self.EVERY:
             return
-        decay = min(self.decay, self.steps / (self.steps + 10)) ** self.EVERY
+        decay = min(self.decay, self.steps / (self.steps + 10)) ** (self.steps - self.updated)
+        self.updated = self.steps
         pairs = list(zip(self.module.state_dict().values(), module.state_dict().values(), strict=True))
         floats = [pair for pair in pairs if pair[0].dtype.is_floating_point]
         torch._foreach_lerp_([average for average, _ in floats], [now for _, now in floats], 1 - decay)

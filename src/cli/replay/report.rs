@@ -13,6 +13,9 @@ use crate::pipeline::{Inspection, Timings};
 use crate::verdict::Verdict;
 
 /// One picture's line. All keys are always there but `reason` (faults) and `run_lengths` (when asked for).
+///
+/// `regions` are findings: a part that passes has none, as nothing is drawn on it. What the map shows there all the same is
+/// `below_score`, for whoever tunes the threshold. `region_count`, `area_px` and `run_lengths` are of the mask, whatever the verdict.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     picture: Cow<'a, str>,
@@ -25,6 +28,7 @@ pub(super) struct Line<'a> {
     score: Option<f32>,
     scores: Scores<'a>,
     regions: &'a [Region],
+    below_score: &'a [Region],
     region_count: usize,
     /// Foreground, in pixels of the map.
     area_px: u32,
@@ -45,6 +49,10 @@ impl<'a> Line<'a> {
             Verdict::Fault(fault) => Some(format!("{fault:?}").to_lowercase()),
             _ => None,
         };
+        let (regions, below_score): (&[_], &[_]) = match signals.verdict {
+            Verdict::Pass => (&[], mask.regions),
+            _ => (mask.regions, &[]),
+        };
         Self {
             picture: picture.to_string_lossy(),
             verdict: signals.verdict.word(),
@@ -52,7 +60,8 @@ impl<'a> Line<'a> {
             class,
             score: signals.score,
             scores: Scores { classes, values: prediction.map_or(&[], |prediction| prediction.scores) },
-            regions: mask.regions,
+            regions,
+            below_score,
             region_count: mask.region_count,
             area_px: mask.area(),
             map_size: [mask.width, mask.height],
@@ -71,6 +80,7 @@ impl<'a> Line<'a> {
             score: None,
             scores: Scores { classes: &[], values: &[] },
             regions: &[],
+            below_score: &[],
             region_count: 0,
             area_px: 0,
             map_size: [0, 0],
@@ -174,5 +184,35 @@ impl Progress {
 
     fn print(&self, text: &str) {
         let _ = std::io::stderr().write_all(text.as_bytes()); // a bar that cannot be drawn is no reason to stop
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::Mask;
+    use crate::preprocess::Roi;
+    use crate::signal::Signaller;
+    use crate::verdict::{Fault, Findings};
+
+    /// The numbers of regions that a line gives as findings and below the score.
+    fn counts(verdict: Verdict) -> (usize, usize) {
+        let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
+        let regions = [Region { x: 1, y: 2, width: 3, height: 4, area_px: 12.0, centroid: [2.0, 3.5], peak: 0.9 }];
+        let roi = Roi { x: 0, y: 0, width: 8, height: 8 };
+        let mask = Mask { width: 8, height: 8, roi, runs: &[], regions: &regions, region_count: 1 };
+        let signals = signaller.run(0, Duration::ZERO, Some(0.4), verdict);
+        let inspection = Inspection { prediction: None, mask, signals, timings: Timings::default() };
+        let line = serde_json::to_value(Line::of(Path::new("x.png"), &inspection, &[], false)).unwrap();
+        let count = |key: &str| line[key].as_array().unwrap().len();
+        assert_eq!(line["region_count"], 1);
+        (count("regions"), count("below_score"))
+    }
+
+    #[test]
+    fn a_part_that_passes_has_no_findings() {
+        assert_eq!(counts(Verdict::Pass), (0, 1));
+        assert_eq!(counts(Verdict::Reject(Findings { class: 1, score: 0.9, regions: Default::default() })), (1, 0));
+        assert_eq!(counts(Verdict::Fault(Fault::Late)), (1, 0));
     }
 }

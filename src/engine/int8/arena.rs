@@ -24,11 +24,6 @@ impl Bytes {
         new
     }
 
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
     /// The first byte.
     pub fn as_ptr(&self) -> *const u8 {
         self.lines.as_ptr().cast()

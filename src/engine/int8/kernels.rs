@@ -120,8 +120,15 @@ pub struct Kernels {
     /// # Safety
     /// As `dense`.
     pub depthwise: unsafe fn(&Depthwise, &Strip),
+    /// A convolution of one output channel, the head of a map; none where `dense` does it as well.
+    ///
+    /// # Safety
+    /// As `dense`; each run of a tap is readable to the end of its last 64 bytes.
+    pub single: Option<unsafe fn(&Single, &Strip)>,
     /// The steps that work lane by lane.
     pub lanes: lanes::Table,
+    /// The float tail.
+    pub float: float::Table,
     /// Runs so many rounds of independent dot products on registers alone, and says how many multiply-adds a round is: what the
     /// core can do at most.
     ///
@@ -212,6 +219,27 @@ pub struct Dense {
     pub wide: bool,
     /// True if a weight is -128: the sum of two products may not fit int16 then.
     pub extreme: bool,
+}
+
+/// A convolution of one output channel to a float tensor: the dot product runs along the bytes of the window's rows.
+#[derive(Debug, Clone)]
+pub struct Single {
+    /// Byte offset of each run of bytes under the window.
+    pub taps: Vec<usize>,
+    /// Pieces of 64 bytes a run.
+    pub pieces: usize,
+    /// `[tap][piece][64]`, zero past a run's end.
+    pub weights: super::arena::Bytes,
+    /// Start of the accumulator.
+    pub bias: i32,
+    /// Its multiplier.
+    pub scale: f32,
+    /// Added after the multiplication.
+    pub rest: f32,
+    /// Clamp bounds.
+    pub low: f32,
+    /// Clamp bounds.
+    pub high: f32,
 }
 
 /// A depthwise convolution as its kernel wants it.

@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "every length is made here; loading turns a panic into an error")]
 
 use super::arena::Bytes;
-use super::kernels::{Block, DEPTH, Dense, Depthwise, Kernels, LANES, Output};
+use super::kernels::{Block, DEPTH, Dense, Depthwise, Kernels, LANES, Output, Single};
 use super::region::Conv;
 
 /// What the plan knows of the tensor that a layer reads.
@@ -49,7 +49,12 @@ fn channels(conv: &Conv, input_scale: f32) -> Vec<Channel> {
 
 /// Multiplier from accumulator steps to what is stored.
 fn multiplier(unit: f64, output_scale: Option<f32>) -> f32 {
-    (unit / f64::from(output_scale.unwrap_or(1.0))) as f32
+    finite(unit / f64::from(output_scale.unwrap_or(1.0)))
+}
+
+/// As f32, without the infinities that would make no number of a zero.
+fn finite(value: f64) -> f32 {
+    value.clamp(-f64::from(f32::MAX), f64::from(f32::MAX)) as f32
 }
 
 /// True if an accumulator of this channel, times its multiplier, can come near the ends of i32.
@@ -60,6 +65,15 @@ fn is_wide(channel: &Channel, multiplier: f32) -> bool {
 
 fn is_extreme(units: &[Channel]) -> bool {
     units.iter().any(|unit| unit.weights.contains(&i8::MIN))
+}
+
+/// The channel of each lane; none of those that pad.
+fn owners(lanes: &[usize]) -> Vec<Option<usize>> {
+    let mut owners = vec![None; lanes.iter().max().map_or(0, |lane| lane + 1)];
+    for (channel, lane) in lanes.iter().enumerate() {
+        owners[*lane] = Some(channel);
+    }
+    owners
 }
 
 /// Lengths of a layer's blocks, in vectors of [`LANES`], that cover `vectors` of them.
@@ -89,11 +103,12 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
         && each.is_multiple_of(DEPTH)
         && (out / conv.group).is_multiple_of(LANES)
         && source.pixel.is_multiple_of(LANES);
+    let owners = owners(source.lanes);
     let reads = |lane: usize, group: usize| -> Option<usize> {
         if apart {
             return (lane < each).then_some(lane);
         }
-        let channel = source.lanes.iter().position(|at| *at == lane)?;
+        let channel = (*owners.get(lane)?)?;
         (channel / each == group).then(|| channel % each)
     };
     let lanes = if apart { each } else { source.lanes.iter().max().map_or(0, |lane| lane + 1) };
@@ -116,12 +131,10 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
         }
         reads(lane, group).map(|channel| (channel * rows + row) * columns + column)
     };
-    let table: Vec<Vec<Option<usize>>> = (0..conv.group)
-        .take(if apart { 1 } else { conv.group })
-        .map(|group| {
-            (0..taps.len() * depth * DEPTH).map(|i| at(i / (depth * DEPTH), i % (depth * DEPTH), group)).collect()
-        })
-        .collect();
+    let places = |group: usize| -> Vec<Option<usize>> {
+        (0..taps.len() * depth * DEPTH).map(|i| at(i / (depth * DEPTH), i % (depth * DEPTH), group)).collect()
+    };
+    let mut table = (0, places(0));
 
     let groups = if apart { conv.group } else { 1 };
     let vectors = (out / groups).div_ceil(LANES);
@@ -143,9 +156,12 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
                     rest.push(0.0);
                     continue;
                 };
-                let places = &table[if apart { 0 } else { channel / (out / conv.group) }];
+                let group = if apart { 0 } else { channel / (out / conv.group) };
+                if table.0 != group {
+                    table = (group, places(group));
+                }
                 let mut sum = 0i32;
-                for (byte, place) in places.iter().enumerate() {
+                for (byte, place) in table.1.iter().enumerate() {
                     let Some(place) = place else { continue };
                     let weight = unit.weights[*place];
                     sum += i32::from(weight);
@@ -155,12 +171,50 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
                 wide |= is_wide(unit, multiplier);
                 bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
                 scale.push(multiplier);
-                rest.push((unit.rest * f64::from(multiplier)) as f32);
+                rest.push(finite(unit.rest * f64::from(multiplier)));
             }
         }
     }
     let extreme = is_extreme(&units);
     Dense { taps, depth, blocks, weights: Bytes::of(&weights), bias, scale, rest, output, wide, extreme }
+}
+
+/// A convolution of one output channel, which stays float.
+pub fn single(conv: &Conv, source: &Source, kernels: &Kernels) -> Single {
+    const PIECE: usize = 64;
+    let [rows, columns] = conv.window.size;
+    let [down, right] = conv.window.dilation;
+    let unit = channel(conv, 0, source.scale);
+    let merged = right == 1;
+    let lanes = source.lanes.iter().max().map_or(0, |lane| lane + 1);
+    let (across, run) = if merged { (1, (columns - 1) * source.pixel + lanes) } else { (columns, lanes) };
+    let pieces = run.div_ceil(PIECE);
+    let tap = |row, column| row * down * source.row + column * right * source.pixel;
+    let taps: Vec<usize> = (0..rows).flat_map(|row| (0..across).map(move |column| tap(row, column))).collect();
+    let mut weights = vec![0u8; taps.len() * pieces * PIECE];
+    let mut sum = 0i32;
+    for (channel, lane) in source.lanes.iter().enumerate() {
+        for row in 0..rows {
+            for column in 0..columns {
+                let weight = unit.weights[(channel * rows + row) * columns + column];
+                let (tap, byte) =
+                    if merged { (row, column * source.pixel + lane) } else { (row * columns + column, *lane) };
+                weights[tap * pieces * PIECE + byte] = weight as u8;
+                sum += i32::from(weight);
+            }
+        }
+    }
+    let scale = multiplier(unit.unit, None);
+    Single {
+        taps,
+        pieces,
+        weights: Bytes::of(&weights),
+        bias: unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)),
+        scale,
+        rest: finite(unit.rest * f64::from(scale)),
+        low: conv.clamp.low,
+        high: conv.clamp.high,
+    }
 }
 
 /// A convolution in which every channel sees itself alone. `lanes` is the number of lanes of a pixel.
@@ -175,10 +229,7 @@ pub fn depthwise(
     let [rows, columns] = conv.window.size;
     let [down, right] = conv.window.dilation;
     let units = channels(conv, source.scale);
-    let mut owners = vec![None; lanes];
-    for (channel, lane) in source.lanes.iter().enumerate() {
-        owners[*lane] = Some(channel);
-    }
+    let owners = owners(source.lanes);
     let groups = rows.div_ceil(kernels.column);
     let (mut blocks, mut weights) = (Vec::new(), Vec::new());
     let (mut bias, mut scale, mut rest) = (Vec::new(), Vec::new(), Vec::new());
@@ -190,7 +241,7 @@ pub fn depthwise(
         weights.resize(block.weights + groups * columns * kernels.column * size, 0u8);
         for accumulator in 0..size {
             let lane = block.lane + (kernels.depthwise_order)(width, accumulator);
-            let Some(channel) = owners[lane] else {
+            let Some(channel) = owners.get(lane).copied().flatten() else {
                 bias.push(0);
                 scale.push(0.0);
                 rest.push(0.0);
@@ -210,7 +261,7 @@ pub fn depthwise(
             wide |= is_wide(unit, multiplier);
             bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
             scale.push(multiplier);
-            rest.push((unit.rest * f64::from(multiplier)) as f32);
+            rest.push(finite(unit.rest * f64::from(multiplier)));
         }
     }
     Depthwise {

@@ -10,9 +10,15 @@
 //! (unpack, 8 shuffles for 64 channels) and used by every output pixel whose window has it. Unpack and pack work within
 //! 128-bit lanes, so one undoes the order of the other.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::needless_range_loop,
+    reason = "arrays are sets of registers, indexed by constants once unrolled"
+)]
+
 use std::arch::x86_64::*;
 
-use super::{DEPTH, Dense, Depthwise, Isa, Kernels, Output, Strip, lanes};
+use super::{DEPTH, Dense, Depthwise, Isa, Kernels, Output, Single, Strip, float, lanes};
 
 pub const KERNELS: Kernels = Kernels {
     isa: Isa::Avx512vnni,
@@ -23,7 +29,9 @@ pub const KERNELS: Kernels = Kernels {
     column: 4,
     dense,
     depthwise,
+    single: Some(single),
     lanes: lanes::AVX512,
+    float: float::AVX512,
     peak,
 };
 
@@ -84,27 +92,33 @@ unsafe fn dense(layer: &Dense, strip: &Strip) {
 /// All pixels of a strip, M at a time across row ends; the last tile repeats its last pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
 unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &super::Block, strip: &Strip) {
-    let (mut y, mut x) = (strip.rows.start, 0);
-    if strip.rows.is_empty() || strip.width == 0 {
+    let mut left = strip.rows.len() * strip.width;
+    if left == 0 {
         return;
     }
-    while y < strip.rows.end {
-        let mut input = [strip.input; M];
-        let mut output = [strip.output; M];
+    // From the last pixel of a row to the first of the next.
+    let (in_turn, out_turn) = (
+        strip.in_row.wrapping_sub(strip.width * strip.in_pixel),
+        strip.out_row.wrapping_sub(strip.width * strip.out_pixel),
+    );
+    let mut from = strip.input.wrapping_add(strip.rows.start * strip.in_row + block.input);
+    let mut to = strip.output.wrapping_add(strip.rows.start * strip.out_row);
+    let mut x = strip.width;
+    while left > 0 {
+        let mut input = [from; M];
+        let mut output = [to; M];
         for m in 0..M {
-            // SAFETY: (y, x) is a pixel of the strip; past the last one the last is repeated.
-            unsafe {
-                if y < strip.rows.end {
-                    input[m] = strip.input.add(y * strip.in_row + x * strip.in_pixel + block.input);
-                    output[m] = strip.output.add(y * strip.out_row + x * strip.out_pixel);
-                } else {
-                    input[m] = input[m - 1];
-                    output[m] = output[m - 1];
+            (input[m], output[m]) = (from, to);
+            if left > 1 {
+                left -= 1;
+                (from, to) = (from.wrapping_add(strip.in_pixel), to.wrapping_add(strip.out_pixel));
+                x -= 1;
+                if x == 0 {
+                    x = strip.width;
+                    (from, to) = (from.wrapping_add(in_turn), to.wrapping_add(out_turn));
                 }
-            }
-            x += 1;
-            if x == strip.width {
-                (y, x) = (y + 1, 0);
+            } else if m == M - 1 {
+                left = 0;
             }
         }
         // SAFETY: the pointers are those of pixels of the strip.
@@ -147,7 +161,10 @@ unsafe fn tile<const V: usize, const M: usize>(
             }
         }
         match layer.output {
-            Output::Int8 { low, high } => store_int8::<V, M>(layer, block, sums, output, low as i8, high as i8),
+            Output::Int8 { low, high } if layer.wide => {
+                store_int8::<V, M, true>(layer, block, sums, output, low as i8, high as i8);
+            }
+            Output::Int8 { low, high } => store_int8::<V, M, false>(layer, block, sums, output, low as i8, high as i8),
             Output::Float { low, high, channels } => {
                 let sums = sums; // a copy in memory, so that those of the loop stay in registers
                 store_float::<V, M>(layer, block, &sums, output, low, high, channels);
@@ -169,7 +186,7 @@ fn requantize(sum: __m512i, scale: __m512, rest: __m512, wide: bool) -> __m512i 
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn store_int8<const V: usize, const M: usize>(
+unsafe fn store_int8<const V: usize, const M: usize, const WIDE: bool>(
     layer: &Dense,
     block: &super::Block,
     sums: [[__m512i; V]; M],
@@ -190,7 +207,7 @@ unsafe fn store_int8<const V: usize, const M: usize>(
             if I < M {
                 let mut q = [_mm512_setzero_si512(); V];
                 for v in 0..V {
-                    q[v] = requantize(sums[I % M][v], scales[v], rests[v], layer.wide);
+                    q[v] = requantize(sums[I % M][v], scales[v], rests[v], WIDE);
                 }
                 let to = output[I % M].add(block.lane);
                 if V == 4 {
@@ -248,6 +265,64 @@ unsafe fn store_float<const V: usize, const M: usize>(
     }
 }
 
+// --- one output channel ---------------------------------------------------------------------------------------------
+
+/// Sixteen pixels at a time: each sums along its window into a vector of its own, and the sixteen vectors are added up crosswise. The
+/// last tile of a row repeats pixels of the one before.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
+unsafe fn single(layer: &Single, strip: &Strip) {
+    for y in strip.rows.clone() {
+        let mut x = 0;
+        while x < strip.width {
+            // SAFETY: pixels x..x + n are the strip's; a run is readable to the end of its last piece.
+            unsafe {
+                let n = (strip.width - x).min(16);
+                let input = strip.input.add(y * strip.in_row + x * strip.in_pixel);
+                let sums = window_sums(layer, input, strip.in_pixel, n);
+                let value = _mm512_cvtepi32_ps(_mm512_add_epi32(sums, _mm512_set1_epi32(layer.bias)));
+                let value = _mm512_fmadd_ps(value, _mm512_set1_ps(layer.scale), _mm512_set1_ps(layer.rest));
+                let value = _mm512_min_ps(_mm512_max_ps(value, _mm512_set1_ps(layer.low)), _mm512_set1_ps(layer.high));
+                let output = strip.output.add(y * strip.out_row + x * strip.out_pixel).cast::<f32>();
+                _mm512_mask_storeu_ps(output, 0xffff >> (16 - n), value);
+                x += n;
+            }
+        }
+    }
+}
+
+/// The sums under the windows of `n` neighbouring pixels, at most 16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn window_sums(layer: &Single, input: *const u8, pixel: usize, n: usize) -> __m512i {
+    let at = |i: usize| input.wrapping_add(i.min(n - 1) * pixel);
+    let mut sums = [_mm512_setzero_si512(); 16];
+    let mut weights = layer.weights.as_ptr();
+    for tap in &layer.taps {
+        for piece in 0..layer.pieces {
+            // SAFETY: the caller's.
+            unsafe {
+                let w = _mm512_load_si512(weights.cast());
+                weights = weights.add(64);
+                let offset = tap + piece * 64;
+                unroll!(I in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] {
+                    let bytes = _mm512_loadu_si512(at(I).add(offset).cast());
+                    sums[I] = _mm512_dpbusd_epi32(sums[I], bytes, w);
+                });
+            }
+        }
+    }
+    // Rows of a 16 x 16 matrix, each to be summed: fold pairs of rows into one until one is left.
+    let by_32 = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let by_64 = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    let by_128 = |a, b| _mm512_add_epi32(_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
+    let four = |[a, b, c, d]: [__m512i; 4]| by_64(by_32(a, b), by_32(c, d));
+    let [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, sa, sb, sc, sd, se, sf] = sums;
+    by_128(
+        by_128(four([s0, s1, s2, s3]), four([s4, s5, s6, s7])),
+        by_128(four([s8, s9, sa, sb]), four([sc, sd, se, sf])),
+    )
+}
+
 // --- depthwise ------------------------------------------------------------------------------------------------------
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
@@ -266,10 +341,11 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
 
 /// The same pointer, of which the compiler knows nothing: else it keeps an address for every tap from pixel to pixel, in memory.
 #[inline(always)]
-fn opaque(mut pointer: *mut u8) -> *mut u8 {
+fn opaque(pointer: *mut u8) -> *mut u8 {
+    let mut address = pointer.addr();
     // SAFETY: no instruction.
-    unsafe { std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
-    pointer
+    unsafe { std::arch::asm!("/* {0} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags)) };
+    pointer.with_addr(address)
 }
 
 /// The depthwise kernel for vectors of one width.
@@ -277,7 +353,7 @@ macro_rules! depthwise {
     (
         $module:ident, $vector:ty, $bytes:literal, $load:ident, $store:ident, $set8:ident, $lo8:ident, $hi8:ident, $lo16:ident, $hi16:ident,
         $dot:ident, $float:ident, $muladd:ident, $min:ident, $set:ident, $round:ident, $pack32:ident, $pack16:ident, $max8:ident, $min8:ident,
-        $xor:ident, $loadf:ident
+        $xor:ident, $loadf:ident, $aligned:ident, $floats:ty
     ) => {
         mod $module {
             use super::*;
@@ -294,10 +370,10 @@ macro_rules! depthwise {
                         let input = strip.input.add(y * strip.in_row + block.lane);
                         let output = strip.output.add(y * strip.out_row + block.lane);
                         match (layer.rows, layer.columns, layer.stride) {
-                            (3, 3, 1) => row::<3, 3, 1>(layer, block, strip, input, output),
-                            (3, 3, 2) => row::<3, 3, 2>(layer, block, strip, input, output),
-                            (5, 5, 1) => row::<5, 5, 1>(layer, block, strip, input, output),
-                            (5, 5, 2) => row::<5, 5, 2>(layer, block, strip, input, output),
+                            (3, 3, 1) => row_of_three::<1>(layer, block, strip, input, output),
+                            (3, 3, 2) => row_of_three::<2>(layer, block, strip, input, output),
+                            (5, 5, 1) => row_of_five::<1>(layer, block, strip, input, output),
+                            (5, 5, 2) => row_of_five::<2>(layer, block, strip, input, output),
                             _ => any(layer, block, strip, input, output),
                         }
                     }
@@ -307,7 +383,7 @@ macro_rules! depthwise {
             /// One output row, four pixels at a time. Not inlined: each window has registers enough for itself alone.
             #[inline(never)]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-            unsafe fn row<const R: usize, const C: usize, const S: usize>(
+            unsafe fn row_of_three<const S: usize>(
                 layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8,
             ) {
                 const T: usize = 4;
@@ -316,21 +392,21 @@ macro_rules! depthwise {
                 unsafe {
                     while x + T <= strip.width {
                         let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-                        pixels::<R, C, S, T>(layer, block, from, to, strip.out_pixel);
+                        three::<S, T>(layer, block, from, to, strip.out_pixel);
                         x += T;
                     }
                     while x < strip.width {
                         let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-                        pixels::<R, C, S, 1>(layer, block, from, to, strip.out_pixel);
+                        three::<S, 1>(layer, block, from, to, strip.out_pixel);
                         x += 1;
                     }
                 }
             }
 
-            /// T neighbouring output pixels: each column is interleaved once.
+            /// T neighbouring output pixels under 3 x 3: each column is interleaved once, and all is in registers.
             #[inline]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-            unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>(
+            unsafe fn three<const S: usize, const T: usize>(
                 layer: &Depthwise, block: &Block, input: *const u8, output: *mut u8, out_pixel: usize,
             ) {
                 // SAFETY: the caller's pixels; weights, bias and scale hold what the layer's shape says.
@@ -339,26 +415,14 @@ macro_rules! depthwise {
                     let weights = layer.weights.as_ptr().add(block.weights);
                     let start = start(layer, block);
                     let mut sums = [start; T];
-                    unroll!(COL in [0 1 2 3 4 5 6 7 8 9 10] {
-                        if COL < (T - 1) * S + C {
-                            let at = input.add(COL * layer.column);
-                            let taps = match R {
-                                3 => column::<3>(at, layer.row),
-                                _ => column::<4>(at, layer.row),
-                            };
+                    unroll!(COL in [0 1 2 3 4 5 6 7 8] {
+                        if COL < (T - 1) * S + 3 {
+                            let taps = column::<3>(input.add(COL * layer.column), layer.row);
                             unroll!(I in [0 1 2 3] {
-                                if I < T && COL >= I * S && COL < I * S + C {
+                                if I < T && COL >= I * S && COL < I * S + 3 {
                                     accumulate(&mut sums[I % T], &taps, weights.add((COL - I * S) * COLUMN));
                                 }
                             });
-                            if R == 5 {
-                                let taps = column::<1>(at.add(4 * layer.row), layer.row);
-                                unroll!(I in [0 1 2 3] {
-                                    if I < T && COL >= I * S && COL < I * S + C {
-                                        accumulate(&mut sums[I % T], &taps, weights.add((C + COL - I * S) * COLUMN));
-                                    }
-                                });
-                            }
                         }
                     });
                     unroll!(I in [0 1 2 3] {
@@ -366,6 +430,75 @@ macro_rules! depthwise {
                             finish(layer, block, sums[I % T], output.add(I * out_pixel));
                         }
                     });
+                }
+            }
+
+            /// One output row under 5 x 5.
+            #[inline(never)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
+            unsafe fn row_of_five<const S: usize>(
+                layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8,
+            ) {
+                let mut x = 0;
+                // SAFETY: each call's pixels are the strip's.
+                unsafe {
+                    while x < strip.width {
+                        let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
+                        x += match strip.width - x {
+                            8.. => five::<S, 8>(layer, block, from, to, strip.out_pixel),
+                            4.. => five::<S, 4>(layer, block, from, to, strip.out_pixel),
+                            _ => five::<S, 1>(layer, block, from, to, strip.out_pixel),
+                        };
+                    }
+                }
+            }
+
+            /// T neighbouring output pixels under 5 x 5; says how many. The columns do not fit into registers, nor do the weights: the
+            /// columns are interleaved into memory that stays in the first cache, and a quarter of the channels at a time has its ten weights
+            /// and T sums in registers.
+            #[inline(never)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
+            unsafe fn five<const S: usize, const T: usize>(
+                layer: &Depthwise, block: &Block, input: *const u8, output: *mut u8, out_pixel: usize,
+            ) -> usize {
+                // SAFETY: the caller's pixels; weights, bias and scale hold what the layer's shape says.
+                unsafe {
+                    let mut columns = [std::mem::MaybeUninit::<[[$vector; 4]; 2]>::uninit(); 19];
+                    for (i, columns) in columns.iter_mut().enumerate().take((T - 1) * S + 5) {
+                        let at = input.add(i * layer.column);
+                        columns.write([column::<4>(at, layer.row), column::<1>(at.add(4 * layer.row), layer.row)]);
+                    }
+                    let columns = columns.as_ptr().cast::<$vector>();
+                    let mut rounded = [std::mem::MaybeUninit::<[$vector; 4]>::uninit(); T];
+                    let rounded = rounded.as_mut_ptr().cast::<$vector>();
+                    for j in 0..4 {
+                        let weights = layer.weights.as_ptr().add(block.weights + j * $bytes);
+                        let w = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(|k| $load(weights.add(k * COLUMN).cast()));
+                        let at = block.lane + j * $bytes / 4;
+                        let mut sums = [$load(layer.bias.as_ptr().add(at).cast()); T];
+                        unroll!(COL in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18] {
+                            if COL < (T - 1) * S + 5 {
+                                let (four, one) = ($aligned(columns.add(COL * 8 + j)), $aligned(columns.add(COL * 8 + 4 + j)));
+                                unroll!(I in [0 1 2 3 4 5 6 7] {
+                                    if I < T && COL >= I * S && COL < I * S + 5 {
+                                        sums[I % T] = $dot(sums[I % T], four, w[(COL - I * S) % 10]);
+                                        sums[I % T] = $dot(sums[I % T], one, w[(5 + COL - I * S) % 10]);
+                                    }
+                                });
+                            }
+                        });
+                        let (scale, rest) = ($loadf(layer.scale.as_ptr().add(at)), $loadf(layer.rest.as_ptr().add(at)));
+                        unroll!(I in [0 1 2 3 4 5 6 7] {
+                            if I < T {
+                                rounded.add(I * 4 + j).write(round(layer, sums[I % T], scale, rest));
+                            }
+                        });
+                    }
+                    for i in 0..T {
+                        let q = [0, 1, 2, 3].map(|j| $aligned(rounded.add(i * 4 + j)));
+                        pack(layer, q, output.add(i * out_pixel));
+                    }
+                    T
                 }
             }
 
@@ -438,40 +571,116 @@ macro_rules! depthwise {
             unsafe fn finish(layer: &Depthwise, block: &Block, sums: [$vector; 4], to: *mut u8) {
                 // SAFETY: the scale has one value for each accumulator; the block's lanes are writable at `to`.
                 unsafe {
-                    let scale = layer.scale.as_ptr().add(block.lane);
-                    let rest = layer.rest.as_ptr().add(block.lane);
+                    let (scale, rest) = (layer.scale.as_ptr().add(block.lane), layer.rest.as_ptr().add(block.lane));
                     let mut q = sums;
                     for j in 0..4 {
                         let (scale, rest) = ($loadf(scale.add(j * $bytes / 4)), $loadf(rest.add(j * $bytes / 4)));
-                        let mut value = $muladd($float(sums[j]), scale, rest);
-                        if layer.wide {
-                            value = $min(value, $set(256.0));
-                        }
-                        q[j] = $round(value);
+                        q[j] = round(layer, sums[j], scale, rest);
                     }
-                    let bytes = $pack16($pack32(q[0], q[1]), $pack32(q[2], q[3]));
-                    let bytes = $max8($min8(bytes, $set8(layer.high as i8)), $set8(layer.low as i8));
-                    $store(to.cast(), $xor(bytes, $set8(-128)));
+                    pack(layer, q, to);
                 }
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
+            fn round(layer: &Depthwise, sum: $vector, scale: $floats, rest: $floats) -> $vector {
+                let mut value = $muladd($float(sum), scale, rest);
+                if layer.wide {
+                    value = $min(value, $set(256.0));
+                }
+                $round(value)
+            }
+
+            /// The four vectors of a pixel as bytes in the order of the channels, clamped and stored.
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+            unsafe fn pack(layer: &Depthwise, q: [$vector; 4], to: *mut u8) {
+                let bytes = $pack16($pack32(q[0], q[1]), $pack32(q[2], q[3]));
+                let bytes = $max8($min8(bytes, $set8(layer.high as i8)), $set8(layer.low as i8));
+                // SAFETY: the block's lanes are writable at `to`.
+                unsafe { $store(to.cast(), $xor(bytes, $set8(-128))) };
             }
         }
     };
 }
 
 depthwise!(
-    zmm, __m512i, 64, _mm512_loadu_si512, _mm512_storeu_si512, _mm512_set1_epi8, _mm512_unpacklo_epi8, _mm512_unpackhi_epi8,
-    _mm512_unpacklo_epi16, _mm512_unpackhi_epi16, _mm512_dpbusd_epi32, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_min_ps, _mm512_set1_ps,
-    _mm512_cvtps_epi32, _mm512_packs_epi32, _mm512_packs_epi16, _mm512_max_epi8, _mm512_min_epi8, _mm512_xor_si512, _mm512_loadu_ps
+    zmm,
+    __m512i,
+    64,
+    _mm512_loadu_si512,
+    _mm512_storeu_si512,
+    _mm512_set1_epi8,
+    _mm512_unpacklo_epi8,
+    _mm512_unpackhi_epi8,
+    _mm512_unpacklo_epi16,
+    _mm512_unpackhi_epi16,
+    _mm512_dpbusd_epi32,
+    _mm512_cvtepi32_ps,
+    _mm512_fmadd_ps,
+    _mm512_min_ps,
+    _mm512_set1_ps,
+    _mm512_cvtps_epi32,
+    _mm512_packs_epi32,
+    _mm512_packs_epi16,
+    _mm512_max_epi8,
+    _mm512_min_epi8,
+    _mm512_xor_si512,
+    _mm512_loadu_ps,
+    _mm512_load_si512,
+    __m512
 );
 depthwise!(
-    ymm, __m256i, 32, _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi8, _mm256_unpacklo_epi8, _mm256_unpackhi_epi8,
-    _mm256_unpacklo_epi16, _mm256_unpackhi_epi16, _mm256_dpbusd_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_min_ps, _mm256_set1_ps,
-    _mm256_cvtps_epi32, _mm256_packs_epi32, _mm256_packs_epi16, _mm256_max_epi8, _mm256_min_epi8, _mm256_xor_si256, _mm256_loadu_ps
+    ymm,
+    __m256i,
+    32,
+    _mm256_loadu_si256,
+    _mm256_storeu_si256,
+    _mm256_set1_epi8,
+    _mm256_unpacklo_epi8,
+    _mm256_unpackhi_epi8,
+    _mm256_unpacklo_epi16,
+    _mm256_unpackhi_epi16,
+    _mm256_dpbusd_epi32,
+    _mm256_cvtepi32_ps,
+    _mm256_fmadd_ps,
+    _mm256_min_ps,
+    _mm256_set1_ps,
+    _mm256_cvtps_epi32,
+    _mm256_packs_epi32,
+    _mm256_packs_epi16,
+    _mm256_max_epi8,
+    _mm256_min_epi8,
+    _mm256_xor_si256,
+    _mm256_loadu_ps,
+    _mm256_load_si256,
+    __m256
 );
 depthwise!(
-    xmm, __m128i, 16, _mm_loadu_si128, _mm_storeu_si128, _mm_set1_epi8, _mm_unpacklo_epi8, _mm_unpackhi_epi8, _mm_unpacklo_epi16,
-    _mm_unpackhi_epi16, _mm_dpbusd_epi32, _mm_cvtepi32_ps, _mm_fmadd_ps, _mm_min_ps, _mm_set1_ps, _mm_cvtps_epi32, _mm_packs_epi32,
-    _mm_packs_epi16, _mm_max_epi8, _mm_min_epi8, _mm_xor_si128, _mm_loadu_ps
+    xmm,
+    __m128i,
+    16,
+    _mm_loadu_si128,
+    _mm_storeu_si128,
+    _mm_set1_epi8,
+    _mm_unpacklo_epi8,
+    _mm_unpackhi_epi8,
+    _mm_unpacklo_epi16,
+    _mm_unpackhi_epi16,
+    _mm_dpbusd_epi32,
+    _mm_cvtepi32_ps,
+    _mm_fmadd_ps,
+    _mm_min_ps,
+    _mm_set1_ps,
+    _mm_cvtps_epi32,
+    _mm_packs_epi32,
+    _mm_packs_epi16,
+    _mm_max_epi8,
+    _mm_min_epi8,
+    _mm_xor_si128,
+    _mm_loadu_ps,
+    _mm_load_si128,
+    __m128
 );
 
 /// Sixteen chains of 64 multiply-adds.

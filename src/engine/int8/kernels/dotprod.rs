@@ -11,8 +11,8 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::neon::{Walk, load2, round, store};
-use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Strip, lanes};
+use super::neon::{Walk, for_each_sum, load2, round, store};
+use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Single, Strip, float, lanes};
 
 pub const KERNELS: Kernels = Kernels {
     isa: Isa::Dotprod,
@@ -23,7 +23,9 @@ pub const KERNELS: Kernels = Kernels {
     column: 4,
     dense,
     depthwise,
+    single: Some(single),
     lanes: lanes::NEON,
+    float: float::PORTABLE,
     peak,
 };
 
@@ -141,6 +143,7 @@ macro_rules! sums {
                     if layer.depth & 1 != 0 {
                         run!("", "s", "4", "0", "/* {end} */");
                     }
+                    let _ = at;
                 }
                 [$([$a, $b, $c, $d]),*]
             }
@@ -159,6 +162,12 @@ sums!(
     sums_6, 6, 0 p0 x0 a0 b0 c0 d0, 1 p1 x1 a1 b1 c1 d1, 2 p2 x2 a2 b2 c2 d2, 3 p3 x3 a3 b3 c3 d3, 4 p4 x4 a4 b4 c4 d4,
     5 p5 x5 a5 b5 c5 d5
 );
+
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn single(layer: &Single, strip: &Strip) {
+    // SAFETY: the caller's; `sdot` is called on a CPU that has it.
+    unsafe { for_each_sum(layer, strip, |sum, x, w| sdot(sum, x, w)) }
+}
 
 // --- depthwise --------------------------------------------------------------------------------------------------------
 
@@ -198,6 +207,8 @@ struct Lanes {
     rest: *const f32,
     low: int8x16_t,
     high: int8x16_t,
+    /// The fifth row of a 5 x 5 window, and zeros.
+    fifth: [int8x8_t; 6],
 }
 
 impl Lanes {
@@ -208,7 +219,7 @@ impl Lanes {
         // SAFETY: one number for each accumulator, which are in the order of the lanes.
         unsafe {
             let scale = layer.scale.as_ptr().add(at);
-            Self {
+            let mut new = Self {
                 weights: layer.weights.as_ptr().add(block.weights + lane * DEPTH).cast(),
                 column: block.width * LANES * DEPTH,
                 bias: layer.bias.as_ptr().add(at),
@@ -216,7 +227,14 @@ impl Lanes {
                 rest: layer.rest.as_ptr().add(at),
                 low: vdupq_n_s8(layer.low as i8),
                 high: vdupq_n_s8(layer.high as i8),
+                fifth: [vdup_n_s8(0); 6],
+            };
+            if (layer.rows, layer.columns) == (5, 5) {
+                for column in 0..5 {
+                    new.fifth[column] = new.first(5 + column);
+                }
             }
+            new
         }
     }
 
@@ -304,19 +322,60 @@ unsafe fn row<const R: usize, const C: usize, const S: usize, const T: usize>(
 }
 
 /// Up to four rows of one column of 8 lanes, interleaved: four bytes of each 32-bit lane are the rows of one channel. Rows that are not
-/// there are copies of others, which meet weights of zero.
+/// there are copies of others, which meet weights of zero. One piece of assembly: the compiler would load all columns first and run out
+/// of registers.
 #[inline(always)]
 unsafe fn column<const N: usize>(at: *const u8, row: usize) -> [int8x16_t; 2] {
-    // SAFETY: the caller's: N rows of 8 lanes are readable. Every aarch64 CPU has NEON.
+    let (first, second);
+    // Where the third and fourth row are; rows that are not there stand where others do.
+    let (b, c, d) = match N {
+        1 => (0, 0, 0),
+        2 => (row, 0, row),
+        3 => (row, 2 * row, 2 * row),
+        _ => (row, 2 * row, 3 * row),
+    };
+    // SAFETY: the caller's: N rows of 8 lanes are readable.
     unsafe {
-        let load = |at: *const u8| vcombine_s8(vld1_s8(at.cast()), vdup_n_s8(0));
-        let a = load(at);
-        let b = if N > 1 { load(at.add(row)) } else { a };
-        let c = if N > 2 { load(at.add(2 * row)) } else { a };
-        let d = if N > 3 { load(at.add(3 * row)) } else { c };
-        let (ab, cd) = (vreinterpretq_s16_s8(vzip1q_s8(a, b)), vreinterpretq_s16_s8(vzip1q_s8(c, d)));
-        [vreinterpretq_s8_s16(vzip1q_s16(ab, cd)), vreinterpretq_s8_s16(vzip2q_s16(ab, cd))]
+        if N == 3 {
+            asm!(
+                "ldr {a:d}, [{at}]", "ldr {b:d}, [{at}, {row}]", "ldr {c:d}, [{at}, {row2}]",
+                "zip1 {a:v}.16b, {a:v}.16b, {b:v}.16b", "zip1 {c:v}.16b, {c:v}.16b, {c:v}.16b",
+                "zip2 {b:v}.8h, {a:v}.8h, {c:v}.8h", "zip1 {a:v}.8h, {a:v}.8h, {c:v}.8h",
+                at = in(reg) at, row = in(reg) b, row2 = in(reg) c,
+                a = out(vreg) first, b = out(vreg) second, c = out(vreg) _,
+                options(readonly, nostack, preserves_flags)
+            );
+        } else {
+            asm!(
+                "ldr {a:d}, [{at}]", "ldr {b:d}, [{at}, {row}]", "ldr {c:d}, [{at}, {row2}]", "ldr {d:d}, [{at}, {row3}]",
+                "zip1 {a:v}.16b, {a:v}.16b, {b:v}.16b", "zip1 {c:v}.16b, {c:v}.16b, {d:v}.16b",
+                "zip2 {b:v}.8h, {a:v}.8h, {c:v}.8h", "zip1 {a:v}.8h, {a:v}.8h, {c:v}.8h",
+                at = in(reg) at, row = in(reg) b, row2 = in(reg) c, row3 = in(reg) d,
+                a = out(vreg) first, b = out(vreg) second, c = out(vreg) _, d = out(vreg) _,
+                options(readonly, nostack, preserves_flags)
+            );
+        }
     }
+    [first, second]
+}
+
+/// Products of 8 lanes: of two taps, or where P is 2 of the first alone. In assembly, because the compiler would widen the weights once for
+/// all pixels, and then the pixels each time.
+#[inline(always)]
+fn two_products<const P: usize>(x0: int8x8_t, w0: int8x8_t, x1: int8x8_t, w1: int8x8_t) -> int16x8_t {
+    let sum;
+    // SAFETY: every aarch64 CPU has NEON; nothing but the output is written.
+    unsafe {
+        if P < 2 {
+            asm!("smull {s:v}.8h, {x0:v}.8b, {w0:v}.8b", "smlal {s:v}.8h, {x1:v}.8b, {w1:v}.8b",
+                s = out(vreg) sum, x0 = in(vreg) x0, w0 = in(vreg) w0, x1 = in(vreg) x1, w1 = in(vreg) w1,
+                options(pure, nomem, nostack, preserves_flags));
+        } else {
+            asm!("smull {s:v}.8h, {x0:v}.8b, {w0:v}.8b", s = lateout(vreg) sum, x0 = in(vreg) x0, w0 = in(vreg) w0,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+    }
+    sum
 }
 
 /// T neighbouring output pixels of 8 lanes: each column is interleaved once.
@@ -337,16 +396,37 @@ unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>
                 sums[I % T] = load2(numbers.bias);
             }
         });
+        if R == 5 {
+            // Before the rest, since it needs no interleaved columns.
+            let mut row = input.add(4 * layer.row);
+            unroll!(P in [0 1 2] {
+                let mut at = row;
+                let (w0, w1) = (numbers.fifth[2 * P], numbers.fifth[2 * P + 1]);
+                unroll!(I in [0 1 2 3 4 5 6 7] {
+                    if I < T {
+                        let x1 = if P < 2 { vld1_s8(at.add(layer.column).cast()) } else { w0 };
+                        let sum = two_products::<P>(vld1_s8(at.cast()), w0, x1, w1);
+                        let sums = &mut sums[I % T];
+                        *sums = [vaddw_s16(sums[0], vget_low_s16(sum)), vaddw_high_s16(sums[1], sum)];
+                        at = at.wrapping_add(S * layer.column);
+                    }
+                });
+                row = row.wrapping_add(2 * layer.column);
+                let _ = (at, row);
+            });
+        }
         let mut w = [[vdupq_n_s8(0); 2]; C];
         unroll!(K in [0 1 2 3 4] {
             if K < C {
                 w[K % C] = numbers.column(K);
             }
         });
+        let mut at = input;
         unroll!(COL in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16] {
             if COL < (T - 1) * S + C {
-                let at = input.add(COL * layer.column);
                 let taps = if R == 3 { column::<3>(at, layer.row) } else { column::<4>(at, layer.row) };
+                at = at.wrapping_add(layer.column);
+                let _ = at;
                 unroll!(I in [0 1 2 3 4 5 6 7] {
                     if I < T && COL >= I * S && COL < I * S + C {
                         let w = w[(COL - I * S) % C];
@@ -356,23 +436,6 @@ unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>
                 });
             }
         });
-        if R == 5 {
-            let row: *const i8 = input.add(4 * layer.row).cast();
-            unroll!(P in [0 1 2] {
-                let w0 = numbers.first(C + 2 * P);
-                let w1 = if P < 2 { numbers.first(C + 2 * P + 1) } else { w0 };
-                unroll!(I in [0 1 2 3 4 5 6 7] {
-                    if I < T {
-                        let mut sum = vmull_s8(vld1_s8(row.add((I * S + 2 * P) * layer.column)), w0);
-                        if P < 2 {
-                            sum = vmlal_s8(sum, vld1_s8(row.add((I * S + 2 * P + 1) * layer.column)), w1);
-                        }
-                        let sums = &mut sums[I % T];
-                        *sums = [vaddw_s16(sums[0], vget_low_s16(sum)), vaddw_high_s16(sums[1], sum)];
-                    }
-                });
-            });
-        }
         unroll!(I in [0 2 4 6] {
             if I < T {
                 let other = if I + 1 < T { I + 1 } else { I };

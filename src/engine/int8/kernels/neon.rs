@@ -12,7 +12,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Output, Strip, lanes, portable};
+use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Output, Single, Strip, float, lanes, portable};
 
 pub const KERNELS: Kernels = Kernels {
     isa: Isa::Neon,
@@ -23,7 +23,9 @@ pub const KERNELS: Kernels = Kernels {
     column: 1,
     dense,
     depthwise,
+    single: Some(single),
     lanes: lanes::NEON,
+    float: float::PORTABLE,
     peak,
 };
 
@@ -232,17 +234,17 @@ unsafe fn dense(layer: &Dense, strip: &Strip) {
             let mut walk = Walk::new(strip);
             while walk.left() >= 2 {
                 let (input, output) = walk.take::<2>();
-                tile::<2>(layer, block, &start, input, output);
+                tile_2(layer, block, &start, input, output);
             }
             if walk.left() == 1 {
                 let (input, output) = walk.take::<1>();
-                tile::<1>(layer, block, &start, input, output);
+                tile_1(layer, block, &start, input, output);
             }
         }
     }
 }
 
-/// Products of `P` steps (1 or 2) of one vector of weights, 4 channels, added to a pixel's accumulators.
+/// Products of one step, or of two, of 4 channels, added to a pixel's accumulators.
 macro_rules! products {
     ($sums:expr, $x:expr, $w:expr) => {{
         let low = vmull_s8(vget_low_s8($x), vget_low_s8($w));
@@ -258,63 +260,179 @@ macro_rules! products {
     }};
 }
 
+/// Two steps of two vectors of weights in assembly, for all pixels: the registers of the steps' bytes, the accumulators.
+macro_rules! two_steps {
+    ($at:literal, $next:literal, $($x0:literal $x1:literal $a:ident $b:ident $c:ident $d:ident),*) => {
+        concat!(
+            "ldp {w0:q}, {w1:q}, [{w}, #", $at, "]\n",
+            "ldp {w2:q}, {w3:q}, [{w}, #", $next, "]\n",
+            $(
+                "smull {t0:v}.8h, v", $x0, ".8b, {w0:v}.8b\n",
+                "smull2 {t1:v}.8h, v", $x0, ".16b, {w0:v}.16b\n",
+                "smull {t2:v}.8h, v", $x0, ".8b, {w1:v}.8b\n",
+                "smull2 {t3:v}.8h, v", $x0, ".16b, {w1:v}.16b\n",
+                "smlal {t0:v}.8h, v", $x1, ".8b, {w2:v}.8b\n",
+                "smlal2 {t1:v}.8h, v", $x1, ".16b, {w2:v}.16b\n",
+                "smlal {t2:v}.8h, v", $x1, ".8b, {w3:v}.8b\n",
+                "smlal2 {t3:v}.8h, v", $x1, ".16b, {w3:v}.16b\n",
+                "sadalp {", stringify!($a), ":v}.4s, {t0:v}.8h\n",
+                "sadalp {", stringify!($b), ":v}.4s, {t1:v}.8h\n",
+                "sadalp {", stringify!($c), ":v}.4s, {t2:v}.8h\n",
+                "sadalp {", stringify!($d), ":v}.4s, {t3:v}.8h\n",
+            )*
+        )
+    };
+}
+
+/// 16 channels of M pixels. For each pixel: its index, its pointer, the registers of four steps, its eight accumulators.
+macro_rules! tile {
+    (
+        $name:ident, $m:literal,
+        $($i:literal $p:ident $x0:literal $x1:literal $x2:literal $x3:literal $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*
+    ) => {
+        #[inline(always)]
+        unsafe fn $name(layer: &Dense, block: &Block, start: &[int32x4_t; 8], input: [*const u8; $m], output: [*mut u8; $m]) {
+            // SAFETY: the caller's: every tap of these pixels is readable for `depth` steps; weights follow each other by tap, step and
+            // channel. The assembly reads just that, and writes registers alone.
+            unsafe {
+                $(
+                    let [mut $a, mut $b, mut $c, mut $d] = load4(start.as_ptr());
+                    let [mut $e, mut $f, mut $g, mut $h] = load4(start.as_ptr().add(4));
+                )*
+                let mut weights: *const i8 = layer.weights.as_ptr().add(block.weights).cast();
+                for tap in &layer.taps {
+                    let mut at = *tap;
+                    if layer.depth >= 4 {
+                        let steps = layer.depth / 4;
+                        asm!(
+                            "2:",
+                            $(concat!("ld4r {{v", $x0, ".4s, v", $x1, ".4s, v", $x2, ".4s, v", $x3, ".4s}}, [{", stringify!($p), "}], #16"),)*
+                            two_steps!("0", "64", $($x0 $x1 $a $b $c $d),*),
+                            two_steps!("32", "96", $($x0 $x1 $e $f $g $h),*),
+                            two_steps!("128", "192", $($x2 $x3 $a $b $c $d),*),
+                            two_steps!("160", "224", $($x2 $x3 $e $f $g $h),*),
+                            "add {w}, {w}, #256",
+                            "subs {n}, {n}, #1",
+                            "b.ne 2b",
+                            $($p = inout(reg) input[$i].add(at) => _,)*
+                            $($a = inout(vreg) $a, $b = inout(vreg) $b, $c = inout(vreg) $c, $d = inout(vreg) $d,)*
+                            $($e = inout(vreg) $e, $f = inout(vreg) $f, $g = inout(vreg) $g, $h = inout(vreg) $h,)*
+                            w = inout(reg) weights, n = inout(reg) steps => _,
+                            w0 = out(vreg) _, w1 = out(vreg) _, w2 = out(vreg) _, w3 = out(vreg) _,
+                            t0 = out(vreg) _, t1 = out(vreg) _, t2 = out(vreg) _, t3 = out(vreg) _,
+                            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                            options(readonly, nostack)
+                        );
+                        at += steps * 4 * DEPTH;
+                    }
+                    let mut sums = [$([[$a, $b], [$c, $d], [$e, $f], [$g, $h]]),*];
+                    if layer.depth & 2 != 0 {
+                        let x: [[int8x16_t; 2]; $m] = input.map(|input| [repeat(input.add(at)), repeat(input.add(at + DEPTH))]);
+                        unroll!(V in [0 1 2 3] {
+                            let (w0, w1) = (vld1q_s8(weights.add(V * 16)), vld1q_s8(weights.add(64 + V * 16)));
+                            $(products!(sums[$i][V], x[$i][0], w0, x[$i][1], w1);)*
+                        });
+                        weights = weights.add(128);
+                        at += 2 * DEPTH;
+                    }
+                    if layer.depth & 1 != 0 {
+                        let x: [int8x16_t; $m] = input.map(|input| repeat(input.add(at)));
+                        unroll!(V in [0 1 2 3] {
+                            let w = vld1q_s8(weights.add(V * 16));
+                            $(products!(sums[$i][V], x[$i], w);)*
+                        });
+                        weights = weights.add(64);
+                    }
+                    $([[$a, $b], [$c, $d], [$e, $f], [$g, $h]] = sums[$i];)*
+                }
+                let sums = [$([vpaddq_s32($a, $b), vpaddq_s32($c, $d), vpaddq_s32($e, $f), vpaddq_s32($g, $h)]),*];
+                store::<$m>(layer, block, sums, output);
+            }
+        }
+    };
+}
+
+tile!(tile_1, 1, 0 p0 "0" "1" "2" "3" a0 b0 c0 d0 e0 f0 g0 h0);
+tile!(tile_2, 2, 0 p0 "0" "1" "2" "3" a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 "4" "5" "6" "7" a1 b1 c1 d1 e1 f1 g1 h1);
+
+/// Four bytes, four times.
+///
+/// # Safety
+/// They are readable.
 #[inline(always)]
-unsafe fn tile<const M: usize>(
-    layer: &Dense,
-    block: &Block,
-    start: &[int32x4_t; 8],
+unsafe fn repeat(from: *const u8) -> int8x16_t {
+    // SAFETY: the caller's.
+    unsafe { vreinterpretq_s8_s32(vld1q_dup_s32(from.cast())) }
+}
+
+unsafe fn single(layer: &Single, strip: &Strip) {
+    // SAFETY: the caller's. Every aarch64 CPU has NEON.
+    unsafe {
+        for_each_sum(layer, strip, |sum, x, w| {
+            let sum = vpadalq_s16(sum, vmull_s8(vget_low_s8(x), vget_low_s8(w)));
+            vpadalq_s16(sum, vmull_high_s8(x, w))
+        });
+    }
+}
+
+/// A convolution of one output channel, given how to add the products of 16 bytes: four pixels at a time, whose sums meet at the end.
+///
+/// # Safety
+/// As for [`Kernels::single`].
+#[inline(always)]
+pub unsafe fn for_each_sum(
+    layer: &Single,
+    strip: &Strip,
+    add: impl Fn(int32x4_t, int8x16_t, int8x16_t) -> int32x4_t + Copy,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut walk = Walk::new(strip);
+        while walk.left() >= 4 {
+            let (input, output) = walk.take::<4>();
+            single_pixels(layer, input, output, add);
+        }
+        while walk.left() > 0 {
+            let (input, output) = walk.take::<1>();
+            single_pixels(layer, input, output, add);
+        }
+    }
+}
+
+/// M (1 or 4) of these pixels.
+#[inline(always)]
+unsafe fn single_pixels<const M: usize>(
+    layer: &Single,
     input: [*const u8; M],
     output: [*mut u8; M],
+    add: impl Fn(int32x4_t, int8x16_t, int8x16_t) -> int32x4_t,
 ) {
-    // SAFETY: the caller's: every tap of these pixels is readable for `depth` steps; weights follow each other by tap, step and channel.
+    // SAFETY: the caller's: 64 bytes of weights and of each pixel for every piece, a float behind each output pixel.
     unsafe {
-        let zero = vdupq_n_s32(0);
-        // By pixel, then by vector of 4 channels, then by half of it.
-        let mut sums = [[[zero; 2]; 4]; M];
-        for m in 0..M {
-            for v in 0..4 {
-                sums[m][v] = load2(start.as_ptr().add(2 * v));
-            }
-        }
-        let mut weights: *const i8 = layer.weights.as_ptr().add(block.weights).cast();
+        let mut sums = [vdupq_n_s32(0); M];
+        let mut weights: *const i8 = layer.weights.as_ptr().cast();
         for tap in &layer.taps {
-            let mut at = *tap;
-            for _ in 0..layer.depth / 4 {
-                let x = input.map(|input| vld4q_dup_s32(input.add(at).cast()));
-                let x = x.map(|x| {
-                    [
-                        vreinterpretq_s8_s32(x.0),
-                        vreinterpretq_s8_s32(x.1),
-                        vreinterpretq_s8_s32(x.2),
-                        vreinterpretq_s8_s32(x.3),
-                    ]
-                });
-                for k in [0, 2] {
-                    for v in 0..4 {
-                        let w0 = vld1q_s8(weights.add((4 * k + v) * 16));
-                        let w1 = vld1q_s8(weights.add((4 * k + 4 + v) * 16));
-                        for m in 0..M {
-                            products!(sums[m][v], x[m][k], w0, x[m][k + 1], w1);
-                        }
-                    }
-                }
-                weights = weights.add(256);
-                at += 4 * DEPTH;
-            }
-            for _ in 0..layer.depth % 4 {
-                for v in 0..4 {
-                    let w = vld1q_s8(weights.add(v * 16));
+            for piece in 0..layer.pieces {
+                unroll!(I in [0 1 2 3] {
+                    let w = vld1q_s8(weights.add(I * 16));
                     for m in 0..M {
-                        let x = vreinterpretq_s8_s32(vld1q_dup_s32(input[m].add(at).cast()));
-                        products!(sums[m][v], x, w);
+                        sums[m] = add(sums[m], vld1q_s8(input[m].add(tap + piece * 64 + I * 16).cast()), w);
                     }
-                }
+                });
                 weights = weights.add(64);
-                at += DEPTH;
             }
         }
-        let sums = sums.map(|sums| sums.map(|[a, b]| vpaddq_s32(a, b)));
-        store::<M>(layer, block, sums, output);
+        let ab = vpaddq_s32(sums[0], sums[1 % M]);
+        let cd = vpaddq_s32(sums[2 % M], sums[3 % M]);
+        let sum = vaddq_s32(vpaddq_s32(ab, cd), vdupq_n_s32(layer.bias));
+        let value = vfmaq_f32(vdupq_n_f32(layer.rest), vcvtq_f32_s32(sum), vdupq_n_f32(layer.scale));
+        let value = vminnmq_f32(vmaxnmq_f32(value, vdupq_n_f32(layer.low)), vdupq_n_f32(layer.high));
+        let mut values = [0.0f32; 4];
+        vst1q_f32(values.as_mut_ptr(), value);
+        for m in 0..M {
+            output[m].cast::<f32>().write(values[m % 4]);
+        }
     }
 }
 
@@ -417,6 +535,46 @@ fn widen(sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t) {
     }
 }
 
+/// Products of 16 lanes. In assembly, because the compiler would widen the weights once for all pixels, and then the pixels each time.
+#[inline(always)]
+fn multiply(x: int8x16_t, w: int8x16_t) -> (int16x8_t, int16x8_t) {
+    let (low, high);
+    // SAFETY: every aarch64 CPU has NEON; nothing but the outputs is written.
+    unsafe {
+        asm!("smull {l:v}.8h, {x:v}.8b, {w:v}.8b", "smull2 {h:v}.8h, {x:v}.16b, {w:v}.16b",
+            l = out(vreg) low, h = lateout(vreg) high, x = in(vreg) x, w = in(vreg) w,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    (low, high)
+}
+
+/// Adds products of 16 lanes, as [`multiply`].
+#[inline(always)]
+fn multiply_add(low: int16x8_t, high: int16x8_t, x: int8x16_t, w: int8x16_t) -> (int16x8_t, int16x8_t) {
+    let (mut low, mut high) = (low, high);
+    // SAFETY: as above.
+    unsafe {
+        asm!("smlal {l:v}.8h, {x:v}.8b, {w:v}.8b", "smlal2 {h:v}.8h, {x:v}.16b, {w:v}.16b",
+            l = inout(vreg) low, h = inout(vreg) high, x = in(vreg) x, w = in(vreg) w,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    (low, high)
+}
+
+/// Loads 16 lanes and moves on, in one instruction and in this order: the compiler would load all taps first and run out of registers.
+#[inline(always)]
+unsafe fn load_and_move(at: &mut *const u8, step: usize) -> int8x16_t {
+    let mut from = *at;
+    let lanes;
+    // SAFETY: the caller's: 16 lanes are readable.
+    unsafe {
+        asm!("ld1 {{{x:v}.16b}}, [{p}], {step}", x = out(vreg) lanes, p = inout(reg) from, step = in(reg) step,
+            options(readonly, nostack, preserves_flags));
+    }
+    *at = from;
+    lanes
+}
+
 /// T neighbouring output pixels, two taps at a time.
 #[inline(always)]
 unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>(
@@ -434,21 +592,20 @@ unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>
                 sums[I % T] = load4(numbers.bias);
             }
         });
-        let rows: [*const i8; R] = std::array::from_fn(|r| input.add(r * layer.row).cast());
+        let step = S * layer.column;
         unroll!(P in [0 1 2 3 4 5 6 7 8 9 10 11 12] {
             let (a, b) = (2 * P, 2 * P + 1);
             if a < R * C {
+                let mut at_a = input.add(a / C * layer.row + a % C * layer.column);
+                let mut at_b = input.wrapping_add(b / C * layer.row + b % C * layer.column); // may be past the last tap: then unused
                 let wa = vld1q_s8(numbers.weights.add(a * numbers.tap));
                 let wb = vld1q_s8(numbers.weights.add(b.min(R * C - 1) * numbers.tap));
                 unroll!(I in [0 1 2 3] {
                     if I < T {
-                        let xa = vld1q_s8(rows[a / C % R].add((a % C + I * S) * layer.column));
-                        let mut low = vmull_s8(vget_low_s8(xa), vget_low_s8(wa));
-                        let mut high = vmull_high_s8(xa, wa);
+                        let xa = load_and_move(&mut at_a, step);
+                        let (mut low, mut high) = multiply(xa, wa);
                         if b < R * C {
-                            let xb = vld1q_s8(rows[b / C % R].add((b % C + I * S) * layer.column));
-                            low = vmlal_s8(low, vget_low_s8(xb), vget_low_s8(wb));
-                            high = vmlal_high_s8(high, xb, wb);
+                            (low, high) = multiply_add(low, high, load_and_move(&mut at_b, step), wb);
                         }
                         widen(&mut sums[I % T], low, high);
                     }

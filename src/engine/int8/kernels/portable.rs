@@ -1,6 +1,6 @@
 //! The definition: what every other kernel must give, to the bit. Plain Rust, one accumulator at a time.
 
-use super::{Dense, Depthwise, Isa, Kernels, LANES, Output, Strip, lanes};
+use super::{Dense, Depthwise, Isa, Kernels, LANES, Output, Strip, float, lanes};
 
 /// Values are stored as they are; accumulators come in the order of the channels.
 pub const KERNELS: Kernels = Kernels {
@@ -12,7 +12,9 @@ pub const KERNELS: Kernels = Kernels {
     column: 1,
     dense,
     depthwise,
+    single: None,
     lanes: lanes::PORTABLE,
+    float: float::PORTABLE,
     peak,
 };
 
@@ -78,7 +80,8 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
                     for row in 0..layer.rows {
                         for column in 0..layer.columns {
                             let at = block.weights + (row * layer.columns + column) * block.width * LANES + accumulator;
-                            let offset = y * strip.in_row + x * strip.in_pixel + row * layer.row + column * layer.column;
+                            let offset =
+                                y * strip.in_row + x * strip.in_pixel + row * layer.row + column * layer.column;
                             // SAFETY: as in `dense`.
                             let (value, weight) = unsafe {
                                 (*strip.input.add(offset + lane) as i8, *layer.weights.as_ptr().add(at) as i8)
