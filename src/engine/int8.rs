@@ -32,6 +32,8 @@ mod plan;
 mod pool;
 mod region;
 mod step;
+#[cfg(test)]
+mod tests;
 
 /// The scale of the network's input: the camera's tensor is (pixel - 128) / 128.
 const INPUT_SCALE: f32 = 1.0 / 128.0;

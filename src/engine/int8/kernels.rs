@@ -5,10 +5,25 @@
 
 use std::ops::Range;
 
+/// Repeats a block with a constant in place of a variable, so that arrays indexed by it live in registers.
+#[cfg(target_arch = "aarch64")]
+macro_rules! unroll {
+    ($i:ident in [$($value:literal)*] $body:block) => {
+        $({
+            const $i: usize = $value;
+            $body
+        })*
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
 pub mod float;
 pub mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub mod portable;
 
 /// Channels are stored in lanes: a pixel's bytes are rounded up to a multiple of this.
@@ -28,11 +43,15 @@ pub enum Isa {
     Portable,
     /// x86 with AVX-512 VNNI.
     Avx512vnni,
+    /// Every 64-bit ARM.
+    Neon,
+    /// 64-bit ARM with dot products: Cortex-A76, Cortex-A78AE and most after them.
+    Dotprod,
 }
 
 impl Isa {
     /// All by name, slowest first.
-    pub const ALL: [Self; 2] = [Self::Portable, Self::Avx512vnni];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx512vnni, Self::Neon, Self::Dotprod];
 
     /// Its name in the station file.
     pub fn name(self) -> &'static str {
@@ -40,6 +59,8 @@ impl Isa {
             Self::Auto => "auto",
             Self::Portable => "portable",
             Self::Avx512vnni => "avx512vnni",
+            Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
         }
     }
 
@@ -50,8 +71,14 @@ impl Isa {
             Self::Portable => Some(&portable::KERNELS),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512vnni => avx512::is_available().then_some(&avx512::KERNELS),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Some(&neon::KERNELS),
+            #[cfg(target_arch = "aarch64")]
+            Self::Dotprod => dotprod::is_available().then_some(&dotprod::KERNELS),
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx512vnni => None,
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::Neon | Self::Dotprod => None,
         }
     }
 }
@@ -190,6 +217,8 @@ pub struct Dense {
     pub output: Output,
     /// True if an accumulator times its scale can leave the range of i32.
     pub wide: bool,
+    /// True if a weight is -128: the sum of two products may not fit int16 then.
+    pub extreme: bool,
 }
 
 /// A convolution of one output channel to a float tensor: the dot product runs along the bytes of the window's rows.
@@ -242,4 +271,6 @@ pub struct Depthwise {
     pub high: f32,
     /// As in [`Dense`].
     pub wide: bool,
+    /// As in [`Dense`].
+    pub extreme: bool,
 }

@@ -63,6 +63,10 @@ fn is_wide(channel: &Channel, multiplier: f32) -> bool {
     (reach + f64::from(channel.bias).abs()) * f64::from(multiplier) >= f64::from(1 << 30)
 }
 
+fn is_extreme(units: &[Channel]) -> bool {
+    units.iter().any(|unit| unit.weights.contains(&i8::MIN))
+}
+
 /// The channel of each lane; none of those that pad.
 fn owners(lanes: &[usize]) -> Vec<Option<usize>> {
     let mut owners = vec![None; lanes.iter().max().map_or(0, |lane| lane + 1)];
@@ -171,7 +175,8 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
             }
         }
     }
-    Dense { taps, depth, blocks, weights: Bytes::of(&weights), bias, scale, rest, output, wide }
+    let extreme = is_extreme(&units);
+    Dense { taps, depth, blocks, weights: Bytes::of(&weights), bias, scale, rest, output, wide, extreme }
 }
 
 /// A convolution of one output channel, which stays float.
@@ -273,5 +278,6 @@ pub fn depthwise(
         low,
         high,
         wide,
+        extreme: is_extreme(&units),
     }
 }

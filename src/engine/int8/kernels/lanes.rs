@@ -117,3 +117,86 @@ macro_rules! compiled_with {
 
 #[cfg(target_arch = "x86_64")]
 compiled_with!(AVX512, avx512, "avx512f,avx512bw,avx512vl,avx512dq");
+
+/// The same steps, 16 lanes at a time with NEON; flip is 0. What is left of a run goes the portable way, which gives the same bits.
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::*;
+
+    use super::Numbers;
+
+    const VECTOR: usize = 16;
+
+    /// 16 values times a scale.
+    #[inline(always)]
+    unsafe fn scaled(from: *const u8, scale: float32x4_t) -> [float32x4_t; 4] {
+        // SAFETY: the caller's: 16 bytes are readable. Every aarch64 CPU has NEON.
+        unsafe {
+            let bytes = vld1q_s8(from.cast());
+            let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes));
+            [
+                vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), scale),
+                vmulq_f32(vcvtq_f32_s32(vmovl_high_s16(low)), scale),
+                vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), scale),
+                vmulq_f32(vcvtq_f32_s32(vmovl_high_s16(high)), scale),
+            ]
+        }
+    }
+
+    /// round, half to even, clamped (bounds are whole numbers, so clamping after is clamping before), stored.
+    #[inline(always)]
+    unsafe fn store(values: [float32x4_t; 4], low: int8x16_t, high: int8x16_t, to: *mut u8) {
+        // SAFETY: the caller's: 16 bytes are writable. Every aarch64 CPU has NEON.
+        unsafe {
+            let [a, b, c, d] = values.map(|value| vcvtnq_s32_f32(value));
+            let ab = vqmovn_high_s32(vqmovn_s32(a), b);
+            let cd = vqmovn_high_s32(vqmovn_s32(c), d);
+            let bytes = vqmovn_high_s16(vqmovn_s16(ab), cd);
+            vst1q_s8(to.cast(), vmaxq_s8(vminq_s8(bytes, high), low));
+        }
+    }
+
+    pub unsafe fn add(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
+        let whole = n / VECTOR * VECTOR;
+        // SAFETY: the caller's: n bytes behind each pointer. Every aarch64 CPU has NEON.
+        unsafe {
+            let (low, high) = (vdupq_n_s8(numbers.low as i8), vdupq_n_s8(numbers.high as i8));
+            let (scale_a, scale_b) = (vdupq_n_f32(numbers.scale_a), vdupq_n_f32(numbers.scale_b));
+            for i in (0..whole).step_by(VECTOR) {
+                let [a0, a1, a2, a3] = scaled(a.add(i), scale_a);
+                let [b0, b1, b2, b3] = scaled(b.add(i), scale_b);
+                let sums = [vaddq_f32(a0, b0), vaddq_f32(a1, b1), vaddq_f32(a2, b2), vaddq_f32(a3, b3)];
+                store(sums, low, high, to.add(i));
+            }
+            super::add(numbers, to.add(whole), a.add(whole), b.add(whole), n - whole);
+        }
+    }
+
+    pub unsafe fn requantize(numbers: &Numbers, to: *mut u8, a: *const u8, _: *const u8, n: usize) {
+        let whole = n / VECTOR * VECTOR;
+        // SAFETY: as above.
+        unsafe {
+            let (low, high) = (vdupq_n_s8(numbers.low as i8), vdupq_n_s8(numbers.high as i8));
+            let scale = vdupq_n_f32(numbers.scale_a);
+            for i in (0..whole).step_by(VECTOR) {
+                store(scaled(a.add(i), scale), low, high, to.add(i));
+            }
+            super::requantize(numbers, to.add(whole), a.add(whole), a.add(whole), n - whole);
+        }
+    }
+
+    pub unsafe fn max(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
+        let whole = n / VECTOR * VECTOR;
+        // SAFETY: as above.
+        unsafe {
+            for i in (0..whole).step_by(VECTOR) {
+                vst1q_s8(to.add(i).cast(), vmaxq_s8(vld1q_s8(a.add(i).cast()), vld1q_s8(b.add(i).cast())));
+            }
+            super::max(numbers, to.add(whole), a.add(whole), b.add(whole), n - whole);
+        }
+    }
+}
+
+/// The lane steps of every ARM kernel.
+#[cfg(target_arch = "aarch64")]
+pub const NEON: Table = Table { add: neon::add, requantize: neon::requantize, max: neon::max };

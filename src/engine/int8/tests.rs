@@ -1,0 +1,295 @@
+//! Every instruction set of this CPU gives what [`super::kernels::portable`] gives, to the bit: random networks through the whole plan.
+
+#![allow(clippy::indexing_slicing)]
+
+use proptest::prelude::*;
+
+use super::kernels::{Isa, Kernels};
+use super::plan::Plan;
+use super::region::{Clamp, Conv, Fact, Id, Layer, Op, Region, Window};
+
+/// What kind of numbers a network has.
+#[derive(Debug, Clone, Copy)]
+enum Range {
+    /// Anything.
+    All,
+    /// Nothing but the ends of int8.
+    Ends,
+}
+
+/// A layer to be, before it is known what it reads.
+#[derive(Debug, Clone)]
+enum Part {
+    Dense { out: usize, size: [usize; 2], stride: [usize; 2], dilation: usize, groups: usize, same: bool },
+    Depthwise { size: [usize; 2], stride: [usize; 2], dilation: usize, same: bool },
+    AddSelf,
+    Upsample,
+    Concat { other_scale: bool },
+    MaxPool,
+    AveragePool { include_pads: bool },
+    Requantize,
+}
+
+fn parts() -> impl Strategy<Value = Vec<Part>> {
+    let size = prop::sample::select(vec![[1, 1], [3, 3], [5, 5], [7, 7], [1, 7], [2, 4]]);
+    let stride = prop::sample::select(vec![[1, 1], [2, 2], [2, 1]]);
+    let dense = (
+        1usize..100,
+        size.clone(),
+        stride.clone(),
+        1usize..3,
+        prop::sample::select(vec![1, 1, 1, 2, 4]),
+        any::<bool>(),
+    );
+    let dense = dense.prop_map(|(out, size, stride, dilation, groups, same)| Part::Dense {
+        out,
+        size,
+        stride,
+        dilation,
+        groups,
+        same,
+    });
+    let depthwise = (size, stride, prop::sample::select(vec![1usize, 1, 1, 2]), any::<bool>());
+    let depthwise =
+        depthwise.prop_map(|(size, stride, dilation, same)| Part::Depthwise { size, stride, dilation, same });
+    let other = prop_oneof![
+        Just(Part::AddSelf),
+        Just(Part::Upsample),
+        any::<bool>().prop_map(|other_scale| Part::Concat { other_scale }),
+        Just(Part::MaxPool),
+        any::<bool>().prop_map(|include_pads| Part::AveragePool { include_pads }),
+        Just(Part::Requantize),
+    ];
+    prop::collection::vec(prop_oneof![3 => dense, 3 => depthwise, 2 => other], 1..4)
+}
+
+/// Numbers without a pattern, the same for the same seed (xorshift; Marsaglia 2003).
+struct Numbers(u64, Range);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn byte(&mut self) -> i8 {
+        let bits = self.next() >> 20;
+        match self.1 {
+            Range::All => bits as i8,
+            Range::Ends if bits & 7 == 0 => 127,
+            Range::Ends => -128,
+        }
+    }
+
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 24) as f32
+    }
+}
+
+/// A region under construction: one tensor leads to the next.
+struct Builder {
+    region: Region,
+    numbers: Numbers,
+    at: Id,
+}
+
+impl Builder {
+    fn new(height: usize, width: usize, channels: usize, seed: u64, range: Range) -> Self {
+        let input = Fact { height, width, channels, scale: Some(1.0 / 128.0) };
+        let region = Region { facts: vec![input], layers: vec![], input: 0, outputs: vec![] };
+        Self { region, numbers: Numbers(seed | 1, range), at: 0 }
+    }
+
+    fn fact(&self) -> Fact {
+        self.region.facts[self.at].clone()
+    }
+
+    fn push(&mut self, op: Op, fact: Fact) -> Id {
+        self.region.facts.push(fact);
+        let output = self.region.facts.len() - 1;
+        self.region.layers.push(Layer { name: format!("layer {output}"), op, output });
+        self.at = output;
+        output
+    }
+
+    fn scale(&mut self) -> f32 {
+        0.002 + 0.1 * self.numbers.unit()
+    }
+
+    fn clamp(&mut self) -> Clamp {
+        match self.numbers.next() % 3 {
+            0 => Clamp::NONE,
+            1 => Clamp { low: 0.0, high: f32::INFINITY },
+            _ => Clamp { low: 0.0, high: 6.0 },
+        }
+    }
+
+    /// Where a window fits: what comes out, and the pads.
+    fn window(
+        &self,
+        size: [usize; 2],
+        stride: [usize; 2],
+        dilation: usize,
+        same: bool,
+    ) -> Option<(Window, [usize; 2])> {
+        let fact = self.fact();
+        let pad = |axis: usize| if same { (size[axis] - 1) * dilation / 2 } else { 0 };
+        let out = |axis: usize, length: usize| {
+            let reach = (size[axis] - 1) * dilation + 1;
+            Some((length + 2 * pad(axis)).checked_sub(reach)? / stride[axis] + 1)
+        };
+        let sizes = [out(0, fact.height)?, out(1, fact.width)?];
+        Some((Window { size, stride, dilation: [dilation; 2], pads: [pad(0), pad(1), pad(0), pad(1)] }, sizes))
+    }
+
+    fn conv(&mut self, out: usize, group: usize, (window, [height, width]): (Window, [usize; 2]), float: bool) {
+        let each = self.fact().channels / group;
+        let n = out * each * window.size[0] * window.size[1];
+        let weights = (0..n).map(|_| self.numbers.byte()).collect();
+        let fan = (each * window.size[0] * window.size[1]) as f32;
+        let scales = (0..out).map(|_| (0.5 + self.numbers.unit()) / 64.0 / fan.sqrt()).collect();
+        let bias = (0..out).map(|_| self.numbers.unit() - 0.5).collect();
+        let clamp = self.clamp();
+        let scale = (!float).then(|| self.scale());
+        let op = Op::Conv(Conv { input: self.at, weights, scales, bias, group, window, clamp });
+        self.push(op, Fact { height, width, channels: out, scale });
+    }
+
+    fn add(&mut self, part: &Part) {
+        let fact = self.fact();
+        let (input, scale, clamp) = (self.at, Some(self.scale()), self.clamp());
+        match *part {
+            Part::Dense { out, size, stride, dilation, groups, same } => {
+                let Some(window) = self.window(size, stride, dilation, same) else { return };
+                let group = if fact.channels.is_multiple_of(groups) { groups } else { 1 };
+                let out = if group == fact.channels { out * group * 2 } else { out.next_multiple_of(group) };
+                self.conv(out, group, window, false);
+            }
+            Part::Depthwise { size, stride, dilation, same } if fact.channels > 1 => {
+                let Some(window) = self.window(size, stride, dilation, same) else { return };
+                self.conv(fact.channels, fact.channels, window, false);
+            }
+            Part::Depthwise { .. } => {}
+            Part::AddSelf => {
+                self.push(Op::Requantize { input, clamp: Clamp::NONE }, Fact { scale: Some(0.01), ..fact.clone() });
+                let inputs = [input, self.at];
+                self.push(Op::Add { inputs, clamp }, Fact { scale, ..fact });
+            }
+            Part::Upsample if fact.height * fact.width < 400 => {
+                let (height, width) = (fact.height * 2, fact.width * 2);
+                self.push(Op::Upsample { input, factor: 2 }, Fact { height, width, ..fact });
+            }
+            Part::Upsample => {}
+            Part::Concat { other_scale } if fact.channels < 80 => {
+                let window = Window { size: [1, 1], stride: [1, 1], dilation: [1, 1], pads: [0; 4] };
+                let out = 1 + (self.numbers.next() % 40) as usize;
+                self.conv(out, 1, (window, [fact.height, fact.width]), false);
+                let (own, channels) = (self.at, fact.channels + out);
+                let scale = if other_scale { scale } else { self.fact().scale };
+                self.push(Op::Concat { inputs: vec![input, own] }, Fact { channels, scale, ..fact });
+            }
+            Part::Concat { .. } => {}
+            Part::MaxPool => {
+                let Some((window, [height, width])) = self.window([3, 3], [2, 2], 1, true) else { return };
+                self.push(Op::MaxPool { input, window }, Fact { height, width, ..fact });
+            }
+            Part::AveragePool { include_pads } => {
+                let Some((window, [height, width])) = self.window([3, 3], [1, 1], 1, true) else { return };
+                self.push(
+                    Op::AveragePool { input, window, include_pads, clamp },
+                    Fact { height, width, scale, ..fact },
+                );
+            }
+            Part::Requantize => {
+                self.push(Op::Requantize { input, clamp }, Fact { scale, ..fact });
+            }
+        }
+    }
+
+    /// Everything out as floats: by Dequantize, and by a convolution that ends in floats.
+    fn finish(mut self, channels: usize) -> Region {
+        let (int8, fact) = (self.at, self.fact());
+        let whole = self.push(Op::Dequantize { input: int8 }, Fact { scale: None, ..fact.clone() });
+        self.at = int8;
+        let window = Window { size: [3, 3], stride: [1, 1], dilation: [1, 1], pads: [1; 4] };
+        self.conv(channels, 1, (window, [fact.height, fact.width]), true);
+        self.region.outputs = vec![whole, self.at];
+        self.region
+    }
+}
+
+/// The bits of all outputs.
+fn run(region: &Region, kernels: &'static Kernels, input: &[i8], parts: usize) -> Vec<Vec<u32>> {
+    let mut plan = Plan::new(region, kernels, parts);
+    let base = plan.base();
+    for step in plan.steps() {
+        for part in 0..parts {
+            // SAFETY: the plan's own arena; each part once, one after another, steps in order.
+            unsafe { step.run(kernels, base, input, part, parts) };
+        }
+    }
+    (0..region.outputs.len()).map(|index| plan.output(index).iter().map(|value| value.to_bits()).collect()).collect()
+}
+
+fn check(region: &Region, input: &[i8], parts: usize) -> Result<(), TestCaseError> {
+    let Some(portable) = Isa::Portable.kernels() else { return Err(TestCaseError::fail("portable")) };
+    let wanted = run(region, portable, input, 1);
+    for isa in Isa::ALL {
+        let Some(kernels) = isa.kernels() else { continue };
+        let outputs = run(region, kernels, input, parts);
+        for (index, (output, wanted)) in outputs.iter().zip(&wanted).enumerate() {
+            let wrong = output.iter().zip(wanted).position(|(a, b)| a != b);
+            prop_assert_eq!(wrong, None, "{} differs in output {}", isa.name(), index);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_kernel_is_the_portable_one(
+        parts in parts(),
+        (height, width) in (1usize..18, 1usize..22),
+        channels in prop_oneof![Just(1usize), Just(3), Just(16), 1usize..100],
+        ends in prop::bool::weighted(0.2),
+        last in prop_oneof![Just(1usize), Just(4), 1usize..40],
+        threads in 1usize..4,
+        seed in any::<u64>(),
+    ) {
+        let range = if ends { Range::Ends } else { Range::All };
+        let mut builder = Builder::new(height, width, channels, seed, range);
+        for part in &parts {
+            builder.add(part);
+        }
+        let input: Vec<i8> = (0..height * width * channels).map(|_| builder.numbers.byte()).collect();
+        let region = builder.finish(last);
+        check(&region, &input, threads)?;
+    }
+}
+
+/// Two of the largest products: what a 16-bit sum only just holds, and what it does not.
+#[test]
+fn the_ends_of_int8_add_up() {
+    for weight in [-127i8, -128, 127] {
+        for (group, size) in [(1, 1), (32, 3), (32, 5)] {
+            let mut builder = Builder::new(6, 7, 32, 1, Range::Ends);
+            let Some(window) = builder.window([size; 2], [1; 2], 1, true) else { continue };
+            builder.conv(32, group, window, false);
+            if let Some(Layer { op: Op::Conv(conv), .. }) = builder.region.layers.last_mut() {
+                conv.weights.fill(weight);
+                conv.scales.fill(1e-3);
+                conv.clamp = Clamp::NONE;
+            }
+            if let Some(fact) = builder.region.facts.last_mut() {
+                fact.scale = Some(group.min(2) as f32 * 0.01);
+            }
+            let region = builder.finish(1);
+            let checked = check(&region, &[-128; 6 * 7 * 32], 1);
+            assert!(checked.is_ok(), "{group} groups, {size} x {size}, weights of {weight}: {checked:?}");
+        }
+    }
+}
