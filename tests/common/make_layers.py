@@ -1,8 +1,9 @@
 """Makes tests/common/layers: small QDQ networks, one for each kind of layer, with what ONNX Runtime says of one input.
 
-Run by hand where onnxruntime is installed: `python tests/common/make_layers.py`. The networks have the bundle's interface: input
-[1, 3, 24, 20], a float `map` that mixes all channels of the layer under test, float `logits`. Beside each NAME.onnx lies NAME.bin: the input
-as int8 NHWC, then ONNX Runtime's logits and map as float32 (graph optimisations off, so that every Q/DQ pair rounds).
+Run by hand where onnxruntime is installed: `python tests/common/make_layers.py`. The networks have the bundle's
+interface: input [1, 3, 24, 20], a float `map` that mixes all channels of the layer under test, float `logits`. Beside
+each NAME.onnx lies NAME.bin: the input as int8 NHWC, then ONNX Runtime's logits and map as float32 (graph optimisations
+off, so that every Q/DQ pair rounds).
 """
 
 from collections.abc import Callable, Iterable
