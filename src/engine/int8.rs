@@ -13,7 +13,7 @@
 //! - The float tail (after the last int8 layer) is f32: [`kernels::float`].
 //!
 //! # Shape
-//! [`region`] reads the file's graph into layers, [`plan`] lays them out in one [`arena`] with weights that [`pack`] has arranged for the
+//! `region` reads the file's graph into layers, `plan` lays them out in one `arena` with weights that `pack` has arranged for the
 //! chosen kernel, and a run walks the plan's steps. Nothing is allocated in a run.
 
 use tract_onnx::pb::ModelProto;

@@ -1,6 +1,6 @@
 //! What a step computes, and who computes it: one file an instruction set, each with the same two dense kernels.
 //!
-//! A layer's numbers are laid out for its kernels when the network is loaded ([`super::pack`]); here is the agreement between the two.
+//! A layer's numbers are laid out for its kernels when the network is loaded (`pack.rs`); here is the agreement between the two.
 //! Kernels get raw pointers: the plan has computed every extent, and a bounds check a byte would cost more than the arithmetic.
 
 use std::ops::Range;
