@@ -16,6 +16,7 @@ VERBS = {
     "train": "train a classifier and a decoder on image labels",
     "evaluate": "score maps and verdicts on a test split",
     "export": "quantise a checkpoint and write it as a bundle with its proof",
+    "nets": "write bundles of well-known backbones with random weights, to test and time engines on",
     "verify": "compare PyTorch, ONNX Runtime and the camera on a bundle's golden pictures",
 }
 

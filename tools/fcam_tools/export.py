@@ -415,7 +415,12 @@ def export(checkpoint: Path, out: Path, data: Path, options: Options | None = No
     loaded = load_checkpoint(checkpoint)
     dataset = load(str(data))
     refuse_foreign(dataset, loaded)
-    provenance = {"checkpoint_sha256": sha256(checkpoint)}
+    loaded.provenance.update({"checkpoint_sha256": sha256(checkpoint)})
+    return write_bundle(loaded, dataset, out, options)
+
+
+def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Options) -> Exported:
+    """Write the bundle `out` of a network, with its proof on pictures of the val split."""
     with publishing(out) as bundle:
         quantised = write_network(loaded, dataset, bundle / "model.onnx", options)
         refuse_violations(bundle / "model.onnx", loaded, options.precision)
@@ -425,8 +430,8 @@ def export(checkpoint: Path, out: Path, data: Path, options: Options | None = No
         proofs, choice = choose_golden(prover, val, options.golden, options.progress)
         golden = write_golden(proofs, bundle)
         write_samples(choose_samples(dataset, options.samples_from, loaded.ok, options.samples, rng), bundle)
-        provenance |= {"golden": choice} | ({"quantization": describe(quantised)} if quantised else {})
-        loaded.provenance.update(provenance)
+        described = {"quantization": describe(quantised)} if quantised else {}
+        loaded.provenance.update({"golden": choice} | described)
         (bundle / "manifest.toml").write_text(tomli_w.dumps(manifest(loaded, options, bundle, golden)))
         written = Exported(out, len(golden), choice, operators(bundle / "model.onnx"), quantised, len(hashes(bundle)))
     return written

@@ -176,7 +176,10 @@ class Decoder(nn.Module):
 
 
 class Net(nn.Module):
-    """Features, classifier and decoder in one: `forward` gives (logits [N, K], map [N, 1, H, W])."""
+    """Features, classifier and decoder in one: `forward` gives (logits [N, K], map [N, 1, H, W]).
+
+    `features` replaces the backbone of that name; a checkpoint does not carry it.
+    """
 
     def __init__(
         self,
@@ -186,6 +189,7 @@ class Net(nn.Module):
         widths: Sequence[int] = (32, 16),
         pool: str = "lse",
         decoder_stride: int = 8,
+        features: Features | None = None,
     ) -> None:
         super().__init__()
         self.settings = {
@@ -196,7 +200,7 @@ class Net(nn.Module):
             "pool": pool,
             "decoder_stride": decoder_stride,
         }
-        self.features = Features(backbone, stride)
+        self.features = features or Features(backbone, stride)
         self.features.cut()
         self.classifier = Classifier(self.features.channels[-1], classes, pool=pool)
         self.decoder_inputs = self.features.reductions.index(decoder_stride) + 1

@@ -242,7 +242,7 @@ class Histogram:
 
     def count(self, values: Floats) -> None:
         magnitudes = np.abs(values[values != 0])
-        bins = np.minimum((magnitudes * (BINS / self.top)).astype(np.int32), BINS - 1)
+        bins = np.minimum((magnitudes * (BINS / (self.top or 1.0))).astype(np.int32), BINS - 1)
         fresh = np.bincount(bins, minlength=BINS)
         self.counts = fresh if self.counts is None else self.counts + fresh
 
