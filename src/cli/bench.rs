@@ -160,7 +160,7 @@ fn quantiles(mut times: Vec<Duration>) -> Value {
         let index = ((times.len().saturating_sub(1)) as f64 * share).round() as usize;
         times.get(index).map_or(0.0, |time| (time.as_secs_f64() * 1e7).round() / 10.0)
     };
-    json!({"p50_us": at(0.5), "p99_us": at(0.99), "max_us": at(1.0)})
+    json!({"min_us": at(0.0), "p50_us": at(0.5), "p99_us": at(0.99), "max_us": at(1.0)})
 }
 
 /// Resident memory of this process, from /proc/self/status (proc(5): VmRSS, kB).

@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": "score maps and verdicts on a test split",
     "export": "quantise a checkpoint and write it as a bundle with its proof",
     "nets": "write bundles of well-known backbones with random weights, to test and time engines on",
+    "peers": "time fcam beside ONNX Runtime, OpenVINO and stock tract",
     "verify": "compare PyTorch, ONNX Runtime and the camera on a bundle's golden pictures",
 }
 

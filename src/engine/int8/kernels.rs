@@ -6,7 +6,6 @@
 use std::ops::Range;
 
 /// Repeats a block with a constant in place of a variable, so that arrays indexed by it live in registers.
-#[cfg(target_arch = "aarch64")]
 macro_rules! unroll {
     ($i:ident in [$($value:literal)*] $body:block) => {
         $({
@@ -17,6 +16,8 @@ macro_rules! unroll {
 }
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
@@ -25,6 +26,8 @@ pub mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 /// Channels are stored in lanes: a pixel's bytes are rounded up to a multiple of this.
 pub const LANES: usize = 16;
@@ -41,6 +44,10 @@ pub enum Isa {
     Auto,
     /// Plain Rust: the definition that the others are held to.
     Portable,
+    /// x86 with AVX2.
+    Avx2,
+    /// x86 with AVX-VNNI.
+    Avxvnni,
     /// x86 with AVX-512 VNNI.
     Avx512vnni,
     /// Every 64-bit ARM.
@@ -51,13 +58,15 @@ pub enum Isa {
 
 impl Isa {
     /// All by name, slowest first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx512vnni, Self::Neon, Self::Dotprod];
+    pub const ALL: [Self; 6] = [Self::Portable, Self::Avx2, Self::Avxvnni, Self::Avx512vnni, Self::Neon, Self::Dotprod];
 
     /// Its name in the station file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avxvnni => "avxvnni",
             Self::Avx512vnni => "avx512vnni",
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
@@ -70,13 +79,17 @@ impl Isa {
             Self::Auto => Self::ALL.iter().rev().find_map(|isa| isa.kernels()),
             Self::Portable => Some(&portable::KERNELS),
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => avx2::is_available().then_some(&avx2::plain::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avxvnni => avx2::has_vnni().then_some(&avx2::vnni::KERNELS),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512vnni => avx512::is_available().then_some(&avx512::KERNELS),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => Some(&neon::KERNELS),
             #[cfg(target_arch = "aarch64")]
             Self::Dotprod => dotprod::is_available().then_some(&dotprod::KERNELS),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx512vnni => None,
+            Self::Avx2 | Self::Avxvnni | Self::Avx512vnni => None,
             #[cfg(not(target_arch = "aarch64"))]
             Self::Neon | Self::Dotprod => None,
         }
@@ -95,6 +108,10 @@ impl std::str::FromStr for Isa {
     }
 }
 
+/// The AVX-VNNI kernels in the encoding of AVX-512, for tests.
+#[cfg(all(test, target_arch = "x86_64"))]
+pub use avx2::reencoded;
+
 /// The kernels of one instruction set.
 pub struct Kernels {
     /// Which one.
@@ -107,6 +124,8 @@ pub struct Kernels {
     pub order: fn(usize, usize) -> usize,
     /// The same for depthwise blocks.
     pub depthwise_order: fn(usize, usize) -> usize,
+    /// The multiples of [`LANES`] that a depthwise block may have, largest first; 1 is among them.
+    pub depthwise_widths: &'static [usize],
     /// Taps that a depthwise step takes of a column at once.
     pub column: usize,
     /// Dense convolution.

@@ -234,7 +234,7 @@ pub fn depthwise(
     let (mut blocks, mut weights) = (Vec::new(), Vec::new());
     let (mut bias, mut scale, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     let mut wide = false;
-    for width in widths(lanes / LANES, &[4, 2, 1]) {
+    for width in widths(lanes / LANES, kernels.depthwise_widths) {
         let block = Block { width, lane: bias.len(), input: 0, weights: weights.len() };
         let size = width * LANES;
         blocks.push(block);

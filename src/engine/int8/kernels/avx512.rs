@@ -6,9 +6,7 @@
 //! Dense: an M x (16 V) tile of accumulators stays in registers; a step loads V vectors of weights and broadcasts four bytes of each of
 //! M pixels. M V = 24 keeps both dot-product ports of a core busy through their latency.
 //!
-//! Depthwise: four bytes of a 32-bit lane are four rows of one column of one channel. A column is interleaved once
-//! (unpack, 8 shuffles for 64 channels) and used by every output pixel whose window has it. Unpack and pack work within
-//! 128-bit lanes, so one undoes the order of the other.
+//! Depthwise: see [`super::x86`].
 
 #![expect(
     clippy::indexing_slicing,
@@ -18,7 +16,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{DEPTH, Dense, Depthwise, Isa, Kernels, Output, Single, Strip, float, lanes};
+use super::x86::{depthwise, depthwise_order, opaque};
+use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, Output, Single, Strip, float, lanes};
 
 pub const KERNELS: Kernels = Kernels {
     isa: Isa::Avx512vnni,
@@ -26,6 +25,7 @@ pub const KERNELS: Kernels = Kernels {
     widths: &[4, 3, 2, 1],
     order,
     depthwise_order,
+    depthwise_widths: &[4, 2, 1],
     column: 4,
     dense,
     depthwise,
@@ -56,22 +56,6 @@ fn order(width: usize, accumulator: usize) -> usize {
     }
 }
 
-/// Four vectors of `4 * width` accumulators, each with four channels of each 128-bit lane.
-fn depthwise_order(width: usize, accumulator: usize) -> usize {
-    let (vector, lane) = (accumulator / (4 * width), accumulator % (4 * width));
-    16 * (lane / 4) + 4 * vector + lane % 4
-}
-
-/// Repeats a block with a constant in place of a variable, so that arrays indexed by it live in registers.
-macro_rules! unroll {
-    ($i:ident in [$($value:literal)*] $body:block) => {
-        $({
-            const $i: usize = $value;
-            $body
-        })*
-    };
-}
-
 // --- dense ----------------------------------------------------------------------------------------------------------
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
@@ -91,7 +75,7 @@ unsafe fn dense(layer: &Dense, strip: &Strip) {
 
 /// All pixels of a strip, M at a time across row ends; the last tile repeats its last pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &super::Block, strip: &Strip) {
+unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &Block, strip: &Strip) {
     let mut left = strip.rows.len() * strip.width;
     if left == 0 {
         return;
@@ -130,7 +114,7 @@ unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &super::Bl
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
 unsafe fn tile<const V: usize, const M: usize>(
     layer: &Dense,
-    block: &super::Block,
+    block: &Block,
     input: &[*const u8; M],
     output: &[*mut u8; M],
 ) {
@@ -188,7 +172,7 @@ fn requantize(sum: __m512i, scale: __m512, rest: __m512, wide: bool) -> __m512i 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn store_int8<const V: usize, const M: usize, const WIDE: bool>(
     layer: &Dense,
-    block: &super::Block,
+    block: &Block,
     sums: [[__m512i; V]; M],
     output: &[*mut u8; M],
     low: i8,
@@ -236,7 +220,7 @@ unsafe fn store_int8<const V: usize, const M: usize, const WIDE: bool>(
 #[target_feature(enable = "avx512f")]
 unsafe fn store_float<const V: usize, const M: usize>(
     layer: &Dense,
-    block: &super::Block,
+    block: &Block,
     sums: &[[__m512i; V]; M],
     output: &[*mut u8; M],
     low: f32,
@@ -339,273 +323,10 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
     }
 }
 
-/// The same pointer, of which the compiler knows nothing: else it keeps an address for every tap from pixel to pixel, in memory.
-#[inline(always)]
-fn opaque(pointer: *mut u8) -> *mut u8 {
-    let mut address = pointer.addr();
-    // SAFETY: no instruction.
-    unsafe { std::arch::asm!("/* {0} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags)) };
-    pointer.with_addr(address)
-}
-
-/// The depthwise kernel for vectors of one width.
-macro_rules! depthwise {
-    (
-        $module:ident, $vector:ty, $bytes:literal, $load:ident, $store:ident, $set8:ident, $lo8:ident, $hi8:ident, $lo16:ident, $hi16:ident,
-        $dot:ident, $float:ident, $muladd:ident, $min:ident, $set:ident, $round:ident, $pack32:ident, $pack16:ident, $max8:ident, $min8:ident,
-        $xor:ident, $loadf:ident, $aligned:ident, $floats:ty
-    ) => {
-        mod $module {
-            use super::*;
-            use super::super::Block;
-
-            /// Bytes of the weights of one column of one group of rows.
-            const COLUMN: usize = 4 * $bytes;
-
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-            pub unsafe fn rows(layer: &Depthwise, block: &Block, strip: &Strip) {
-                for y in strip.rows.clone() {
-                    // SAFETY: y is a row of the strip; all that follows stays in its pixels.
-                    unsafe {
-                        let input = strip.input.add(y * strip.in_row + block.lane);
-                        let output = strip.output.add(y * strip.out_row + block.lane);
-                        match (layer.rows, layer.columns, layer.stride) {
-                            (3, 3, 1) => row_of_three::<1>(layer, block, strip, input, output),
-                            (3, 3, 2) => row_of_three::<2>(layer, block, strip, input, output),
-                            (5, 5, 1) => row_of_five::<1>(layer, block, strip, input, output),
-                            (5, 5, 2) => row_of_five::<2>(layer, block, strip, input, output),
-                            _ => any(layer, block, strip, input, output),
-                        }
-                    }
-                }
-            }
-
-            /// One output row, four pixels at a time. Not inlined: each window has registers enough for itself alone.
-            #[inline(never)]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-            unsafe fn row_of_three<const S: usize>(
-                layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8,
-            ) {
-                const T: usize = 4;
-                let mut x = 0;
-                // SAFETY: pixels x..x + T are the strip's.
-                unsafe {
-                    while x + T <= strip.width {
-                        let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-                        three::<S, T>(layer, block, from, to, strip.out_pixel);
-                        x += T;
-                    }
-                    while x < strip.width {
-                        let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-                        three::<S, 1>(layer, block, from, to, strip.out_pixel);
-                        x += 1;
-                    }
-                }
-            }
-
-            /// T neighbouring output pixels under 3 x 3: each column is interleaved once, and all is in registers.
-            #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-            unsafe fn three<const S: usize, const T: usize>(
-                layer: &Depthwise, block: &Block, input: *const u8, output: *mut u8, out_pixel: usize,
-            ) {
-                // SAFETY: the caller's pixels; weights, bias and scale hold what the layer's shape says.
-                unsafe {
-                    let (input, output) = (opaque(input.cast_mut()).cast_const(), opaque(output));
-                    let weights = layer.weights.as_ptr().add(block.weights);
-                    let start = start(layer, block);
-                    let mut sums = [start; T];
-                    unroll!(COL in [0 1 2 3 4 5 6 7 8] {
-                        if COL < (T - 1) * S + 3 {
-                            let taps = column::<3>(input.add(COL * layer.column), layer.row);
-                            unroll!(I in [0 1 2 3] {
-                                if I < T && COL >= I * S && COL < I * S + 3 {
-                                    accumulate(&mut sums[I % T], &taps, weights.add((COL - I * S) * COLUMN));
-                                }
-                            });
-                        }
-                    });
-                    unroll!(I in [0 1 2 3] {
-                        if I < T {
-                            finish(layer, block, sums[I % T], output.add(I * out_pixel));
-                        }
-                    });
-                }
-            }
-
-            /// One output row under 5 x 5.
-            #[inline(never)]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-            unsafe fn row_of_five<const S: usize>(
-                layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8,
-            ) {
-                let mut x = 0;
-                // SAFETY: each call's pixels are the strip's.
-                unsafe {
-                    while x < strip.width {
-                        let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-                        x += match strip.width - x {
-                            8.. => five::<S, 8>(layer, block, from, to, strip.out_pixel),
-                            4.. => five::<S, 4>(layer, block, from, to, strip.out_pixel),
-                            _ => five::<S, 1>(layer, block, from, to, strip.out_pixel),
-                        };
-                    }
-                }
-            }
-
-            /// T neighbouring output pixels under 5 x 5; says how many. The columns do not fit into registers, nor do the weights: the
-            /// columns are interleaved into memory that stays in the first cache, and a quarter of the channels at a time has its ten weights
-            /// and T sums in registers.
-            #[inline(never)]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-            unsafe fn five<const S: usize, const T: usize>(
-                layer: &Depthwise, block: &Block, input: *const u8, output: *mut u8, out_pixel: usize,
-            ) -> usize {
-                // SAFETY: the caller's pixels; weights, bias and scale hold what the layer's shape says.
-                unsafe {
-                    let mut columns = [std::mem::MaybeUninit::<[[$vector; 4]; 2]>::uninit(); 19];
-                    for (i, columns) in columns.iter_mut().enumerate().take((T - 1) * S + 5) {
-                        let at = input.add(i * layer.column);
-                        columns.write([column::<4>(at, layer.row), column::<1>(at.add(4 * layer.row), layer.row)]);
-                    }
-                    let columns = columns.as_ptr().cast::<$vector>();
-                    let mut rounded = [std::mem::MaybeUninit::<[$vector; 4]>::uninit(); T];
-                    let rounded = rounded.as_mut_ptr().cast::<$vector>();
-                    for j in 0..4 {
-                        let weights = layer.weights.as_ptr().add(block.weights + j * $bytes);
-                        let w = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(|k| $load(weights.add(k * COLUMN).cast()));
-                        let at = block.lane + j * $bytes / 4;
-                        let mut sums = [$load(layer.bias.as_ptr().add(at).cast()); T];
-                        unroll!(COL in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18] {
-                            if COL < (T - 1) * S + 5 {
-                                let (four, one) = ($aligned(columns.add(COL * 8 + j)), $aligned(columns.add(COL * 8 + 4 + j)));
-                                unroll!(I in [0 1 2 3 4 5 6 7] {
-                                    if I < T && COL >= I * S && COL < I * S + 5 {
-                                        sums[I % T] = $dot(sums[I % T], four, w[(COL - I * S) % 10]);
-                                        sums[I % T] = $dot(sums[I % T], one, w[(5 + COL - I * S) % 10]);
-                                    }
-                                });
-                            }
-                        });
-                        let (scale, rest) = ($loadf(layer.scale.as_ptr().add(at)), $loadf(layer.rest.as_ptr().add(at)));
-                        unroll!(I in [0 1 2 3 4 5 6 7] {
-                            if I < T {
-                                rounded.add(I * 4 + j).write(round(layer, sums[I % T], scale, rest));
-                            }
-                        });
-                    }
-                    for i in 0..T {
-                        let q = [0, 1, 2, 3].map(|j| $aligned(rounded.add(i * 4 + j)));
-                        pack(layer, q, output.add(i * out_pixel));
-                    }
-                    T
-                }
-            }
-
-            /// Any window, one pixel at a time.
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-            unsafe fn any(layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8) {
-                // SAFETY: as above.
-                unsafe {
-                    for x in 0..strip.width {
-                        let mut weights = layer.weights.as_ptr().add(block.weights);
-                        let mut sums = start(layer, block);
-                        for group in (0..layer.rows).step_by(4) {
-                            for step in 0..layer.columns {
-                                let at = input.add(x * strip.in_pixel + group * layer.row + step * layer.column);
-                                let taps = match layer.rows - group {
-                                    1 => column::<1>(at, layer.row),
-                                    2 => column::<2>(at, layer.row),
-                                    3 => column::<3>(at, layer.row),
-                                    _ => column::<4>(at, layer.row),
-                                };
-                                accumulate(&mut sums, &taps, weights);
-                                weights = weights.add(COLUMN);
-                            }
-                        }
-                        finish(layer, block, sums, output.add(x * strip.out_pixel));
-                    }
-                }
-            }
-
-            #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-            unsafe fn start(layer: &Depthwise, block: &Block) -> [$vector; 4] {
-                // SAFETY: the bias has one value for each accumulator.
-                unsafe {
-                    let bias = layer.bias.as_ptr().add(block.lane);
-                    [0, 1, 2, 3].map(|j| $load(bias.add(j * $bytes / 4).cast()))
-                }
-            }
-
-            /// Up to four rows of one column, interleaved: four bytes of each 32-bit lane are the rows of one channel. Rows that
-            /// are not there are copies of others, which meet weights of zero.
-            #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-            unsafe fn column<const N: usize>(at: *const u8, row: usize) -> [$vector; 4] {
-                // SAFETY: the caller's: N rows of a block's lanes are readable.
-                unsafe {
-                    let a = $load(at.cast());
-                    let b = if N > 1 { $load(at.add(row).cast()) } else { a };
-                    let c = if N > 2 { $load(at.add(2 * row).cast()) } else { a };
-                    let d = if N > 3 { $load(at.add(3 * row).cast()) } else { c };
-                    let (ab, ab_high) = ($lo8(a, b), $hi8(a, b));
-                    let (cd, cd_high) = if N == 1 { (ab, ab_high) } else { ($lo8(c, d), $hi8(c, d)) };
-                    [$lo16(ab, cd), $hi16(ab, cd), $lo16(ab_high, cd_high), $hi16(ab_high, cd_high)]
-                }
-            }
-
-            #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-            unsafe fn accumulate(sums: &mut [$vector; 4], taps: &[$vector; 4], weights: *const u8) {
-                // SAFETY: the caller's: a column's weights follow.
-                unsafe {
-                    for j in 0..4 {
-                        sums[j] = $dot(sums[j], taps[j], $load(weights.add(j * $bytes).cast()));
-                    }
-                }
-            }
-
-            #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
-            unsafe fn finish(layer: &Depthwise, block: &Block, sums: [$vector; 4], to: *mut u8) {
-                // SAFETY: the scale has one value for each accumulator; the block's lanes are writable at `to`.
-                unsafe {
-                    let (scale, rest) = (layer.scale.as_ptr().add(block.lane), layer.rest.as_ptr().add(block.lane));
-                    let mut q = sums;
-                    for j in 0..4 {
-                        let (scale, rest) = ($loadf(scale.add(j * $bytes / 4)), $loadf(rest.add(j * $bytes / 4)));
-                        q[j] = round(layer, sums[j], scale, rest);
-                    }
-                    pack(layer, q, to);
-                }
-            }
-
-            #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
-            fn round(layer: &Depthwise, sum: $vector, scale: $floats, rest: $floats) -> $vector {
-                let mut value = $muladd($float(sum), scale, rest);
-                if layer.wide {
-                    value = $min(value, $set(256.0));
-                }
-                $round(value)
-            }
-
-            /// The four vectors of a pixel as bytes in the order of the channels, clamped and stored.
-            #[inline]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-            unsafe fn pack(layer: &Depthwise, q: [$vector; 4], to: *mut u8) {
-                let bytes = $pack16($pack32(q[0], q[1]), $pack32(q[2], q[3]));
-                let bytes = $max8($min8(bytes, $set8(layer.high as i8)), $set8(layer.low as i8));
-                // SAFETY: the block's lanes are writable at `to`.
-                unsafe { $store(to.cast(), $xor(bytes, $set8(-128))) };
-            }
-        }
-    };
-}
-
 depthwise!(
     zmm,
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma",
+    -128,
     __m512i,
     64,
     _mm512_loadu_si512,
@@ -632,6 +353,8 @@ depthwise!(
 );
 depthwise!(
     ymm,
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma",
+    -128,
     __m256i,
     32,
     _mm256_loadu_si256,
@@ -658,6 +381,8 @@ depthwise!(
 );
 depthwise!(
     xmm,
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma",
+    -128,
     __m128i,
     16,
     _mm_loadu_si128,

@@ -29,24 +29,33 @@ type ResizeRows = unsafe fn(&Resize, Range<usize>, &[f32], &mut [f32], &mut [f32
 /// Compiled for the build's own instruction set.
 pub const PORTABLE: Table = Table { map, resize };
 
-/// The same compiled with AVX-512. No contraction, so the bits are those of the portable one.
+/// The same compiled with more features enabled. No contraction, so the bits are those of the portable one.
 #[cfg(target_arch = "x86_64")]
-pub const AVX512: Table = Table { map: avx512::map, resize: avx512::resize };
+macro_rules! compiled_with {
+    ($table:ident, $module:ident, $features:literal) => {
+        mod $module {
+            use super::{Function, Range, Resize};
 
-#[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use super::{Function, Range, Resize};
+            #[target_feature(enable = $features)]
+            pub unsafe fn map(function: Function, from: &[f32], to: &mut [f32]) {
+                super::map(function, from, to);
+            }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    pub unsafe fn map(function: Function, from: &[f32], to: &mut [f32]) {
-        super::map(function, from, to);
-    }
+            #[target_feature(enable = $features)]
+            pub unsafe fn resize(resize: &Resize, rows: Range<usize>, from: &[f32], line: &mut [f32], to: &mut [f32]) {
+                super::resize(resize, rows, from, line, to);
+            }
+        }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    pub unsafe fn resize(resize: &Resize, rows: Range<usize>, from: &[f32], line: &mut [f32], to: &mut [f32]) {
-        super::resize(resize, rows, from, line, to);
-    }
+        /// Compiled for these features.
+        pub const $table: Table = Table { map: $module::map, resize: $module::resize };
+    };
 }
+
+#[cfg(target_arch = "x86_64")]
+compiled_with!(AVX2, avx2, "avx2");
+#[cfg(target_arch = "x86_64")]
+compiled_with!(AVX512, avx512, "avx512f,avx512bw,avx512vl,avx512dq");
 
 #[inline(always)]
 fn map(function: Function, from: &[f32], to: &mut [f32]) {

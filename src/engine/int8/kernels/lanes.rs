@@ -51,34 +51,60 @@ fn load(stored: u8, flip: u8) -> f32 {
     f32::from((stored ^ flip) as i8)
 }
 
+/// `f` of each pair of bytes. Whole pieces are copied into registers first: a compiler that had to fear that `to` is `a` would go byte by
+/// byte.
 #[inline(always)]
-unsafe fn add(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
-    let Numbers { scale_a, scale_b, low, high, flip } = *numbers;
-    for i in 0..n {
-        // SAFETY: the caller vouches for n bytes behind each pointer.
-        unsafe {
-            let sum = load(*a.add(i), flip) * scale_a + load(*b.add(i), flip) * scale_b;
-            *to.add(i) = store(sum, low, high, flip);
+unsafe fn each(to: *mut u8, a: *const u8, b: *const u8, n: usize, f: impl Fn(u8, u8) -> u8) {
+    let mut i = 0;
+    // SAFETY: the caller vouches for n bytes behind each pointer.
+    unsafe {
+        while i + 64 <= n {
+            piece::<64>(to.add(i), a.add(i), b.add(i), &f);
+            i += 64;
+        }
+        while i + 16 <= n {
+            piece::<16>(to.add(i), a.add(i), b.add(i), &f);
+            i += 16;
+        }
+        while i < n {
+            piece::<1>(to.add(i), a.add(i), b.add(i), &f);
+            i += 1;
         }
     }
 }
 
 #[inline(always)]
+unsafe fn piece<const N: usize>(to: *mut u8, a: *const u8, b: *const u8, f: &impl Fn(u8, u8) -> u8) {
+    // SAFETY: the caller's: N bytes behind each pointer. Bytes have no alignment.
+    let (a, b) = unsafe { (a.cast::<[u8; N]>().read(), b.cast::<[u8; N]>().read()) };
+    let mut bytes = [0; N];
+    for (byte, (a, b)) in bytes.iter_mut().zip(a.into_iter().zip(b)) {
+        *byte = f(a, b);
+    }
+    // SAFETY: as above.
+    unsafe { to.cast::<[u8; N]>().write(bytes) };
+}
+
+#[inline(always)]
+unsafe fn add(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
+    let Numbers { scale_a, scale_b, low, high, flip } = *numbers;
+    let sum = |a, b| store(load(a, flip) * scale_a + load(b, flip) * scale_b, low, high, flip);
+    // SAFETY: the caller's.
+    unsafe { each(to, a, b, n, sum) };
+}
+
+#[inline(always)]
 unsafe fn requantize(numbers: &Numbers, to: *mut u8, a: *const u8, _: *const u8, n: usize) {
     let Numbers { scale_a, low, high, flip, .. } = *numbers;
-    for i in 0..n {
-        // SAFETY: as above.
-        unsafe { *to.add(i) = store(load(*a.add(i), flip) * scale_a, low, high, flip) };
-    }
+    // SAFETY: the caller's.
+    unsafe { each(to, a, a, n, |a, _| store(load(a, flip) * scale_a, low, high, flip)) };
 }
 
 #[inline(always)]
 unsafe fn max(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
     let flip = numbers.flip;
-    for i in 0..n {
-        // SAFETY: as above.
-        unsafe { *to.add(i) = ((*a.add(i) ^ flip) as i8).max((*b.add(i) ^ flip) as i8) as u8 ^ flip };
-    }
+    // SAFETY: the caller's.
+    unsafe { each(to, a, b, n, |a, b| ((a ^ flip) as i8).max((b ^ flip) as i8) as u8 ^ flip) };
 }
 
 /// The lane steps compiled for the build's own instruction set.
@@ -115,6 +141,8 @@ macro_rules! compiled_with {
     };
 }
 
+#[cfg(target_arch = "x86_64")]
+compiled_with!(AVX2, avx2, "avx2");
 #[cfg(target_arch = "x86_64")]
 compiled_with!(AVX512, avx512, "avx512f,avx512bw,avx512vl,avx512dq");
 

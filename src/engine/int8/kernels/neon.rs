@@ -20,6 +20,7 @@ pub const KERNELS: Kernels = Kernels {
     widths: &[1],
     order: |_, accumulator| accumulator,
     depthwise_order: |_, accumulator| accumulator,
+    depthwise_widths: &[4, 2, 1],
     column: 1,
     dense,
     depthwise,
