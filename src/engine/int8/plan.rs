@@ -303,12 +303,7 @@ impl Builder<'_> {
             Op::Add { inputs: [a, b], clamp } => return self.add_across(layer, [*a, *b], *clamp, views, border),
             Op::Upsample { input, factor } => Work::Upsample { from: views[*input], to, factor: *factor },
             Op::Concat { inputs } => return self.concat(layer, inputs, views, border),
-            Op::MaxPool { input, window } => Work::MaxPool {
-                from: views[*input],
-                to,
-                window: *window,
-                numbers: self.numbers([1.0; 2], [-128.0, 127.0]),
-            },
+            Op::MaxPool { input, window } => Work::MaxPool { from: views[*input], to, window: *window },
             Op::AveragePool { input, window, include_pads, clamp } => {
                 let (from, bounds) = (views[*input], Self::bounds(*clamp, scale));
                 Work::AveragePool {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::kernels::float;
-use super::kernels::lanes::Numbers;
+use super::kernels::lanes::{Numbers, Taps};
 use super::kernels::{Dense, Depthwise, Kernels, LANES, Single, Strip};
 use super::region::{Function, Window, quantize};
 
@@ -88,7 +88,6 @@ pub enum Work {
         from: View,
         to: View,
         window: Window,
-        numbers: Numbers,
     },
     AveragePool {
         from: View,
@@ -227,7 +226,7 @@ impl Work {
                     );
                 }
                 Self::Upsample { from, to, factor } => upsample(base, from, to, *factor, rows),
-                Self::MaxPool { from, to, window, numbers } => max_pool(kernels, base, from, to, window, numbers, rows),
+                Self::MaxPool { from, to, window } => max_pool(kernels, base, from, to, window, rows),
                 Self::AveragePool { from, to, window, include_pads, scale, bounds } => {
                     average_pool(base, [from, to], window, *include_pads, *scale, *bounds, kernels.flip, rows);
                 }
@@ -398,27 +397,15 @@ fn inside(out: usize, stride: usize, size: usize, pad: usize, length: usize) -> 
 
 /// # Safety
 /// As [`Step::run`].
-unsafe fn max_pool(
-    kernels: &Kernels,
-    base: *mut u8,
-    from: &View,
-    to: &View,
-    window: &Window,
-    numbers: &Numbers,
-    rows: Range<usize>,
-) {
+unsafe fn max_pool(kernels: &Kernels, base: *mut u8, from: &View, to: &View, window: &Window, rows: Range<usize>) {
     for_each_pixel(to, rows, |y, x| {
         let ys = inside(y, window.stride[0], window.size[0], window.pads[0], from.height);
         let xs = inside(x, window.stride[1], window.size[1], window.pads[1], from.width);
         // SAFETY: pixels of the views.
         unsafe {
-            let target = to.at(base, y, x);
-            std::ptr::write_bytes(target, 0x80 ^ kernels.flip, to.lanes); // -128
-            for y in ys {
-                for x in xs.clone() {
-                    (kernels.lanes.max)(numbers, target, target, from.at(base, y, x), to.lanes);
-                }
-            }
+            let first = from.at(base, ys.start, xs.start);
+            let taps = Taps { first, size: [ys.len(), xs.len()], step: [from.row, from.pixel] };
+            (kernels.lanes.max)(kernels.flip, to.at(base, y, x), &taps, to.lanes);
         }
     });
 }

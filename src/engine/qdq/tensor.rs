@@ -82,7 +82,7 @@ pub(super) fn product(tensor: &TensorProto) -> f64 {
 }
 
 /// How many values an int8 tensor of nothing but zeros has; none of any other tensor.
-pub(super) fn int8_zeros(tensor: &TensorProto) -> Option<usize> {
+pub(in crate::engine) fn int8_zeros(tensor: &TensorProto) -> Option<usize> {
     let zeros = tensor.raw_data.iter().all(|byte| *byte == 0) && tensor.int32_data.iter().all(|value| *value == 0);
     (has_type(tensor, DataType::Int8) && zeros).then(|| tensor.raw_data.len() + tensor.int32_data.len())
 }

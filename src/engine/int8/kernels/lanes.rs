@@ -12,6 +12,23 @@ const ROUND: f32 = 12_582_912.0;
 /// All pointers are good for `n` bytes, and `to` overlaps neither of the others unless it is one of them.
 pub type Step = unsafe fn(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize);
 
+/// The largest of the values under a window, for `n` contiguous lanes of one pixel stored with `flip`; -128 where the window is empty.
+///
+/// # Safety
+/// `n` bytes are readable behind each tap of the window and writable at `to`, which overlaps none of them.
+pub type Pool = unsafe fn(flip: u8, to: *mut u8, taps: &Taps, n: usize);
+
+/// Where the taps of a window lie.
+#[derive(Debug, Clone, Copy)]
+pub struct Taps {
+    /// The first.
+    pub first: *const u8,
+    /// Rows and columns.
+    pub size: [usize; 2],
+    /// Bytes from row to row and from column to column.
+    pub step: [usize; 2],
+}
+
 /// The numbers of a lane step.
 #[derive(Debug, Clone, Copy)]
 pub struct Numbers {
@@ -33,8 +50,8 @@ pub struct Table {
     pub add: Step,
     /// round(clamp(a * scale_a)).
     pub requantize: Step,
-    /// The larger of `a` and `b`.
-    pub max: Step,
+    /// The largest value of each lane under a window.
+    pub max: Pool,
 }
 
 /// round, half to even, of a value within the bounds of int8; stored.
@@ -101,10 +118,40 @@ unsafe fn requantize(numbers: &Numbers, to: *mut u8, a: *const u8, _: *const u8,
 }
 
 #[inline(always)]
-unsafe fn max(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
-    let flip = numbers.flip;
+unsafe fn max(flip: u8, to: *mut u8, taps: &Taps, n: usize) {
+    let mut i = 0;
     // SAFETY: the caller's.
-    unsafe { each(to, a, b, n, |a, b| ((a ^ flip) as i8).max((b ^ flip) as i8) as u8 ^ flip) };
+    unsafe {
+        while i + 64 <= n {
+            largest::<64>(flip, to.add(i), taps, i);
+            i += 64;
+        }
+        while i + 16 <= n {
+            largest::<16>(flip, to.add(i), taps, i);
+            i += 16;
+        }
+        while i < n {
+            largest::<1>(flip, to.add(i), taps, i);
+            i += 1;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn largest<const N: usize>(flip: u8, to: *mut u8, taps: &Taps, lane: usize) {
+    let mut found = [i8::MIN; N];
+    for row in 0..taps.size[0] {
+        for column in 0..taps.size[1] {
+            let offset = row * taps.step[0] + column * taps.step[1] + lane;
+            // SAFETY: the caller's: N bytes are readable behind each tap. Bytes have no alignment.
+            let values = unsafe { taps.first.add(offset).cast::<[u8; N]>().read() };
+            for (found, value) in found.iter_mut().zip(values) {
+                *found = (*found).max((value ^ flip) as i8);
+            }
+        }
+    }
+    // SAFETY: as above.
+    unsafe { to.cast::<[u8; N]>().write(found.map(|value| value as u8 ^ flip)) };
 }
 
 /// The lane steps compiled for the build's own instruction set.
@@ -115,7 +162,7 @@ pub const PORTABLE: Table = Table { add, requantize, max };
 macro_rules! compiled_with {
     ($table:ident, $module:ident, $features:literal) => {
         mod $module {
-            use super::Numbers;
+            use super::{Numbers, Taps};
 
             #[target_feature(enable = $features)]
             pub unsafe fn add(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
@@ -130,9 +177,9 @@ macro_rules! compiled_with {
             }
 
             #[target_feature(enable = $features)]
-            pub unsafe fn max(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
+            pub unsafe fn max(flip: u8, to: *mut u8, taps: &Taps, n: usize) {
                 // SAFETY: the caller's.
-                unsafe { super::max(numbers, to, a, b, n) }
+                unsafe { super::max(flip, to, taps, n) }
             }
         }
 
@@ -212,19 +259,8 @@ mod neon {
             super::requantize(numbers, to.add(whole), a.add(whole), a.add(whole), n - whole);
         }
     }
-
-    pub unsafe fn max(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize) {
-        let whole = n / VECTOR * VECTOR;
-        // SAFETY: as above.
-        unsafe {
-            for i in (0..whole).step_by(VECTOR) {
-                vst1q_s8(to.add(i).cast(), vmaxq_s8(vld1q_s8(a.add(i).cast()), vld1q_s8(b.add(i).cast())));
-            }
-            super::max(numbers, to.add(whole), a.add(whole), b.add(whole), n - whole);
-        }
-    }
 }
 
 /// The lane steps of every ARM kernel.
 #[cfg(target_arch = "aarch64")]
-pub const NEON: Table = Table { add: neon::add, requantize: neon::requantize, max: neon::max };
+pub const NEON: Table = Table { add: neon::add, requantize: neon::requantize, max };

@@ -235,8 +235,17 @@ impl<'a> Reader<'a> {
 
     // --- quantisation -----------------------------------------------------------------------------------------------
 
-    fn quantize(&mut self, node: &'a NodeProto) -> Reason<Value<'a>> {
+    /// The scales of a Q or DQ node, whose zero points must be as many int8 zeros.
+    fn scales(&self, node: &'a NodeProto) -> Reason<Vec<f32>> {
         let scales = self.floats(node, 1)?;
+        match tensor::int8_zeros(self.constant(node, 2)?) {
+            Some(zeros) if zeros == scales.len() => Ok(scales),
+            _ => Err("its zero point is not one int8 zero a scale".into()),
+        }
+    }
+
+    fn quantize(&mut self, node: &'a NodeProto) -> Reason<Value<'a>> {
+        let scales = self.scales(node)?;
         if !scales.iter().all(|scale| scale.is_finite() && *scale > 0.0) {
             return Err("a scale is not a finite number above zero".into());
         }
@@ -261,10 +270,13 @@ impl<'a> Reader<'a> {
     }
 
     fn dequantize(&self, node: &'a NodeProto) -> Reason<Value<'a>> {
-        let scales = self.floats(node, 1)?;
+        let scales = self.scales(node)?;
         match self.value(node, 0)? {
             Value::Int8(id) if Some(scales.as_slice()) == self.fact(*id)?.scale.as_ref().map(std::slice::from_ref) => {
                 Ok(Value::View(*id))
+            }
+            Value::Weights(_) if scales.len() != 1 && attribute(node, "axis", 1) != 0 => {
+                Err("its axis is not that of its QuantizeLinear".into())
             }
             Value::Weights(weights) if weights.scales == scales => Ok(Value::Weights(Rc::clone(weights))),
             _ => Err("its scale is not that of its QuantizeLinear".into()),
