@@ -8,6 +8,7 @@ use crate::engine::{Backend, Isa, Settings};
 
 mod bench;
 mod check;
+mod layers;
 mod replay;
 mod run;
 

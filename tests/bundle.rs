@@ -476,3 +476,24 @@ proptest! {
         prop_assert!(!qdq::problems(&bytes, SHAPE, true).is_empty());
     }
 }
+
+#[test]
+fn check_tells_who_computes_each_layer() {
+    let bundle = common::tiny();
+    let bundle = bundle.to_str().unwrap();
+    let done = common::fcam(&["check", "--layers", "--json", bundle]);
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let layers = report["layers"].as_array().unwrap();
+    let convolutions = layers.iter().filter(|layer| layer["macs"].as_u64() > Some(0)).count();
+    assert!(convolutions > 0 && convolutions < layers.len(), "{report}");
+    assert!(
+        layers.iter().all(|layer| layer["executor"].as_str().is_some_and(|executor| !executor.is_empty())),
+        "{report}"
+    );
+    assert!(report["peak_gmacs"].as_f64() > Some(0.0), "{report}");
+
+    // Stock tract does not tell, and the check says no less for it.
+    let done = common::fcam(&["check", "--layers", "--json", "--backend", "tract", bundle]);
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(report["layers"].is_null() && report["passed"] == true, "{report}");
+}

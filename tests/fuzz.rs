@@ -153,7 +153,7 @@ fn map(file: &[u8], backend: Backend, input: &[i8]) -> Option<Vec<f32>> {
 /// Share of the pixels that differ by more than a tenth of the map's range. Rounding is no difference of that size, a wrong pad is.
 fn apart(ours: &[f32], theirs: &[f32]) -> f32 {
     let range = theirs.iter().fold(0.0f32, |top, value| top.max(value.abs()));
-    let far = ours.iter().zip(theirs).filter(|(a, b)| !((**a - **b).abs() <= 0.1 * range + 1e-6)).count();
+    let far = ours.iter().zip(theirs).filter(|(a, b)| a.is_nan() || (**a - **b).abs() > 0.1 * range + 1e-6).count();
     far as f32 / ours.len() as f32
 }
 

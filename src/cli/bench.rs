@@ -7,11 +7,10 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 
-use super::CLEAN;
+use super::{CLEAN, layers};
 use crate::bundle::Bundle;
 use crate::camera::{Camera, Geometry, Pattern, PixelFormat};
 use crate::clock;
-use crate::engine::StepTime;
 use crate::pipeline::{Options, Pipeline, Timings};
 use crate::signal::Signaller;
 
@@ -64,7 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         let frame = camera.next(clock::now() + Duration::from_secs(5)).context("the sample pictures ran out")?;
         let layers = pipeline.profile(&frame, args.frames).context("this backend does not time its layers")?;
         if let Some(fields) = report.as_object_mut() {
-            fields.insert("layers".into(), layer_report(&layers.0, layers.1));
+            fields.insert("layers".into(), layers::rows(&layers.0, layers.1));
             fields.insert("peak_gmacs".into(), json!(layers.1 / 1e9));
         }
     }
@@ -72,7 +71,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         println!("{report}");
     } else {
         print_table(&report);
-        print_layers(&report);
+        if let Some(rows) = report.get("layers") {
+            print!("{}", layers::table(rows, report.get("peak_gmacs").and_then(Value::as_f64).unwrap_or(0.0)));
+        }
     }
     Ok(CLEAN)
 }
@@ -117,41 +118,6 @@ fn report(
         "frames": timings.len(), "stages": stages,
         "allocations_per_frame": allocations, "resident_mib": resident_mib(), "ready_ms": ready.as_millis() as u64,
     })
-}
-
-/// Each layer's time, work, speed and share of what the core can do.
-fn layer_report(layers: &[StepTime], peak: f64) -> Value {
-    let rows = layers.iter().map(|layer| {
-        let speed = layer.macs as f64 / layer.nanos.max(1) as f64; // per nanosecond: giga per second
-        json!({
-            "name": layer.name, "executor": layer.label, "us": layer.nanos as f64 / 1e3, "macs": layer.macs,
-            "gmacs": speed, "peak_share": speed * 1e9 / peak,
-        })
-    });
-    rows.collect()
-}
-
-fn print_layers(report: &Value) {
-    let Some(layers) = report.get("layers").and_then(Value::as_array) else { return };
-    println!("{:<13}{:>9}{:>11}{:>9}{:>7}  layer", "executor", "us", "k mult-adds", "GMAC/s", "peak");
-    let number = |layer: &Value, key: &str| layer.get(key).and_then(Value::as_f64).unwrap_or(0.0);
-    let word = |layer: &Value, key: &str| layer.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
-    let (mut time, mut macs) = (0.0, 0.0);
-    for layer in layers {
-        let (us, work) = (number(layer, "us"), number(layer, "macs"));
-        (time, macs) = (time + us, macs + work);
-        let (speed, share) = (number(layer, "gmacs"), 100.0 * number(layer, "peak_share"));
-        let (executor, name) = (word(layer, "executor"), word(layer, "name"));
-        println!("{executor:<13}{us:>9.1}{:>11.0}{speed:>9.1}{share:>6.0}%  {name}", work / 1e3);
-    }
-    let peak = number(report, "peak_gmacs");
-    let speed = macs / time.max(1e-9) / 1e3;
-    println!(
-        "{:<13}{time:>9.1}{:>11.0}{speed:>9.1}{:>6.0}%  of {peak:.0} GMAC/s",
-        "sum",
-        macs / 1e3,
-        100.0 * speed / peak
-    );
 }
 
 fn quantiles(mut times: Vec<Duration>) -> Value {

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::layers;
 use crate::bundle::{Bundle, Manifest};
-use crate::camera::picture;
+use crate::camera::{Camera, Geometry, Pattern, PixelFormat, picture};
+use crate::clock;
 use crate::config;
-use crate::pipeline::Options;
+use crate::pipeline::{Options, Pipeline};
 use crate::proof::{self, Report};
 use crate::signal::Signaller;
 
@@ -25,9 +27,15 @@ pub(super) struct Args {
     /// Print one JSON object a line for each
     #[arg(long)]
     json: bool,
+    /// Print each layer of an int8 network too: who computes it, its time and its share of what this core can do
+    #[arg(long)]
+    layers: bool,
     #[command(flatten)]
     engine: super::EngineArgs,
 }
+
+/// Runs of the network behind each layer's time.
+const RUNS: usize = 20;
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut clean = true;
@@ -46,6 +54,8 @@ struct Checked {
     path: String,
     manifest: Option<Manifest>,
     report: Option<Report>,
+    /// The layers' rows and the core's peak, G multiply-adds a second.
+    layers: Option<(Value, f64)>,
     problems: Vec<String>,
 }
 
@@ -54,11 +64,13 @@ impl Checked {
     fn new(path: Option<&Path>, args: &Args) -> Self {
         if let Some(config) = path.filter(|path| is_config(path)) {
             let path = config.display().to_string();
-            return Self { path, manifest: None, report: None, problems: config::check(config) };
+            return Self { path, manifest: None, report: None, layers: None, problems: config::check(config) };
         }
         match Bundle::load(path.map(bundle_folder)) {
             Ok(bundle) => Self::of_bundle(&bundle, args),
-            Err(error) => Self { path: error.bundle, manifest: None, report: None, problems: error.problems },
+            Err(error) => {
+                Self { path: error.bundle, manifest: None, report: None, layers: None, problems: error.problems }
+            }
         }
     }
 
@@ -66,10 +78,11 @@ impl Checked {
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
         let options = Options { engine: args.engine.settings(), roi: None, score_threshold: None, signaller };
         let report = proof::replay(bundle, &options);
+        let layers = args.layers.then(|| profile(bundle, options)).flatten();
         let samples = bundle.samples().filter_map(|(name, bytes)| picture::decode(bytes, name).err());
         let problems = report.problems.iter().cloned().chain(samples.map(|error| error.to_string())).collect();
         let manifest = Some(bundle.manifest().clone());
-        Self { path: bundle.source().into(), manifest, report: Some(report), problems }
+        Self { path: bundle.source().into(), manifest, report: Some(report), layers, problems }
     }
 
     fn json(&self) -> Value {
@@ -93,6 +106,10 @@ impl Checked {
             fields.insert("backend".into(), json!(report.backend));
             fields.insert("golden".into(), json!(report.golden));
         }
+        if let Some((rows, peak)) = &self.layers {
+            fields.insert("layers".into(), rows.clone());
+            fields.insert("peak_gmacs".into(), json!(peak));
+        }
         out
     }
 
@@ -104,6 +121,9 @@ impl Checked {
         if let Some(report) = &self.report {
             tabulate(&mut out, report);
         }
+        if let Some((rows, peak)) = &self.layers {
+            out.push_str(&layers::table(rows, *peak));
+        }
         for problem in &self.problems {
             line(&mut out, format_args!("  problem: {problem}"));
         }
@@ -114,6 +134,17 @@ impl Checked {
         }
         out
     }
+}
+
+/// The layers' times on a sample picture, and the peak; none where the backend does not tell, or nothing runs at all.
+fn profile(bundle: &Bundle, options: Options) -> Option<(Value, f64)> {
+    let input = &bundle.manifest().input;
+    let geometry = Geometry::packed(input.width, input.height, PixelFormat::Rgb8).ok()?;
+    let mut pipeline = Pipeline::new(bundle, geometry, options).ok()?;
+    let mut camera = Pattern::open(bundle.samples().take(1), Some((input.width, input.height))).ok()?;
+    let frame = camera.next(clock::now() + Duration::from_secs(5)).ok()?;
+    let (times, peak) = pipeline.profile(&frame, RUNS)?;
+    Some((layers::rows(&times, peak), peak / 1e9))
 }
 
 fn describe(out: &mut String, manifest: &Manifest) {

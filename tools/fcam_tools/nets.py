@@ -180,9 +180,7 @@ def pictures_of(size: int, folder: Path, seed: int) -> data.Dataset:
     """A small data set whose pictures have the net's own size: nobody's resize comes between two engines."""
     out = folder / str(size)
     if not out.exists():
-        synth.generate(
-            out, seed=seed, size=size, train=16, val=16, test=8, defects=list(CLASSES[1:]), progress=False
-        )
+        synth.generate(out, seed=seed, size=size, train=16, val=16, test=8, defects=list(CLASSES[1:]), progress=False)
     return data.load(str(out))
 
 

@@ -218,5 +218,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps([asdict(row) for row in rows]))
     else:
         print(table(rows))
-        print(f"onnxruntime {ort.__version__}, openvino {version('openvino')}; {args.rounds} rounds of {args.runs} runs")
+        print(
+            f"onnxruntime {ort.__version__}, openvino {version('openvino')}; {args.rounds} rounds of {args.runs} runs"
+        )
     return 0
