@@ -56,7 +56,7 @@ NETS = {
 
 
 class InceptionBlock(nn.Module):
-    """Four branches side by side: 1 x 1, 1 x 7 then 7 x 1, dilated 3 x 3, averages; [N, C, H, W] -> [N, 4 * width, H, W].
+    """Four branches side by side: 1 x 1, 1 x 7 then 7 x 1, dilated 3 x 3, averages; [N, C, ...] -> [N, 4 * width, ...].
 
     Source of the shapes: Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, figure 6.
     """
@@ -105,8 +105,9 @@ class Inception(nn.Module):
 def build(recipe: Recipe) -> Net:
     """The net of a recipe with random weights, their means moved from zero.
 
-    Around zero, a deep net with measured BatchNorm statistics is chaotic: one grey level in one pixel changes half of the
-    map, and so does the order of two additions in one runtime. With a mean, neighbours add up and rounding averages out.
+    Around zero, a deep net with measured BatchNorm statistics is chaotic: one grey level in one pixel changes half of
+    the map, and so does the order of two additions in a runtime. With a mean, neighbours add up and rounding averages
+    out.
     """
     features = cast(Features, Inception()) if recipe.backbone == "inception" else None
     net = Net(
@@ -121,7 +122,7 @@ def build(recipe: Recipe) -> Net:
 
 @torch.no_grad()
 def settle(net: Net, pictures: Tensor) -> None:
-    """Measure BatchNorm's statistics on pictures [N, 3, H, W]; give evidence and map logits mean 0 and spread `SPREAD`."""
+    """Measure BatchNorm's statistics on pictures [N, 3, H, W]; give evidence and map logits mean 0, spread `SPREAD`."""
     for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.momentum = None  # a plain average over all batches
         nn.init.ones_(norm.weight)  # timm starts the last one of a residual branch with zeros: a branch of nothing
