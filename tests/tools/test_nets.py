@@ -25,7 +25,7 @@ def test_the_camera_computes_what_onnx_runtime_does(name, pictures, fcam, tmp_pa
     report = json.loads(done.stdout)
     assert "int8" in report["backend"], report["backend"]
     assert len(report["golden"]) >= 1
-    # Deep nets of random weights magnify the last step: two optimisation levels of ONNX Runtime itself are this far apart.
+    # Deep nets of random weights magnify the last step: two optimisation levels of ONNX Runtime are as far apart.
     for golden in report["golden"]:
         assert golden["iou"] >= 0.95, report
         assert golden["score"] == pytest.approx(golden["golden_score"], abs=0.15), report

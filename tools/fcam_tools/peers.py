@@ -1,9 +1,9 @@
 """fcam beside other runtimes on the same networks, in one go: `./dev bench peers`.
 
-Each runtime gets the format that it is fastest with: ONNX Runtime the QDQ file and a QOperator file (uint8 activations),
-of which the better counts; OpenVINO the QDQ file; stock tract the QDQ file. They take turns, round by round, so that a
-busy machine slows all of them; a row has the median of the rounds' medians and the least time seen. `ratio` is fcam's
-median over the best peer's: below 1, fcam is faster. Batch 1, one picture at a time.
+Each runtime gets the format that it is fastest with: ONNX Runtime the QDQ file and a QOperator file (uint8
+activations), of which the better counts; OpenVINO and stock tract the QDQ file. They take turns, round by round, so
+that a busy machine slows all of them; a row has the median of the rounds' medians and the least time seen. `ratio` is
+fcam's median over the row's: below 1, fcam is faster. Batch 1, one picture at a time.
 """
 
 from __future__ import annotations
