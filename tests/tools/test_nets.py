@@ -10,7 +10,7 @@ import pytest
 from fcam_tools import nets, peers
 
 SIZE = 64  # a tenth of the work of 224
-# Fifty layers down, at 2 x 2 pixels, one grey level of the picture moves ONNX Runtime's own score by 0.8, the map hardly.
+# Fifty layers down, at 2 x 2 pixels, a grey level of the picture moves ONNX Runtime's own score by 0.8, the map hardly.
 CHAOTIC = ("resnet50",)
 
 
