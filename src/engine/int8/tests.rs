@@ -295,3 +295,16 @@ fn the_ends_of_int8_add_up() {
         }
     }
 }
+
+/// Groups of whole vectors are computed apart: each block starts at its own group's input.
+#[test]
+fn groups_see_their_own_channels() {
+    for (channels, group, size) in [(16, 4, 1), (32, 2, 3), (48, 3, 5)] {
+        let mut builder = Builder::new(5, 7, channels, 3, Range::All);
+        let Some(window) = builder.window([size; 2], [1; 2], 1, true) else { continue };
+        builder.conv(16 * group, group, window, false);
+        let input: Vec<i8> = (0..5 * 7 * channels).map(|_| builder.numbers.byte()).collect();
+        let checked = check(&builder.finish(1), &input, 1);
+        assert!(checked.is_ok(), "{group} groups of {channels} channels, {size} x {size}: {checked:?}");
+    }
+}

@@ -117,7 +117,7 @@ macro_rules! sums {
                 let mut weights = layer.weights.as_ptr().add(block.weights);
                 let whole = layer.depth / 4 * 4 * DEPTH;
                 for tap in &layer.taps {
-                    let mut at = *tap;
+                    let mut at = *tap + block.input;
                     /// Loads a pixel's bytes for some steps, and takes them.
                     macro_rules! run {
                         ($before:literal, $load:literal, $bytes:literal, $k:literal, $after:literal) => {

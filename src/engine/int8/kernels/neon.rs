@@ -302,7 +302,7 @@ macro_rules! tile {
                 )*
                 let mut weights: *const i8 = layer.weights.as_ptr().add(block.weights).cast();
                 for tap in &layer.taps {
-                    let mut at = *tap;
+                    let mut at = *tap + block.input;
                     if layer.depth >= 4 {
                         let steps = layer.depth / 4;
                         asm!(
