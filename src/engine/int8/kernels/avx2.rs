@@ -243,71 +243,11 @@ macro_rules! kernels {
                 8 * 32
             }
 
-            kernels!(256, ymm, $features, $flip, $dot256);
-            kernels!(256, ymm_wide, $features, $flip, $wide256);
-            kernels!(128, xmm, $features, $flip, $dot128);
-            kernels!(128, xmm_wide, $features, $flip, $wide128);
+            depthwise!(256, ymm, $features, $flip, $dot256);
+            depthwise!(256, ymm_wide, $features, $flip, $wide256);
+            depthwise!(128, xmm, $features, $flip, $dot128);
+            depthwise!(128, xmm_wide, $features, $flip, $wide128);
         }
-    };
-    (256, $module:ident, $features:literal, $flip:literal, $dot:ident) => {
-        depthwise!(
-            $module,
-            $features,
-            $flip,
-            __m256i,
-            32,
-            _mm256_loadu_si256,
-            _mm256_storeu_si256,
-            _mm256_set1_epi8,
-            _mm256_unpacklo_epi8,
-            _mm256_unpackhi_epi8,
-            _mm256_unpacklo_epi16,
-            _mm256_unpackhi_epi16,
-            $dot,
-            _mm256_cvtepi32_ps,
-            _mm256_fmadd_ps,
-            _mm256_min_ps,
-            _mm256_set1_ps,
-            _mm256_cvtps_epi32,
-            _mm256_packs_epi32,
-            _mm256_packs_epi16,
-            _mm256_max_epi8,
-            _mm256_min_epi8,
-            _mm256_xor_si256,
-            _mm256_loadu_ps,
-            _mm256_load_si256,
-            __m256
-        );
-    };
-    (128, $module:ident, $features:literal, $flip:literal, $dot:ident) => {
-        depthwise!(
-            $module,
-            $features,
-            $flip,
-            __m128i,
-            16,
-            _mm_loadu_si128,
-            _mm_storeu_si128,
-            _mm_set1_epi8,
-            _mm_unpacklo_epi8,
-            _mm_unpackhi_epi8,
-            _mm_unpacklo_epi16,
-            _mm_unpackhi_epi16,
-            $dot,
-            _mm_cvtepi32_ps,
-            _mm_fmadd_ps,
-            _mm_min_ps,
-            _mm_set1_ps,
-            _mm_cvtps_epi32,
-            _mm_packs_epi32,
-            _mm_packs_epi16,
-            _mm_max_epi8,
-            _mm_min_epi8,
-            _mm_xor_si128,
-            _mm_loadu_ps,
-            _mm_load_si128,
-            __m128
-        );
     };
 }
 

@@ -323,90 +323,9 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
     }
 }
 
-depthwise!(
-    zmm,
-    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma",
-    -128,
-    __m512i,
-    64,
-    _mm512_loadu_si512,
-    _mm512_storeu_si512,
-    _mm512_set1_epi8,
-    _mm512_unpacklo_epi8,
-    _mm512_unpackhi_epi8,
-    _mm512_unpacklo_epi16,
-    _mm512_unpackhi_epi16,
-    _mm512_dpbusd_epi32,
-    _mm512_cvtepi32_ps,
-    _mm512_fmadd_ps,
-    _mm512_min_ps,
-    _mm512_set1_ps,
-    _mm512_cvtps_epi32,
-    _mm512_packs_epi32,
-    _mm512_packs_epi16,
-    _mm512_max_epi8,
-    _mm512_min_epi8,
-    _mm512_xor_si512,
-    _mm512_loadu_ps,
-    _mm512_load_si512,
-    __m512
-);
-depthwise!(
-    ymm,
-    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma",
-    -128,
-    __m256i,
-    32,
-    _mm256_loadu_si256,
-    _mm256_storeu_si256,
-    _mm256_set1_epi8,
-    _mm256_unpacklo_epi8,
-    _mm256_unpackhi_epi8,
-    _mm256_unpacklo_epi16,
-    _mm256_unpackhi_epi16,
-    _mm256_dpbusd_epi32,
-    _mm256_cvtepi32_ps,
-    _mm256_fmadd_ps,
-    _mm256_min_ps,
-    _mm256_set1_ps,
-    _mm256_cvtps_epi32,
-    _mm256_packs_epi32,
-    _mm256_packs_epi16,
-    _mm256_max_epi8,
-    _mm256_min_epi8,
-    _mm256_xor_si256,
-    _mm256_loadu_ps,
-    _mm256_load_si256,
-    __m256
-);
-depthwise!(
-    xmm,
-    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma",
-    -128,
-    __m128i,
-    16,
-    _mm_loadu_si128,
-    _mm_storeu_si128,
-    _mm_set1_epi8,
-    _mm_unpacklo_epi8,
-    _mm_unpackhi_epi8,
-    _mm_unpacklo_epi16,
-    _mm_unpackhi_epi16,
-    _mm_dpbusd_epi32,
-    _mm_cvtepi32_ps,
-    _mm_fmadd_ps,
-    _mm_min_ps,
-    _mm_set1_ps,
-    _mm_cvtps_epi32,
-    _mm_packs_epi32,
-    _mm_packs_epi16,
-    _mm_max_epi8,
-    _mm_min_epi8,
-    _mm_xor_si128,
-    _mm_loadu_ps,
-    _mm_load_si128,
-    __m128
-);
+depthwise!(512, zmm, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma", -128, _mm512_dpbusd_epi32);
+depthwise!(256, ymm, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma", -128, _mm256_dpbusd_epi32);
+depthwise!(128, xmm, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma", -128, _mm_dpbusd_epi32);
 
 /// Sixteen chains of 64 multiply-adds.
 #[target_feature(enable = "avx512f,avx512vnni")]

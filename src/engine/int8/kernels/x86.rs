@@ -19,8 +19,33 @@ pub fn opaque(pointer: *mut u8) -> *mut u8 {
     pointer.with_addr(address)
 }
 
-/// The depthwise kernel for vectors of one width.
+/// The depthwise kernel for vectors of one width: a module of that name, for these features, values stored with their bits flipped by `flip`, and
+/// this dot product of four bytes.
 macro_rules! depthwise {
+    (512, $module:ident, $features:literal, $flip:literal, $dot:ident) => {
+        depthwise!(
+            $module, $features, $flip, __m512i, 64, _mm512_loadu_si512, _mm512_storeu_si512, _mm512_set1_epi8, _mm512_unpacklo_epi8,
+            _mm512_unpackhi_epi8, _mm512_unpacklo_epi16, _mm512_unpackhi_epi16, $dot, _mm512_cvtepi32_ps,
+            _mm512_fmadd_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_cvtps_epi32, _mm512_packs_epi32, _mm512_packs_epi16,
+            _mm512_max_epi8, _mm512_min_epi8, _mm512_xor_si512, _mm512_loadu_ps, _mm512_load_si512, __m512
+        );
+    };
+    (256, $module:ident, $features:literal, $flip:literal, $dot:ident) => {
+        depthwise!(
+            $module, $features, $flip, __m256i, 32, _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi8, _mm256_unpacklo_epi8,
+            _mm256_unpackhi_epi8, _mm256_unpacklo_epi16, _mm256_unpackhi_epi16, $dot, _mm256_cvtepi32_ps,
+            _mm256_fmadd_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_cvtps_epi32, _mm256_packs_epi32, _mm256_packs_epi16,
+            _mm256_max_epi8, _mm256_min_epi8, _mm256_xor_si256, _mm256_loadu_ps, _mm256_load_si256, __m256
+        );
+    };
+    (128, $module:ident, $features:literal, $flip:literal, $dot:ident) => {
+        depthwise!(
+            $module, $features, $flip, __m128i, 16, _mm_loadu_si128, _mm_storeu_si128, _mm_set1_epi8, _mm_unpacklo_epi8, _mm_unpackhi_epi8,
+            _mm_unpacklo_epi16, _mm_unpackhi_epi16, $dot, _mm_cvtepi32_ps, _mm_fmadd_ps, _mm_min_ps, _mm_set1_ps,
+            _mm_cvtps_epi32, _mm_packs_epi32, _mm_packs_epi16, _mm_max_epi8, _mm_min_epi8, _mm_xor_si128, _mm_loadu_ps,
+            _mm_load_si128, __m128
+        );
+    };
     (
         $module:ident, $features:literal, $flip:literal, $vector:ty, $bytes:literal, $load:ident, $store:ident, $set8:ident, $lo8:ident, $hi8:ident, $lo16:ident, $hi16:ident,
         $dot:ident, $float:ident, $muladd:ident, $min:ident, $set:ident, $round:ident, $pack32:ident, $pack16:ident, $max8:ident, $min8:ident,
