@@ -128,6 +128,8 @@ pub struct Kernels {
     pub depthwise_widths: &'static [usize],
     /// Taps that a depthwise step takes of a column at once.
     pub column: usize,
+    /// True if products meet in 16-bit sums, as many as fit.
+    pub int16_sums: bool,
     /// Dense convolution.
     ///
     /// # Safety
@@ -202,6 +204,17 @@ pub enum Output {
     },
 }
 
+/// What the range of a layer's values, known at load, leaves to do between rounding and storing them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Narrow {
+    /// Saturate to int16, to int8, and clamp.
+    Any,
+    /// Every value fits int16 and the clamp is int8's own: take 16 bits, saturate to int8.
+    Short,
+    /// Every value fits int16 and the clamp starts at 0: take 16 bits, saturate to unsigned, and clamp above.
+    Relu,
+}
+
 /// Output channels that a dense kernel computes together.
 #[derive(Debug, Clone, Copy)]
 pub struct Block {
@@ -213,6 +226,10 @@ pub struct Block {
     pub input: usize,
     /// Where its weights start.
     pub weights: usize,
+    /// Runs of 16 bytes under the window, the first ones of the block, whose products of four steps fit one 16-bit sum.
+    pub by_four: usize,
+    /// Where its moves start.
+    pub moves: usize,
 }
 
 /// A dense convolution as its kernel wants it.
@@ -224,8 +241,12 @@ pub struct Dense {
     pub depth: usize,
     /// The blocks.
     pub blocks: Vec<Block>,
-    /// `[block][tap][depth][width * LANES accumulators][DEPTH]`.
+    /// `[block][tap][depth][width * LANES accumulators][DEPTH]`. With [`Kernels::int16_sums`], unless the layer is extreme, a block's
+    /// steps come in fours first, `[run of 16 bytes][accumulator / 4][4 steps][4 accumulators][DEPTH]`, and what is left of each tap after
+    /// them.
     pub weights: super::arena::Bytes,
+    /// With [`Kernels::int16_sums`]: by block, the offset of its first run of 16 bytes, then how far it is from each run to the next.
+    pub moves: Vec<i32>,
     /// Start of each accumulator, by output lane in the kernel's order.
     pub bias: Vec<i32>,
     /// Multiplier of each accumulator, in the same order.
@@ -236,6 +257,8 @@ pub struct Dense {
     pub output: Output,
     /// True if an accumulator times its scale can leave the range of i32.
     pub wide: bool,
+    /// How values become bytes.
+    pub narrow: Narrow,
     /// True if a weight is -128: the sum of two products may not fit int16 then.
     pub extreme: bool,
 }
@@ -261,6 +284,17 @@ pub struct Single {
     pub high: f32,
 }
 
+/// How many products of a depthwise window fit one 16-bit sum, whatever the activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Together {
+    /// All.
+    All,
+    /// Those of any row.
+    Row,
+    /// Any two.
+    Two,
+}
+
 /// A depthwise convolution as its kernel wants it.
 #[derive(Debug, Clone)]
 pub struct Depthwise {
@@ -276,6 +310,8 @@ pub struct Depthwise {
     pub stride: usize,
     /// `width` and first lane of each block.
     pub blocks: Vec<Block>,
+    /// By vector of lanes.
+    pub together: Vec<Together>,
     /// `[block][group of Kernels::column rows][column][width * LANES accumulators][Kernels::column]`.
     pub weights: super::arena::Bytes,
     /// As in [`Dense`].
@@ -290,6 +326,8 @@ pub struct Depthwise {
     pub high: f32,
     /// As in [`Dense`].
     pub wide: bool,
+    /// As in [`Dense`].
+    pub narrow: Narrow,
     /// As in [`Dense`].
     pub extreme: bool,
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "every length is made here; loading turns a panic into an error")]
 
 use super::arena::Bytes;
-use super::kernels::{Block, DEPTH, Dense, Depthwise, Kernels, LANES, Output, Single};
+use super::kernels::{Block, DEPTH, Dense, Depthwise, Kernels, LANES, Narrow, Output, Single, Together};
 use super::region::Conv;
 
 /// What the plan knows of the tensor that a layer reads.
@@ -16,6 +16,8 @@ pub struct Source<'a> {
     pub pixel: usize,
     /// int8 scale.
     pub scale: f32,
+    /// True if no value is below zero: it comes from a ReLU.
+    pub non_negative: bool,
 }
 
 /// The integer form of one output channel: weights, start of the accumulator, and what one step of it is worth in reality.
@@ -57,14 +59,39 @@ fn finite(value: f64) -> f32 {
     value.clamp(-f64::from(f32::MAX), f64::from(f32::MAX)) as f32
 }
 
-/// True if an accumulator of this channel, times its multiplier, can come near the ends of i32.
-fn is_wide(channel: &Channel, multiplier: f32) -> bool {
-    let reach: f64 = channel.weights.iter().map(|weight| 128.0 * f64::from(*weight).abs()).sum();
-    (reach + f64::from(channel.bias).abs()) * f64::from(multiplier) >= f64::from(1 << 30)
+/// How far from zero an accumulator of this channel, times its multiplier, can come; a step more than what is stored of it.
+fn reach(channel: &Channel, multiplier: f32) -> f64 {
+    let sum: f64 = channel.weights.iter().map(|weight| 128.0 * f64::from(*weight).abs()).sum();
+    (sum + f64::from(channel.bias).abs() + 1.0) * f64::from(multiplier) + 1.0
+}
+
+/// True if such a value can come near the ends of i32.
+fn is_wide(reach: f64) -> bool {
+    reach >= f64::from(1 << 30)
+}
+
+/// How values that reach so far become bytes between these bounds.
+fn narrow(reach: f64, [low, high]: [f32; 2]) -> Narrow {
+    match reach < f64::from(i16::MAX) {
+        true if [low, high] == [-128.0, 127.0] => Narrow::Short,
+        true if low == 0.0 && high >= 0.0 => Narrow::Relu,
+        _ => Narrow::Any,
+    }
 }
 
 fn is_extreme(units: &[Channel]) -> bool {
     units.iter().any(|unit| unit.weights.contains(&i8::MIN))
+}
+
+/// True if these weights' products with any activations fit a 16-bit sum.
+fn fits_int16(weights: impl Iterator<Item = i8>, non_negative: bool) -> bool {
+    let (mut above, mut below) = (0i32, 0i32);
+    for weight in weights {
+        let weight = i32::from(weight);
+        *(if weight > 0 { &mut above } else { &mut below }) += weight.abs();
+    }
+    let most = if non_negative { 127 * above.max(below) } else { 128 * (above + below) };
+    most <= i32::from(i16::MAX)
 }
 
 /// The channel of each lane; none of those that pad.
@@ -140,11 +167,12 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
     let vectors = (out / groups).div_ceil(LANES);
     let (mut blocks, mut weights) = (Vec::new(), Vec::new());
     let (mut bias, mut scale, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-    let mut wide = false;
+    let mut farthest = 0.0f64;
     for group in 0..groups {
         for width in widths(vectors, kernels.widths) {
             let lane = bias.len();
-            let block = Block { width, lane, input: if apart { group * each } else { 0 }, weights: weights.len() };
+            let input = if apart { group * each } else { 0 };
+            let block = Block { width, lane, input, weights: weights.len(), by_four: 0, moves: 0 };
             let size = width * LANES;
             let owners: Vec<usize> = (0..size).map(|i| lane + (kernels.order)(width, i)).collect();
             blocks.push(block);
@@ -168,15 +196,67 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
                     weights[block.weights + (byte / DEPTH * size + accumulator) * DEPTH + byte % DEPTH] = weight as u8;
                 }
                 let multiplier = multiplier(unit.unit, output_scale);
-                wide |= is_wide(unit, multiplier);
+                farthest = farthest.max(reach(unit, multiplier));
                 bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
                 scale.push(multiplier);
                 rest.push(finite(unit.rest * f64::from(multiplier)));
             }
         }
     }
-    let extreme = is_extreme(&units);
-    Dense { taps, depth, blocks, weights: Bytes::of(&weights), bias, scale, rest, output, wide, extreme }
+    let narrow = match output {
+        Output::Int8 { low, high } => narrow(farthest, [low, high]),
+        Output::Float { .. } => Narrow::Any,
+    };
+    let (wide, extreme) = (is_wide(farthest), is_extreme(&units));
+    let moves = if kernels.int16_sums && !extreme {
+        let window = Runs { taps: &taps, depth, non_negative: source.non_negative };
+        blocks.iter_mut().flat_map(|block| window.arrange(block, &mut weights)).collect()
+    } else {
+        Vec::new()
+    };
+    for (index, block) in blocks.iter_mut().enumerate() {
+        block.moves = index * (taps.len() * (depth / 4) + 1);
+    }
+    Dense { taps, depth, blocks, weights: Bytes::of(&weights), moves, bias, scale, rest, output, wide, narrow, extreme }
+}
+
+/// The bytes under a window in runs of 16, four steps each.
+struct Runs<'a> {
+    taps: &'a [usize],
+    depth: usize,
+    non_negative: bool,
+}
+
+impl Runs<'_> {
+    /// Puts a block's weights in the order of [`Kernels::int16_sums`] and gives its moves, one more than it has runs.
+    fn arrange(&self, block: &mut Block, weights: &mut [u8]) -> Vec<i32> {
+        const STEP: usize = LANES * DEPTH;
+        let (whole, taps) = (self.depth / 4, self.taps.len());
+        let weights = &mut weights[block.weights..][..taps * self.depth * STEP];
+        let source = weights.to_vec();
+        let step = |tap: usize, step: usize| &source[(tap * self.depth + step) * STEP..][..STEP];
+        let fits = |(tap, run): (usize, usize)| {
+            let lane = |lane: usize| (0..4).map(move |i| step(tap, run * 4 + i)[lane] as i8);
+            (0..STEP).all(|i| fits_int16(lane(i), self.non_negative))
+        };
+        let runs = (0..taps).flat_map(|tap| (0..whole).map(move |run| (tap, run)));
+        let (mut order, rest): (Vec<_>, Vec<_>) = runs.partition(|run| fits(*run));
+        block.by_four = order.len();
+        order.extend(rest);
+        let fours = order.iter().flat_map(|(tap, run)| {
+            (0..4).flat_map(move |vector| (0..4).flat_map(move |i| &step(*tap, run * 4 + i)[vector * 16..][..16]))
+        });
+        let left = (0..taps).flat_map(|tap| (whole * 4..self.depth).flat_map(move |i| step(tap, i)));
+        for (weight, arranged) in weights.iter_mut().zip(fours.chain(left)) {
+            *weight = *arranged;
+        }
+        let offset = |(tap, run): &(usize, usize)| (self.taps[*tap] + block.input + run * 4 * DEPTH) as i32;
+        let mut at = 0;
+        let mut moves: Vec<i32> =
+            order.iter().map(|run| offset(run) - std::mem::replace(&mut at, offset(run))).collect();
+        moves.push(0);
+        moves
+    }
 }
 
 /// A convolution of one output channel, which stays float.
@@ -233,9 +313,9 @@ pub fn depthwise(
     let groups = rows.div_ceil(kernels.column);
     let (mut blocks, mut weights) = (Vec::new(), Vec::new());
     let (mut bias, mut scale, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-    let mut wide = false;
+    let mut farthest = 0.0f64;
     for width in widths(lanes / LANES, kernels.depthwise_widths) {
-        let block = Block { width, lane: bias.len(), input: 0, weights: weights.len() };
+        let block = Block { width, lane: bias.len(), input: 0, weights: weights.len(), by_four: 0, moves: 0 };
         let size = width * LANES;
         blocks.push(block);
         weights.resize(block.weights + groups * columns * kernels.column * size, 0u8);
@@ -258,12 +338,13 @@ pub fn depthwise(
                 }
             }
             let multiplier = multiplier(unit.unit, Some(output_scale));
-            wide |= is_wide(unit, multiplier);
+            farthest = farthest.max(reach(unit, multiplier));
             bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
             scale.push(multiplier);
             rest.push(finite(unit.rest * f64::from(multiplier)));
         }
     }
+    let together = together(conv, &owners, &units, lanes, source.non_negative);
     Depthwise {
         rows,
         columns,
@@ -271,13 +352,38 @@ pub fn depthwise(
         column: right * source.pixel,
         stride: if right == 1 { conv.window.stride[1] } else { 0 },
         blocks,
+        together,
         weights: Bytes::of(&weights),
         bias,
         scale,
         rest,
         low,
         high,
-        wide,
+        wide: is_wide(farthest),
+        narrow: narrow(farthest, [low, high]),
         extreme: is_extreme(&units),
     }
+}
+
+/// What fits a 16-bit sum, by vector of lanes.
+fn together(
+    conv: &Conv,
+    owners: &[Option<usize>],
+    units: &[Channel],
+    lanes: usize,
+    non_negative: bool,
+) -> Vec<Together> {
+    let [rows, columns] = conv.window.size;
+    let fit = |lane: usize, rows: usize| {
+        let Some(channel) = owners.get(lane).copied().flatten() else { return true };
+        let mut sums = units[channel].weights.chunks(rows * columns);
+        sums.all(|weights| fits_int16(weights.iter().copied(), non_negative))
+    };
+    let all = |vector: usize, rows: usize| (vector * LANES..(vector + 1) * LANES).all(|lane| fit(lane, rows));
+    let vector = |vector: usize| match () {
+        () if all(vector, rows) => Together::All,
+        () if all(vector, 1) => Together::Row,
+        () => Together::Two,
+    };
+    (0..lanes / LANES).map(vector).collect()
 }

@@ -271,6 +271,28 @@ impl Builder<'_> {
             row: view.row,
             pixel: view.pixel,
             scale: self.scale(id).unwrap_or(1.0),
+            non_negative: self.is_non_negative(id),
+        }
+    }
+
+    /// True if no value of a tensor can be below zero.
+    fn is_non_negative(&self, id: Id) -> bool {
+        let Some(layer) = self.region.layers.iter().find(|layer| layer.output == id) else { return false };
+        match &layer.op {
+            Op::Conv(Conv { clamp, .. })
+            | Op::Add { clamp, .. }
+            | Op::AveragePool { clamp, .. }
+            | Op::Requantize { clamp, .. }
+                if clamp.low >= 0.0 =>
+            {
+                true
+            }
+            Op::Upsample { .. }
+            | Op::Concat { .. }
+            | Op::MaxPool { .. }
+            | Op::AveragePool { .. }
+            | Op::Requantize { .. } => layer.op.inputs().into_iter().all(|id| self.is_non_negative(id)),
+            _ => false,
         }
     }
 

@@ -83,6 +83,8 @@ macro_rules! kernels {
                 depthwise_order,
                 depthwise_widths: &[2, 1],
                 column: 4,
+                int16_sums: false,
+                int16_sums: false,
                 dense,
                 depthwise,
                 single: None,

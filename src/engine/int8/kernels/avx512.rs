@@ -27,6 +27,7 @@ pub const KERNELS: Kernels = Kernels {
     depthwise_order,
     depthwise_widths: &[4, 2, 1],
     column: 4,
+    int16_sums: false,
     dense,
     depthwise,
     single: Some(single),

@@ -11,8 +11,8 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::neon::{Walk, for_each_sum, load2, round, store};
-use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Single, Strip, float, lanes};
+use super::neon::{ANY, FLOAT, RELU, SHORT, Walk, for_each_sum, load2, narrow, round, store};
+use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Narrow, Output, Single, Strip, float, lanes};
 
 pub const KERNELS: Kernels = Kernels {
     isa: Isa::Dotprod,
@@ -22,6 +22,7 @@ pub const KERNELS: Kernels = Kernels {
     depthwise_order: |_, accumulator| accumulator,
     depthwise_widths: &[4, 2, 1],
     column: 4,
+    int16_sums: false,
     dense,
     depthwise,
     single: Some(single),
@@ -52,18 +53,31 @@ fn sdot(sum: int32x4_t, x: int8x16_t, w: int8x16_t) -> int32x4_t {
 
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn dense(layer: &Dense, strip: &Strip) {
+    // SAFETY: the caller's.
+    unsafe {
+        match (layer.output, layer.narrow) {
+            (Output::Float { .. }, _) => tiles::<FLOAT>(layer, strip),
+            (_, Narrow::Any) => tiles::<ANY>(layer, strip),
+            (_, Narrow::Short) => tiles::<SHORT>(layer, strip),
+            (_, Narrow::Relu) => tiles::<RELU>(layer, strip),
+        }
+    }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn tiles<const K: u8>(layer: &Dense, strip: &Strip) {
     for block in &layer.blocks {
         // SAFETY: the caller's; every tile's pixels are the strip's.
         unsafe {
             let mut walk = Walk::new(strip);
             while walk.left() >= 6 {
                 let (input, output) = walk.take::<6>();
-                store::<6>(layer, block, sums_6(layer, block, input), output);
+                store::<K, 6>(layer, block, sums_6(layer, block, input), output);
             }
             macro_rules! rest {
                 ($m:literal, $sums:ident) => {{
                     let (input, output) = walk.take::<$m>();
-                    store::<$m>(layer, block, $sums(layer, block, input), output);
+                    store::<K, $m>(layer, block, $sums(layer, block, input), output);
                 }};
             }
             match walk.left() {
@@ -174,22 +188,43 @@ unsafe fn single(layer: &Single, strip: &Strip) {
 
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
+    match layer.narrow {
+        // SAFETY: the caller's.
+        Narrow::Any => unsafe { blocks::<ANY>(layer, strip) },
+        Narrow::Short => unsafe { blocks::<SHORT>(layer, strip) },
+        Narrow::Relu => unsafe { blocks::<RELU>(layer, strip) },
+    }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn blocks<const K: u8>(layer: &Depthwise, strip: &Strip) {
     for block in &layer.blocks {
         for lane in (0..block.width * LANES).step_by(HALF) {
-            for y in strip.rows.clone() {
-                // SAFETY: y is a row of the strip, and the lanes are the block's; all that follows stays in its pixels.
+            // SAFETY: the lanes are the block's.
+            let numbers = unsafe { Lanes::new(layer, block, lane) };
+            let shape = (layer.rows, layer.columns, layer.stride, layer.extreme);
+            let mut y = strip.rows.start;
+            while y < strip.rows.end {
+                // SAFETY: y is a row of the strip; all that follows stays in its pixels.
                 unsafe {
                     let input = strip.input.add(y * strip.in_row + block.lane + lane);
                     let output = strip.output.add(y * strip.out_row + block.lane + lane);
-                    let numbers = Lanes::new(layer, block, lane);
-                    match (layer.rows, layer.columns, layer.stride, layer.extreme) {
-                        (3, 3, 1, _) => row::<3, 3, 1, 8>(layer, &numbers, strip, input, output),
-                        (3, 3, 2, _) => row::<3, 3, 2, 8>(layer, &numbers, strip, input, output),
-                        (5, 5, 1, false) => row::<5, 5, 1, 4>(layer, &numbers, strip, input, output),
-                        (5, 5, 2, false) => row::<5, 5, 2, 4>(layer, &numbers, strip, input, output),
-                        _ => any(layer, &numbers, strip, input, output),
+                    match shape {
+                        (3, 3, 1, _) => {
+                            // The last of an odd number of rows is its own partner, as is one that shares no rows with the next.
+                            let pair = y + 1 < strip.rows.end && strip.in_row == layer.row;
+                            let second = if pair { output.add(strip.out_row) } else { output };
+                            let fourth = if pair { 3 * layer.row } else { 2 * layer.row };
+                            two_rows::<K>(layer, &numbers, strip, input, fourth, [output, second]);
+                            y += usize::from(pair);
+                        }
+                        (3, 3, 2, _) if strip.width > 1 => halved::<K>(layer, &numbers, strip, input, output),
+                        (5, 5, 1, false) => row::<K, 5, 5, 1, 4>(layer, &numbers, strip, input, output),
+                        (5, 5, 2, false) => row::<K, 5, 5, 2, 4>(layer, &numbers, strip, input, output),
+                        _ => any::<K>(layer, &numbers, strip, input, output),
                     }
                 }
+                y += 1;
             }
         }
     }
@@ -271,7 +306,7 @@ impl Lanes {
     /// # Safety
     /// There are 8 rests, and room for 8 lanes at both places.
     #[inline(always)]
-    unsafe fn finish(&self, sums: [[int32x4_t; 2]; 2], to: [*mut u8; 2]) {
+    unsafe fn finish<const K: u8>(&self, sums: [[int32x4_t; 2]; 2], to: [*mut u8; 2]) {
         // SAFETY: the caller's; every aarch64 CPU has NEON.
         unsafe {
             let [[a, b], [c, d]] = sums;
@@ -279,19 +314,256 @@ impl Lanes {
             let (a, b) = (round(a, self.scale[0], first), round(b, self.scale[1], second));
             let [first, second] = load2(self.rest);
             let (c, d) = (round(c, self.scale[0], first), round(d, self.scale[1], second));
-            let ab = vqmovn_high_s32(vqmovn_s32(a), b);
-            let cd = vqmovn_high_s32(vqmovn_s32(c), d);
-            let bytes = vqmovn_high_s16(vqmovn_s16(ab), cd);
-            let bytes = vreinterpretq_s64_s8(vmaxq_s8(vminq_s8(bytes, self.high), self.low));
+            let bytes = vreinterpretq_s64_s8(narrow::<K>([a, b, c, d], self.low, self.high));
             vst1q_lane_s64::<1>(to[1].cast(), bytes);
             vst1q_lane_s64::<0>(to[0].cast(), bytes);
         }
     }
 }
 
+/// The rows of a column of 8 lanes, interleaved into x0 and x1; where there are three, the third is the fourth as well.
+macro_rules! load_column {
+    (three) => {
+        load_column!("", "{x2:v}")
+    };
+    (four) => {
+        load_column!("ldr {x3:d}, [{p}, {row3}]\n", "{x3:v}")
+    };
+    ($fourth:literal, $x3:literal) => {
+        concat!(
+            "ldr {x1:d}, [{p}, {row1}]\nldr {x2:d}, [{p}, {row2}]\n",
+            $fourth,
+            "ld1 {{{x0:v}.8b}}, [{p}], {column}\n",
+            "zip1 {x0:v}.16b, {x0:v}.16b, {x1:v}.16b\nzip1 {x2:v}.16b, {x2:v}.16b, ",
+            $x3,
+            ".16b\n",
+            "zip2 {x1:v}.8h, {x0:v}.8h, {x2:v}.8h\nzip1 {x0:v}.8h, {x0:v}.8h, {x2:v}.8h\n",
+        )
+    };
+}
+
+/// A pixel's sums, plus a column's products with the weights of one tap.
+macro_rules! sdots {
+    ($a0:ident $a1:ident $k0:ident $k1:ident) => {
+        concat!(
+            "sdot {",
+            stringify!($a0),
+            ":v}.4s, {x0:v}.16b, {",
+            stringify!($k0),
+            ":v}.16b\n",
+            "sdot {",
+            stringify!($a1),
+            ":v}.4s, {x1:v}.16b, {",
+            stringify!($k1),
+            ":v}.16b\n",
+        )
+    };
+}
+
+/// x = round(sum * scale + x), half to even.
+macro_rules! scaled {
+    ($sum:ident $x:ident $scale:ident) => {
+        concat!(
+            "scvtf {",
+            stringify!($sum),
+            ":v}.4s, {",
+            stringify!($sum),
+            ":v}.4s\n",
+            "fmla {",
+            stringify!($x),
+            ":v}.4s, {",
+            stringify!($sum),
+            ":v}.4s, {",
+            stringify!($scale),
+            ":v}.4s\n",
+            "fcvtns {",
+            stringify!($x),
+            ":v}.4s, {",
+            stringify!($x),
+            ":v}.4s\n",
+        )
+    };
+}
+
+/// x0..x3 to the bytes of x0, as [`super::neon::narrow`].
+macro_rules! narrowed {
+    (short) => {
+        concat!(
+            "uzp1 {x0:v}.8h, {x0:v}.8h, {x1:v}.8h\nuzp1 {x2:v}.8h, {x2:v}.8h, {x3:v}.8h\n",
+            "sqxtn {x0:v}.8b, {x0:v}.8h\nsqxtn2 {x0:v}.16b, {x2:v}.8h\n",
+        )
+    };
+    (relu) => {
+        concat!(
+            "uzp1 {x0:v}.8h, {x0:v}.8h, {x1:v}.8h\nuzp1 {x2:v}.8h, {x2:v}.8h, {x3:v}.8h\n",
+            "sqxtun {x0:v}.8b, {x0:v}.8h\nsqxtun2 {x0:v}.16b, {x2:v}.8h\n",
+            "umin {x0:v}.16b, {x0:v}.16b, {high:v}.16b\n",
+        )
+    };
+    (any) => {
+        concat!(
+            "sqxtn {x0:v}.4h, {x0:v}.4s\nsqxtn2 {x0:v}.8h, {x1:v}.4s\n",
+            "sqxtn {x2:v}.4h, {x2:v}.4s\nsqxtn2 {x2:v}.8h, {x3:v}.4s\n",
+            "sqxtn {x0:v}.8b, {x0:v}.8h\nsqxtn2 {x0:v}.16b, {x2:v}.8h\n",
+            "smin {x0:v}.16b, {x0:v}.16b, {high:v}.16b\nsmax {x0:v}.16b, {x0:v}.16b, {low:v}.16b\n",
+        )
+    };
+}
+
+/// One column of [`two_rows`]: the accumulators of the pixel that ends, of the one in the middle and of the one that begins.
+macro_rules! rolled_step {
+    (
+        $narrow:tt,
+        $a0:ident $a1:ident $a2:ident $a3:ident $b0:ident $b1:ident $b2:ident $b3:ident $c0:ident $c1:ident $c2:ident $c3:ident
+    ) => {
+        concat!(
+            load_column!(four),
+            sdots!($a0 $a1 k20 k21), sdots!($a2 $a3 l20 l21),
+            sdots!($b0 $b1 k10 k11), sdots!($b2 $b3 l10 l11),
+            sdots!($c0 $c1 k00 k01), sdots!($c2 $c3 l00 l01),
+            "ldp {x0:q}, {x1:q}, [{rest}]\nldp {x2:q}, {x3:q}, [{rest}]\n",
+            scaled!($a0 x0 s0), scaled!($a1 x1 s1), scaled!($a2 x2 s0), scaled!($a3 x3 s1),
+            narrowed!($narrow),
+            "ldp {", stringify!($a0), ":q}, {", stringify!($a1), ":q}, [{bias}]\n",
+            "ldp {", stringify!($a2), ":q}, {", stringify!($a3), ":q}, [{bias}]\n",
+            "st1 {{{x0:v}.d}}[1], [{o1}], {pixel}\nst1 {{{x0:v}.d}}[0], [{o0}], {pixel}\n",
+        )
+    };
+}
+
+/// One output row of a 3 x 3 window at stride 2, 8 lanes, two pixels at a time: the column between two pixels is loaded and interleaved
+/// once. The last pixel of an odd row is computed with its neighbour again.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn halved<const K: u8>(layer: &Depthwise, numbers: &Lanes, strip: &Strip, input: *const u8, output: *mut u8) {
+    // SAFETY: the caller's: columns 0..2 * width + 1 of three rows are readable, 8 lanes of width pixels are writable; bias and rest have 8
+    // values. The assembly reads and writes just that.
+    unsafe {
+        let w = [numbers.column(0), numbers.column(1), numbers.column(2)];
+        let pairs = |input: *const u8, output: *mut u8, n: usize| {
+            macro_rules! halved {
+                ($narrow:tt, $($bound:ident = $value:expr),*) => {
+                    asm!(
+                        "ldp {a0:q}, {a1:q}, [{bias}]",
+                        load_column!(three),
+                        sdots!(a0 a1 k00 k01),
+                        "2:",
+                        "ldp {b0:q}, {b1:q}, [{bias}]",
+                        load_column!(three), sdots!(a0 a1 k10 k11),
+                        load_column!(three), sdots!(a0 a1 k20 k21), sdots!(b0 b1 k00 k01),
+                        load_column!(three), sdots!(b0 b1 k10 k11),
+                        load_column!(three), sdots!(b0 b1 k20 k21),
+                        "mov {y0:v}.16b, {x0:v}.16b", "mov {y1:v}.16b, {x1:v}.16b",
+                        "ldp {x0:q}, {x1:q}, [{rest}]", "ldp {x2:q}, {x3:q}, [{rest}]",
+                        scaled!(a0 x0 s0), scaled!(a1 x1 s1), scaled!(b0 x2 s0), scaled!(b1 x3 s1),
+                        narrowed!($narrow),
+                        "st1 {{{x0:v}.d}}[0], [{o}], {pixel}", "st1 {{{x0:v}.d}}[1], [{o}], {pixel}",
+                        "ldp {a0:q}, {a1:q}, [{bias}]",
+                        "sdot {a0:v}.4s, {y0:v}.16b, {k00:v}.16b", "sdot {a1:v}.4s, {y1:v}.16b, {k01:v}.16b",
+                        "subs {n}, {n}, #1", "b.ne 2b",
+                        a0 = out(vreg) _, a1 = out(vreg) _, b0 = out(vreg) _, b1 = out(vreg) _,
+                        k00 = in(vreg) w[0][0], k01 = in(vreg) w[0][1], k10 = in(vreg) w[1][0], k11 = in(vreg) w[1][1],
+                        k20 = in(vreg) w[2][0], k21 = in(vreg) w[2][1],
+                        s0 = in(vreg) numbers.scale[0], s1 = in(vreg) numbers.scale[1],
+                        x0 = out(vreg) _, x1 = out(vreg) _, x2 = out(vreg) _, x3 = out(vreg) _,
+                        y0 = out(vreg) _, y1 = out(vreg) _,
+                        $($bound = in(vreg) $value,)*
+                        n = inout(reg) n => _, p = inout(reg) input => _, column = in(reg) layer.column,
+                        row1 = in(reg) layer.row, row2 = in(reg) 2 * layer.row,
+                        o = inout(reg) output => _, pixel = in(reg) strip.out_pixel,
+                        bias = in(reg) numbers.bias, rest = in(reg) numbers.rest,
+                        options(nostack)
+                    )
+                };
+            }
+            match K {
+                SHORT => halved!(short,),
+                RELU => halved!(relu, high = numbers.high),
+                _ => halved!(any, low = numbers.low, high = numbers.high),
+            }
+        };
+        pairs(input, output, strip.width / 2);
+        if strip.width % 2 == 1 {
+            let x = strip.width - 2;
+            pairs(input.add(x * strip.in_pixel), output.add(x * strip.out_pixel), 1);
+        }
+    }
+}
+
+/// Two output rows of a 3 x 3 window of 8 lanes: four bytes of a 32-bit lane are the four rows that both windows cover together, and the
+/// second row's weights are the first's moved by a byte. Three pixels of each row are under way, so that a column is loaded and interleaved
+/// once: it ends the first pixel, is the middle of the second and begins the third, and then the roles turn.
+///
+/// `fourth` is the offset of the last input row. The first output row is stored after the second, and may lie in the same place.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn two_rows<const K: u8>(
+    layer: &Depthwise,
+    numbers: &Lanes,
+    strip: &Strip,
+    input: *const u8,
+    fourth: usize,
+    output: [*mut u8; 2],
+) {
+    // SAFETY: the caller's: columns 0..width + 2 of the four rows are readable, 8 lanes of width pixels of both outputs are writable;
+    // bias and rest have 8 values. The assembly reads and writes just that.
+    unsafe {
+        let w = [numbers.column(0), numbers.column(1), numbers.column(2)];
+        let next =
+            w.map(|column| column.map(|half| vreinterpretq_s8_s32(vshlq_n_s32::<8>(vreinterpretq_s32_s8(half)))));
+        let start = load2(numbers.bias);
+        let begin = |[x0, x1]: [int8x16_t; 2], sums: [int32x4_t; 4], tap: usize| {
+            let (a, b) = (w[tap], next[tap]);
+            [sdot(sums[0], x0, a[0]), sdot(sums[1], x1, a[1]), sdot(sums[2], x0, b[0]), sdot(sums[3], x1, b[1])]
+        };
+        let start = [start[0], start[1], start[0], start[1]];
+        let rows = [layer.row, 2 * layer.row, fourth];
+        let second = four_rows(input.add(layer.column), rows);
+        let first = begin(second, begin(four_rows(input, rows), start, 0), 1);
+        let second = begin(second, start, 0);
+        // The loop is entered where its last pixel ends it.
+        let entry = (3 - strip.width % 3) % 3;
+        let [a, b, c] = match entry {
+            0 => [first, second, start],
+            1 => [start, first, second],
+            _ => [second, start, first],
+        };
+        /// The pixel that ends, the one in the middle, the one that begins; how sums become bytes; what that needs.
+        macro_rules! rolled {
+            ($narrow:tt, $($bound:ident = $value:expr),*) => {
+                asm!(
+                    "cmp {entry}, #1", "b.eq 3f", "b.hi 4f",
+                    "2:", rolled_step!($narrow, a0 a1 a2 a3 b0 b1 b2 b3 c0 c1 c2 c3),
+                    "3:", rolled_step!($narrow, b0 b1 b2 b3 c0 c1 c2 c3 a0 a1 a2 a3),
+                    "4:", rolled_step!($narrow, c0 c1 c2 c3 a0 a1 a2 a3 b0 b1 b2 b3),
+                    "subs {n}, {n}, #1", "b.ne 2b",
+                    a0 = inout(vreg) a[0] => _, a1 = inout(vreg) a[1] => _, a2 = inout(vreg) a[2] => _, a3 = inout(vreg) a[3] => _,
+                    b0 = inout(vreg) b[0] => _, b1 = inout(vreg) b[1] => _, b2 = inout(vreg) b[2] => _, b3 = inout(vreg) b[3] => _,
+                    c0 = inout(vreg) c[0] => _, c1 = inout(vreg) c[1] => _, c2 = inout(vreg) c[2] => _, c3 = inout(vreg) c[3] => _,
+                    k00 = in(vreg) w[0][0], k01 = in(vreg) w[0][1], k10 = in(vreg) w[1][0], k11 = in(vreg) w[1][1],
+                    k20 = in(vreg) w[2][0], k21 = in(vreg) w[2][1], l00 = in(vreg) next[0][0], l01 = in(vreg) next[0][1],
+                    l10 = in(vreg) next[1][0], l11 = in(vreg) next[1][1], l20 = in(vreg) next[2][0], l21 = in(vreg) next[2][1],
+                    s0 = in(vreg) numbers.scale[0], s1 = in(vreg) numbers.scale[1],
+                    x0 = out(vreg) _, x1 = out(vreg) _, x2 = out(vreg) _, x3 = out(vreg) _,
+                    $($bound = in(vreg) $value,)*
+                    entry = in(reg) entry, n = inout(reg) strip.width.div_ceil(3) => _,
+                    p = inout(reg) input.add(2 * layer.column) => _, column = in(reg) layer.column,
+                    row1 = in(reg) rows[0], row2 = in(reg) rows[1], row3 = in(reg) rows[2],
+                    o0 = inout(reg) output[0] => _, o1 = inout(reg) output[1] => _, pixel = in(reg) strip.out_pixel,
+                    bias = in(reg) numbers.bias, rest = in(reg) numbers.rest,
+                    options(nostack)
+                )
+            };
+        }
+        match K {
+            SHORT => rolled!(short,),
+            RELU => rolled!(relu, high = numbers.high),
+            _ => rolled!(any, low = numbers.low, high = numbers.high),
+        }
+    }
+}
+
 /// One output row, `T` pixels at a time and then four; the last overlap those before them.
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn row<const R: usize, const C: usize, const S: usize, const T: usize>(
+unsafe fn row<const K: u8, const R: usize, const C: usize, const S: usize, const T: usize>(
     layer: &Depthwise,
     numbers: &Lanes,
     strip: &Strip,
@@ -306,20 +578,38 @@ unsafe fn row<const R: usize, const C: usize, const S: usize, const T: usize>(
             if strip.width >= T && strip.width - x > T / 2 {
                 x = x.min(strip.width - T);
                 let (from, to) = at(x);
-                pixels::<R, C, S, T>(layer, numbers, from, to, strip.out_pixel);
+                pixels::<K, R, C, S, T>(layer, numbers, from, to, strip.out_pixel);
                 x += T;
             } else if strip.width >= 4 {
                 x = x.min(strip.width - 4);
                 let (from, to) = at(x);
-                pixels::<R, C, S, 4>(layer, numbers, from, to, strip.out_pixel);
+                pixels::<K, R, C, S, 4>(layer, numbers, from, to, strip.out_pixel);
                 x += 4;
             } else {
                 let (from, to) = at(x);
-                pixels::<R, C, S, 1>(layer, numbers, from, to, strip.out_pixel);
+                pixels::<K, R, C, S, 1>(layer, numbers, from, to, strip.out_pixel);
                 x += 1;
             }
         }
     }
+}
+
+/// Four rows of one column of 8 lanes, as [`column`]: the first and those at these offsets.
+#[inline(always)]
+unsafe fn four_rows(at: *const u8, rows: [usize; 3]) -> [int8x16_t; 2] {
+    let (first, second);
+    // SAFETY: the caller's: four rows of 8 lanes are readable.
+    unsafe {
+        asm!(
+            "ldr {a:d}, [{at}]", "ldr {b:d}, [{at}, {row}]", "ldr {c:d}, [{at}, {row2}]", "ldr {d:d}, [{at}, {row3}]",
+            "zip1 {a:v}.16b, {a:v}.16b, {b:v}.16b", "zip1 {c:v}.16b, {c:v}.16b, {d:v}.16b",
+            "zip2 {b:v}.8h, {a:v}.8h, {c:v}.8h", "zip1 {a:v}.8h, {a:v}.8h, {c:v}.8h",
+            at = in(reg) at, row = in(reg) rows[0], row2 = in(reg) rows[1], row3 = in(reg) rows[2],
+            a = out(vreg) first, b = out(vreg) second, c = out(vreg) _, d = out(vreg) _,
+            options(readonly, nostack, preserves_flags)
+        );
+    }
+    [first, second]
 }
 
 /// Up to four rows of one column of 8 lanes, interleaved: four bytes of each 32-bit lane are the rows of one channel. Rows that are not
@@ -327,37 +617,30 @@ unsafe fn row<const R: usize, const C: usize, const S: usize, const T: usize>(
 /// of registers.
 #[inline(always)]
 unsafe fn column<const N: usize>(at: *const u8, row: usize) -> [int8x16_t; 2] {
-    let (first, second);
-    // Where the third and fourth row are; rows that are not there stand where others do.
-    let (b, c, d) = match N {
-        1 => (0, 0, 0),
-        2 => (row, 0, row),
-        3 => (row, 2 * row, 2 * row),
-        _ => (row, 2 * row, 3 * row),
-    };
-    // SAFETY: the caller's: N rows of 8 lanes are readable.
-    unsafe {
-        if N == 3 {
-            asm!(
-                "ldr {a:d}, [{at}]", "ldr {b:d}, [{at}, {row}]", "ldr {c:d}, [{at}, {row2}]",
-                "zip1 {a:v}.16b, {a:v}.16b, {b:v}.16b", "zip1 {c:v}.16b, {c:v}.16b, {c:v}.16b",
-                "zip2 {b:v}.8h, {a:v}.8h, {c:v}.8h", "zip1 {a:v}.8h, {a:v}.8h, {c:v}.8h",
-                at = in(reg) at, row = in(reg) b, row2 = in(reg) c,
-                a = out(vreg) first, b = out(vreg) second, c = out(vreg) _,
-                options(readonly, nostack, preserves_flags)
-            );
-        } else {
-            asm!(
-                "ldr {a:d}, [{at}]", "ldr {b:d}, [{at}, {row}]", "ldr {c:d}, [{at}, {row2}]", "ldr {d:d}, [{at}, {row3}]",
-                "zip1 {a:v}.16b, {a:v}.16b, {b:v}.16b", "zip1 {c:v}.16b, {c:v}.16b, {d:v}.16b",
-                "zip2 {b:v}.8h, {a:v}.8h, {c:v}.8h", "zip1 {a:v}.8h, {a:v}.8h, {c:v}.8h",
-                at = in(reg) at, row = in(reg) b, row2 = in(reg) c, row3 = in(reg) d,
-                a = out(vreg) first, b = out(vreg) second, c = out(vreg) _, d = out(vreg) _,
-                options(readonly, nostack, preserves_flags)
-            );
+    // Rows that are not there stand where others do.
+    match N {
+        // SAFETY: the caller's: N rows of 8 lanes are readable.
+        1 => unsafe { four_rows(at, [0; 3]) },
+        // SAFETY: as above.
+        2 => unsafe { four_rows(at, [row, 0, row]) },
+        3 => {
+            let (first, second);
+            // SAFETY: as above.
+            unsafe {
+                asm!(
+                    "ldr {a:d}, [{at}]", "ldr {b:d}, [{at}, {row}]", "ldr {c:d}, [{at}, {row2}]",
+                    "zip1 {a:v}.16b, {a:v}.16b, {b:v}.16b", "zip1 {c:v}.16b, {c:v}.16b, {c:v}.16b",
+                    "zip2 {b:v}.8h, {a:v}.8h, {c:v}.8h", "zip1 {a:v}.8h, {a:v}.8h, {c:v}.8h",
+                    at = in(reg) at, row = in(reg) row, row2 = in(reg) 2 * row,
+                    a = out(vreg) first, b = out(vreg) second, c = out(vreg) _,
+                    options(readonly, nostack, preserves_flags)
+                );
+            }
+            [first, second]
         }
+        // SAFETY: as above.
+        _ => unsafe { four_rows(at, [row, 2 * row, 3 * row]) },
     }
-    [first, second]
 }
 
 /// Products of 8 lanes: of two taps, or where P is 2 of the first alone. In assembly, because the compiler would widen the weights once for
@@ -382,7 +665,7 @@ fn two_products<const P: usize>(x0: int8x8_t, w0: int8x8_t, x1: int8x8_t, w1: in
 /// T neighbouring output pixels of 8 lanes: each column is interleaved once.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>(
+unsafe fn pixels<const K: u8, const R: usize, const C: usize, const S: usize, const T: usize>(
     layer: &Depthwise,
     numbers: &Lanes,
     input: *const u8,
@@ -417,9 +700,9 @@ unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>
             });
         }
         let mut w = [[vdupq_n_s8(0); 2]; C];
-        unroll!(K in [0 1 2 3 4] {
-            if K < C {
-                w[K % C] = numbers.column(K);
+        unroll!(TAP in [0 1 2 3 4] {
+            if TAP < C {
+                w[TAP % C] = numbers.column(TAP);
             }
         });
         let mut at = input;
@@ -440,7 +723,7 @@ unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>
         unroll!(I in [0 2 4 6] {
             if I < T {
                 let other = if I + 1 < T { I + 1 } else { I };
-                numbers.finish([sums[I % T], sums[other % T]], [output.add(I * out_pixel), output.add(other * out_pixel)]);
+                numbers.finish::<K>([sums[I % T], sums[other % T]], [output.add(I * out_pixel), output.add(other * out_pixel)]);
             }
         });
     }
@@ -448,7 +731,7 @@ unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>
 
 /// Any window, one pixel at a time.
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn any(layer: &Depthwise, numbers: &Lanes, strip: &Strip, input: *const u8, output: *mut u8) {
+unsafe fn any<const K: u8>(layer: &Depthwise, numbers: &Lanes, strip: &Strip, input: *const u8, output: *mut u8) {
     // SAFETY: as in `pixels`.
     unsafe {
         for x in 0..strip.width {
@@ -469,7 +752,7 @@ unsafe fn any(layer: &Depthwise, numbers: &Lanes, strip: &Strip, input: *const u
                 }
             }
             let to = output.add(x * strip.out_pixel);
-            numbers.finish([sums, sums], [to, to]);
+            numbers.finish::<K>([sums, sums], [to, to]);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! 64-bit ARM without dot products (Cortex-A72: Raspberry Pi 4), and what all ARM kernels share.
 //!
-//! Dense: SMULL and SMLAL make 16-bit sums of two products (127 * 128 * 2 fits; a layer with a weight of -128 goes the portable way), SADALP adds neighbouring pairs of
-//! them to 32-bit accumulators, two for each channel, which meet at the end. A tile is 2 pixels by 16 channels: 16 accumulators, four
-//! bytes of a pixel repeated in each of 4 registers (LD4R), and weights passing through.
+//! Dense: four bytes of a pixel stand repeated in each of 4 registers (LD4R). SMULL and SMLAL make 16-bit sums of the products with 4 steps
+//! of weights where the layer's weights let them fit (known at load, for each 16 bytes under the window), else of 2, which always fit; a
+//! layer with a weight of -128 goes the portable way. SADALP adds neighbouring pairs of sums to 32-bit accumulators, two for each
+//! channel, which meet at the end. A tile is 2 pixels by 16 channels: 16 accumulators, 8 registers of pixels, 4 of weights, 4 of sums.
 //!
-//! Depthwise: 16 channels of 4 neighbouring pixels; two taps meet in a 16-bit sum before they are widened.
+//! Depthwise: 16 channels of 4 neighbouring pixels, which share the columns they both see; products of as many rows as fit meet in a 16-bit
+//! sum before they are widened.
 //!
 //! What would be loaded once and copied for each pixel (the start of accumulators, the rest) is loaded in pairs again and again: one
 //! instruction in place of two, and on pipes that have nothing else to do then.
@@ -12,7 +14,10 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Output, Single, Strip, float, lanes, portable};
+use super::{
+    Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Narrow, Output, Single, Strip, Together, float, lanes,
+    portable,
+};
 
 pub const KERNELS: Kernels = Kernels {
     isa: Isa::Neon,
@@ -22,6 +27,7 @@ pub const KERNELS: Kernels = Kernels {
     depthwise_order: |_, accumulator| accumulator,
     depthwise_widths: &[4, 2, 1],
     column: 1,
+    int16_sums: true,
     dense,
     depthwise,
     single: Some(single),
@@ -152,12 +158,41 @@ pub unsafe fn scales(scale: *const f32) -> [float32x4_t; 4] {
     unsafe { [vld1q_f32(scale), vld1q_f32(scale.add(4)), vld1q_f32(scale.add(8)), vld1q_f32(scale.add(12))] }
 }
 
+/// How a kernel stores: [`Narrow`] as a constant, and floats.
+pub const ANY: u8 = 0;
+/// [`Narrow::Short`].
+pub const SHORT: u8 = 1;
+/// [`Narrow::Relu`].
+pub const RELU: u8 = 2;
+/// Not as bytes at all.
+pub const FLOAT: u8 = 3;
+
+/// 16 rounded values, clamped: six instructions to narrow them and two to clamp, or four and none, or four and one; see [`Narrow`].
+#[inline(always)]
+pub fn narrow<const K: u8>([a, b, c, d]: [int32x4_t; 4], low: int8x16_t, high: int8x16_t) -> int8x16_t {
+    // SAFETY: every aarch64 CPU has NEON.
+    unsafe {
+        if K == ANY {
+            let ab = vqmovn_high_s32(vqmovn_s32(a), b);
+            let cd = vqmovn_high_s32(vqmovn_s32(c), d);
+            return vmaxq_s8(vminq_s8(vqmovn_high_s16(vqmovn_s16(ab), cd), high), low);
+        }
+        let ab = vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+        let cd = vuzp1q_s16(vreinterpretq_s16_s32(c), vreinterpretq_s16_s32(d));
+        if K == SHORT {
+            return vqmovn_high_s16(vqmovn_s16(ab), cd);
+        }
+        let bytes = vqmovun_high_s16(vqmovun_s16(ab), cd);
+        vreinterpretq_s8_u8(vminq_u8(bytes, vreinterpretq_u8_s8(high)))
+    }
+}
+
 /// 16 accumulators of a pixel to what is stored.
 ///
 /// # Safety
 /// `rest` has 16 values.
 #[inline(always)]
-pub unsafe fn finish(
+pub unsafe fn finish<const K: u8>(
     sums: [int32x4_t; 4],
     scale: [float32x4_t; 4],
     rest: *const f32,
@@ -171,9 +206,7 @@ pub unsafe fn finish(
         let b = round(sums[1], scale[1], rest[1]);
         let c = round(sums[2], scale[2], rest[2]);
         let d = round(sums[3], scale[3], rest[3]);
-        let ab = vqmovn_high_s32(vqmovn_s32(a), b);
-        let cd = vqmovn_high_s32(vqmovn_s32(c), d);
-        vmaxq_s8(vminq_s8(vqmovn_high_s16(vqmovn_s16(ab), cd), high), low)
+        narrow::<K>([a, b, c, d], low, high)
     }
 }
 
@@ -182,22 +215,27 @@ pub unsafe fn finish(
 /// # Safety
 /// The strip's soundness: the block's lanes of each output pixel are writable.
 #[inline(always)]
-pub unsafe fn store<const M: usize>(layer: &Dense, block: &Block, sums: [[int32x4_t; 4]; M], output: [*mut u8; M]) {
+pub unsafe fn store<const K: u8, const M: usize>(
+    layer: &Dense,
+    block: &Block,
+    sums: [[int32x4_t; 4]; M],
+    output: [*mut u8; M],
+) {
     // SAFETY: the caller's; scale and rest have one value for each accumulator.
     unsafe {
         let scale = scales(layer.scale.as_ptr().add(block.lane));
         let rest = layer.rest.as_ptr().add(block.lane);
         match layer.output {
-            Output::Int8 { low, high } => {
+            Output::Int8 { low, high } if K != FLOAT => {
                 let (low, high) = (vdupq_n_s8(low as i8), vdupq_n_s8(high as i8));
                 unroll!(I in [0 1 2 3 4 5] {
                     if I < M {
-                        let bytes = finish(sums[I % M], scale, rest, low, high);
+                        let bytes = finish::<K>(sums[I % M], scale, rest, low, high);
                         vst1q_s8(output[I % M].add(block.lane).cast(), bytes);
                     }
                 });
             }
-            Output::Float { low, high, channels } => {
+            Output::Float { low, high, channels } if K == FLOAT => {
                 let channels = channels.saturating_sub(block.lane).min(LANES);
                 for (sums, output) in sums.into_iter().zip(output) {
                     let mut values = [0.0f32; LANES];
@@ -210,6 +248,7 @@ pub unsafe fn store<const M: usize>(layer: &Dense, block: &Block, sums: [[int32x
                     std::ptr::copy_nonoverlapping(values.as_ptr(), to, channels);
                 }
             }
+            _ => {}
         }
     }
 }
@@ -217,10 +256,19 @@ pub unsafe fn store<const M: usize>(layer: &Dense, block: &Block, sums: [[int32x
 // --- dense ------------------------------------------------------------------------------------------------------------
 
 unsafe fn dense(layer: &Dense, strip: &Strip) {
-    if layer.extreme {
-        // SAFETY: the caller's; the layouts are the same.
-        return unsafe { (portable::KERNELS.dense)(layer, strip) };
+    // SAFETY: the caller's; of an extreme layer the weights lie as the portable kernel wants them.
+    unsafe {
+        match (layer.output, layer.narrow) {
+            _ if layer.extreme => (portable::KERNELS.dense)(layer, strip),
+            (Output::Float { .. }, _) => tiles::<FLOAT>(layer, strip),
+            (_, Narrow::Any) => tiles::<ANY>(layer, strip),
+            (_, Narrow::Short) => tiles::<SHORT>(layer, strip),
+            (_, Narrow::Relu) => tiles::<RELU>(layer, strip),
+        }
     }
+}
+
+unsafe fn tiles<const K: u8>(layer: &Dense, strip: &Strip) {
     for block in &layer.blocks {
         // SAFETY: the caller's; bias has 16 values for each block (`widths` is 1), and every tile's pixels are the strip's.
         unsafe {
@@ -235,11 +283,11 @@ unsafe fn dense(layer: &Dense, strip: &Strip) {
             let mut walk = Walk::new(strip);
             while walk.left() >= 2 {
                 let (input, output) = walk.take::<2>();
-                tile_2(layer, block, &start, input, output);
+                tile_2::<K>(layer, block, &start, input, output);
             }
             if walk.left() == 1 {
                 let (input, output) = walk.take::<1>();
-                tile_1(layer, block, &start, input, output);
+                tile_1::<K>(layer, block, &start, input, output);
             }
         }
     }
@@ -261,101 +309,165 @@ macro_rules! products {
     }};
 }
 
-/// Two steps of two vectors of weights in assembly, for all pixels: the registers of the steps' bytes, the accumulators.
-macro_rules! two_steps {
-    ($at:literal, $next:literal, $($x0:literal $x1:literal $a:ident $b:ident $c:ident $d:ident),*) => {
+/// Four steps of the weights of 4 channels, for all pixels: what joins 16-bit sums, the registers of a pixel's bytes, its accumulators.
+macro_rules! four_steps {
+    ($products:ident, $($x0:literal $x1:literal $x2:literal $x3:literal $t0:ident $t1:ident $a:ident $b:ident),*) => {
         concat!(
-            "ldp {w0:q}, {w1:q}, [{w}, #", $at, "]\n",
-            "ldp {w2:q}, {w3:q}, [{w}, #", $next, "]\n",
-            $(
-                "smull {t0:v}.8h, v", $x0, ".8b, {w0:v}.8b\n",
-                "smull2 {t1:v}.8h, v", $x0, ".16b, {w0:v}.16b\n",
-                "smull {t2:v}.8h, v", $x0, ".8b, {w1:v}.8b\n",
-                "smull2 {t3:v}.8h, v", $x0, ".16b, {w1:v}.16b\n",
-                "smlal {t0:v}.8h, v", $x1, ".8b, {w2:v}.8b\n",
-                "smlal2 {t1:v}.8h, v", $x1, ".16b, {w2:v}.16b\n",
-                "smlal {t2:v}.8h, v", $x1, ".8b, {w3:v}.8b\n",
-                "smlal2 {t3:v}.8h, v", $x1, ".16b, {w3:v}.16b\n",
-                "sadalp {", stringify!($a), ":v}.4s, {t0:v}.8h\n",
-                "sadalp {", stringify!($b), ":v}.4s, {t1:v}.8h\n",
-                "sadalp {", stringify!($c), ":v}.4s, {t2:v}.8h\n",
-                "sadalp {", stringify!($d), ":v}.4s, {t3:v}.8h\n",
-            )*
+            "ldp {w0:q}, {w1:q}, [{w}], #32\nldp {w2:q}, {w3:q}, [{w}], #32\n",
+            $($products!($x0 $x1 $x2 $x3 $t0 $t1 $a $b),)*
         )
     };
 }
 
-/// 16 channels of M pixels. For each pixel: its index, its pointer, the registers of four steps, its eight accumulators.
+/// One 16-bit sum of four products.
+macro_rules! by_four {
+    ($x0:literal $x1:literal $x2:literal $x3:literal $t0:ident $t1:ident $a:ident $b:ident) => {
+        concat!(
+            two_products!("smull", $x0, "w0", $t0 $t1), two_products!("smlal", $x1, "w1", $t0 $t1),
+            two_products!("smlal", $x2, "w2", $t0 $t1), two_products!("smlal", $x3, "w3", $t0 $t1),
+            sadalp!($a $b $t0 $t1)
+        )
+    };
+}
+
+/// Two 16-bit sums of two products.
+macro_rules! by_two {
+    ($x0:literal $x1:literal $x2:literal $x3:literal $t0:ident $t1:ident $a:ident $b:ident) => {
+        concat!(
+            two_products!("smull", $x0, "w0", $t0 $t1), two_products!("smlal", $x1, "w1", $t0 $t1), sadalp!($a $b $t0 $t1),
+            two_products!("smull", $x2, "w2", $t0 $t1), two_products!("smlal", $x3, "w3", $t0 $t1), sadalp!($a $b $t0 $t1)
+        )
+    };
+}
+
+macro_rules! two_products {
+    ($multiply:literal, $x:literal, $w:literal, $t0:ident $t1:ident) => {
+        concat!(
+            $multiply,
+            " {",
+            stringify!($t0),
+            ":v}.8h, v",
+            $x,
+            ".8b, {",
+            $w,
+            ":v}.8b\n",
+            $multiply,
+            "2 {",
+            stringify!($t1),
+            ":v}.8h, v",
+            $x,
+            ".16b, {",
+            $w,
+            ":v}.16b\n",
+        )
+    };
+}
+
+macro_rules! sadalp {
+    ($a:ident $b:ident $t0:ident $t1:ident) => {
+        concat!(
+            "sadalp {",
+            stringify!($a),
+            ":v}.4s, {",
+            stringify!($t0),
+            ":v}.8h\n",
+            "sadalp {",
+            stringify!($b),
+            ":v}.4s, {",
+            stringify!($t1),
+            ":v}.8h\n",
+        )
+    };
+}
+
+/// 16 channels of M pixels. For each pixel: its index, its pointer, the registers of four steps, those of sums, its eight accumulators.
 macro_rules! tile {
     (
         $name:ident, $m:literal,
-        $($i:literal $p:ident $x0:literal $x1:literal $x2:literal $x3:literal $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*
+        $($i:literal $p:ident $x0:literal $x1:literal $x2:literal $x3:literal $t0:ident $t1:ident
+            $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*
     ) => {
         #[inline(always)]
-        unsafe fn $name(layer: &Dense, block: &Block, start: &[int32x4_t; 8], input: [*const u8; $m], output: [*mut u8; $m]) {
-            // SAFETY: the caller's: every tap of these pixels is readable for `depth` steps; weights follow each other by tap, step and
-            // channel. The assembly reads just that, and writes registers alone.
+        unsafe fn $name<const K: u8>(
+            layer: &Dense,
+            block: &Block,
+            start: &[int32x4_t; 8],
+            input: [*const u8; $m],
+            output: [*mut u8; $m],
+        ) {
+            /// All runs of 16 bytes whose products meet in the same way.
+            macro_rules! runs {
+                ($products:ident) => {
+                    concat!(
+                        "ldrsw {move_}, [{moves}], #4\n",
+                        $("ld4r {{v", $x0, ".4s, v", $x1, ".4s, v", $x2, ".4s, v", $x3, ".4s}}, [{", stringify!($p), "}], {move_}\n",)*
+                        four_steps!($products, $($x0 $x1 $x2 $x3 $t0 $t1 $a $b),*),
+                        four_steps!($products, $($x0 $x1 $x2 $x3 $t0 $t1 $c $d),*),
+                        four_steps!($products, $($x0 $x1 $x2 $x3 $t0 $t1 $e $f),*),
+                        four_steps!($products, $($x0 $x1 $x2 $x3 $t0 $t1 $g $h),*),
+                    )
+                };
+            }
+            // SAFETY: the caller's: every tap of these pixels is readable for `depth` steps; weights and moves are there for as many runs
+            // of 16 bytes as the block has. The assembly reads just that, and writes registers alone.
             unsafe {
                 $(
                     let [mut $a, mut $b, mut $c, mut $d] = load4(start.as_ptr());
                     let [mut $e, mut $f, mut $g, mut $h] = load4(start.as_ptr().add(4));
                 )*
                 let mut weights: *const i8 = layer.weights.as_ptr().add(block.weights).cast();
-                for tap in &layer.taps {
-                    let mut at = *tap + block.input;
-                    if layer.depth >= 4 {
-                        let steps = layer.depth / 4;
-                        asm!(
-                            "2:",
-                            $(concat!("ld4r {{v", $x0, ".4s, v", $x1, ".4s, v", $x2, ".4s, v", $x3, ".4s}}, [{", stringify!($p), "}], #16"),)*
-                            two_steps!("0", "64", $($x0 $x1 $a $b $c $d),*),
-                            two_steps!("32", "96", $($x0 $x1 $e $f $g $h),*),
-                            two_steps!("128", "192", $($x2 $x3 $a $b $c $d),*),
-                            two_steps!("160", "224", $($x2 $x3 $e $f $g $h),*),
-                            "add {w}, {w}, #256",
-                            "subs {n}, {n}, #1",
-                            "b.ne 2b",
-                            $($p = inout(reg) input[$i].add(at) => _,)*
-                            $($a = inout(vreg) $a, $b = inout(vreg) $b, $c = inout(vreg) $c, $d = inout(vreg) $d,)*
-                            $($e = inout(vreg) $e, $f = inout(vreg) $f, $g = inout(vreg) $g, $h = inout(vreg) $h,)*
-                            w = inout(reg) weights, n = inout(reg) steps => _,
-                            w0 = out(vreg) _, w1 = out(vreg) _, w2 = out(vreg) _, w3 = out(vreg) _,
-                            t0 = out(vreg) _, t1 = out(vreg) _, t2 = out(vreg) _, t3 = out(vreg) _,
-                            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-                            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-                            options(readonly, nostack)
-                        );
-                        at += steps * 4 * DEPTH;
-                    }
+                let whole = layer.depth / 4;
+                if whole > 0 {
+                    let moves = layer.moves.as_ptr().add(block.moves);
+                    asm!(
+                        "cbz {four}, 3f", "2:", runs!(by_four), "subs {four}, {four}, #1", "b.ne 2b",
+                        "3:", "cbz {two}, 5f", "4:", runs!(by_two), "subs {two}, {two}, #1", "b.ne 4b", "5:",
+                        $($p = inout(reg) input[$i].offset(*moves as isize) => _, $t0 = out(vreg) _, $t1 = out(vreg) _,)*
+                        $($a = inout(vreg) $a, $b = inout(vreg) $b, $c = inout(vreg) $c, $d = inout(vreg) $d,)*
+                        $($e = inout(vreg) $e, $f = inout(vreg) $f, $g = inout(vreg) $g, $h = inout(vreg) $h,)*
+                        w = inout(reg) weights, moves = inout(reg) moves.add(1) => _, move_ = out(reg) _,
+                        four = inout(reg) block.by_four => _, two = inout(reg) whole * layer.taps.len() - block.by_four => _,
+                        w0 = out(vreg) _, w1 = out(vreg) _, w2 = out(vreg) _, w3 = out(vreg) _,
+                        out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                        out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                        options(readonly, nostack)
+                    );
+                }
+                if !layer.depth.is_multiple_of(4) {
                     let mut sums = [$([[$a, $b], [$c, $d], [$e, $f], [$g, $h]]),*];
-                    if layer.depth & 2 != 0 {
-                        let x: [[int8x16_t; 2]; $m] = input.map(|input| [repeat(input.add(at)), repeat(input.add(at + DEPTH))]);
-                        unroll!(V in [0 1 2 3] {
-                            let (w0, w1) = (vld1q_s8(weights.add(V * 16)), vld1q_s8(weights.add(64 + V * 16)));
-                            $(products!(sums[$i][V], x[$i][0], w0, x[$i][1], w1);)*
-                        });
-                        weights = weights.add(128);
-                        at += 2 * DEPTH;
-                    }
-                    if layer.depth & 1 != 0 {
-                        let x: [int8x16_t; $m] = input.map(|input| repeat(input.add(at)));
-                        unroll!(V in [0 1 2 3] {
-                            let w = vld1q_s8(weights.add(V * 16));
-                            $(products!(sums[$i][V], x[$i], w);)*
-                        });
-                        weights = weights.add(64);
+                    for tap in &layer.taps {
+                        let mut at = *tap + block.input + whole * 4 * DEPTH;
+                        if layer.depth & 2 != 0 {
+                            let x: [[int8x16_t; 2]; $m] = input.map(|input| [repeat(input.add(at)), repeat(input.add(at + DEPTH))]);
+                            unroll!(V in [0 1 2 3] {
+                                let (w0, w1) = (vld1q_s8(weights.add(V * 16)), vld1q_s8(weights.add(64 + V * 16)));
+                                $(products!(sums[$i][V], x[$i][0], w0, x[$i][1], w1);)*
+                            });
+                            weights = weights.add(128);
+                            at += 2 * DEPTH;
+                        }
+                        if layer.depth & 1 != 0 {
+                            let x: [int8x16_t; $m] = input.map(|input| repeat(input.add(at)));
+                            unroll!(V in [0 1 2 3] {
+                                let w = vld1q_s8(weights.add(V * 16));
+                                $(products!(sums[$i][V], x[$i], w);)*
+                            });
+                            weights = weights.add(64);
+                        }
                     }
                     $([[$a, $b], [$c, $d], [$e, $f], [$g, $h]] = sums[$i];)*
                 }
                 let sums = [$([vpaddq_s32($a, $b), vpaddq_s32($c, $d), vpaddq_s32($e, $f), vpaddq_s32($g, $h)]),*];
-                store::<$m>(layer, block, sums, output);
+                store::<K, $m>(layer, block, sums, output);
             }
         }
     };
 }
 
-tile!(tile_1, 1, 0 p0 "0" "1" "2" "3" a0 b0 c0 d0 e0 f0 g0 h0);
-tile!(tile_2, 2, 0 p0 "0" "1" "2" "3" a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 "4" "5" "6" "7" a1 b1 c1 d1 e1 f1 g1 h1);
+tile!(tile_1, 1, 0 p0 "0" "1" "2" "3" t0 t1 a0 b0 c0 d0 e0 f0 g0 h0);
+tile!(
+    tile_2, 2, 0 p0 "0" "1" "2" "3" t0 t1 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 "4" "5" "6" "7" t2 t3 a1 b1 c1 d1 e1 f1 g1 h1
+);
 
 /// Four bytes, four times.
 ///
@@ -446,17 +558,18 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
     }
     for block in &layer.blocks {
         for lane in (0..block.width * LANES).step_by(LANES) {
+            // SAFETY: the lanes are the block's.
+            let numbers = unsafe { Lanes::new(layer, block, lane) };
             for y in strip.rows.clone() {
-                // SAFETY: y is a row of the strip, and the lanes are the block's; all that follows stays in its pixels.
+                // SAFETY: y is a row of the strip; all that follows stays in its pixels.
                 unsafe {
                     let input = strip.input.add(y * strip.in_row + block.lane + lane);
                     let output = strip.output.add(y * strip.out_row + block.lane + lane);
-                    let numbers = Lanes::new(layer, block, lane);
                     match (layer.rows, layer.columns, layer.stride) {
-                        (3, 3, 1) => row::<3, 3, 1>(layer, &numbers, strip, input, output),
-                        (3, 3, 2) => row::<3, 3, 2>(layer, &numbers, strip, input, output),
-                        (5, 5, 1) => row::<5, 5, 1>(layer, &numbers, strip, input, output),
-                        (5, 5, 2) => row::<5, 5, 2>(layer, &numbers, strip, input, output),
+                        (3, 3, 1) if strip.width >= 4 => row::<3, 3, 1>(layer, &numbers, strip, input, output),
+                        (3, 3, 2) if strip.width >= 4 => row::<3, 3, 2>(layer, &numbers, strip, input, output),
+                        (5, 5, 1) if strip.width >= 4 => row::<5, 5, 1>(layer, &numbers, strip, input, output),
+                        (5, 5, 2) if strip.width >= 4 => row::<5, 5, 2>(layer, &numbers, strip, input, output),
                         _ => any(layer, &numbers, strip, input, output),
                     }
                 }
@@ -473,8 +586,11 @@ struct Lanes {
     bias: *const i32,
     scale: *const f32,
     rest: *const f32,
+    narrow: Narrow,
     low: int8x16_t,
     high: int8x16_t,
+    /// What meets in a 16-bit sum.
+    together: Together,
 }
 
 impl Lanes {
@@ -490,14 +606,42 @@ impl Lanes {
                 bias: layer.bias.as_ptr().add(at),
                 scale: layer.scale.as_ptr().add(at),
                 rest: layer.rest.as_ptr().add(at),
+                narrow: layer.narrow,
                 low: vdupq_n_s8(layer.low as i8),
                 high: vdupq_n_s8(layer.high as i8),
+                together: layer.together.get(at / LANES).copied().unwrap_or(Together::Two),
             }
+        }
+    }
+
+    /// Stores T neighbouring pixels.
+    ///
+    /// # Safety
+    /// Their 16 lanes are writable.
+    #[inline(always)]
+    unsafe fn store<const T: usize>(&self, sums: [[int32x4_t; 4]; T], output: *mut u8, pixel: usize) {
+        macro_rules! store {
+            ($k:ident) => {{
+                unroll!(I in [0 1 2 3] {
+                    if I < T {
+                        // SAFETY: the caller's; 16 scales and rests.
+                        unsafe {
+                            let bytes = finish::<$k>(sums[I % T], scales(self.scale), self.rest, self.low, self.high);
+                            vst1q_s8(output.add(I * pixel).cast(), bytes);
+                        }
+                    }
+                });
+            }};
+        }
+        match self.narrow {
+            Narrow::Any => store!(ANY),
+            Narrow::Short => store!(SHORT),
+            Narrow::Relu => store!(RELU),
         }
     }
 }
 
-/// One output row, four pixels at a time; the last four overlap those before them.
+/// One output row of at least four pixels, four at a time; the last four overlap those before them.
 unsafe fn row<const R: usize, const C: usize, const S: usize>(
     layer: &Depthwise,
     numbers: &Lanes,
@@ -505,22 +649,19 @@ unsafe fn row<const R: usize, const C: usize, const S: usize>(
     input: *const u8,
     output: *mut u8,
 ) {
-    const T: usize = 4;
-    // SAFETY: pixels x..x + T are the strip's.
-    unsafe {
-        let mut x = 0;
-        while x < strip.width {
-            if strip.width >= T {
-                x = x.min(strip.width - T);
-                let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-                pixels::<R, C, S, T>(layer, numbers, from, to, strip.out_pixel);
-                x += T;
-            } else {
-                let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-                pixels::<R, C, S, 1>(layer, numbers, from, to, strip.out_pixel);
-                x += 1;
+    let mut x = 0;
+    while x < strip.width {
+        x = x.min(strip.width - 4);
+        // SAFETY: pixels x..x + 4 are the strip's.
+        unsafe {
+            let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
+            match numbers.together {
+                Together::All => all_together::<R, C, S>(layer, numbers, from, to, strip.out_pixel),
+                Together::Row => by_row::<R, C, S, true>(layer, numbers, from, to, strip.out_pixel),
+                Together::Two => by_row::<R, C, S, false>(layer, numbers, from, to, strip.out_pixel),
             }
         }
+        x += 4;
     }
 }
 
@@ -536,90 +677,189 @@ fn widen(sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t) {
     }
 }
 
-/// Products of 16 lanes. In assembly, because the compiler would widen the weights once for all pixels, and then the pixels each time.
-#[inline(always)]
-fn multiply(x: int8x16_t, w: int8x16_t) -> (int16x8_t, int16x8_t) {
-    let (low, high);
-    // SAFETY: every aarch64 CPU has NEON; nothing but the outputs is written.
-    unsafe {
-        asm!("smull {l:v}.8h, {x:v}.8b, {w:v}.8b", "smull2 {h:v}.8h, {x:v}.16b, {w:v}.16b",
-            l = out(vreg) low, h = lateout(vreg) high, x = in(vreg) x, w = in(vreg) w,
-            options(pure, nomem, nostack, preserves_flags));
-    }
-    (low, high)
+/// The product of the column in x and tap k of pixel i's window, and what becomes of the sum that it joins: `keep` adds to one that is there
+/// already; `row` widens after C taps, `two` after two.
+macro_rules! tap {
+    (keep $c:tt $i:tt $k:tt) => { multiplied!("smlal" $i $k) };
+    (row $c:tt $i:tt 0) => { multiplied!("smull" $i 0) };
+    (row 3 $i:tt 2) => { concat!(multiplied!("smlal" $i 2), widened!($i)) };
+    (row 5 $i:tt 4) => { concat!(multiplied!("smlal" $i 4), widened!($i)) };
+    (row $c:tt $i:tt $k:tt) => { multiplied!("smlal" $i $k) };
+    (two 3 $i:tt 2) => { concat!(multiplied!("smull" $i 2), widened!($i)) };
+    (two 5 $i:tt 4) => { concat!(multiplied!("smull" $i 4), widened!($i)) };
+    (two $c:tt $i:tt 0) => { multiplied!("smull" $i 0) };
+    (two $c:tt $i:tt 2) => { multiplied!("smull" $i 2) };
+    (two $c:tt $i:tt $k:tt) => { concat!(multiplied!("smlal" $i $k), widened!($i)) };
 }
 
-/// Adds products of 16 lanes, as [`multiply`].
-#[inline(always)]
-fn multiply_add(low: int16x8_t, high: int16x8_t, x: int8x16_t, w: int8x16_t) -> (int16x8_t, int16x8_t) {
-    let (mut low, mut high) = (low, high);
-    // SAFETY: as above.
-    unsafe {
-        asm!("smlal {l:v}.8h, {x:v}.8b, {w:v}.8b", "smlal2 {h:v}.8h, {x:v}.16b, {w:v}.16b",
-            l = inout(vreg) low, h = inout(vreg) high, x = in(vreg) x, w = in(vreg) w,
-            options(pure, nomem, nostack, preserves_flags));
-    }
-    (low, high)
+macro_rules! multiplied {
+    ($multiply:tt $i:tt $k:tt) => {
+        concat!(
+            $multiply,
+            " {l",
+            $i,
+            ":v}.8h, {x:v}.8b, {w",
+            $k,
+            ":v}.8b\n",
+            $multiply,
+            "2 {h",
+            $i,
+            ":v}.8h, {x:v}.16b, {w",
+            $k,
+            ":v}.16b\n",
+        )
+    };
 }
 
-/// Loads 16 lanes and moves on, in one instruction and in this order: the compiler would load all taps first and run out of registers.
-#[inline(always)]
-unsafe fn load_and_move(at: &mut *const u8, step: usize) -> int8x16_t {
-    let mut from = *at;
-    let lanes;
-    // SAFETY: the caller's: 16 lanes are readable.
-    unsafe {
-        asm!("ld1 {{{x:v}.16b}}, [{p}], {step}", x = out(vreg) lanes, p = inout(reg) from, step = in(reg) step,
-            options(readonly, nostack, preserves_flags));
-    }
-    *at = from;
-    lanes
+macro_rules! widened {
+    ($i:tt) => {
+        concat!(
+            "saddw {a",
+            $i,
+            ":v}.4s, {a",
+            $i,
+            ":v}.4s, {l",
+            $i,
+            ":v}.4h\nsaddw2 {b",
+            $i,
+            ":v}.4s, {b",
+            $i,
+            ":v}.4s, {l",
+            $i,
+            ":v}.8h\n",
+            "saddw {c",
+            $i,
+            ":v}.4s, {c",
+            $i,
+            ":v}.4s, {h",
+            $i,
+            ":v}.4h\nsaddw2 {d",
+            $i,
+            ":v}.4s, {d",
+            $i,
+            ":v}.4s, {h",
+            $i,
+            ":v}.8h\n",
+        )
+    };
 }
 
-/// T neighbouring output pixels, two taps at a time.
+/// A row of the windows of four pixels: the weights of its taps, then each column, with the pixels and taps (`i k`) that see it.
+macro_rules! window_row {
+    (3 1 $mode:ident) => {
+        window_row!($mode 3 [0 1 2]; 0 0; 0 1, 1 0; 0 2, 1 1, 2 0; 1 2, 2 1, 3 0; 2 2, 3 1; 3 2)
+    };
+    (3 2 $mode:ident) => {
+        window_row!($mode 3 [0 1 2]; 0 0; 0 1; 0 2, 1 0; 1 1; 1 2, 2 0; 2 1; 2 2, 3 0; 3 1; 3 2)
+    };
+    (5 1 $mode:ident) => {
+        window_row!($mode 5 [0 1 2 3 4]; 0 0; 0 1, 1 0; 0 2, 1 1, 2 0; 0 3, 1 2, 2 1, 3 0; 0 4, 1 3, 2 2, 3 1; 1 4, 2 3, 3 2; 2 4, 3 3; 3 4)
+    };
+    (5 2 $mode:ident) => {
+        window_row!($mode 5 [0 1 2 3 4];
+            0 0; 0 1; 0 2, 1 0; 0 3, 1 1; 0 4, 1 2, 2 0; 1 3, 2 1; 1 4, 2 2, 3 0; 2 3, 3 1; 2 4, 3 2; 3 3; 3 4)
+    };
+    ($mode:ident $c:tt [$($w:tt)*]; $($($i:tt $k:tt),*);*) => {
+        concat!(
+            $("ld1 {{{w", $w, ":v}.16b}}, [{w}], {tap}\n",)*
+            $("ld1 {{{x:v}.16b}}, [{p}], {column}\n", $(tap!($mode $c $i $k),)*)*
+        )
+    };
+}
+
+/// One row of windows in assembly: the compiler would load all taps first and run out of registers. `$sums` are the 16-bit sums, which
+/// `keep` needs.
+macro_rules! asm_row {
+    ($shape:tt $stride:tt $mode:ident, $weights:ident, $numbers:ident, $layer:ident, $from:expr, $($operands:tt)*) => {
+        asm!(
+            window_row!($shape $stride $mode),
+            w = inout(reg) $weights, tap = in(reg) $numbers.tap, p = inout(reg) $from => _, column = in(reg) $layer.column,
+            x = out(vreg) _, w0 = out(vreg) _, w1 = out(vreg) _, w2 = out(vreg) _,
+            $($operands)*
+            options(readonly, nostack, preserves_flags)
+        )
+    };
+}
+
+/// Four neighbouring pixels whose products all meet in one 16-bit sum.
 #[inline(always)]
-unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>(
+unsafe fn all_together<const R: usize, const C: usize, const S: usize>(
     layer: &Depthwise,
     numbers: &Lanes,
     input: *const u8,
     output: *mut u8,
     out_pixel: usize,
 ) {
-    // SAFETY: the caller's pixels; weights, bias, scale and rest hold what the layer's shape says.
+    // SAFETY: the caller's pixels; weights and bias hold what the layer's shape says, and the assembly reads just that.
     unsafe {
-        let mut sums = [[vdupq_n_s32(0); 4]; T];
-        unroll!(I in [0 1 2 3] {
-            if I < T {
-                sums[I % T] = load4(numbers.bias);
+        let mut products = [[vdupq_n_s16(0); 2]; 4];
+        let mut weights = numbers.weights;
+        for row in 0..R {
+            let [[l0, h0], [l1, h1], [l2, h2], [l3, h3]] = &mut products;
+            let from = input.add(row * layer.row);
+            macro_rules! keep {
+                ($shape:tt $stride:tt, $($more:tt)*) => {
+                    asm_row!($shape $stride keep, weights, numbers, layer, from,
+                        l0 = inout(vreg) *l0, h0 = inout(vreg) *h0, l1 = inout(vreg) *l1, h1 = inout(vreg) *h1,
+                        l2 = inout(vreg) *l2, h2 = inout(vreg) *h2, l3 = inout(vreg) *l3, h3 = inout(vreg) *h3, $($more)*)
+                };
             }
-        });
-        let step = S * layer.column;
-        unroll!(P in [0 1 2 3 4 5 6 7 8 9 10 11 12] {
-            let (a, b) = (2 * P, 2 * P + 1);
-            if a < R * C {
-                let mut at_a = input.add(a / C * layer.row + a % C * layer.column);
-                let mut at_b = input.wrapping_add(b / C * layer.row + b % C * layer.column); // may be past the last tap: then unused
-                let wa = vld1q_s8(numbers.weights.add(a * numbers.tap));
-                let wb = vld1q_s8(numbers.weights.add(b.min(R * C - 1) * numbers.tap));
-                unroll!(I in [0 1 2 3] {
-                    if I < T {
-                        let xa = load_and_move(&mut at_a, step);
-                        let (mut low, mut high) = multiply(xa, wa);
-                        if b < R * C {
-                            (low, high) = multiply_add(low, high, load_and_move(&mut at_b, step), wb);
-                        }
-                        widen(&mut sums[I % T], low, high);
-                    }
-                });
+            match (C, S) {
+                (3, 1) => keep!(3 1,),
+                (3, _) => keep!(3 2,),
+                (_, 1) => keep!(5 1, w3 = out(vreg) _, w4 = out(vreg) _,),
+                _ => keep!(5 2, w3 = out(vreg) _, w4 = out(vreg) _,),
             }
+        }
+        let sums = products.map(|[low, high]| {
+            let mut sums = load4(numbers.bias);
+            widen(&mut sums, low, high);
+            sums
         });
-        let scale = scales(numbers.scale);
-        unroll!(I in [0 1 2 3] {
-            if I < T {
-                let bytes = finish(sums[I % T], scale, numbers.rest, numbers.low, numbers.high);
-                vst1q_s8(output.add(I * out_pixel).cast(), bytes);
+        numbers.store(sums, output, out_pixel);
+    }
+}
+
+/// Four neighbouring pixels: the products of a row of the window meet in a 16-bit sum (`ROW`), or those of two taps.
+#[inline(always)]
+unsafe fn by_row<const R: usize, const C: usize, const S: usize, const ROW: bool>(
+    layer: &Depthwise,
+    numbers: &Lanes,
+    input: *const u8,
+    output: *mut u8,
+    out_pixel: usize,
+) {
+    // SAFETY: as in `all_together`.
+    unsafe {
+        let bias = numbers.bias;
+        let mut sums = [load4(bias), load4(bias), load4(bias), load4(bias)];
+        let mut weights = numbers.weights;
+        for row in 0..R {
+            let [[a0, b0, c0, d0], [a1, b1, c1, d1], [a2, b2, c2, d2], [a3, b3, c3, d3]] = &mut sums;
+            let from = input.add(row * layer.row);
+            macro_rules! widen {
+                ($shape:tt $stride:tt $mode:ident, $($more:tt)*) => {
+                    asm_row!($shape $stride $mode, weights, numbers, layer, from,
+                        l0 = out(vreg) _, h0 = out(vreg) _, l1 = out(vreg) _, h1 = out(vreg) _,
+                        l2 = out(vreg) _, h2 = out(vreg) _, l3 = out(vreg) _, h3 = out(vreg) _,
+                        a0 = inout(vreg) *a0, b0 = inout(vreg) *b0, c0 = inout(vreg) *c0, d0 = inout(vreg) *d0,
+                        a1 = inout(vreg) *a1, b1 = inout(vreg) *b1, c1 = inout(vreg) *c1, d1 = inout(vreg) *d1,
+                        a2 = inout(vreg) *a2, b2 = inout(vreg) *b2, c2 = inout(vreg) *c2, d2 = inout(vreg) *d2,
+                        a3 = inout(vreg) *a3, b3 = inout(vreg) *b3, c3 = inout(vreg) *c3, d3 = inout(vreg) *d3, $($more)*)
+                };
             }
-        });
+            match (C, S, ROW) {
+                (3, 1, true) => widen!(3 1 row,),
+                (3, _, true) => widen!(3 2 row,),
+                (_, 1, true) => widen!(5 1 row, w3 = out(vreg) _, w4 = out(vreg) _,),
+                (_, _, true) => widen!(5 2 row, w3 = out(vreg) _, w4 = out(vreg) _,),
+                (3, 1, false) => widen!(3 1 two,),
+                (3, _, false) => widen!(3 2 two,),
+                (_, 1, false) => widen!(5 1 two, w3 = out(vreg) _, w4 = out(vreg) _,),
+                (_, _, false) => widen!(5 2 two, w3 = out(vreg) _, w4 = out(vreg) _,),
+            }
+        }
+        numbers.store(sums, output, out_pixel);
     }
 }
 
@@ -627,7 +867,6 @@ unsafe fn pixels<const R: usize, const C: usize, const S: usize, const T: usize>
 unsafe fn any(layer: &Depthwise, numbers: &Lanes, strip: &Strip, input: *const u8, output: *mut u8) {
     // SAFETY: as in `pixels`.
     unsafe {
-        let scale = scales(numbers.scale);
         for x in 0..strip.width {
             let mut sums = load4(numbers.bias);
             let mut weights = numbers.weights;
@@ -640,8 +879,7 @@ unsafe fn any(layer: &Depthwise, numbers: &Lanes, strip: &Strip, input: *const u
                     weights = weights.add(numbers.tap);
                 }
             }
-            let bytes = finish(sums, scale, numbers.rest, numbers.low, numbers.high);
-            vst1q_s8(output.add(x * strip.out_pixel).cast(), bytes);
+            numbers.store::<1>([sums], output.add(x * strip.out_pixel), 0);
         }
     }
 }

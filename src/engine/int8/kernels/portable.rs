@@ -11,6 +11,7 @@ pub const KERNELS: Kernels = Kernels {
     depthwise_order: |_, accumulator| accumulator,
     depthwise_widths: &[4, 2, 1],
     column: 1,
+    int16_sums: false,
     dense,
     depthwise,
     single: None,
