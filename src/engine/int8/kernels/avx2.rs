@@ -84,7 +84,6 @@ macro_rules! kernels {
                 depthwise_widths: &[2, 1],
                 column: 4,
                 int16_sums: false,
-                int16_sums: false,
                 dense,
                 depthwise,
                 single: None,
