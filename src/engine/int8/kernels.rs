@@ -160,8 +160,8 @@ pub struct Kernels {
 
 /// The rows of its output that a call computes, and where they and their input lie.
 ///
-/// Sound if for each output pixel (y, x) of `rows` x `width`, every tap of the layer at `input + y * in_row + x * in_pixel` lies in
-/// memory that is initialised and that nobody writes meanwhile, and all lanes of all blocks at `output + y * out_row + x * out_pixel`
+/// Sound if for each output pixel (y, x) of `rows` x `width`, every tap of the layer at `input + y * in_row + x * in_pixel`, and the 4
+/// bytes after it, lie in memory that is initialised and that nobody writes meanwhile, and all lanes of all blocks at `output + y * out_row + x * out_pixel`
 /// lie in memory that nobody else touches meanwhile.
 #[derive(Debug, Clone)]
 pub struct Strip {
@@ -226,8 +226,9 @@ pub struct Block {
     pub input: usize,
     /// Where its weights start.
     pub weights: usize,
-    /// Runs of 16 bytes under the window, the first ones of the block, whose products of four steps fit one 16-bit sum.
-    pub by_four: usize,
+    /// Runs of 8 bytes under the window by whether the products of their four steps fit one 16-bit sum: in all channels, in the first 8
+    /// of the block, in the last 8, in neither. They lie in this order.
+    pub by_four: [usize; 4],
     /// Where its moves start.
     pub moves: usize,
 }
@@ -241,11 +242,10 @@ pub struct Dense {
     pub depth: usize,
     /// The blocks.
     pub blocks: Vec<Block>,
-    /// `[block][tap][depth][width * LANES accumulators][DEPTH]`. With [`Kernels::int16_sums`], unless the layer is extreme, a block's
-    /// steps come in fours first, `[run of 16 bytes][accumulator / 4][4 steps][4 accumulators][DEPTH]`, and what is left of each tap after
-    /// them.
+    /// `[block][tap][depth][width * LANES accumulators][DEPTH]`; with [`Kernels::int16_sums`], unless the layer is extreme,
+    /// `[block][run of 8 bytes][accumulator / 8][4 steps][8 accumulators][2 bytes]`.
     pub weights: super::arena::Bytes,
-    /// With [`Kernels::int16_sums`]: by block, the offset of its first run of 16 bytes, then how far it is from each run to the next.
+    /// With [`Kernels::int16_sums`]: by block, the offset of its first run of 8 bytes, then how far it is from each run to the next.
     pub moves: Vec<i32>,
     /// Start of each accumulator, by output lane in the kernel's order.
     pub bias: Vec<i32>,
@@ -289,10 +289,8 @@ pub struct Single {
 pub enum Together {
     /// All.
     All,
-    /// Those of any row.
-    Row,
-    /// Any two.
-    Two,
+    /// Those of the rows whose bits are set, and any two.
+    Rows(u32),
 }
 
 /// A depthwise convolution as its kernel wants it.

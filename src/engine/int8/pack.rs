@@ -172,7 +172,7 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
         for width in widths(vectors, kernels.widths) {
             let lane = bias.len();
             let input = if apart { group * each } else { 0 };
-            let block = Block { width, lane, input, weights: weights.len(), by_four: 0, moves: 0 };
+            let block = Block { width, lane, input, weights: weights.len(), by_four: [0; 4], moves: 0 };
             let size = width * LANES;
             let owners: Vec<usize> = (0..size).map(|i| lane + (kernels.order)(width, i)).collect();
             blocks.push(block);
@@ -208,19 +208,18 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
         Output::Float { .. } => Narrow::Any,
     };
     let (wide, extreme) = (is_wide(farthest), is_extreme(&units));
-    let moves = if kernels.int16_sums && !extreme {
-        let window = Runs { taps: &taps, depth, non_negative: source.non_negative };
-        blocks.iter_mut().flat_map(|block| window.arrange(block, &mut weights)).collect()
-    } else {
-        Vec::new()
-    };
-    for (index, block) in blocks.iter_mut().enumerate() {
-        block.moves = index * (taps.len() * (depth / 4) + 1);
+    let mut moves = Vec::new();
+    if kernels.int16_sums && !extreme {
+        let runs = Runs { taps: &taps, depth, non_negative: source.non_negative };
+        let old = std::mem::take(&mut weights);
+        for block in &mut blocks {
+            runs.arrange(block, &old, &mut weights, &mut moves);
+        }
     }
     Dense { taps, depth, blocks, weights: Bytes::of(&weights), moves, bias, scale, rest, output, wide, narrow, extreme }
 }
 
-/// The bytes under a window in runs of 16, four steps each.
+/// The bytes under a window in runs of 8: four steps of two. The last run of a tap may reach past it, where weights are zero.
 struct Runs<'a> {
     taps: &'a [usize],
     depth: usize,
@@ -228,34 +227,39 @@ struct Runs<'a> {
 }
 
 impl Runs<'_> {
-    /// Puts a block's weights in the order of [`Kernels::int16_sums`] and gives its moves, one more than it has runs.
-    fn arrange(&self, block: &mut Block, weights: &mut [u8]) -> Vec<i32> {
-        const STEP: usize = LANES * DEPTH;
-        let (whole, taps) = (self.depth / 4, self.taps.len());
-        let weights = &mut weights[block.weights..][..taps * self.depth * STEP];
-        let source = weights.to_vec();
-        let step = |tap: usize, step: usize| &source[(tap * self.depth + step) * STEP..][..STEP];
-        let fits = |(tap, run): (usize, usize)| {
-            let lane = |lane: usize| (0..4).map(move |i| step(tap, run * 4 + i)[lane] as i8);
-            (0..STEP).all(|i| fits_int16(lane(i), self.non_negative))
+    /// Appends a block's weights in the order of [`Kernels::int16_sums`] and its moves, one more than it has runs.
+    fn arrange(&self, block: &mut Block, old: &[u8], weights: &mut Vec<u8>, moves: &mut Vec<i32>) {
+        let old = &old[block.weights..][..self.taps.len() * self.depth * LANES * DEPTH];
+        let weight = |(tap, run): (usize, usize), step: usize, lane: usize, byte: usize| {
+            let byte = run * 8 + step * 2 + byte;
+            let inside = byte / DEPTH < self.depth;
+            if inside { old[((tap * self.depth + byte / DEPTH) * LANES + lane) * DEPTH + byte % DEPTH] } else { 0 }
         };
-        let runs = (0..taps).flat_map(|tap| (0..whole).map(move |run| (tap, run)));
-        let (mut order, rest): (Vec<_>, Vec<_>) = runs.partition(|run| fits(*run));
-        block.by_four = order.len();
-        order.extend(rest);
-        let fours = order.iter().flat_map(|(tap, run)| {
-            (0..4).flat_map(move |vector| (0..4).flat_map(move |i| &step(*tap, run * 4 + i)[vector * 16..][..16]))
-        });
-        let left = (0..taps).flat_map(|tap| (whole * 4..self.depth).flat_map(move |i| step(tap, i)));
-        for (weight, arranged) in weights.iter_mut().zip(fours.chain(left)) {
-            *weight = *arranged;
-        }
-        let offset = |(tap, run): &(usize, usize)| (self.taps[*tap] + block.input + run * 4 * DEPTH) as i32;
+        let half_fits = |run: (usize, usize), half: usize| {
+            let steps = |lane, byte| (0..4).map(move |step| weight(run, step, lane, byte) as i8);
+            (half * 8..(half + 1) * 8).all(|lane| (0..2).all(|byte| fits_int16(steps(lane, byte), self.non_negative)))
+        };
+        let class = |run| match (half_fits(run, 0), half_fits(run, 1)) {
+            (true, true) => 0,
+            (true, false) => 1,
+            (false, true) => 2,
+            (false, false) => 3,
+        };
+        let runs = (0..self.taps.len()).flat_map(|tap| (0..self.depth.div_ceil(2)).map(move |run| (tap, run)));
+        let mut order: Vec<(usize, (usize, usize))> = runs.map(|run| (class(run), run)).collect();
+        order.sort_by_key(|(class, _)| *class);
+        block.by_four = [0, 1, 2, 3].map(|class| order.iter().filter(|run| run.0 == class).count());
+        (block.weights, block.moves) = (weights.len(), moves.len());
         let mut at = 0;
-        let mut moves: Vec<i32> =
-            order.iter().map(|run| offset(run) - std::mem::replace(&mut at, offset(run))).collect();
+        for (_, (tap, run)) in order {
+            for i in 0..2 * 4 * 8 * 2 {
+                let (half, step, lane, byte) = (i / 64, i / 16 % 4, i / 2 % 8, i % 2);
+                weights.push(weight((tap, run), step, half * 8 + lane, byte));
+            }
+            let offset = (self.taps[tap] + block.input + run * 8) as i32;
+            moves.push(offset - std::mem::replace(&mut at, offset));
+        }
         moves.push(0);
-        moves
     }
 }
 
@@ -315,7 +319,7 @@ pub fn depthwise(
     let (mut bias, mut scale, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     let mut farthest = 0.0f64;
     for width in widths(lanes / LANES, kernels.depthwise_widths) {
-        let block = Block { width, lane: bias.len(), input: 0, weights: weights.len(), by_four: 0, moves: 0 };
+        let block = Block { width, lane: bias.len(), input: 0, weights: weights.len(), by_four: [0; 4], moves: 0 };
         let size = width * LANES;
         blocks.push(block);
         weights.resize(block.weights + groups * columns * kernels.column * size, 0u8);
@@ -374,16 +378,20 @@ fn together(
     non_negative: bool,
 ) -> Vec<Together> {
     let [rows, columns] = conv.window.size;
-    let fit = |lane: usize, rows: usize| {
+    let fit = |lane: usize, rows: std::ops::Range<usize>| {
         let Some(channel) = owners.get(lane).copied().flatten() else { return true };
-        let mut sums = units[channel].weights.chunks(rows * columns);
-        sums.all(|weights| fits_int16(weights.iter().copied(), non_negative))
+        let weights = &units[channel].weights[rows.start * columns..rows.end * columns];
+        fits_int16(weights.iter().copied(), non_negative)
     };
-    let all = |vector: usize, rows: usize| (vector * LANES..(vector + 1) * LANES).all(|lane| fit(lane, rows));
-    let vector = |vector: usize| match () {
-        () if all(vector, rows) => Together::All,
-        () if all(vector, 1) => Together::Row,
-        () => Together::Two,
+    let all = |vector: usize, rows: std::ops::Range<usize>| {
+        (vector * LANES..(vector + 1) * LANES).all(|lane| fit(lane, rows.clone()))
+    };
+    let vector = |vector: usize| {
+        if all(vector, 0..rows) {
+            return Together::All;
+        }
+        let bits = (0..rows.min(32)).map(|row| u32::from(all(vector, row..row + 1)) << row);
+        Together::Rows(bits.sum())
     };
     (0..lanes / LANES).map(vector).collect()
 }

@@ -1,9 +1,9 @@
 //! 64-bit ARM without dot products (Cortex-A72: Raspberry Pi 4), and what all ARM kernels share.
 //!
-//! Dense: four bytes of a pixel stand repeated in each of 4 registers (LD4R). SMULL and SMLAL make 16-bit sums of the products with 4 steps
-//! of weights where the layer's weights let them fit (known at load, for each 16 bytes under the window), else of 2, which always fit; a
-//! layer with a weight of -128 goes the portable way. SADALP adds neighbouring pairs of sums to 32-bit accumulators, two for each
-//! channel, which meet at the end. A tile is 2 pixels by 16 channels: 16 accumulators, 8 registers of pixels, 4 of weights, 4 of sums.
+//! Dense: two bytes of a pixel stand repeated in each of 4 registers (LD4R). SMULL and SMLAL make 16-bit sums of their products with 4
+//! steps of weights where the layer's weights let them fit (known at load, for each 8 bytes under the window), else of 2, which always fit; a
+//! layer with a weight of -128 goes the portable way. SADALP adds neighbouring pairs of sums to the channels' 32-bit accumulators. A tile
+//! is 3 pixels by 16 channels: 12 accumulators, 12 registers of pixels, 4 of weights, 4 of sums.
 //!
 //! Depthwise: 16 channels of 4 neighbouring pixels, which share the columns they both see; products of as many rows as fit meet in a 16-bit
 //! sum before they are widened.
@@ -15,8 +15,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::{
-    Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Narrow, Output, Single, Strip, Together, float, lanes,
-    portable,
+    Block, Dense, Depthwise, Isa, Kernels, LANES, Narrow, Output, Single, Strip, Together, float, lanes, portable,
 };
 
 pub const KERNELS: Kernels = Kernels {
@@ -270,46 +269,26 @@ unsafe fn dense(layer: &Dense, strip: &Strip) {
 
 unsafe fn tiles<const K: u8>(layer: &Dense, strip: &Strip) {
     for block in &layer.blocks {
-        // SAFETY: the caller's; bias has 16 values for each block (`widths` is 1), and every tile's pixels are the strip's.
+        // SAFETY: the caller's; every tile's pixels are the strip's.
         unsafe {
-            let bias = layer.bias.as_ptr().add(block.lane);
-            let zero = vdupq_n_s32(0);
-            let mut start = [zero; 8]; // two accumulators for each channel: the second starts at zero
-            for v in 0..4 {
-                let four = vld1q_s32(bias.add(4 * v));
-                start[2 * v] = vzip1q_s32(four, zero);
-                start[2 * v + 1] = vzip2q_s32(four, zero);
-            }
             let mut walk = Walk::new(strip);
-            while walk.left() >= 2 {
+            while walk.left() >= 3 {
+                let (input, output) = walk.take::<3>();
+                tile_3::<K>(layer, block, input, output);
+            }
+            if walk.left() == 2 {
                 let (input, output) = walk.take::<2>();
-                tile_2::<K>(layer, block, &start, input, output);
+                tile_2::<K>(layer, block, input, output);
             }
             if walk.left() == 1 {
                 let (input, output) = walk.take::<1>();
-                tile_1::<K>(layer, block, &start, input, output);
+                tile_1::<K>(layer, block, input, output);
             }
         }
     }
 }
 
-/// Products of one step, or of two, of 4 channels, added to a pixel's accumulators.
-macro_rules! products {
-    ($sums:expr, $x:expr, $w:expr) => {{
-        let low = vmull_s8(vget_low_s8($x), vget_low_s8($w));
-        let high = vmull_high_s8($x, $w);
-        $sums[0] = vpadalq_s16($sums[0], low);
-        $sums[1] = vpadalq_s16($sums[1], high);
-    }};
-    ($sums:expr, $x0:expr, $w0:expr, $x1:expr, $w1:expr) => {{
-        let low = vmlal_s8(vmull_s8(vget_low_s8($x0), vget_low_s8($w0)), vget_low_s8($x1), vget_low_s8($w1));
-        let high = vmlal_high_s8(vmull_high_s8($x0, $w0), $x1, $w1);
-        $sums[0] = vpadalq_s16($sums[0], low);
-        $sums[1] = vpadalq_s16($sums[1], high);
-    }};
-}
-
-/// Four steps of the weights of 4 channels, for all pixels: what joins 16-bit sums, the registers of a pixel's bytes, its accumulators.
+/// Four steps of the weights of 8 channels, for all pixels: what joins 16-bit sums, the registers of a pixel's bytes, its accumulators.
 macro_rules! four_steps {
     ($products:ident, $($x0:literal $x1:literal $x2:literal $x3:literal $t0:ident $t1:ident $a:ident $b:ident),*) => {
         concat!(
@@ -346,7 +325,7 @@ macro_rules! two_products {
             $multiply,
             " {",
             stringify!($t0),
-            ":v}.8h, v",
+            ":v}.8h, ",
             $x,
             ".8b, {",
             $w,
@@ -354,7 +333,7 @@ macro_rules! two_products {
             $multiply,
             "2 {",
             stringify!($t1),
-            ":v}.8h, v",
+            ":v}.8h, ",
             $x,
             ".16b, {",
             $w,
@@ -380,104 +359,63 @@ macro_rules! sadalp {
     };
 }
 
-/// 16 channels of M pixels. For each pixel: its index, its pointer, the registers of four steps, those of sums, its eight accumulators.
+/// 16 channels of M pixels. For each pixel: its index, its pointer, the registers of four steps, those of sums, its accumulators.
 macro_rules! tile {
     (
         $name:ident, $m:literal,
-        $($i:literal $p:ident $x0:literal $x1:literal $x2:literal $x3:literal $t0:ident $t1:ident
-            $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident),*
+        $($i:literal $p:ident $x0:tt $x1:tt $x2:tt $x3:tt $t0:ident $t1:ident $a:ident $b:ident $c:ident $d:ident),*
     ) => {
         #[inline(always)]
-        unsafe fn $name<const K: u8>(
-            layer: &Dense,
-            block: &Block,
-            start: &[int32x4_t; 8],
-            input: [*const u8; $m],
-            output: [*mut u8; $m],
-        ) {
-            /// All runs of 16 bytes whose products meet in the same way.
+        unsafe fn $name<const K: u8>(layer: &Dense, block: &Block, input: [*const u8; $m], output: [*mut u8; $m]) {
+            /// All runs of 8 bytes whose products meet in the same way: those of the first 8 channels, those of the last 8.
             macro_rules! runs {
-                ($products:ident) => {
+                ($n:literal $loop:literal $next:literal $first:ident $last:ident) => {
                     concat!(
+                        "cbz {", $n, "}, ", $next, "f\n", $loop, ":\n",
                         "ldrsw {move_}, [{moves}], #4\n",
-                        $("ld4r {{v", $x0, ".4s, v", $x1, ".4s, v", $x2, ".4s, v", $x3, ".4s}}, [{", stringify!($p), "}], {move_}\n",)*
-                        four_steps!($products, $($x0 $x1 $x2 $x3 $t0 $t1 $a $b),*),
-                        four_steps!($products, $($x0 $x1 $x2 $x3 $t0 $t1 $c $d),*),
-                        four_steps!($products, $($x0 $x1 $x2 $x3 $t0 $t1 $e $f),*),
-                        four_steps!($products, $($x0 $x1 $x2 $x3 $t0 $t1 $g $h),*),
+                        $("ld4r {{", $x0, ".8h, ", $x1, ".8h, ", $x2, ".8h, ", $x3, ".8h}}, [{", stringify!($p), "}], {move_}\n",)*
+                        four_steps!($first, $($x0 $x1 $x2 $x3 $t0 $t1 $a $b),*),
+                        four_steps!($last, $($x0 $x1 $x2 $x3 $t0 $t1 $c $d),*),
+                        "subs {", $n, "}, {", $n, "}, #1\nb.ne ", $loop, "b\n", $next, ":\n",
                     )
                 };
             }
-            // SAFETY: the caller's: every tap of these pixels is readable for `depth` steps; weights and moves are there for as many runs
-            // of 16 bytes as the block has. The assembly reads just that, and writes registers alone.
+            // SAFETY: the caller's: every tap of these pixels is readable for `depth` steps and one more; weights and moves are there for as
+            // many runs of 8 bytes as the block has, bias has 16 values for each block (`widths` is 1). The assembly reads just that, and
+            // writes registers alone.
             unsafe {
-                $(
-                    let [mut $a, mut $b, mut $c, mut $d] = load4(start.as_ptr());
-                    let [mut $e, mut $f, mut $g, mut $h] = load4(start.as_ptr().add(4));
-                )*
-                let mut weights: *const i8 = layer.weights.as_ptr().add(block.weights).cast();
-                let whole = layer.depth / 4;
-                if whole > 0 {
-                    let moves = layer.moves.as_ptr().add(block.moves);
-                    asm!(
-                        "cbz {four}, 3f", "2:", runs!(by_four), "subs {four}, {four}, #1", "b.ne 2b",
-                        "3:", "cbz {two}, 5f", "4:", runs!(by_two), "subs {two}, {two}, #1", "b.ne 4b", "5:",
-                        $($p = inout(reg) input[$i].offset(*moves as isize) => _, $t0 = out(vreg) _, $t1 = out(vreg) _,)*
-                        $($a = inout(vreg) $a, $b = inout(vreg) $b, $c = inout(vreg) $c, $d = inout(vreg) $d,)*
-                        $($e = inout(vreg) $e, $f = inout(vreg) $f, $g = inout(vreg) $g, $h = inout(vreg) $h,)*
-                        w = inout(reg) weights, moves = inout(reg) moves.add(1) => _, move_ = out(reg) _,
-                        four = inout(reg) block.by_four => _, two = inout(reg) whole * layer.taps.len() - block.by_four => _,
-                        w0 = out(vreg) _, w1 = out(vreg) _, w2 = out(vreg) _, w3 = out(vreg) _,
-                        out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-                        out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-                        options(readonly, nostack)
-                    );
-                }
-                if !layer.depth.is_multiple_of(4) {
-                    let mut sums = [$([[$a, $b], [$c, $d], [$e, $f], [$g, $h]]),*];
-                    for tap in &layer.taps {
-                        let mut at = *tap + block.input + whole * 4 * DEPTH;
-                        if layer.depth & 2 != 0 {
-                            let x: [[int8x16_t; 2]; $m] = input.map(|input| [repeat(input.add(at)), repeat(input.add(at + DEPTH))]);
-                            unroll!(V in [0 1 2 3] {
-                                let (w0, w1) = (vld1q_s8(weights.add(V * 16)), vld1q_s8(weights.add(64 + V * 16)));
-                                $(products!(sums[$i][V], x[$i][0], w0, x[$i][1], w1);)*
-                            });
-                            weights = weights.add(128);
-                            at += 2 * DEPTH;
-                        }
-                        if layer.depth & 1 != 0 {
-                            let x: [int8x16_t; $m] = input.map(|input| repeat(input.add(at)));
-                            unroll!(V in [0 1 2 3] {
-                                let w = vld1q_s8(weights.add(V * 16));
-                                $(products!(sums[$i][V], x[$i], w);)*
-                            });
-                            weights = weights.add(64);
-                        }
-                    }
-                    $([[$a, $b], [$c, $d], [$e, $f], [$g, $h]] = sums[$i];)*
-                }
-                let sums = [$([vpaddq_s32($a, $b), vpaddq_s32($c, $d), vpaddq_s32($e, $f), vpaddq_s32($g, $h)]),*];
-                store::<K, $m>(layer, block, sums, output);
+                let bias = layer.bias.as_ptr().add(block.lane);
+                $(let [mut $a, mut $b, mut $c, mut $d] = load4(bias);)*
+                let moves = layer.moves.as_ptr().add(block.moves);
+                let [both, first, last, none] = block.by_four;
+                asm!(
+                    "/* one pixel has no use for {t2:v} and {t3:v} */",
+                    runs!("both" "2" "3" by_four by_four), runs!("first" "4" "5" by_four by_two),
+                    runs!("last" "6" "7" by_two by_four), runs!("none" "8" "9" by_two by_two),
+                    $(
+                        $p = inout(reg) input[$i].offset(*moves as isize) => _,
+                        $a = inout(vreg) $a, $b = inout(vreg) $b, $c = inout(vreg) $c, $d = inout(vreg) $d,
+                        out($x0) _, out($x1) _, out($x2) _, out($x3) _,
+                    )*
+                    w = inout(reg) layer.weights.as_ptr().add(block.weights) => _, moves = inout(reg) moves.add(1) => _,
+                    move_ = out(reg) _, both = inout(reg) both => _, first = inout(reg) first => _, last = inout(reg) last => _,
+                    none = inout(reg) none => _,
+                    w0 = out(vreg) _, w1 = out(vreg) _, w2 = out(vreg) _, w3 = out(vreg) _,
+                    t0 = out(vreg) _, t1 = out(vreg) _, t2 = out(vreg) _, t3 = out(vreg) _,
+                    options(readonly, nostack)
+                );
+                store::<K, $m>(layer, block, [$([$a, $b, $c, $d]),*], output);
             }
         }
     };
 }
 
-tile!(tile_1, 1, 0 p0 "0" "1" "2" "3" t0 t1 a0 b0 c0 d0 e0 f0 g0 h0);
+tile!(tile_1, 1, 0 p0 "v0" "v1" "v2" "v3" t0 t1 a0 b0 c0 d0);
+tile!(tile_2, 2, 0 p0 "v0" "v1" "v2" "v3" t0 t1 a0 b0 c0 d0, 1 p1 "v4" "v5" "v6" "v7" t2 t3 a1 b1 c1 d1);
 tile!(
-    tile_2, 2, 0 p0 "0" "1" "2" "3" t0 t1 a0 b0 c0 d0 e0 f0 g0 h0, 1 p1 "4" "5" "6" "7" t2 t3 a1 b1 c1 d1 e1 f1 g1 h1
+    tile_3, 3, 0 p0 "v0" "v1" "v2" "v3" t0 t1 a0 b0 c0 d0, 1 p1 "v4" "v5" "v6" "v7" t2 t3 a1 b1 c1 d1,
+    2 p2 "v8" "v9" "v10" "v11" t0 t1 a2 b2 c2 d2
 );
-
-/// Four bytes, four times.
-///
-/// # Safety
-/// They are readable.
-#[inline(always)]
-unsafe fn repeat(from: *const u8) -> int8x16_t {
-    // SAFETY: the caller's.
-    unsafe { vreinterpretq_s8_s32(vld1q_dup_s32(from.cast())) }
-}
 
 unsafe fn single(layer: &Single, strip: &Strip) {
     // SAFETY: the caller's. Every aarch64 CPU has NEON.
@@ -609,7 +547,7 @@ impl Lanes {
                 narrow: layer.narrow,
                 low: vdupq_n_s8(layer.low as i8),
                 high: vdupq_n_s8(layer.high as i8),
-                together: layer.together.get(at / LANES).copied().unwrap_or(Together::Two),
+                together: layer.together.get(at / LANES).copied().unwrap_or(Together::Rows(0)),
             }
         }
     }
@@ -657,8 +595,7 @@ unsafe fn row<const R: usize, const C: usize, const S: usize>(
             let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
             match numbers.together {
                 Together::All => all_together::<R, C, S>(layer, numbers, from, to, strip.out_pixel),
-                Together::Row => by_row::<R, C, S, true>(layer, numbers, from, to, strip.out_pixel),
-                Together::Two => by_row::<R, C, S, false>(layer, numbers, from, to, strip.out_pixel),
+                Together::Rows(rows) => by_row::<R, C, S>(layer, numbers, rows, from, to, strip.out_pixel),
             }
         }
         x += 4;
@@ -820,11 +757,12 @@ unsafe fn all_together<const R: usize, const C: usize, const S: usize>(
     }
 }
 
-/// Four neighbouring pixels: the products of a row of the window meet in a 16-bit sum (`ROW`), or those of two taps.
+/// Four neighbouring pixels: the products of each of these rows of the window (bit by bit) meet in a 16-bit sum, in others those of two taps.
 #[inline(always)]
-unsafe fn by_row<const R: usize, const C: usize, const S: usize, const ROW: bool>(
+unsafe fn by_row<const R: usize, const C: usize, const S: usize>(
     layer: &Depthwise,
     numbers: &Lanes,
+    rows: u32,
     input: *const u8,
     output: *mut u8,
     out_pixel: usize,
@@ -848,7 +786,7 @@ unsafe fn by_row<const R: usize, const C: usize, const S: usize, const ROW: bool
                         a3 = inout(vreg) *a3, b3 = inout(vreg) *b3, c3 = inout(vreg) *c3, d3 = inout(vreg) *d3, $($more)*)
                 };
             }
-            match (C, S, ROW) {
+            match (C, S, rows >> row & 1 == 1) {
                 (3, 1, true) => widen!(3 1 row,),
                 (3, _, true) => widen!(3 2 row,),
                 (_, 1, true) => widen!(5 1 row, w3 = out(vreg) _, w4 = out(vreg) _,),
