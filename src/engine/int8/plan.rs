@@ -102,7 +102,7 @@ impl Builder<'_> {
             let (mut lanes, mut pixel) = ((0..fact.channels).collect(), padded(fact.channels));
             match &layer.op {
                 Op::Conv(conv) if !is_depthwise(conv, self.region.facts[conv.input].channels, fact.scale) => {}
-                Op::Quantize { .. } => {}
+                Op::Quantize { .. } => {} // channels in order
                 Op::Concat { inputs } => (lanes, pixel) = self.join(layer.output, inputs),
                 op if fact.scale.is_some() => {
                     let from = &self.layouts[op.inputs()[0]];
@@ -296,6 +296,12 @@ impl Builder<'_> {
                 macs = (fact.height * fact.width * conv.weights.len()) as u64;
                 self.conv(conv, fact.scale, fact.channels, from, to)
             }
+            Op::FloatConv(conv) => {
+                let from = views[conv.input];
+                macs = (fact.height * fact.width * conv.weights.len()) as u64;
+                let layer = float::Conv::new(conv, [from.height, from.width, from.lanes], to.width);
+                Work::FloatConv { layer: Box::new(layer), from, to }
+            }
             Op::Add { inputs: [a, b], clamp } if self.layouts[*a].lanes == self.layouts[*b].lanes => {
                 let numbers = self.numbers([ratio(*a), ratio(*b)], Self::bounds(*clamp, scale));
                 Work::Add { from: [views[*a], views[*b]], to, numbers }
@@ -319,9 +325,7 @@ impl Builder<'_> {
                 let numbers = self.numbers([ratio(*input), 0.0], Self::bounds(*clamp, scale));
                 Work::Requantize { from: views[*input], to, numbers }
             }
-            Op::Quantize { input } => {
-                Work::Quantize { from: views[*input], to, lanes: self.layouts[layer.output].lanes.clone(), scale }
-            }
+            Op::Quantize { input } => Work::Quantize { from: views[*input], to, scale },
             Op::Dequantize { input } => {
                 let scale = self.scale(*input).unwrap_or(1.0);
                 Work::Dequantize { from: views[*input], to, lanes: self.layouts[*input].lanes.clone(), scale }
