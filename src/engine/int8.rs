@@ -29,6 +29,8 @@ use super::{Error, Settings, Shape};
 use crate::preprocess::Tensor;
 
 mod arena;
+#[cfg(fenced)]
+mod fence;
 pub mod kernels;
 mod pack;
 mod plan;
@@ -92,12 +94,14 @@ impl Network {
         let kernels = self.plan.kernels();
         for _ in 0..runs.max(1) {
             for (step, times) in self.plan.steps().iter().zip(&mut times) {
+                self.plan.fence(step, base, 0, 1);
                 let start = std::time::Instant::now();
                 // SAFETY: the plan's own arena, one part, in order.
                 unsafe { step.run(kernels, base, input.values, 0, 1) };
                 times.push(start.elapsed().as_nanos() as u64);
             }
         }
+        self.plan.unfence(base);
         let median = |mut times: Vec<u64>| {
             times.sort_unstable();
             times.get(times.len() / 2).copied().unwrap_or(0)

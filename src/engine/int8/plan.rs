@@ -61,6 +61,23 @@ impl Plan {
         self.arena.as_mut_ptr()
     }
 
+    /// Lets nothing of the arena at `base` be touched but what part `part` of `parts` of the step may, where the build is
+    /// for AddressSanitizer.
+    #[inline(always)]
+    #[cfg_attr(not(fenced), expect(unused_variables))]
+    pub fn fence(&self, step: &Step, base: *mut u8, part: usize, parts: usize) {
+        #[cfg(fenced)]
+        super::fence::Fence { base, length: self.arena.as_slice().len() }.around(step, part, parts);
+    }
+
+    /// Lets all of it be touched.
+    #[inline(always)]
+    #[cfg_attr(not(fenced), expect(unused_variables))]
+    pub fn unfence(&self, base: *mut u8) {
+        #[cfg(fenced)]
+        super::fence::Fence { base, length: self.arena.as_slice().len() }.none();
+    }
+
     /// The values of an output after the last step, NHWC.
     pub fn output(&self, index: usize) -> &[f32] {
         let view = self.outputs[index];

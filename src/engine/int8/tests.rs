@@ -258,10 +258,12 @@ fn run(region: &Region, kernels: &'static Kernels, input: &[i8], parts: usize) -
     let base = plan.base();
     for step in plan.steps() {
         for part in 0..parts {
+            plan.fence(step, base, part, parts);
             // SAFETY: the plan's own arena; each part once, one after another, steps in order.
             unsafe { step.run(kernels, base, input, part, parts) };
         }
     }
+    plan.unfence(base);
     (0..region.outputs.len()).map(|index| plan.output(index).iter().map(|value| value.to_bits()).collect()).collect()
 }
 
