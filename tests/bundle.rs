@@ -351,6 +351,26 @@ fn a_float_layer_is_allowed_by_name() {
 }
 
 #[test]
+fn bench_says_what_float_costs() {
+    let tiny = common::tiny();
+    let bench = |more: &[&str]| {
+        let output = common::fcam(&[&["bench", "--frames", "2", "--bundle", tiny.to_str().unwrap()], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = bench(&[]);
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.starts_with("stock tract in float: ") || last.starts_with("float is cheaper on this core: "),
+        "{text}"
+    );
+    let json = |more: &[&str]| serde_json::from_str::<serde_json::Value>(&bench(more)).unwrap();
+    assert!(json(&["--json"])["float_us"].as_f64().unwrap() > 0.0);
+    assert!(json(&["--json", "--no-float"])["float_us"].is_null());
+    assert!(json(&["--json", "--backend", "tract"])["float_us"].is_null());
+}
+
+#[test]
 fn bytes_that_are_no_network_are_refused() {
     let model = fs::read(common::tiny().join("model.onnx")).unwrap();
     let noise: Vec<u8> = (0..5000u32).map(|x| (x.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
