@@ -47,24 +47,32 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The bundle in a directory, or the embedded one if none is given.
-    pub fn load(path: Option<&Path>) -> Result<Self, Error> {
-        path.map_or_else(Self::embedded, Self::open)
+    /// The bundle in a directory, or the embedded one if none is given. Its network may have those convolutions in float that
+    /// `float_layers` names (`engine.float_layers`), and no others outside of its float tail.
+    pub fn load(path: Option<&Path>, float_layers: &[String]) -> Result<Self, Error> {
+        match path {
+            Some(path) => Self::read(path, float_layers),
+            None => Self::verify(embedded::NAME, embedded::files(), float_layers),
+        }
     }
 
     /// The default bundle, which the program carries; verified like any other.
     pub fn embedded() -> Result<Self, Error> {
-        Self::from_files(embedded::NAME, embedded::files())
+        Self::load(None, &[])
     }
 
     /// Reads a bundle directory and verifies every byte of it. Sizes are checked before anything is read.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::load(Some(path), &[])
+    }
+
+    fn read(path: &Path, float_layers: &[String]) -> Result<Self, Error> {
         let directory::Contents { files, mut problems } = directory::read(path);
         let bundle = path.display().to_string();
         if files.is_empty() {
             return Err(Error { bundle, problems });
         }
-        match Self::from_files(&bundle, files) {
+        match Self::verify(&bundle, files, float_layers) {
             Ok(opened) if problems.is_empty() => Ok(opened),
             Ok(_) => Err(Error { bundle, problems }),
             Err(error) => {
@@ -76,7 +84,11 @@ impl Bundle {
 
     /// Verifies a bundle whose files are in memory, `manifest.toml` among them, by path inside the bundle. `bundle` says where
     /// it is from.
-    pub fn from_files(bundle: &str, mut files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
+    pub fn from_files(bundle: &str, files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
+        Self::verify(bundle, files, &[])
+    }
+
+    fn verify(bundle: &str, mut files: BTreeMap<String, Vec<u8>>, float_layers: &[String]) -> Result<Self, Error> {
         let invalid = |problems| Error { bundle: bundle.to_owned(), problems };
         let sizes = files.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64));
         let mut problems = size_problems(sizes);
@@ -88,17 +100,18 @@ impl Bundle {
         problems = manifest.problems();
         problems.extend(hash_problems(&manifest, &files));
         let bundle = Self { source: bundle.to_owned(), manifest, files };
-        problems.extend(bundle.network_problems());
+        problems.extend(bundle.network_problems(float_layers));
         if problems.is_empty() { Ok(bundle) } else { Err(invalid(problems)) }
     }
 
-    fn network_problems(&self) -> Vec<String> {
+    fn network_problems(&self, float_layers: &[String]) -> Vec<String> {
         if self.onnx().is_empty() {
             return Vec::new(); // missing: said with the files
         }
         let int8 = self.manifest.precision == Precision::Int8;
         let found = qdq::problems(self.onnx(), self.shape(), int8);
-        found.into_iter().map(|problem| format!("{MODEL}: {problem}")).collect()
+        let allowed = |problem: &qdq::Problem| problem.rule == qdq::FLOAT_LAYER && float_layers.contains(&problem.node);
+        found.into_iter().filter(|problem| !allowed(problem)).map(|problem| format!("{MODEL}: {problem}")).collect()
     }
 
     /// Where it is from, a path or `embedded`.

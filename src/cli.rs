@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
 }
 
 /// How the network is run, for every verb that runs one.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct EngineArgs {
     /// Engine: auto, cpu, tract (float, for comparison) or tensorrt
     #[arg(long, default_value = "auto")]
@@ -69,10 +69,14 @@ struct EngineArgs {
     /// Instruction set of the int8 kernels: auto, or one by name
     #[arg(long, default_value = "auto")]
     isa: Isa,
+    /// Allow this convolution of an int8 network in float; may be given several times
+    #[arg(long = "float-layer", value_name = "NODE")]
+    float_layers: Vec<String>,
 }
 
 impl EngineArgs {
-    fn settings(self) -> Settings {
-        Settings { backend: self.backend, threads: self.threads.max(1), isa: self.isa }
+    fn settings(&self) -> Settings {
+        let Self { backend, threads, isa, float_layers } = self.clone();
+        Settings { backend, threads: threads.max(1), isa, float_layers }
     }
 }

@@ -98,7 +98,7 @@ impl Setup {
         let frames = overrides.frames;
         apply(&mut raw, overrides);
         let geometry = validate(&raw, &mut problems);
-        let bundle = Bundle::load(raw.bundle.path.as_deref());
+        let bundle = Bundle::load(raw.bundle.path.as_deref(), &raw.engine.float_layers);
         let bundle =
             bundle.map_err(|error| problems.extend(error.problems.iter().map(|one| format!("bundle.path: {one}"))));
         match bundle {
@@ -117,7 +117,7 @@ impl Setup {
         let Raw { inspect, engine, signals, .. } = &self.raw;
         let delay = Duration::from_millis(signals.delay_ms);
         pipeline::Options {
-            engine: *engine,
+            engine: engine.clone(),
             roi: inspect.roi,
             score_threshold: inspect.score,
             signaller: Signaller { delay, hold: Duration::from_millis(signals.hold_ms) },

@@ -44,7 +44,7 @@ impl std::str::FromStr for Backend {
 }
 
 /// How a network is to be run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Which backend.
@@ -53,11 +53,13 @@ pub struct Settings {
     pub threads: usize,
     /// The instruction set of the int8 kernels.
     pub isa: Isa,
+    /// Names of the convolutions that an int8 network may have in float. Any other is refused.
+    pub float_layers: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { backend: Backend::Auto, threads: 1, isa: Isa::Auto }
+        Self { backend: Backend::Auto, threads: 1, isa: Isa::Auto, float_layers: Vec::new() }
     }
 }
 
@@ -104,6 +106,14 @@ pub enum Error {
         /// Why not, and what to do.
         reason: String,
     },
+    /// A name that allows nothing.
+    #[error("engine.float_layers names `{node}`, {reason}: take it off the list")]
+    FloatLayer {
+        /// The name.
+        node: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The backend failed on a picture.
     #[error("the network failed on a picture: {0}")]
     Run(String),
@@ -134,10 +144,13 @@ impl Engine {
     pub fn load(onnx: &[u8], shape: Shape, settings: Settings) -> Result<Self, Error> {
         let proto = qdq::parse(onnx)?;
         let order = qdq::check_interface(&proto, shape)?;
-        let Settings { backend, threads, isa } = settings;
+        let Settings { backend, threads, .. } = settings;
+        if backend != Backend::Tract {
+            qdq::check_float_layers(&proto, &settings.float_layers)?;
+        }
         let backend = match backend {
             Backend::Auto | Backend::Cpu if qdq::is_quantised(&proto) => {
-                Loaded::Int8(Box::new(int8::Network::load(&proto, shape, isa, threads)?))
+                Loaded::Int8(Box::new(int8::Network::load(&proto, shape, &settings)?))
             }
             Backend::Auto | Backend::Cpu | Backend::Tract => {
                 Loaded::Tract(Box::new(tract::Network::load(&proto, order, shape, threads)?))
@@ -167,6 +180,11 @@ impl Engine {
             Loaded::Int8(network) => network.describe(),
             Loaded::Tract(network) => network.describe(),
         }
+    }
+
+    /// True if the int8 engine computes it.
+    pub fn is_int8(&self) -> bool {
+        matches!(self.backend, Loaded::Int8(_))
     }
 
     /// How long each step of an int8 network takes on one thread, medians of `runs`; none for other networks.

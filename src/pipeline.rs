@@ -14,7 +14,7 @@ use crate::signal::{Signaller, Signals};
 use crate::verdict::{Fault, Judge, Verdict};
 
 /// What the station file may set about the pipeline.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How the network is run.
     pub engine: Settings,
@@ -96,7 +96,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Loads the bundle's network and checks everything that could go wrong later.
     pub fn new(bundle: &Bundle, geometry: Geometry, options: Options) -> Result<Self, Error> {
-        let engine = Engine::load(bundle.onnx(), bundle.shape(), options.engine)?;
+        let engine = Engine::load(bundle.onnx(), bundle.shape(), options.engine.clone())?;
         Self::with_engine(engine, bundle, geometry, options)
     }
 
@@ -123,6 +123,11 @@ impl Pipeline {
     /// The backend that runs, in words.
     pub fn describe(&self) -> String {
         self.engine.describe()
+    }
+
+    /// True if the int8 engine computes the network.
+    pub fn is_int8(&self) -> bool {
+        self.engine.is_int8()
     }
 
     /// The first step alone, for the proof of a bundle. The frame must have the pipeline's geometry.

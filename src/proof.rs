@@ -116,7 +116,7 @@ fn prove(bundle: &Bundle, options: &Options) -> (Report, Option<Pipeline>) {
 /// Without the station's ROI and threshold: the proof was made without them.
 fn proof_pipeline(bundle: &Bundle, options: &Options) -> Result<Pipeline, pipeline::Error> {
     let manifest = bundle.manifest();
-    let options = Options { roi: None, score_threshold: None, ..*options };
+    let options = Options { roi: None, score_threshold: None, ..options.clone() };
     // Stands until the first golden picture is known; a tensor-sized frame always fits.
     let geometry = Geometry {
         width: manifest.input.width,

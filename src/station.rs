@@ -131,7 +131,7 @@ impl Station {
     pub fn run(self, stop: &Stop) -> Result<Report, Error> {
         let outputs = Outputs(self.sinks);
         let start = self.geometry.unwrap_or_else(|| placeholder(&self.bundle, &self.options));
-        let mut pipeline = proof::require(&self.bundle, start, self.options)?;
+        let mut pipeline = proof::require(&self.bundle, start, self.options.clone())?;
         warm_up(&mut pipeline, self.options.signaller.delay)?;
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
 
@@ -140,7 +140,8 @@ impl Station {
         let inbox = Inbox::new(self.trigger);
         let (judged, to_actuate) = bounded(JUDGED);
         let (archive, to_record, emptied) = archive(self.recorder.as_ref());
-        let actuate = Actuate::new(to_actuate, outputs, self.options.signaller, &counters, stop.clone(), self.summary);
+        let signaller = self.options.signaller;
+        let actuate = Actuate::new(to_actuate, outputs, signaller, &counters, stop.clone(), self.summary);
         let inspect = Inspect {
             inbox: &inbox,
             counters: &counters,

@@ -317,6 +317,59 @@ fn networks_that_break_the_contract_are_refused() {
     }
 }
 
+/// A float layer between int8 ones: refused with what to write where, and computed once that is written.
+#[test]
+fn a_float_layer_is_allowed_by_name() {
+    let copy = Copy::new();
+    copy.put("model.onnx", &bad("rule5_float_layer"));
+    let said = copy.refusal();
+    let name = said.split("rule 5: ").nth(1).unwrap().split(':').next().unwrap();
+    assert!(said.contains(&format!("float_layers = [\"{name}\"]")), "{said}");
+
+    let path = copy.directory.path().to_str().unwrap();
+    for verb in [&["check", "--layers", path][..], &["bench", "--layers", "--frames", "2", "--bundle", path]] {
+        let output = common::fcam(&[verb, &["--float-layer", name]].concat());
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("1 in float)"), "{text}");
+        assert!(text.lines().any(|line| line.starts_with("float conv ") && line.ends_with(name)), "{text}");
+    }
+
+    for (names, clean) in [(format!("[{name:?}]"), true), ("[]".into(), false), ("[\"Conv_99\"]".into(), false)] {
+        let text = format!("[bundle]\npath = {path:?}\n[engine]\nfloat_layers = {names}\n");
+        let elsewhere = TempDir::new().unwrap();
+        fs::write(elsewhere.path().join("station.toml"), text).unwrap();
+        let station = elsewhere.path().join("station.toml");
+        let output = common::fcam(&["check", station.to_str().unwrap()]);
+        assert_eq!(output.status.success(), clean, "{names}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    // A name too many is told even where the bundle itself is sound.
+    let output = common::fcam(&["check", common::tiny().to_str().unwrap(), "--float-layer", "Conv_99"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("engine.float_layers names `Conv_99`, and the network has no such node"), "{text}");
+}
+
+#[test]
+fn bench_says_what_float_costs() {
+    let tiny = common::tiny();
+    let bench = |more: &[&str]| {
+        let output = common::fcam(&[&["bench", "--frames", "2", "--bundle", tiny.to_str().unwrap()], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = bench(&[]);
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.starts_with("stock tract in float: ") || last.starts_with("float is cheaper on this core: "),
+        "{text}"
+    );
+    let json = |more: &[&str]| serde_json::from_str::<serde_json::Value>(&bench(more)).unwrap();
+    assert!(json(&["--json"])["float_us"].as_f64().unwrap() > 0.0);
+    assert!(json(&["--json", "--no-float"])["float_us"].is_null());
+    assert!(json(&["--json", "--backend", "tract"])["float_us"].is_null());
+}
+
 #[test]
 fn bytes_that_are_no_network_are_refused() {
     let model = fs::read(common::tiny().join("model.onnx")).unwrap();

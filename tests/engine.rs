@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use fcam::engine::{Backend, Engine, Isa, Settings, Shape};
 use fcam::preprocess::Tensor;
+use prost::Message;
+use tract_onnx::pb::ModelProto;
 
 const SHAPE: Shape = Shape { width: 20, height: 24, classes: 3 };
 
@@ -44,6 +46,13 @@ fn case(path: &Path) -> Case {
     }
 }
 
+/// The settings that allow the case's float convolutions.
+fn settings(case: &Case) -> Settings {
+    let nodes = ModelProto::decode(case.onnx.as_slice()).unwrap().graph.unwrap().node;
+    let names = nodes.into_iter().map(|node| node.name);
+    Settings { float_layers: names.filter(|name| name.starts_with("float")).collect(), ..Settings::default() }
+}
+
 /// Logits and map of a network.
 fn run(case: &Case, settings: Settings) -> (Vec<f32>, Vec<f32>) {
     let mut engine = Engine::load(&case.onnx, SHAPE, settings).unwrap_or_else(|error| panic!("{}: {error}", case.name));
@@ -60,10 +69,10 @@ fn here() -> impl Iterator<Item = Isa> {
 #[test]
 fn layers_are_onnx_runtimes() {
     let cases = cases();
-    assert!(cases.len() >= 28, "the networks are missing: run tests/common/make_layers.py");
+    assert!(cases.len() >= 40, "the networks are missing: run tests/common/make_layers.py");
     for case in &cases {
         for isa in here() {
-            let (logits, map) = run(case, Settings { isa, ..Settings::default() });
+            let (logits, map) = run(case, Settings { isa, ..settings(case) });
             let off: Vec<f32> = map.iter().zip(&case.map).map(|(ours, theirs)| (ours - theirs).abs()).collect();
             let share = off.iter().filter(|off| **off > 1e-5).count() as f32 / off.len() as f32;
             let worst = off.iter().copied().fold(0.0, f32::max);
@@ -84,9 +93,9 @@ fn layers_are_onnx_runtimes() {
 #[test]
 fn threads_change_nothing() {
     for case in cases() {
-        let one = run(&case, Settings::default());
+        let one = run(&case, settings(&case));
         for threads in [2, 3] {
-            assert_eq!(run(&case, Settings { threads, ..Settings::default() }), one, "{} on {threads}", case.name);
+            assert_eq!(run(&case, Settings { threads, ..settings(&case) }), one, "{} on {threads}", case.name);
         }
     }
 }
@@ -94,9 +103,72 @@ fn threads_change_nothing() {
 /// Stock tract agrees too, where it knows the operators; its own rounding of ties is another.
 #[test]
 fn stock_tract_agrees() {
-    for case in cases().iter().filter(|case| ["pointwise", "depthwise3", "residual"].contains(&case.name.as_str())) {
-        let (_, map) = run(case, Settings { backend: Backend::Tract, ..Settings::default() });
+    let known = |case: &&Case| {
+        case.name.starts_with("float") || ["pointwise", "depthwise3", "residual"].contains(&case.name.as_str())
+    };
+    for case in cases().iter().filter(known) {
+        let (_, map) = run(case, Settings { backend: Backend::Tract, ..settings(case) });
         let worst = map.iter().zip(&case.map).map(|(ours, theirs)| (ours - theirs).abs()).fold(0.0, f32::max);
         assert!(worst <= 0.066, "{}: off by {worst}", case.name);
+    }
+}
+
+fn refusal(case: &Case, float_layers: &[&str]) -> String {
+    let float_layers = float_layers.iter().map(ToString::to_string).collect();
+    let settings = Settings { float_layers, ..Settings::default() };
+    Engine::load(&case.onnx, SHAPE, settings).map(|_| ()).unwrap_err().to_string()
+}
+
+fn named(name: &str) -> Case {
+    cases().into_iter().find(|case| case.name == name).unwrap()
+}
+
+/// What runs in float is in the engine's words and in its layers, so that nothing is slow in silence.
+#[test]
+fn float_layers_are_shown() {
+    let case = named("float_chain");
+    let mut engine = Engine::load(&case.onnx, SHAPE, settings(&case)).unwrap();
+    assert!(engine.describe().ends_with("1 thread, 2 in float)"), "{}", engine.describe());
+    let tensor = Tensor { width: SHAPE.width, height: SHAPE.height, values: &case.input };
+    let layers = engine.profile(&tensor, 1).unwrap();
+    let floats: Vec<_> = layers.iter().filter(|layer| layer.label == "float conv").collect();
+    assert_eq!(floats.len(), 2);
+    assert!(floats.iter().all(|layer| layer.name.starts_with("float_conv")), "{floats:?}");
+    let pixels = (SHAPE.width * SHAPE.height) as u64;
+    assert_eq!(floats[0].macs, pixels * 33 * 24);
+    assert_eq!(floats[1].macs, pixels * 20 * 33 * 9);
+}
+
+#[test]
+fn a_float_convolution_is_refused_unless_it_is_listed() {
+    let case = named("float_chain");
+    let all = settings(&case).float_layers;
+    let said = refusal(&case, &[]);
+    for words in [&all[0], "its weights are not int8", "float_layers = [", "--float-layer", "cost of speed"] {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    // One name allows one.
+    let said = refusal(&case, &[&all[0]]);
+    assert!(said.contains(&all[1]), "{said}");
+    assert!(refusal(&named("float_data"), &[]).contains("its data is not int8"));
+}
+
+#[test]
+fn a_name_that_allows_nothing_is_an_error() {
+    let case = named("float_chain");
+    let all = settings(&case).float_layers;
+    let nodes = ModelProto::decode(case.onnx.as_slice()).unwrap().graph.unwrap().node;
+    let named = |op: &str| {
+        let node = nodes.iter().find(|node| node.op_type == op && !node.name.starts_with("float")).unwrap();
+        node.name.clone()
+    };
+    let (conv, relu) = (named("Conv"), named("Relu"));
+    for (name, reason) in [
+        ("conv1000", "the network has no such node"),
+        (&conv, "which is quantised and stays int8"),
+        (&relu, "which is a Relu and no convolution"),
+    ] {
+        let said = refusal(&case, &[&all[0], &all[1], name]);
+        assert!(said.contains(&format!("engine.float_layers names `{name}`")) && said.contains(reason), "{said}");
     }
 }

@@ -143,9 +143,17 @@ fn file(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     model.encode_to_vec()
 }
 
+/// The seeds' float convolutions, which their names tell.
+fn float_layers(file: &[u8]) -> Vec<String> {
+    let graph = ModelProto::decode(file).ok().and_then(|model| model.graph);
+    let names = graph.into_iter().flat_map(|graph| graph.node).map(|node| node.name);
+    names.filter(|name| name.starts_with("float")).collect()
+}
+
 /// The map, or nothing where the file is refused.
 fn map(file: &[u8], backend: Backend, input: &[i8]) -> Option<Vec<f32>> {
-    let mut engine = Engine::load(file, SHAPE, Settings { backend, ..Settings::default() }).ok()?;
+    let settings = Settings { backend, float_layers: float_layers(file), ..Settings::default() };
+    let mut engine = Engine::load(file, SHAPE, settings).ok()?;
     let prediction = engine.run(&Tensor { width: SHAPE.width, height: SHAPE.height, values: input }).ok()?;
     Some(prediction.map.to_vec())
 }

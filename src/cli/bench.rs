@@ -1,4 +1,5 @@
-//! `fcam bench`: how long each stage takes on this machine, with what memory, and how fast a station is ready.
+//! `fcam bench`: how long each stage takes on this machine, with what memory, and how fast a station is ready; and whether an int8 network
+//! is worth it here: stock tract computes it in float, after everything else, so that its memory is not in what is reported.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::{CLEAN, layers};
 use crate::bundle::Bundle;
 use crate::camera::{Camera, Geometry, Pattern, PixelFormat};
 use crate::clock;
+use crate::engine::{Backend, Settings};
 use crate::pipeline::{Options, Pipeline, Timings};
 use crate::signal::Signaller;
 
@@ -34,6 +36,9 @@ pub(super) struct Args {
     /// Time each layer of an int8 network too, on one thread.
     #[arg(long)]
     layers: bool,
+    /// Do not time an int8 network in float for comparison.
+    #[arg(long)]
+    no_float: bool,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -41,7 +46,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let started = clock::now();
-    let bundle = Bundle::load(args.bundle.as_deref())?;
+    let bundle = Bundle::load(args.bundle.as_deref(), &args.engine.float_layers)?;
     let geometry = Geometry::packed(args.width, args.height, PixelFormat::Rgb8)?;
     let mut pipeline = Pipeline::new(&bundle, geometry, options(args))?;
     // A few pictures: the memory that is reported should be the station's, and a camera keeps no dozen frames.
@@ -67,15 +72,59 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
             fields.insert("peak_gmacs".into(), json!(layers.1 / 1e9));
         }
     }
+    let int8 = pipeline.is_int8();
+    drop(pipeline);
+    let float = (int8 && !args.no_float).then(|| time_float(args, &bundle, geometry, &mut camera));
+    let float_us = float.as_ref().and_then(|time| time.as_ref().ok().copied());
+    if let Some(fields) = report.as_object_mut() {
+        fields.insert("float_us".into(), json!(float_us));
+    }
     if args.json {
         println!("{report}");
     } else {
         print_table(&report);
+        match float {
+            Some(Ok(float_us)) => println!("{}", compared(engine_us(&report), float_us)),
+            Some(Err(error)) => println!("stock tract does not compute this network: {error:#}"),
+            None => {}
+        }
         if let Some(rows) = report.get("layers") {
             print!("{}", layers::table(rows, report.get("peak_gmacs").and_then(Value::as_f64).unwrap_or(0.0)));
         }
     }
     Ok(CLEAN)
+}
+
+/// Runs of the network behind its time in float, after one that does not count.
+const FLOAT_RUNS: usize = 5;
+
+/// How long the network takes in float, by stock tract on one thread: a median in microseconds.
+fn time_float(args: &Args, bundle: &Bundle, geometry: Geometry, camera: &mut Pattern) -> anyhow::Result<f64> {
+    let engine = Settings { backend: Backend::Tract, ..args.engine.settings() };
+    let mut pipeline = Pipeline::new(bundle, geometry, Options { engine, ..options(args) })?;
+    inspect(&mut pipeline, camera)?;
+    let mut times = Vec::with_capacity(FLOAT_RUNS);
+    for _ in 0..FLOAT_RUNS {
+        times.push(inspect(&mut pipeline, camera)?.engine);
+    }
+    Ok(quantiles(times).get("p50_us").and_then(Value::as_f64).unwrap_or(0.0))
+}
+
+fn engine_us(report: &Value) -> f64 {
+    report.pointer("/stages/engine/p50_us").and_then(Value::as_f64).unwrap_or(0.0)
+}
+
+/// Which arithmetic is cheaper here, and by how much.
+fn compared(int8_us: f64, float_us: f64) -> String {
+    let (float, ratio) = (float_us / 1e3, float_us / int8_us.max(0.1));
+    if ratio >= 1.0 {
+        return format!("stock tract in float: {float:.1} ms on one thread; int8 is {ratio:.1} times faster");
+    }
+    let int8 = int8_us / 1e3;
+    format!(
+        "float is cheaper on this core: stock tract {float:.1} ms on one thread, int8 {int8:.1} ms; \
+         set engine.backend = \"tract\" in the station file"
+    )
 }
 
 fn options(args: &Args) -> Options {
@@ -152,4 +201,23 @@ fn print_table(report: &Value) {
         text("resident_mib"),
         text("ready_ms")
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cheaper_arithmetic_is_named() {
+        assert_eq!(
+            compared(3300.0, 72_600.0),
+            "stock tract in float: 72.6 ms on one thread; int8 is 22.0 times faster"
+        );
+        let said = compared(72_600.0, 33_000.0);
+        assert!(
+            said.starts_with("float is cheaper on this core: stock tract 33.0 ms on one thread, int8 72.6 ms"),
+            "{said}"
+        );
+        assert!(said.contains("engine.backend = \"tract\""), "{said}");
+    }
 }

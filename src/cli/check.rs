@@ -66,7 +66,7 @@ impl Checked {
             let path = config.display().to_string();
             return Self { path, manifest: None, report: None, layers: None, problems: config::check(config) };
         }
-        match Bundle::load(path.map(bundle_folder)) {
+        match Bundle::load(path.map(bundle_folder), &args.engine.float_layers) {
             Ok(bundle) => Self::of_bundle(&bundle, args),
             Err(error) => {
                 Self { path: error.bundle, manifest: None, report: None, layers: None, problems: error.problems }

@@ -11,6 +11,9 @@
 //! - Add is round(clamp(a * (s_a / s_out) + b * (s_b / s_out))), in f32, each operation rounded. Requantisation is Add with one operand.
 //! - AveragePool sums in int32 and multiplies once by s_in / s_out / count. MaxPool, nearest Resize and Concat move bytes.
 //! - The float tail (after the last int8 layer) is f32: [`kernels::float`].
+//! - A float convolution that the station file allows by name reads and writes float tensors: each output starts at its bias, then adds
+//!   x * w for the taps inside of its input, row by row, column by column, channel by channel, then is clamped; product and sum are each
+//!   rounded to f32. A QuantizeLinear after it is round(x / s), half to even, clamped to int8; a DequantizeLinear before it is q * s.
 //!
 //! # Shape
 //! `region` reads the file's graph into layers, `plan` lays them out in one `arena` with weights that `pack` has arranged for the
@@ -22,10 +25,12 @@ use self::kernels::{Isa, Kernels};
 use self::plan::Plan;
 use self::region::{Region, Unsupported};
 use super::tract::caught;
-use super::{Error, Shape};
+use super::{Error, Settings, Shape};
 use crate::preprocess::Tensor;
 
 mod arena;
+#[cfg(fenced)]
+mod fence;
 pub mod kernels;
 mod pack;
 mod plan;
@@ -45,10 +50,11 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Plans a checked network for the kernels of `isa`, on `threads` threads.
-    pub(super) fn load(model: &ModelProto, shape: Shape, isa: Isa, threads: usize) -> Result<Self, Error> {
-        let kernels = kernels(isa)?;
-        let region = Region::read(model, [shape.height, shape.width, 3], &["logits", "map"]).map_err(refused)?;
+    /// Plans a checked network for the instruction set and the threads of `settings`, its float layers in float.
+    pub(super) fn load(model: &ModelProto, shape: Shape, settings: &Settings) -> Result<Self, Error> {
+        let kernels = kernels(settings.isa)?;
+        let input = [shape.height, shape.width, 3];
+        let region = Region::read(model, input, &["logits", "map"], &settings.float_layers).map_err(refused)?;
         let wanted = [[1, 1, shape.classes], [shape.height, shape.width, 1]];
         for (index, wanted) in wanted.into_iter().enumerate() {
             let found = region.output_shape(index).unwrap_or_default();
@@ -56,18 +62,16 @@ impl Network {
                 return Err(Error::Shape(format!("an output has the shape {found:?}, the manifest says {wanted:?}")));
             }
         }
-        let threads = threads.max(1);
+        let threads = settings.threads.max(1);
         let plan = caught(|| Ok(Plan::new(&region, kernels, threads))).map_err(Error::Load)?;
         Ok(Self { plan, pool: pool::Pool::new(threads) })
     }
 
     pub(super) fn describe(&self) -> String {
-        format!(
-            "cpu (int8, {}, {} thread{})",
-            self.plan.kernels().isa.name(),
-            self.pool.threads(),
-            if self.pool.threads() == 1 { "" } else { "s" }
-        )
+        let (isa, threads) = (self.plan.kernels().isa.name(), self.pool.threads());
+        let floats = self.plan.steps().iter().filter(|step| step.label == region::FLOAT_CONV).count();
+        let floats = if floats > 0 { format!(", {floats} in float") } else { String::new() };
+        format!("cpu (int8, {isa}, {threads} thread{}{floats})", if threads == 1 { "" } else { "s" })
     }
 
     /// Fills `logits` and `map`, whose lengths are those of the shape given at load.
@@ -90,12 +94,14 @@ impl Network {
         let kernels = self.plan.kernels();
         for _ in 0..runs.max(1) {
             for (step, times) in self.plan.steps().iter().zip(&mut times) {
+                self.plan.fence(step, base, 0, 1);
                 let start = std::time::Instant::now();
                 // SAFETY: the plan's own arena, one part, in order.
                 unsafe { step.run(kernels, base, input.values, 0, 1) };
                 times.push(start.elapsed().as_nanos() as u64);
             }
         }
+        self.plan.unfence(base);
         let median = |mut times: Vec<u64>| {
             times.sort_unstable();
             times.get(times.len() / 2).copied().unwrap_or(0)

@@ -11,11 +11,14 @@ use tract_onnx::prelude::*;
 use super::{Error, Shape};
 
 mod file;
-mod rules;
+pub(super) mod rules;
 pub(super) mod tensor;
 pub(super) mod wiring;
 
 use wiring::Wiring;
+
+/// The rule against float layers among int8 ones.
+pub const FLOAT_LAYER: u8 = 5;
 
 /// One broken rule, at one node or in the file as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +72,32 @@ pub(super) fn parse(onnx: &[u8]) -> Result<ModelProto, Error> {
     tract_onnx::onnx()
         .proto_model_for_read(&mut &*onnx)
         .map_err(|error| Error::Load(format!("it is not an ONNX file: {error:#}")))
+}
+
+/// Refuses a name of `engine.float_layers` that is not that of a float convolution in an int8 network.
+pub(super) fn check_float_layers(model: &ModelProto, names: &[String]) -> Result<(), Error> {
+    let Some(graph) = model.graph.as_ref().filter(|_| !names.is_empty()) else { return Ok(()) };
+    let wiring = Wiring::new(graph);
+    let quantised = is_quantised(model);
+    for name in names {
+        if let Some(reason) = float_layer_problem(&wiring, quantised, name) {
+            return Err(Error::FloatLayer { node: name.escape_debug().to_string(), reason });
+        }
+    }
+    Ok(())
+}
+
+fn float_layer_problem(wiring: &Wiring, quantised: bool, name: &str) -> Option<String> {
+    let of_that_name = wiring.nodes.iter().filter(|node| wiring::name(node) == name);
+    match of_that_name.collect::<Vec<_>>().as_slice() {
+        _ if !quantised => Some("and the whole network is float".into()),
+        [] => Some("and the network has no such node".into()),
+        nodes => nodes.iter().find_map(|node| match node.op_type.as_str() {
+            "Conv" if rules::float_side(wiring, node).is_some() => None,
+            "Conv" => Some("which is quantised and stays int8".into()),
+            other => Some(format!("which is a {} and no convolution", other.escape_debug())),
+        }),
+    }
 }
 
 /// True if the graph has QuantizeLinear nodes.

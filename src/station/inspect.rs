@@ -178,7 +178,7 @@ impl Inspect<'_> {
         self.counters.panics.add(1);
         self.trusted.panics += 1;
         if self.trusted.panics < PANICS {
-            match Pipeline::new(self.bundle, geometry, self.options) {
+            match Pipeline::new(self.bundle, geometry, self.options.clone()) {
                 Ok(pipeline) => {
                     self.trusted.pipeline = pipeline;
                     return log::warn!("the engine was built again");

@@ -1,7 +1,8 @@
 """Makes tests/common/layers: small QDQ networks, one for each kind of layer, with what ONNX Runtime says of one input.
 
 Run by hand where onnxruntime is installed: `python tests/common/make_layers.py`. The networks have the bundle's
-interface: input [1, 3, 24, 20], a float `map` that mixes all channels of the layer under test, float `logits`. Beside
+interface: input [1, 3, 24, 20], a float `map` that mixes all channels of the layer under test, float `logits`. A
+convolution whose node is called `float...` is not quantised: the tests allow it by that name. Beside
 each NAME.onnx lies NAME.bin: the input as int8 NHWC, then ONNX Runtime's logits and map as float32 (graph optimisations
 off, so that every Q/DQ pair rounds).
 """
@@ -27,6 +28,7 @@ class Net:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[TensorProto] = []
         self.channels: dict[str, int] = {}
+        self.real: set[str] = set()  # results of float convolutions, before a pair
         self.input = self.pair("input", 1 / 128, 3)
 
     def constant(self, name: str, value: np.ndarray) -> str:
@@ -62,9 +64,9 @@ class Net:
 
     def conv(
         self, x: str, out: int, kernel: tuple[int, int] = (1, 1), pads: Pads = (0, 0, 0, 0), stride: int = 1,
-        group: int = 1, dilation: int = 1, bias: bool = True,
+        group: int = 1, dilation: int = 1, bias: bool = True, weights: str = "",
     ) -> str:  # fmt: skip
-        inputs = [x, self.weights((out, self.channels[x] // group, *kernel))]
+        inputs = [x, weights or self.weights((out, self.channels[x] // group, *kernel))]
         if bias:
             inputs.append(self.constant(f"b{len(self.nodes)}", self.random.normal(0, 0.3, out).astype(np.float32)))
         return self.node(
@@ -77,6 +79,23 @@ class Net:
             group=group,
             dilations=[dilation] * 2,
         )
+
+    def float_conv(self, x: str, out: int, kernel: tuple[int, int] = (1, 1), group: int = 1, **how: object) -> str:
+        shape = (out, self.channels[x] // group, *kernel)
+        values = self.random.normal(0, int(np.prod(shape[1:])) ** -0.5, shape).astype(np.float32)
+        weights = self.constant(f"w{len(self.nodes)}", values)
+        name = self.conv(x, out, kernel, group=group, weights=weights, **how)  # type: ignore[arg-type]
+        self.nodes[-1].name = f"float_{name}"
+        self.real.add(name)
+        return name
+
+    def float_layer(self, x: str, out: int, scale: float = 0.02, **how: object) -> str:
+        return self.pair(self.float_conv(x, out, **how), scale, out)  # type: ignore[arg-type]
+
+    def relu(self, x: str) -> str:
+        name = self.node("Relu", [x], self.channels[x])
+        self.real |= {name} if x in self.real else set()
+        return name
 
     def layer(self, x: str, out: int, scale: float = 0.02, **how: object) -> str:
         return self.pair(self.conv(x, out, **how), scale, out)  # type: ignore[arg-type]
@@ -96,9 +115,10 @@ class Net:
 
     def finish(self, x: str) -> onnx.ModelProto:
         """The float heads: a mix of all channels at full size, and the mean of another."""
-        head = self.conv(x, 1)
+        head = self.float_conv(x, 1) if x in self.real else self.conv(x, 1)
         self.nodes[-1].output[0] = "map"
         del head
+        x = self.pair(x, 0.02, self.channels[x]) if x in self.real else x
         mean = self.pair(self.node("GlobalAveragePool", [x], self.channels[x]), 0.01, self.channels[x])
         self.conv(mean, CLASSES)
         self.nodes[-1].output[0] = "pooled"
@@ -140,6 +160,13 @@ def two_pairs(net: Net, x: str) -> str:
 
 def halved(net: Net, x: str, out: int, **how: object) -> str:
     return net.same(net.upsample(net.layer(x, out, stride=2, **how)))
+
+
+def float_data(net: Net, x: str) -> str:
+    """Weights in int8 under data in float: an int8 convolution that no pair follows, then one that cannot be int8."""
+    name = net.conv(net.relu(net.conv(x, 24, (3, 3), (1, 1, 1, 1))), 20)
+    net.nodes[-1].name = f"float_{name}"
+    return net.pair(net.clip(name, -0.5, 1.5), 0.013, 20)
 
 
 LAYERS: dict[str, Callable[[Net], str]] = {
@@ -190,6 +217,34 @@ LAYERS: dict[str, Callable[[Net], str]] = {
         )
     ),
     "requantize": after_stem(lambda net, x: net.same(net.same(x, 0.033), 0.011)),
+    "float_pointwise": after_stem(
+        lambda net, x: net.layer(net.pair(net.relu(net.float_conv(x, 75, bias=False)), 0.02, 75), 40)
+    ),
+    "float_dense3": after_stem(
+        lambda net, x: net.pair(net.clip(net.float_conv(x, 40, (3, 3), pads=(1, 1, 1, 1)), 0.0, 1.7), 0.0134, 40)
+    ),
+    "float_stride2": after_stem(
+        lambda net, x: net.same(net.upsample(net.float_layer(x, 12, kernel=(5, 5), pads=(1, 0, 2, 3), stride=2)))
+    ),
+    "float_wide": after_stem(lambda net, x: net.float_layer(x, 16, kernel=(3, 5), pads=(2, 4, 2, 4), dilation=2), 16),
+    "float_grouped": after_stem(lambda net, x: net.float_layer(x, 36, kernel=(3, 3), pads=(1, 1, 1, 1), group=3)),
+    "float_depthwise": after_stem(
+        lambda net, x: net.float_layer(x, 40, kernel=(5, 5), pads=(2, 2, 2, 2), group=40), 40
+    ),
+    "float_depthwise_stride2": after_stem(
+        lambda net, x: net.same(
+            net.upsample(net.float_layer(x, 24, kernel=(3, 3), pads=(1, 1, 1, 1), group=24, stride=2))
+        )
+    ),
+    "float_depthwise_twice": after_stem(
+        lambda net, x: net.float_layer(x, 48, kernel=(3, 3), pads=(2, 2, 2, 2), dilation=2, group=24)
+    ),
+    "float_chain": after_stem(
+        lambda net, x: net.layer(net.float_layer(net.relu(net.float_conv(x, 33)), 20, kernel=(3, 3), pads=(1,) * 4), 16)
+    ),
+    "float_first": lambda net: net.float_layer(net.input, 24, kernel=(3, 3), pads=(1, 1, 1, 1)),
+    "float_data": after_stem(float_data),
+    "float_tail": after_stem(lambda net, x: net.relu(net.float_conv(x, 24, kernel=(3, 3), pads=(1, 1, 1, 1)))),
 }
 
 

@@ -286,6 +286,8 @@ def rule4_integer_bias(model):
 
 def rule5_float_layer(model):
     find_named(model, "Conv", "mix.weight.dq").input[1] = "mix.weight"
+    for name in ("mix.weight.q", "mix.weight.dq"):
+        model.graph.node.remove(next(node for node in model.graph.node if node.output[0] == name))
 
 
 def rule6_dynamic(model):

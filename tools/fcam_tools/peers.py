@@ -116,7 +116,7 @@ def fcam(binary: Path, bundle: Path, threads: int, backend: str) -> Runner:
     manifest = tomllib.loads((bundle / "manifest.toml").read_text())["input"]
     command = [
         str(binary), "bench", "--json", "--bundle", str(bundle), "--threads", str(threads), "--backend", backend,
-        "--width", str(manifest["width"]), "--height", str(manifest["height"]), "--frames",
+        "--width", str(manifest["width"]), "--height", str(manifest["height"]), "--no-float", "--frames",
     ]  # fmt: skip
 
     def run(runs: int) -> list[float]:

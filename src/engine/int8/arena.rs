@@ -14,7 +14,10 @@ struct Line([u8; 64]);
 impl Bytes {
     /// That many zeros.
     pub fn zeros(length: usize) -> Self {
-        Self { lines: vec![Line([0; 64]); length.div_ceil(64)], length }
+        let new = Self { lines: vec![Line([0; 64]); length.div_ceil(64)], length };
+        #[cfg(fenced)]
+        super::fence::Fence { base: new.as_ptr(), length }.close(length..new.lines.len() * 64);
+        new
     }
 
     /// A copy of these.

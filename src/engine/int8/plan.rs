@@ -61,6 +61,23 @@ impl Plan {
         self.arena.as_mut_ptr()
     }
 
+    /// Lets nothing of the arena at `base` be touched but what part `part` of `parts` of the step may, where the build is
+    /// for AddressSanitizer.
+    #[inline(always)]
+    #[cfg_attr(not(fenced), expect(unused_variables))]
+    pub fn fence(&self, step: &Step, base: *mut u8, part: usize, parts: usize) {
+        #[cfg(fenced)]
+        super::fence::Fence { base, length: self.arena.as_slice().len() }.around(step, part, parts);
+    }
+
+    /// Lets all of it be touched.
+    #[inline(always)]
+    #[cfg_attr(not(fenced), expect(unused_variables))]
+    pub fn unfence(&self, base: *mut u8) {
+        #[cfg(fenced)]
+        super::fence::Fence { base, length: self.arena.as_slice().len() }.none();
+    }
+
     /// The values of an output after the last step, NHWC.
     pub fn output(&self, index: usize) -> &[f32] {
         let view = self.outputs[index];
@@ -102,7 +119,7 @@ impl Builder<'_> {
             let (mut lanes, mut pixel) = ((0..fact.channels).collect(), padded(fact.channels));
             match &layer.op {
                 Op::Conv(conv) if !is_depthwise(conv, self.region.facts[conv.input].channels, fact.scale) => {}
-                Op::Quantize { .. } => {}
+                Op::Quantize { .. } => {} // channels in order
                 Op::Concat { inputs } => (lanes, pixel) = self.join(layer.output, inputs),
                 op if fact.scale.is_some() => {
                     let from = &self.layouts[op.inputs()[0]];
@@ -318,6 +335,12 @@ impl Builder<'_> {
                 macs = (fact.height * fact.width * conv.weights.len()) as u64;
                 self.conv(conv, fact.scale, fact.channels, from, to)
             }
+            Op::FloatConv(conv) => {
+                let from = views[conv.input];
+                macs = (fact.height * fact.width * conv.weights.len()) as u64;
+                let layer = float::Conv::new(conv, [from.height, from.width, from.lanes], to.width);
+                Work::FloatConv { layer: Box::new(layer), from, to }
+            }
             Op::Add { inputs: [a, b], clamp } if self.layouts[*a].lanes == self.layouts[*b].lanes => {
                 let numbers = self.numbers([ratio(*a), ratio(*b)], Self::bounds(*clamp, scale));
                 Work::Add { from: [views[*a], views[*b]], to, numbers }
@@ -341,9 +364,7 @@ impl Builder<'_> {
                 let numbers = self.numbers([ratio(*input), 0.0], Self::bounds(*clamp, scale));
                 Work::Requantize { from: views[*input], to, numbers }
             }
-            Op::Quantize { input } => {
-                Work::Quantize { from: views[*input], to, lanes: self.layouts[layer.output].lanes.clone(), scale }
-            }
+            Op::Quantize { input } => Work::Quantize { from: views[*input], to, scale },
             Op::Dequantize { input } => {
                 let scale = self.scale(*input).unwrap_or(1.0);
                 Work::Dequantize { from: views[*input], to, lanes: self.layouts[*input].lanes.clone(), scale }

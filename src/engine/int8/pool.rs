@@ -132,9 +132,15 @@ impl Shared {
         // SAFETY: the caller's.
         let (plan, input) = unsafe { (&*pass.plan, &*pass.input) };
         for step in plan.steps() {
+            if pass.parts == 1 {
+                plan.fence(step, pass.base, 0, 1);
+            }
             // SAFETY: the barrier below keeps every thread in the same step; parts do not overlap.
             unsafe { step.run(plan.kernels(), pass.base, input, part, pass.parts) };
             self.barrier.wait(pass.parts);
+        }
+        if pass.parts == 1 {
+            plan.unfence(pass.base);
         }
     }
 }

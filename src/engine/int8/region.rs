@@ -6,6 +6,7 @@ use tract_onnx::pb::ModelProto;
 
 mod read;
 
+#[cfg(test)]
 pub use read::quantize;
 
 /// Index of a tensor in [`Region::facts`].
@@ -89,6 +90,26 @@ pub struct Conv {
     pub clamp: Clamp,
 }
 
+/// A convolution in float, between float tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FloatConv {
+    /// What it reads.
+    pub input: Id,
+    /// `[out][in / group][kernel rows][kernel columns]`.
+    pub weights: Vec<f32>,
+    /// One an output channel.
+    pub bias: Vec<f32>,
+    /// As in [`Conv`].
+    pub group: usize,
+    /// The kernel.
+    pub window: Window,
+    /// The activation.
+    pub clamp: Clamp,
+}
+
+/// What a float convolution is called in reports.
+pub const FLOAT_CONV: &str = "float conv";
+
 /// Elementwise functions of the float tail.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Function {
@@ -109,11 +130,13 @@ pub enum Function {
     },
 }
 
-/// What a layer computes. Int8 layers first, then those of the float tail.
+/// What a layer computes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
     /// Conv, depthwise Conv, Gemm.
     Conv(Conv),
+    /// A Conv that was left in float.
+    FloatConv(FloatConv),
     /// The sum of two tensors of one shape.
     Add {
         /// What it reads.
@@ -192,6 +215,7 @@ impl Op {
     pub fn inputs(&self) -> Vec<Id> {
         match self {
             Self::Conv(conv) => vec![conv.input],
+            Self::FloatConv(conv) => vec![conv.input],
             Self::Add { inputs, .. } => inputs.to_vec(),
             Self::Concat { inputs } => inputs.clone(),
             Self::Upsample { input, .. }
@@ -211,6 +235,7 @@ impl Op {
         match self {
             Self::Conv(conv) if conv.group > 1 && conv.group == conv.scales.len() => "depthwise",
             Self::Conv(_) => "conv",
+            Self::FloatConv(_) => FLOAT_CONV,
             Self::Add { .. } => "add",
             Self::Upsample { .. } => "upsample",
             Self::Concat { .. } => "concat",
@@ -263,9 +288,15 @@ pub struct Unsupported {
 }
 
 impl Region {
-    /// Reads the graph of a checked file. `input` is its only input, `outputs` the names of what is asked for.
-    pub fn read(model: &ModelProto, input: [usize; 3], outputs: &[&str]) -> Result<Self, Unsupported> {
-        let mut region = read::read(model, input, outputs)?;
+    /// Reads the graph of a checked file. `input` is its only input, `outputs` the names of what is asked for, `float_layers` those of
+    /// the convolutions that are computed in float.
+    pub fn read(
+        model: &ModelProto,
+        input: [usize; 3],
+        outputs: &[&str],
+        float_layers: &[String],
+    ) -> Result<Self, Unsupported> {
+        let mut region = read::read(model, input, outputs, float_layers)?;
         region.prune();
         Ok(region)
     }
@@ -319,6 +350,7 @@ impl Region {
 fn clamp_of(op: &mut Op) -> Option<&mut Clamp> {
     match op {
         Op::Conv(Conv { clamp, .. })
+        | Op::FloatConv(FloatConv { clamp, .. })
         | Op::Add { clamp, .. }
         | Op::AveragePool { clamp, .. }
         | Op::Requantize { clamp, .. } => Some(clamp),

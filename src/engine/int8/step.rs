@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::kernels::float;
 use super::kernels::lanes::{Numbers, Taps};
 use super::kernels::{Dense, Depthwise, Kernels, LANES, Single, Strip};
-use super::region::{Function, Window, quantize};
+use super::region::{Function, Window};
 
 /// Where a tensor lies: offsets in bytes from the arena's start.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,6 +69,11 @@ pub enum Work {
         to: View,
         window: Window,
     },
+    FloatConv {
+        layer: Box<float::Conv>,
+        from: View,
+        to: View,
+    },
     Add {
         from: [View; 2],
         to: View,
@@ -106,7 +111,6 @@ pub enum Work {
     Quantize {
         from: View,
         to: View,
-        lanes: Vec<usize>,
         scale: f32,
     },
     Dequantize {
@@ -202,6 +206,10 @@ impl Work {
                 Self::Depthwise { layer, from, to, window } => {
                     (kernels.depthwise)(layer, &strip(base, from, to, window, rows));
                 }
+                Self::FloatConv { layer, from, to } => {
+                    let all = floats(base, from, 0..from.height);
+                    (kernels.float.conv)(layer, rows.clone(), all, floats_mut(base, to, rows));
+                }
                 Self::Add { from: [a, b], to, numbers } => {
                     for_each_run(
                         base,
@@ -238,13 +246,12 @@ impl Work {
                         }
                     });
                 }
-                Self::Quantize { from, to, lanes, scale } => {
+                Self::Quantize { from, to, scale } => {
                     for_each_pixel(to, rows, |y, x| {
-                        let (from, pixel) = (from.at(base, y, x).cast::<f32>(), to.at(base, y, x));
-                        std::ptr::write_bytes(pixel, kernels.flip, to.lanes);
-                        for (channel, lane) in lanes.iter().enumerate() {
-                            *pixel.add(*lane) = quantize(*from.add(channel), *scale) as u8 ^ kernels.flip;
-                        }
+                        let values = std::slice::from_raw_parts(from.at(base, y, x).cast::<f32>(), from.lanes);
+                        let pixel = std::slice::from_raw_parts_mut(to.at(base, y, x), to.lanes);
+                        (kernels.float.quantize)(*scale, kernels.flip, values, pixel);
+                        pixel.iter_mut().skip(values.len()).for_each(|lane| *lane = kernels.flip);
                     });
                 }
                 Self::Dequantize { from, to, lanes, scale } => {

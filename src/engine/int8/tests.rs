@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::kernels::{Isa, Kernels};
 use super::plan::Plan;
-use super::region::{Clamp, Conv, Fact, Id, Layer, Op, Region, Window};
+use super::region::{Clamp, Conv, Fact, FloatConv, Function, Id, Layer, Op, Region, Window};
 
 /// What kind of numbers a network has.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,7 @@ enum Range {
 enum Part {
     Dense { out: usize, size: [usize; 2], stride: [usize; 2], dilation: usize, groups: usize, same: bool },
     Depthwise { size: [usize; 2], stride: [usize; 2], dilation: usize, same: bool },
+    Float { out: usize, size: [usize; 2], stride: [usize; 2], dilation: usize, groups: usize, same: bool },
     AddSelf,
     Upsample,
     Concat { other_scale: bool },
@@ -43,6 +44,14 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
         prop::sample::select(vec![1, 1, 1, 2, 4]),
         any::<bool>(),
     );
+    let float = dense.clone().prop_map(|(out, size, stride, dilation, groups, same)| Part::Float {
+        out,
+        size,
+        stride,
+        dilation,
+        groups,
+        same,
+    });
     let dense = dense.prop_map(|(out, size, stride, dilation, groups, same)| Part::Dense {
         out,
         size,
@@ -62,7 +71,7 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
         any::<bool>().prop_map(|include_pads| Part::AveragePool { include_pads }),
         Just(Part::Requantize),
     ];
-    prop::collection::vec(prop_oneof![3 => dense, 3 => depthwise, 2 => other], 1..4)
+    prop::collection::vec(prop_oneof![3 => dense, 3 => depthwise, 2 => other, 1 => float], 1..4)
 }
 
 /// Numbers without a pattern, the same for the same seed (xorshift; Marsaglia 2003).
@@ -161,6 +170,19 @@ impl Builder {
         self.push(op, Fact { height, width, channels: out, scale });
     }
 
+    /// Out to float, convolved, and back.
+    fn float_conv(&mut self, out: usize, group: usize, (window, [height, width]): (Window, [usize; 2])) {
+        let fact = self.fact();
+        let n = out * (fact.channels / group) * window.size[0] * window.size[1];
+        let weights = (0..n).map(|_| (self.numbers.unit() - 0.5) / 8.0).collect();
+        let bias = (0..out).map(|_| self.numbers.unit() - 0.5).collect();
+        let (clamp, scale) = (self.clamp(), self.scale());
+        let input = self.push(Op::Dequantize { input: self.at }, Fact { scale: None, ..fact });
+        let fact = Fact { height, width, channels: out, scale: None };
+        let input = self.push(Op::FloatConv(FloatConv { input, weights, bias, group, window, clamp }), fact.clone());
+        self.push(Op::Quantize { input }, Fact { scale: Some(scale), ..fact });
+    }
+
     fn add(&mut self, part: &Part) {
         let fact = self.fact();
         let (input, scale, clamp) = (self.at, Some(self.scale()), self.clamp());
@@ -176,6 +198,16 @@ impl Builder {
                 self.conv(fact.channels, fact.channels, window, false);
             }
             Part::Depthwise { .. } => {}
+            Part::Float { out, size, stride, dilation, groups, same } => {
+                let Some(window) = self.window(size, stride, dilation, same) else { return };
+                match groups {
+                    4 => self.float_conv(fact.channels, fact.channels, window),
+                    _ if fact.channels.is_multiple_of(groups) => {
+                        self.float_conv(out.next_multiple_of(groups), groups, window);
+                    }
+                    _ => self.float_conv(out, 1, window),
+                }
+            }
             Part::AddSelf => {
                 self.push(Op::Requantize { input, clamp: Clamp::NONE }, Fact { scale: Some(0.01), ..fact.clone() });
                 let inputs = [input, self.at];
@@ -230,10 +262,12 @@ fn run(region: &Region, kernels: &'static Kernels, input: &[i8], parts: usize) -
     let base = plan.base();
     for step in plan.steps() {
         for part in 0..parts {
+            plan.fence(step, base, part, parts);
             // SAFETY: the plan's own arena; each part once, one after another, steps in order.
             unsafe { step.run(kernels, base, input, part, parts) };
         }
     }
+    plan.unfence(base);
     (0..region.outputs.len()).map(|index| plan.output(index).iter().map(|value| value.to_bits()).collect()).collect()
 }
 
@@ -273,6 +307,56 @@ proptest! {
         let input: Vec<i8> = (0..height * width * channels).map(|_| builder.numbers.byte()).collect();
         let region = builder.finish(last);
         check(&region, &input, threads)?;
+    }
+}
+
+/// Each kind of step once, in two shares: few enough numbers for an interpreter.
+#[test]
+fn one_of_each_step() {
+    let window = |out, size, stride, groups| (out, [size; 2], [stride; 2], groups);
+    let dense = |(out, size, stride, groups)| Part::Dense { out, size, stride, dilation: 1, groups, same: true };
+    let float = |(out, size, stride, groups)| Part::Float { out, size, stride, dilation: 1, groups, same: true };
+    let parts = [
+        dense(window(5, 3, 2, 1)),
+        Part::Depthwise { size: [3; 2], stride: [1; 2], dilation: 2, same: true },
+        Part::Concat { other_scale: false },
+        Part::Concat { other_scale: true },
+        Part::AddSelf,
+        Part::Upsample,
+        float(window(3, 3, 1, 1)),
+        float(window(3, 3, 2, 4)),
+        Part::AveragePool { include_pads: true },
+        Part::MaxPool,
+        Part::Requantize,
+    ];
+    let mut builder = Builder::new(6, 5, 3, 7, Range::All);
+    for part in &parts {
+        builder.add(part);
+    }
+    let input: Vec<i8> = (0..6 * 5 * 3).map(|_| builder.numbers.byte()).collect();
+    let mut region = builder.finish(2);
+    float_tail(&mut region);
+    let checked = check(&region, &input, 2);
+    assert!(checked.is_ok(), "{checked:?}");
+}
+
+/// The last output through a function, enlarged, and its mean.
+fn float_tail(region: &mut Region) {
+    let Some(last) = region.outputs.last_mut() else { return };
+    for make in [
+        |input| Op::Map { input, function: Function::Sigmoid },
+        |input| Op::ResizeLinear { input },
+        |input| Op::Mean { input },
+    ] {
+        let (op, mut fact) = (make(*last), region.facts[*last].clone());
+        (fact.height, fact.width) = match op {
+            Op::ResizeLinear { .. } => (fact.height * 2, fact.width * 2),
+            Op::Mean { .. } => (1, 1),
+            _ => (fact.height, fact.width),
+        };
+        region.facts.push(fact);
+        *last = region.facts.len() - 1;
+        region.layers.push(Layer { name: "tail".into(), op, output: *last });
     }
 }
 

@@ -4,9 +4,9 @@
 use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::Problem;
 use super::tensor::{elements, floats, has_type, int8_zeros};
 use super::wiring::{DEQUANTIZE, QUANTIZE, Wiring, attribute, input, name, output};
+use super::{FLOAT_LAYER, Problem};
 
 const INPUT_SCALE: f32 = 1.0 / 128.0;
 const WEIGHTED: [&str; 3] = ["Conv", "ConvTranspose", "Gemm"];
@@ -23,7 +23,7 @@ pub(super) fn problems(wiring: &Wiring) -> Vec<Problem> {
         (2, &|node| granularity(wiring, node)),
         (3, &|node| weights(wiring, node)),
         (4, &|node| bias(wiring, node)),
-        (5, &|node| body.contains(output(node)).then(|| layer(wiring, node)).flatten()),
+        (FLOAT_LAYER, &|node| body.contains(output(node)).then(|| layer(wiring, node)).flatten()),
         (6, &|node| INTEGER.contains(&node.op_type.as_str()).then(|| format!("{} is not QDQ", node.op_type))),
         (7, &|node| (node.op_type == "BatchNormalization").then(|| "is not folded into its Conv".into())),
         (8, &|node| activation(wiring, node)),
@@ -156,18 +156,28 @@ fn bias(wiring: &Wiring, node: &NodeProto) -> Option<String> {
 
 /// Rule 5, of a layer outside of the float tail: data and weights come from DequantizeLinear.
 fn layer(wiring: &Wiring, node: &NodeProto) -> Option<String> {
-    if !matches!(node.op_type.as_str(), "Conv" | "Gemm") {
-        return None;
-    }
-    let is_float = |index| wiring.producer(input(node, index)).is_none_or(|source| source.op_type != DEQUANTIZE);
-    let role = if is_float(0) {
-        "data does"
-    } else if is_float(1) {
-        "weights do"
-    } else {
-        return None;
+    let advice = match node.op_type.as_str() {
+        "Conv" => format!("; {}", how_to_allow(name(node))),
+        "Gemm" => String::new(),
+        _ => return None,
     };
-    Some(format!("{role} not come from DequantizeLinear, and int8 layers follow"))
+    let side = float_side(wiring, node)?;
+    Some(format!("{side} not come from DequantizeLinear, and int8 layers follow{advice}"))
+}
+
+/// What to write where for a float convolution that is meant to be there.
+pub(in crate::engine) fn how_to_allow(name: &str) -> String {
+    format!(
+        "float_layers = [{name:?}] under [engine] in the station file (--float-layer on the command line) has it computed in float, \
+         at the cost of speed"
+    )
+}
+
+/// Which side of a layer is float, with its verb; none if both come from DequantizeLinear.
+pub(super) fn float_side(wiring: &Wiring, node: &NodeProto) -> Option<&'static str> {
+    let sides = ["data does", "weights do"].into_iter().enumerate();
+    let is_float = |index| wiring.producer(input(node, index)).is_none_or(|source| source.op_type != DEQUANTIZE);
+    sides.filter(|(index, _)| is_float(*index)).map(|(_, side)| side).next()
 }
 
 /// Rule 8: no QuantizeLinear between a Conv and the Relu or Clip that follows it.

@@ -6,21 +6,28 @@
 //! in between becomes a clamp. Operators that choose values and make none (nearest Resize, MaxPool) stay in int8 whether or not a
 //! QuantizeLinear follows.
 //!
-//! What it does not know is refused by name ([`Unsupported`]).
+//! What it does not know is refused by name ([`Unsupported`]), and so is a convolution that is not quantised, unless the station file
+//! lists it.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 
+use super::super::super::qdq::rules::how_to_allow;
 use super::super::super::qdq::tensor;
 use super::super::super::qdq::wiring::{DEQUANTIZE, QUANTIZE, attribute, input, name, output};
-use super::{Clamp, Conv, Fact, Function, Id, Layer, Op, Region, Unsupported, Window, clamp_of};
+use super::{Clamp, Conv, Fact, FloatConv, Function, Id, Layer, Op, Region, Unsupported, Window, clamp_of};
 
 /// Reads the graph of a checked file.
-pub(super) fn read(model: &ModelProto, input: [usize; 3], outputs: &[&str]) -> Result<Region, Unsupported> {
+pub(super) fn read(
+    model: &ModelProto,
+    input: [usize; 3],
+    outputs: &[&str],
+    float_layers: &[String],
+) -> Result<Region, Unsupported> {
     let Some(graph) = &model.graph else { return Err(unsupported("", "", "the file has no graph")) };
-    let mut reader = Reader::new(graph, input);
+    let mut reader = Reader::new(graph, input, float_layers);
     reader.read(graph)?;
     let outputs = outputs.iter().map(|name| reader.float(name)).collect::<Result<Vec<Id>, _>>()?;
     Ok(Region { facts: reader.facts, layers: reader.layers, input: 0, outputs })
@@ -50,6 +57,16 @@ struct Quantized {
     dims: Vec<usize>,
 }
 
+impl Quantized {
+    /// The real numbers: DequantizeLinear of ONNX.
+    fn floats(&self) -> Reason<Vec<f32>> {
+        let rows = self.dims.first().copied().unwrap_or(0).max(1);
+        let scales = spread(&self.scales, rows)?;
+        let rows = self.values.chunks((self.values.len() / rows).max(1)).zip(scales);
+        Ok(rows.flat_map(|(row, scale)| row.iter().map(move |value| f32::from(*value) * scale)).collect())
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Pending {
     name: String,
@@ -69,18 +86,20 @@ struct Reader<'a> {
     facts: Vec<Fact>,
     layers: Vec<Layer>,
     values: HashMap<&'a str, Value<'a>>,
+    /// Names of the convolutions that are computed in float.
+    float_layers: &'a [String],
 }
 
 /// Why a node cannot be read; the node's name is added outside.
 type Reason<T> = Result<T, String>;
 
 impl<'a> Reader<'a> {
-    fn new(graph: &'a GraphProto, [height, width, channels]: [usize; 3]) -> Self {
+    fn new(graph: &'a GraphProto, [height, width, channels]: [usize; 3], float_layers: &'a [String]) -> Self {
         let fact = Fact { height, width, channels, scale: Some(super::super::INPUT_SCALE) };
         let constants = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), Value::Constant(tensor)));
         let mut values: HashMap<&str, Value> = constants.collect();
         values.insert("input", Value::View(0));
-        Self { facts: vec![fact], layers: Vec::new(), values }
+        Self { facts: vec![fact], layers: Vec::new(), values, float_layers }
     }
 
     /// Reads node after node; a file may list them in any order that has no cycle.
@@ -206,8 +225,8 @@ impl<'a> Reader<'a> {
             return Ok(*id);
         }
         let Pending { name: layer, op, height, width, channels, .. } = (**pending).clone();
-        if scale.is_none() && !matches!(op, Op::Conv(_)) {
-            return Err("its result is not quantised".into());
+        if scale.is_none() && !matches!(op, Op::Conv(_) | Op::FloatConv(_)) {
+            return Err(format!("the result of {layer} is not quantised"));
         }
         let id = self.push(&layer, op, Fact { height, width, channels, scale })?;
         if let Some(Value::Open(pending)) = self.values.get_mut(name) {
@@ -260,10 +279,13 @@ impl<'a> Reader<'a> {
                 let (input, fact) = (*id, Fact { scale: Some(scale), ..self.fact(*id)?.clone() });
                 self.push(name(node), Op::Requantize { input, clamp: Clamp::NONE }, fact).map(Value::Int8)
             }
-            Value::Open(_) => self.write(input(node, 0), Some(scale)).map(Value::Int8),
-            Value::Float(id) => {
-                let (input, fact) = (*id, Fact { scale: Some(scale), ..self.fact(*id)?.clone() });
-                self.push(name(node), Op::Quantize { input }, fact).map(Value::Int8)
+            Value::Open(pending) if !matches!(pending.op, Op::FloatConv(_)) => {
+                self.write(input(node, 0), Some(scale)).map(Value::Int8)
+            }
+            Value::Open(_) | Value::Float(_) => {
+                let id = self.float_id(input(node, 0))?;
+                let fact = Fact { scale: Some(scale), ..self.fact(id)?.clone() };
+                self.push(name(node), Op::Quantize { input: id }, fact).map(Value::Int8)
             }
             Value::Int8(_) | Value::Weights(_) | Value::Constant(_) => Err("quantises what is not real".into()),
         }
@@ -301,20 +323,12 @@ impl<'a> Reader<'a> {
     }
 
     fn conv(&mut self, node: &'a NodeProto) -> Reason<Value<'a>> {
-        let id = self.view(node, 0)?;
-        let fact = self.fact(id)?.clone();
-        let weights = self.weights(node)?;
-        let &[out, each, rows, columns] = weights.dims.as_slice() else { return Err("is not two-dimensional".into()) };
-        let window = Window { size: [rows, columns], ..window(node)? };
-        let group = usize::try_from(attribute(node, "group", 1)).map_err(|_| "has a negative group")?;
-        if group == 0 || each.checked_mul(group) != Some(fact.channels) || !out.is_multiple_of(group) || out == 0 {
-            return Err(format!("{group} groups do not fit {} channels in and {out} out", fact.channels));
+        if self.float_layers.iter().any(|listed| listed == name(node)) {
+            return self.float_conv(node);
         }
-        let size = window.output(fact.height, fact.width).ok_or("its kernel is larger than its input")?;
-        let [top, left, bottom, right] = window.pads;
-        fits(fact.height + top + bottom, fact.width + left + right, fact.channels)?;
-        // Groups that do not fit a kernel are computed as one, with zeros between them.
-        fits(out.saturating_mul(fact.channels), rows, columns)?;
+        let id = self.view(node, 0).map_err(|_| not_listed(node, "its data is"))?;
+        let weights = self.weights(node).map_err(|_| not_listed(node, "its weights are"))?;
+        let (window, group, out, size) = convolved(node, self.fact(id)?, &weights.dims)?;
         let conv = Conv {
             input: id,
             weights: weights.values.clone(),
@@ -325,6 +339,22 @@ impl<'a> Reader<'a> {
             clamp: Clamp::NONE,
         };
         Ok(self.open(node, Op::Conv(conv), size, out))
+    }
+
+    /// One that the station file lists: data and weights are taken as the real numbers that they stand for.
+    fn float_conv(&mut self, node: &'a NodeProto) -> Reason<Value<'a>> {
+        let id = self.float_id(input(node, 0))?;
+        let (weights, dims) = match self.value(node, 1)? {
+            Value::Weights(quantised) => (quantised.floats()?, quantised.dims.clone()),
+            _ => (self.floats(node, 1)?, lengths(self.constant(node, 1)?)),
+        };
+        let (window, group, out, size) = convolved(node, self.fact(id)?, &dims)?;
+        if weights.len() != dims.iter().product::<usize>() {
+            return Err("its weights are not as many as they claim".into());
+        }
+        let bias = self.bias(node, out)?;
+        let conv = FloatConv { input: id, weights, bias, group, window, clamp: Clamp::NONE };
+        Ok(self.open(node, Op::FloatConv(conv), size, out))
     }
 
     /// A Gemm over one pixel is a 1 x 1 convolution.
@@ -543,6 +573,32 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Why a float convolution is refused, and what allows it.
+fn not_listed(node: &NodeProto, what: &str) -> String {
+    format!("{what} not int8; {}", how_to_allow(name(node)))
+}
+
+/// Window, groups, output channels, and height and width of what comes out of a Conv with weights of these dimensions.
+fn convolved(node: &NodeProto, fact: &Fact, dims: &[usize]) -> Reason<(Window, usize, usize, (usize, usize))> {
+    let &[out, each, rows, columns] = dims else { return Err("is not two-dimensional".into()) };
+    let window = Window { size: [rows, columns], ..window(node)? };
+    let group = usize::try_from(attribute(node, "group", 1)).map_err(|_| "has a negative group")?;
+    if group == 0 || each.checked_mul(group) != Some(fact.channels) || !out.is_multiple_of(group) || out == 0 {
+        return Err(format!("{group} groups do not fit {} channels in and {out} out", fact.channels));
+    }
+    let size = window.output(fact.height, fact.width).ok_or("its kernel is larger than its input")?;
+    let [top, left, bottom, right] = window.pads;
+    fits(fact.height + top + bottom, fact.width + left + right, fact.channels)?;
+    // Groups that do not fit a kernel are computed as one, with zeros between them.
+    fits(out.saturating_mul(fact.channels), rows, columns)?;
+    Ok((window, group, out, size))
+}
+
+/// The dimensions of a stored tensor.
+fn lengths(tensor: &TensorProto) -> Vec<usize> {
+    tensor.dims.iter().map(|dim| usize::try_from(*dim).unwrap_or(0)).collect()
+}
+
 /// The most values in one tensor: sixteen planes of the largest input that a bundle may have.
 const MAX_VALUES: usize = 16 * 2048 * 2048;
 
@@ -561,7 +617,7 @@ pub fn quantize(value: f32, scale: f32) -> i8 {
 /// Weights by their scales: one for all, or one for each row of the first axis.
 fn quantize_constant(tensor: &TensorProto, scales: Vec<f32>, axis: i64) -> Reason<Quantized> {
     let values: Vec<f32> = tensor::floats(tensor).ok_or("its weights are not float32")?.collect();
-    let dims: Vec<usize> = tensor.dims.iter().map(|dim| usize::try_from(*dim).unwrap_or(0)).collect();
+    let dims = lengths(tensor);
     let rows = *dims.first().ok_or("quantises a single number")?;
     if rows == 0 || values.len() != dims.iter().product::<usize>() {
         return Err("its weights are empty".into());
