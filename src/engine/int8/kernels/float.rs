@@ -215,7 +215,7 @@ fn quantize(scale: f32, flip: u8, from: &[f32], to: &mut [u8]) {
 /// Output channels whose sums are in registers together: of layers with many, and of layers with few.
 const BLOCKS: [usize; 2] = [32, 8];
 
-/// A convolution of float tensors as [`conv`] wants it.
+/// A convolution of float tensors as `conv` wants it.
 #[derive(Debug, Clone)]
 pub struct Conv {
     window: Window,
