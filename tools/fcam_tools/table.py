@@ -134,7 +134,7 @@ def write_rows(path: Path, rows: Mapping[tuple[str, ...], Row]) -> None:
 def write_whole(path: Path, content: Callable[[Any], None]) -> None:
     """Write aside and rename: a reader, or a killed run, sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.tmp")  # one name: what a killed run leaves, the next one takes
     with aside.open("w", newline="") as file:
         content(file)
         file.flush()
@@ -309,12 +309,13 @@ def plot(plan: Plan, rows: Sequence[Row]) -> None:
         draw_curves(axes[0, column], list(curves(plan, own)), colours)
         draw_bars(axes[1, column], own, plan.seeds, colours)
     axes[0, 0].set_ylabel("IoU of all test pixels")
+    axes[0, 0].set_ylim(bottom=0)  # after all curves: it ends the automatic range
     axes[1, 0].set_ylabel("PxAP")
     figure.suptitle(f"{plan.dataset.name}: solid = decoder, dashed = interpolated")
     handles = [plt.Line2D([], [], color=colours[seed], label=seed) for seed in plan.seeds]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     figure.tight_layout(rect=(0, 0.05, 1, 1))
-    aside = plan.out.with_name(f".{plan.out.stem}.{os.getpid()}.png")
+    aside = plan.out.with_name(f".{plan.out.stem}.tmp.png")
     figure.savefig(aside, dpi=120)
     plt.close(figure)
     aside.replace(plan.out.with_suffix(".png"))
@@ -325,7 +326,7 @@ def draw_curves(axis: Any, found: Sequence[tuple[Row, list[float]]], colours: Ma
         style = "-" if row["map"] == "decoder" else "--"
         axis.plot([i / 1000 for i in range(len(curve))], curve, style, color=colours[row["seed"]])
     axis.axvline(FIXED, color="grey", linewidth=0.5)
-    axis.set(xlim=(0, 1), ylim=(0, None), xlabel="map threshold")
+    axis.set(xlim=(0, 1), xlabel="map threshold")
 
 
 def draw_bars(axis: Any, rows: Sequence[Row], names: Sequence[str], colours: Mapping[str, Any]) -> None:
