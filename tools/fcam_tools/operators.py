@@ -26,7 +26,7 @@ WHOLE_FACTOR = (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"))  
 
 @dataclass(frozen=True)
 class Refusal:
-    """A node that the int8 engine does not take, and why."""
+    """A node (or what it makes, where it has no name) that the int8 engine does not take, and why."""
 
     node: str
     operator: str
@@ -44,7 +44,7 @@ def refusals(model: ModelProto) -> list[Refusal]:
     wiring = Wiring(model)
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}
     reasons = ((node, reason_against(wiring, shapes, node)) for node in wiring.nodes)
-    return [Refusal(node.name, node.op_type, reason) for node, reason in reasons if reason]
+    return [Refusal(node.name or node.output[0], node.op_type, reason) for node, reason in reasons if reason]
 
 
 def told(found: Sequence[Refusal]) -> str:
