@@ -414,6 +414,9 @@ def test_the_command_line_changes_a_recipe_s_numbers() -> None:
     recipe = parsed("--recipe", "fcam-paper", "--backbone", "vgg16_wide", "--draw-erode", "5", "--weight-crf", "0")
     assert (recipe.backbone, recipe.draw.erode, recipe.weights.crf) == ("vgg16_wide", 5, 0)  # type: ignore[union-attr]
     assert recipe.weights.size == 0.1 and recipe.recipe == "fcam-paper"
+    assert parsed("--recipe", "fcam-paper", "--size", "112").crop_from == 128
+    with pytest.raises(ToolError, match="crop-from 64 is smaller than --size 112"):
+        parsed("--recipe", "fcam-paper", "--size", "112", "--crop-from", "64")
     with pytest.raises(ToolError, match="inspection has no --draw-erode: it has --draw-foreground"):
         parsed("--draw-erode", "5")
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcam_tools import crf, losses
+from fcam_tools.errors import ToolError
 from fcam_tools.labels import defective
 from fcam_tools.sampling import OtsuDraw, ProbabilityDraw
 from fcam_tools.seeds import Draw
@@ -70,6 +71,17 @@ RECIPES: dict[str, dict[str, Any]] = {
         "weights": losses.Weights(seeds=1.0, negative=1.0, size=0.0, crf=0.0, peak=0.0),
     },
 }
+
+
+def named(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's numbers with some given instead; a size of one's own keeps the recipe's share to cut from."""
+    base = RECIPES[name]
+    if "size" in given and base.get("crop_from") and "crop_from" not in given:
+        given = given | {"crop_from": 4 * round(given["size"] * base["crop_from"] / base["size"] / 4)}
+    numbers = base | given
+    if numbers.get("crop_from") and numbers["crop_from"] < numbers["size"]:
+        raise ToolError(f"--crop-from {numbers['crop_from']} is smaller than --size {numbers['size']}")
+    return numbers | {"recipe": name}
 
 
 class Settings(Protocol):

@@ -361,10 +361,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         raise ToolError(f"--per-class {args.per_class} leaves no pictures: give 1 or more")
     names = ("size", "epochs", "decoder_epochs", "batch", "stride", "seed")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if "size" in given:
-        given["crop_from"] = 0  # a size of one's own has no published margin to cut from
-    base = train.Recipe(recipe=args.recipe, **methods.RECIPES[args.recipe])
-    recipe = replace(base, **given, pretrained=args.pretrained)
+    recipe = train.Recipe(**methods.named(args.recipe, given | {"pretrained": args.pretrained}))
     dataset = thin(data.load(args.data), args.per_class)
     chosen, backbones = tuple(dict.fromkeys(args.seeds)), tuple(dict.fromkeys(args.backbones))
     return Plan(dataset, recipe, chosen, backbones, args.out, settings_of(dataset, recipe))

@@ -477,15 +477,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """The named recipe with what the command line gives instead."""
-    base = Recipe(recipe=args.recipe, **methods.RECIPES[args.recipe])
-    given = {name: getattr(args, name) for name in vars(base) if hasattr(args, name) and name != "recipe"}
+    given = {name: getattr(args, name) for name in vars(Recipe()) if hasattr(args, name) and name != "recipe"}
+    base = Recipe(**methods.named(args.recipe, given))
     weights = {name: getattr(args, f"weight_{name}") for name in vars(base.weights) if hasattr(args, f"weight_{name}")}
     draw = {name.removeprefix("draw_"): value for name, value in vars(args).items() if name.startswith("draw_")}
     foreign = [name for name in draw if name not in vars(base.draw)]
     if foreign:
         own = ", ".join(f"--draw-{name}" for name in vars(base.draw))
         raise ToolError(f"the recipe {args.recipe} has no --draw-{foreign[0]}: it has {own}")
-    return replace(base, **given, weights=replace(base.weights, **weights), draw=replace(base.draw, **draw))
+    return replace(base, weights=replace(base.weights, **weights), draw=replace(base.draw, **draw))
 
 
 def run(args: argparse.Namespace) -> int:
