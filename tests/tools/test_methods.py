@@ -447,6 +447,18 @@ def test_every_recipe_trains_its_decoder_alone(name: str, hot: bool) -> None:
     assert math.isfinite(told["val_weak_loss"]) and len(every) == 1
 
 
+def test_f_cam_trains_on_a_set_without_good_pictures() -> None:
+    small = {"backbone": "lcnet_035", "stride": 16, "size": 64, "crop_from": 72, "batch": 3, "pretrained": False}
+    recipe = train.Recipe(**methods.named("fcam-paper", small | {"epochs": 1, "decoder_epochs": 1}))
+    found = np.array([1, 2, 1, 2])
+    own, val = (train.Pictures(pictures(4, recipe.side(split), 1), found) for split in ("train", "val"))
+    t = train.Trainer(recipe, own, val, 3, progress=False)
+    told = train.train_classifier(t)
+    assert told["val_auroc"] == told["val_accuracy"]
+    assert math.isfinite(train.train_decoder(t)[0]["val_weak_loss"])
+    assert train.score_threshold(np.array([0.9, 0.8]), np.zeros(2, bool), 0.01) == 0.5
+
+
 def weighted(name: str, bad: list[int]) -> dict[str, float]:
     recipe = train.Recipe(recipe=name, **methods.RECIPES[name])
     torch.manual_seed(0)

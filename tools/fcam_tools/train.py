@@ -297,7 +297,9 @@ def chunks(pixels: np.ndarray, size: int = 32) -> Iterator[np.ndarray]:
 
 def validate(t: Trainer) -> tuple[float, float]:
     scores = probabilities(t, t.val.pixels)
-    return float(roc_auc_score(defective(t.val.labels), 1 - scores[:, 0])), accuracy(scores, t.val.labels)
+    bad, right = defective(t.val.labels), accuracy(scores, t.val.labels)
+    # A set of the paper's kind has no good pictures, and no ROC curve: its classes are all there is to be right about.
+    return (right if bad.all() else float(roc_auc_score(bad, 1 - scores[:, 0]))), right
 
 
 def defect_maps(t: Trainer, pictures: Pictures) -> np.ndarray:
@@ -389,8 +391,10 @@ def validate_decoder(t: Trainer, decoder: nn.Module, maps: np.ndarray) -> float:
 
 
 def score_threshold(scores: np.ndarray, ok: np.ndarray, false_reject: float) -> float:
-    """The score that at most `false_reject` of the OK pictures reach, half-way between two of them."""
+    """The score that at most `false_reject` of the OK pictures reach, half-way between two of them; 0.5 without any."""
     good = np.sort(scores[ok])[::-1]
+    if not len(good):
+        return 0.5
     lower = good[min(math.floor(false_reject * len(good)), len(good) - 1)]  # the first that must stay below
     upper = good[good > lower].min(initial=1.0)
     return float(np.clip((upper + lower) / 2, 0.001, 0.999))
