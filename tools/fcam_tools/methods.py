@@ -174,15 +174,19 @@ def step_decay(epoch: int, every: int, lr: float) -> float:
     return max(0.1 ** (epoch // every), MIN_LR / lr)
 
 
-def random_crop(pixels: Tensor, maps: Tensor | None, size: int) -> tuple[Tensor, Tensor | None]:
+def random_crop(
+    pixels: Tensor, maps: Tensor | None, size: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor | None]:
     """One window of `size` from each picture [N, H, W, 3], mirrored every other time; float, its colours as they are.
 
     The papers' augmentation: pictures are read larger than the network's input. The window lies on the maps' grid, so
     that a map [N, H/4, W/4, 2] is cut at the same place.
     """
     stride = 4
-    tops, lefts = (torch.randint(0, (side - size) // stride + 1, (len(pixels),)) for side in pixels.shape[1:3])
-    mirrored = torch.rand(len(pixels)) < 0.5
+    count = (len(pixels),)
+    room = [(side - size) // stride + 1 for side in pixels.shape[1:3]]
+    tops, lefts = (torch.randint(0, places, count, generator=generator) for places in room)
+    mirrored = torch.rand(count, generator=generator) < 0.5
 
     def cut(values: Tensor, index: int, unit: int) -> Tensor:
         top, left, side = int(tops[index]) * stride // unit, int(lefts[index]) * stride // unit, size // unit
