@@ -56,6 +56,7 @@ COSTS = ("seconds", "macs", "params", "train_seconds")
 COLUMNS = ("dataset", "seed", "backbone", "map", *METRICS, "iou_best", "flat", *COSTS, "test_pictures", "settings")
 SHOWN = tuple(name for name in COLUMNS if name not in ("dataset", "test_pictures", "settings"))
 FIXED = 0.5
+FEWEST_STEPS = 200  # below, a decoder's figures tell of its steps
 TIMED = 5  # runs of which the median is told
 
 Row = dict[str, str]
@@ -245,6 +246,9 @@ def make(plan: Plan, progress: bool) -> list[Row]:
     """All rows of a plan, those that are there already as they are; the Markdown and the plot follow each new one."""
     rows = read_rows(plan.out)
     missing = [key for key in plan.wanted() if key not in rows]
+    steps = plan.recipe.decoder_epochs * -(-len(plan.dataset.splits["train"]) // plan.recipe.batch)
+    if steps < FEWEST_STEPS:
+        log.warning("%d steps are too few for a decoder: give more --decoder-epochs to compare maps by", steps)
     log.info("%d rows wanted, %d of them there", len(plan.wanted()), len(plan.wanted()) - len(missing))
     for key in tqdm(missing, "rows", unit="row", disable=not progress):
         rows[key] = make_row(plan, key, progress)
