@@ -15,6 +15,7 @@ VERBS = {
     "synth": "make a procedural inspection data set with exact masks",
     "train": "train a classifier and a decoder on image labels",
     "evaluate": "score maps and verdicts on a test split",
+    "table": "compare maps and decoders over backbones on one data set: CSV, Markdown, plot",
     "export": "quantise a checkpoint and write it as a bundle with its proof",
     "nets": "write bundles of well-known backbones with random weights, to test and time engines on",
     "peers": "time fcam beside ONNX Runtime, OpenVINO and stock tract",

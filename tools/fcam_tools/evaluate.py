@@ -1,11 +1,11 @@
 """Scores maps and verdicts on a held-out split. In: a checkpoint, a bundle, a camera's maps. Out: a table of metrics.
 
 Every source of maps is a row: `decoder` (PyTorch), `cam` (the same classifier's activation map, interpolated: what the
-decoder has to beat), `int8` (the bundle's network in ONNX Runtime), `camera` (what `fcam replay --maps` wrote). The
-masks `DATA/ground_truth/<split>/<class>/<stem>_mask.png` are read here and nowhere else; a set without masks gets the
-image metrics.
+decoder has to beat), further training-free maps by `--methods` (seeds.py), `int8` (the bundle's network in ONNX
+Runtime), `camera` (what `fcam replay --maps` wrote). The masks `DATA/ground_truth/<split>/<class>/<stem>_mask.png` are
+read here and nowhere else; a set without masks gets the image metrics.
 
-The CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
+A CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
 weighted by the picture's defect score, so that what min-max invents on a good picture does not count against it.
 """
 
@@ -84,14 +84,16 @@ def decoder_source(checkpoint: Checkpoint, ok: int, states: dict | None = None) 
     return answer
 
 
-def cam_source(net: Net, size: tuple[int, int], ok: int) -> Source:
+def cam_source(net: Net, size: tuple[int, int], ok: int, method: str = "cam") -> Source:
+    """An activation map of one of seeds.METHODS, interpolated: no training beyond the classifier's."""
+
     def answer(path: Path) -> Answer:
         x = to_tensor(path, size)
         with torch.no_grad():
             scores = net.classify(x).softmax(1)[0]
         defects = scores.clone()
         defects[ok] = -1
-        coarse = seeds.scale(seeds.batch_maps(net, x, [int(defects.argmax())], "cam"))
+        coarse = seeds.scale(seeds.batch_maps(net, x, [int(defects.argmax())], method))
         full = F.interpolate(coarse[:, None], size=(size[1], size[0]), mode="bilinear", align_corners=False)[0, 0]
         score = 1 - float(scores[ok])
         return score, (full * score).clamp(0, 1).numpy()
@@ -133,11 +135,15 @@ def to_tensor(path: Path, size: tuple[int, int]) -> torch.Tensor:
 
 
 def score(truth: Truth, source: Source, shipped: float, map_threshold: float, name: str, progress: bool) -> dict:
+    return scored(truth, source, shipped, map_threshold, name, progress).compute()
+
+
+def scored(truth: Truth, source: Source, shipped: float, map_threshold: float, name: str, progress: bool) -> Scorer:
     scorer = Scorer(score_threshold=shipped, taus=100)
     for picture in tqdm(truth.pictures, name, unit="picture", disable=not progress):
         found, score_map = source(picture.path)
         scorer.update(min(max(found, 0.0), 1.0), int(picture.label != 0), score_map, truth.mask(picture), map_threshold)
-    return scorer.compute()
+    return scorer
 
 
 def oracle(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, ok: int) -> Iterator[tuple[str, Source]]:
@@ -155,6 +161,8 @@ def sources(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth) -> I
         yield "decoder", decoder_source(checkpoint, ok)
     if args.only is None or "cam" in args.only:
         yield "cam", cam_source(checkpoint.net.eval(), checkpoint.size, ok)
+    for method in args.methods:
+        yield method, cam_source(checkpoint.net.eval(), checkpoint.size, ok, method)
     if args.bundle:
         yield "int8", onnx_source(args.bundle, checkpoint.size, ok)
     if args.lines:
@@ -165,10 +173,11 @@ def sources(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth) -> I
 
 def table(rows: dict[str, dict]) -> str:
     width = max(len(name) for name in SHOWN)
-    lines = [" " * width + "".join(f"{name:>10}" for name in rows)]
+    wide = max(10, *(len(name) + 2 for name in rows)) if rows else 10
+    lines = [" " * width + "".join(f"{name:>{wide}}" for name in rows)]
     for metric in SHOWN:
         values = [row.get(metric) for row in rows.values()]
-        lines.append(f"{metric:<{width}}" + "".join(f"{'-' if v is None else f'{v:.4f}':>10}" for v in values))
+        lines.append(f"{metric:<{width}}" + "".join(f"{'-' if v is None else f'{v:.4f}':>{wide}}" for v in values))
     return "\n".join(lines)
 
 
@@ -181,6 +190,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--maps", type=Path, help="maps of `fcam replay --maps`")
     parser.add_argument(
         "--only", nargs="*", choices=("decoder", "cam"), help="PyTorch rows wanted (default: both; none: no value)"
+    )
+    parser.add_argument(
+        "--methods", nargs="+", default=[], choices=seeds.METHODS, help="also score these maps, interpolated"
     )
     parser.add_argument("--oracle", action="store_true", help="also score every epoch's decoder")
     parser.add_argument("--limit", type=int, help="only so many pictures, evenly taken")
@@ -195,14 +207,18 @@ def thinned(pictures: Sequence[data.Picture], limit: int | None) -> tuple[data.P
     return tuple(pictures[i * len(pictures) // count] for i in range(count))
 
 
+def truth_of(dataset: data.Dataset, split: str, size: tuple[int, int], limit: int | None = None) -> Truth:
+    """Labels and masks of a split, of at most `limit` pictures."""
+    return Truth(thinned(dataset.splits[split], limit), dataset.root / "ground_truth" / split, dataset.classes, size)
+
+
 def run(args: argparse.Namespace) -> int:
     if (args.lines is None) != (args.maps is None):
         raise ToolError("--lines and --maps go together: both are written by one `fcam replay`")
     checkpoint, dataset = load_checkpoint(args.checkpoint), data.load(args.data)
     if tuple(checkpoint.classes) != dataset.classes:
         raise ToolError(f"{args.checkpoint} knows {checkpoint.classes}, the data has {dataset.classes}")
-    pictures = thinned(dataset.splits[args.split], args.limit)
-    truth = Truth(pictures, dataset.root / "ground_truth" / args.split, dataset.classes, checkpoint.size)
+    truth = truth_of(dataset, args.split, checkpoint.size, args.limit)
     limits = checkpoint.thresholds
     progress = sys.stderr.isatty() and not args.json
     rows = {

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import qdq
+from fcam_tools import operators, qdq
 from fcam_tools import quantize as quantization
 from fcam_tools.data import SUFFIXES, Dataset, load, read_picture
 from fcam_tools.errors import ToolError
@@ -187,6 +187,16 @@ def refuse_violations(model: Path, checkpoint: Checkpoint, precision: str) -> No
     found = lint(qdq.load(model), width=width, height=height, classes=classes, precision=precision)
     if found:
         raise ToolError("the exported network breaks the bundle's rules:\n  " + "\n  ".join(map(str, found)))
+
+
+def refuse_operators(float_onnx: Path, checkpoint: Checkpoint) -> None:
+    """Refuse a network that the camera's int8 engine cannot compute, before an hour goes into its scales."""
+    found = operators.refusals(onnx.load(float_onnx))
+    if found:
+        raise ToolError(
+            f"the camera's int8 engine does not take all of {checkpoint.net.settings['backbone']} with its decoder:\n"
+            f"{operators.told(found)}\nexport it with --precision f32, or train another backbone or decoder"
+        )
 
 
 def calibration_pictures(dataset: Dataset, count: int, seed: int, size: tuple[int, int]) -> list[Floats]:
@@ -433,7 +443,8 @@ def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Optio
         described = {"quantization": describe(quantised)} if quantised else {}
         loaded.provenance.update({"golden": choice} | described)
         (bundle / "manifest.toml").write_text(tomli_w.dumps(manifest(loaded, options, bundle, golden)))
-        written = Exported(out, len(golden), choice, operators(bundle / "model.onnx"), quantised, len(hashes(bundle)))
+        counts = operators.counts(onnx.load(bundle / "model.onnx"))
+        written = Exported(out, len(golden), choice, counts, quantised, len(hashes(bundle)))
     return written
 
 
@@ -447,17 +458,12 @@ def write_network(
     with tempfile.TemporaryDirectory(prefix="fcam-export-") as folder:
         float_onnx = Path(folder) / "float.onnx"
         write_float(checkpoint, float_onnx)
+        refuse_operators(float_onnx, checkpoint)
         return quantization.quantize(float_onnx, pictures, out, options.method, options.progress)
 
 
 def describe(quantised: quantization.Quantization) -> str:
     return f"{quantised.method} over {quantised.pictures} pictures; held out: {quantised.agreement}"
-
-
-def operators(model: Path) -> dict[str, int]:
-    """How often each operator occurs, most frequent first."""
-    names = [node.op_type for node in onnx.load(model).graph.node]
-    return dict(sorted(((name, names.count(name)) for name in set(names)), key=lambda pair: (-pair[1], pair[0])))
 
 
 def refuse_foreign(dataset: Dataset, checkpoint: Checkpoint) -> None:

@@ -22,20 +22,21 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fcam_tools import __version__, data, losses, seeds
+from fcam_tools import __version__, data, losses, methods, seeds
 from fcam_tools.errors import ToolError
-from fcam_tools.model import DEFAULT_BACKBONE, Net, load_pretrained
+from fcam_tools.labels import accuracy, classification_loss, defect_classes, defective, label_array
+from fcam_tools.model import DECODERS, DEFAULT_BACKBONE, Net, load_pretrained
+from fcam_tools.sampling import OtsuDraw, ProbabilityDraw
 from fcam_tools.seeds import Draw
 
 log = logging.getLogger(__name__)
@@ -64,12 +65,27 @@ class Recipe:
     decoder_epochs: int = 4
     decoder_lr: float = 4e-3
     seeds: str = "product"
-    draw: Draw = field(default_factory=Draw)
+    draw: methods.Draws = field(default_factory=Draw)
     false_reject: float = 0.01
     map_threshold: float = 0.5
     map_threshold_low: float = 0.3
     min_area_px: int = 6
     weights: losses.Weights = field(default_factory=losses.Weights)
+    # What the papers' recipes have otherwise (methods.py).
+    recipe: str = "inspection"
+    objective: str = "inspection"
+    decoder: str = "light"
+    neck: int = 256
+    crop_from: int = 0  # side that training pictures are read at, to cut windows of `size` from; 0: read at `size`
+    optimizer: str = "adamw"
+    lr_step: int = 0  # epochs after which SGD's rate falls to a tenth
+    decoder_lr_step: int = 0
+    average: float = 0.99
+    barrier_growth: float = 1.2
+
+    def side(self, split: str) -> int:
+        """Side of a split's pictures in memory."""
+        return self.crop_from if split == "train" and self.crop_from else self.size
 
 
 @dataclass
@@ -77,10 +93,10 @@ class Pictures:
     """One split in memory."""
 
     pixels: np.ndarray  # uint8 [N, H, W, 3]
-    labels: np.ndarray  # int64 [N], 0 = OK
+    labels: np.ndarray  # int64 [N], 0 = OK; or multi-hot float32 [N, K] (labels.py)
 
     def defective(self) -> np.ndarray:
-        return np.flatnonzero(self.labels != 0)
+        return np.flatnonzero(defective(self.labels))
 
 
 class Trainer:
@@ -94,7 +110,10 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         bf16 = self.device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
-        self.net = Net(classes, recipe.backbone, recipe.stride, recipe.widths, recipe.pool, recipe.decoder_stride)
+        self.net = Net(
+            classes, recipe.backbone, recipe.stride, recipe.widths, recipe.pool, recipe.decoder_stride,
+            decoder=recipe.decoder, neck=recipe.neck,
+        )  # fmt: skip
         self.origin = load_pretrained(self.net) if recipe.pretrained else "from scratch"
         if recipe.start:
             self.origin += f", continued from {continue_from(self.net, Path(recipe.start))}"
@@ -107,7 +126,7 @@ class Trainer:
             chosen = order[start : start + self.recipe.batch]
             x = torch.from_numpy(self.train.pixels[chosen])
             m = torch.from_numpy(maps[chosen]).float() if maps is not None else None
-            x, m = augment(x, m)
+            x, m = methods.random_crop(x, m, self.recipe.size) if self.recipe.crop_from else augment(x, m)
             labels = torch.from_numpy(self.train.labels[chosen]).to(self.device)
             yield self.input(x), labels, m.to(self.device) if m is not None else None
 
@@ -186,7 +205,7 @@ class Average:
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         self.steps += 1
-        if self.steps > self.EVERY and self.steps % self.EVERY:
+        if self.decay and self.steps > self.EVERY and self.steps % self.EVERY:
             return
         decay = min(self.decay, self.steps / (self.steps + 10)) ** (self.steps - self.updated)
         self.updated = self.steps
@@ -196,10 +215,15 @@ class Average:
 
 
 def optimise(
-    parameters: list[dict], lr: float, weight_decay: float, steps: int
+    recipe: Recipe, parameters: list[dict], lr: float, epochs: int, steps: int, lr_step: int = 0
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps))
+    """For `epochs` of `steps` each; with `lr_step` the rate falls in steps, else it warms up and follows a cosine."""
+    optimizer = methods.optimizer_of(recipe.optimizer, parameters, lr, recipe.weight_decay)
+
+    def factor(step: int) -> float:
+        return methods.step_decay(step // steps, lr_step, lr) if lr_step else schedule(step, epochs * steps)
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def freeze_depthwise(module: nn.Module) -> None:
@@ -223,10 +247,10 @@ def train_classifier(t: Trainer) -> dict[str, float]:
         },
         {"params": net.classifier.parameters()},
     ]
-    steps = recipe.epochs * math.ceil((len(t.train.labels) - 1) / recipe.batch)
-    optimizer, rate = optimise(groups, recipe.lr, recipe.weight_decay, steps)
+    steps = math.ceil((len(t.train.labels) - 1) / recipe.batch)
+    optimizer, rate = optimise(recipe, groups, recipe.lr, recipe.epochs, steps, recipe.lr_step)
     stage = nn.ModuleList([net.features, net.classifier])
-    average = Average(stage, 0.99)
+    average = Average(stage, recipe.average)
     best = {"val_auroc": validate(t)[0] if recipe.start else -1.0}
     kept = copy.deepcopy(stage.state_dict())
     for epoch in range(recipe.epochs):
@@ -235,7 +259,7 @@ def train_classifier(t: Trainer) -> dict[str, float]:
         for x, labels, _ in (bar := t.bar(epoch, recipe.epochs, "classifier")):
             with t.autocast:
                 logits = net.classify(x)
-            loss = F.cross_entropy(logits.float(), labels)
+            loss = classification_loss(logits.float(), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -273,8 +297,9 @@ def chunks(pixels: np.ndarray, size: int = 32) -> Iterator[np.ndarray]:
 
 def validate(t: Trainer) -> tuple[float, float]:
     scores = probabilities(t, t.val.pixels)
-    auroc = float(roc_auc_score(t.val.labels != 0, 1 - scores[:, 0]))
-    return auroc, float((scores.argmax(1) == t.val.labels).mean())
+    bad, right = defective(t.val.labels), accuracy(scores, t.val.labels)
+    # A set of the paper's kind has no good pictures, and no ROC curve: its classes are all there is to be right about.
+    return (right if bad.all() else float(roc_auc_score(bad, 1 - scores[:, 0]))), right
 
 
 def defect_maps(t: Trainer, pictures: Pictures) -> np.ndarray:
@@ -282,19 +307,17 @@ def defect_maps(t: Trainer, pictures: Pictures) -> np.ndarray:
     chosen = pictures.defective()
     height, width = (side // seeds.FINE_STRIDE for side in pictures.pixels.shape[1:3])
     maps = np.zeros((len(pictures.labels), height, width, 2), np.float16)
-    labels = pictures.labels[chosen].tolist()
+    labels = defect_classes(pictures.labels[chosen])
     coarse = "cam" if t.recipe.seeds == "product" else t.recipe.seeds
-    t.net.to("cpu").eval()
     for index, method in enumerate((coarse, t.recipe.seeds)):
         same = index == 1 and method == coarse
         maps[chosen, ..., index] = (
             maps[chosen, ..., 0] if same else activation_maps(t, pictures.pixels[chosen], labels, method)
         )
-    t.net.to(t.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return maps
 
 
-def activation_maps(t: Trainer, pixels: np.ndarray, labels: list[int], method: str) -> np.ndarray:
+def activation_maps(t: Trainer, pixels: np.ndarray, labels: list[list[int]], method: str) -> np.ndarray:
     return seeds.activation_maps(t.net, pixels, labels, method, progress=t.progress)
 
 
@@ -302,20 +325,7 @@ def weak_loss(
     recipe: Recipe, logits: Tensor, x: Tensor, labels: Tensor, maps: Tensor, t: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """The decoder's terms, each with its weight applied."""
-    weights, bad = recipe.weights, labels != 0
-    zero = logits.sum() * 0
-    terms = {"seeds": zero, "negative": zero, "size": zero, "peak": zero, "crf": zero}
-    if bad.any():
-        coarse, fine = maps[bad, ..., 0], maps[bad, ..., 1]
-        drawn = recipe.draw(coarse, fine, generator)
-        support = coarse >= recipe.draw.support
-        terms["seeds"] = weights.seeds * losses.partial_cross_entropy(logits[bad], drawn)
-        terms["size"] = weights.size * losses.size_bounds(logits[bad], weights.smallest, weights.largest, t)
-        terms["peak"] = weights.peak * losses.peak(logits[bad], support, weights.smallest)
-        terms["crf"] = weights.crf * losses.gated_crf(logits[bad], x[bad])
-    if (~bad).any():
-        terms["negative"] = weights.negative * losses.fully_negative(logits[~bad])
-    return terms
+    return methods.terms(recipe, logits, x, labels, maps, t, generator)
 
 
 def train_decoder(t: Trainer) -> tuple[dict[str, float], list[dict]]:
@@ -325,13 +335,16 @@ def train_decoder(t: Trainer) -> tuple[dict[str, float], list[dict]]:
         parameter.requires_grad_(False)
     net.eval()
     maps, val_maps = defect_maps(t, t.train), defect_maps(t, t.val)
-    steps = recipe.decoder_epochs * math.ceil((len(t.train.labels) - 1) / recipe.batch)
-    optimizer, rate = optimise([{"params": net.decoder.parameters()}], recipe.decoder_lr, recipe.weight_decay, steps)
+    steps = math.ceil((len(t.train.labels) - 1) / recipe.batch)
+    groups = [{"params": net.decoder.parameters()}]
+    optimizer, rate = optimise(
+        recipe, groups, recipe.decoder_lr, recipe.decoder_epochs, steps, recipe.decoder_lr_step
+    )  # fmt: skip
     generator = torch.Generator(t.device).manual_seed(recipe.seed)
-    average = Average(net.decoder, 0.99)
+    average = Average(net.decoder, recipe.average)
     best, kept, every = {"val_weak_loss": math.inf}, net.decoder.state_dict(), []
     for epoch in range(recipe.decoder_epochs):
-        barrier_t = min(10.0, 1.0 * 1.2**epoch)
+        barrier_t = min(10.0, recipe.barrier_growth**epoch)
         net.decoder.train()
         sums: dict[str, float] = {}
         for x, labels, m in (bar := t.bar(epoch, recipe.decoder_epochs, "decoder", maps)):
@@ -363,8 +376,7 @@ def train_decoder(t: Trainer) -> tuple[dict[str, float], list[dict]]:
 def validate_decoder(t: Trainer, decoder: nn.Module, maps: np.ndarray) -> float:
     """Seeds and negatives only, on fixed draws: what training optimises, without the terms that shape it."""
     generator = torch.Generator(t.device).manual_seed(0)
-    plain = losses.Weights(size=0, crf=0, peak=0)
-    recipe = Recipe(**{**vars(t.recipe), "weights": plain})
+    recipe = replace(t.recipe, weights=replace(t.recipe.weights, size=0, crf=0, peak=0))
     own, t.net.decoder = t.net.decoder, decoder
     total, count = 0.0, 0
     for start in range(0, len(t.val.labels), 32):
@@ -379,8 +391,10 @@ def validate_decoder(t: Trainer, decoder: nn.Module, maps: np.ndarray) -> float:
 
 
 def score_threshold(scores: np.ndarray, ok: np.ndarray, false_reject: float) -> float:
-    """The score that at most `false_reject` of the OK pictures reach, half-way between two of them."""
+    """The score that at most `false_reject` of the OK pictures reach, half-way between two of them; 0.5 without any."""
     good = np.sort(scores[ok])[::-1]
+    if not len(good):
+        return 0.5
     lower = good[min(math.floor(false_reject * len(good)), len(good) - 1)]  # the first that must stay below
     upper = good[good > lower].min(initial=1.0)
     return float(np.clip((upper + lower) / 2, 0.001, 0.999))
@@ -395,8 +409,9 @@ def fit(recipe: Recipe, dataset: data.Dataset, progress: bool, aside: Path | Non
     splits = {}
     for split in ("train", "val"):
         pictures = dataset.splits[split]
-        pixels = data.read_pictures(pictures, (recipe.size, recipe.size), progress)
-        splits[split] = Pictures(pixels, np.array([p.label for p in pictures], np.int64))
+        pixels = data.read_pictures(pictures, (recipe.side(split), recipe.side(split)), progress)
+        labels = [getattr(p, "labels", (p.label,)) for p in pictures]
+        splits[split] = Pictures(pixels, label_array(labels, len(dataset.classes)))
     t = Trainer(recipe, splits["train"], splits["val"], len(dataset.classes), progress)
     counts = f"{len(splits['train'].labels)} training and {len(splits['val'].labels)} validation pictures"
     log.info("%s, classes %s; %s weights; on %s", counts, ", ".join(dataset.classes), t.origin, t.device)
@@ -418,7 +433,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
         "ok": dataset.ok,
         "size": recipe.size,
         "thresholds": {
-            "score": score_threshold(scores, t.val.labels == 0, recipe.false_reject),
+            "score": score_threshold(scores, ~defective(t.val.labels), recipe.false_reject),
             "map": recipe.map_threshold,
             "map_low": recipe.map_threshold_low,
             "min_area_px": recipe.min_area_px,
@@ -427,7 +442,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
             "tool": f"fcam-tools {__version__}",
             "dataset": dataset.name,
             "dataset_sha256": dataset.fingerprint(),
-            "backbone": f"{recipe.backbone} to stride {recipe.stride}",
+            "backbone": f"{recipe.backbone} to stride {t.net.features.reductions[-1]}",
             "weights": t.origin,
             "seed": str(recipe.seed),
             "trained_on": f"{t.device.type}, torch {torch.__version__}",
@@ -441,25 +456,40 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="folder with train/val/test or ok/ng folders, or `elpv`")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint file to write (.pt)")
+    parser.add_argument("--recipe", choices=list(methods.RECIPES), default="inspection", help="where the numbers start")
     plain = Recipe()
+    choices = {
+        "seeds": seeds.METHODS,
+        "objective": tuple(methods.OBJECTIVES),
+        "decoder": DECODERS,
+        "optimizer": methods.OPTIMIZERS,
+    }
+    # No defaults here: what is not given is the recipe's.
     for name, value in vars(plain).items():
-        flag = "--" + name.replace("_", "-")
+        flag, unset, told = "--" + name.replace("_", "-"), argparse.SUPPRESS, f"inspection: {value}"
         if isinstance(value, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value)
-        elif isinstance(value, (int, float, str)):
-            choices = seeds.METHODS if name == "seeds" else None
-            parser.add_argument(flag, type=type(value), default=value, choices=choices, help=f"default {value}")
-    for prefix, group in (("weight", plain.weights), ("draw", plain.draw)):
-        for name, value in vars(group).items():
-            parser.add_argument(f"--{prefix}-{name}", type=type(value), default=value, help=f"default {value}")
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=unset, help=told)
+        elif isinstance(value, (int, float, str)) and name != "recipe":
+            parser.add_argument(flag, type=type(value), choices=choices.get(name), default=unset, help=told)
+    for prefix, groups in (("weight", [plain.weights]), ("draw", [Draw(), OtsuDraw(), ProbabilityDraw()])):
+        for name, value in {name: value for group in reversed(groups) for name, value in vars(group).items()}.items():
+            parser.add_argument(
+                f"--{prefix}-{name}", type=type(value), default=argparse.SUPPRESS, help=f"inspection: {value}"
+            )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    given = {name: getattr(args, name) for name in vars(Recipe()) if hasattr(args, name)}
-    weights = losses.Weights(**{name: getattr(args, f"weight_{name}") for name in vars(losses.Weights())})
-    draw = Draw(**{name: getattr(args, f"draw_{name}") for name in vars(Draw())})
-    return Recipe(**given, weights=weights, draw=draw)
+    """The named recipe with what the command line gives instead."""
+    given = {name: getattr(args, name) for name in vars(Recipe()) if hasattr(args, name) and name != "recipe"}
+    base = Recipe(**methods.named(args.recipe, given))
+    weights = {name: getattr(args, f"weight_{name}") for name in vars(base.weights) if hasattr(args, f"weight_{name}")}
+    draw = {name.removeprefix("draw_"): value for name, value in vars(args).items() if name.startswith("draw_")}
+    foreign = [name for name in draw if name not in vars(base.draw)]
+    if foreign:
+        own = ", ".join(f"--draw-{name}" for name in vars(base.draw))
+        raise ToolError(f"the recipe {args.recipe} has no --draw-{foreign[0]}: it has {own}")
+    return replace(base, weights=replace(base.weights, **weights), draw=replace(base.draw, **draw))
 
 
 def run(args: argparse.Namespace) -> int:
