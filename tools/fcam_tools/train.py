@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fcam_tools import __version__, data, losses, seeds
+from fcam_tools.data.copies import refuse_leaks
 from fcam_tools.errors import ToolError
 from fcam_tools.model import DEFAULT_BACKBONE, Net, load_pretrained
 from fcam_tools.seeds import Draw
@@ -439,7 +440,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", help="folder with train/val/test or ok/ng folders, or `elpv`")
+    parser.add_argument("data", help=data.HELP)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint file to write (.pt)")
     plain = Recipe()
     for name, value in vars(plain).items():
@@ -452,6 +453,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for prefix, group in (("weight", plain.weights), ("draw", plain.draw)):
         for name, value in vars(group).items():
             parser.add_argument(f"--{prefix}-{name}", type=type(value), default=value, help=f"default {value}")
+    parser.add_argument("--allow-leaks", action="store_true", help="train though pictures in two splits are copies")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -467,7 +469,9 @@ def run(args: argparse.Namespace) -> int:
         raise ToolError(f"--out {args.out} must end in .pt")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     progress = sys.stderr.isatty() and not args.json
-    checkpoint, every = fit(recipe_of(args), data.load(args.data), progress, args.out.with_suffix(".classifier.pt"))
+    dataset = data.load(args.data)
+    refuse_leaks(dataset, args.allow_leaks, progress)
+    checkpoint, every = fit(recipe_of(args), dataset, progress, args.out.with_suffix(".classifier.pt"))
     save(args.out, checkpoint)
     save(args.out.with_suffix(".decoders.pt"), every)
     summary = {"checkpoint": str(args.out), "thresholds": checkpoint["thresholds"], **checkpoint["training"]}

@@ -17,7 +17,7 @@ from pathlib import Path
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture
 from fcam_tools.data.group import grouped
 from fcam_tools.data.reading import is_picture
-from fcam_tools.data.split import by_hash, filled, split_of, without_val
+from fcam_tools.data.split import by_hash, filled, ranked, without_val
 from fcam_tools.errors import ToolError
 
 OK_NAMES = ("good", "ok")
@@ -26,6 +26,10 @@ FEWEST = 3  # pictures of a class: one a split
 
 # Defect probability at which a cell counts as defective: its four grades are 0, 1/3, 2/3 and 1 (Deitsch et al. 2019).
 ELPV_DEFECTIVE = 0.5
+# Cells are numbered module after module, about so many each. Neighbours are often wafers of one crystal, alike to the
+# last grain: blocks of that many numbers are groups, and blocks that share such wafers (copies.py finds them) are one.
+ELPV_MODULE = 60
+ELPV_ONE = {38: 29, 39: 29, 33: 32, 34: 32, 35: 32}
 
 
 def load_tree(root: Path, option: str) -> Dataset:
@@ -70,14 +74,13 @@ def load_elpv(root: Path, option: str) -> Dataset:
             "elpv is not installed: `pip install --no-deps elpv-dataset` (CC BY-NC-SA 4.0: non-commercial use)"
         )
     root = Path(next(iter(spec.submodule_search_locations))) / "data"
-    splits: dict[str, list[Picture]] = {split: [] for split in SPLITS}
+    pictures = []
     # Columns: path, defect probability, mono or poly; blanks between them vary.
     for row in csv.reader((root / "labels.csv").read_text().splitlines(), delimiter=" ", skipinitialspace=True):
-        name, probability = row[0], float(row[1])
-        picture = Picture(root / name, int(probability > ELPV_DEFECTIVE))
-        splits[split_of(name.encode())].append(picture)
-    found = {split: tuple(pictures) for split, pictures in splits.items()}
-    return Dataset("elpv", root, ("ok", "ng"), found, "elpv")
+        block = int(Path(row[0]).stem.removeprefix("cell")) // ELPV_MODULE
+        defective = int(float(row[1]) > ELPV_DEFECTIVE)
+        pictures.append(Picture(root / row[0], defective, group=f"part:{ELPV_ONE.get(block, block)}"))
+    return Dataset("elpv", root, ("ok", "ng"), ranked(pictures, root), "elpv")
 
 
 def folders_of(root: Path) -> list[str]:
