@@ -71,10 +71,11 @@ def fixed_camera(folder: Path, count: int) -> list[Path]:
     return made
 
 
-def test_parts_at_one_place_are_no_copies(tmp_path: Path) -> None:
+def test_parts_at_one_place_are_no_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prints, _ = copies.prints_of(fixed_camera(tmp_path, 120), progress=False)
-    candidates = copies.near_hashes(np.stack([p.bits for p in prints]))
-    assert len(candidates) > 100 and copies.copies(prints) == []
+    assert copies.copies(prints) == []
+    monkeypatch.setattr(copies, "COMPONENTS", 0)  # what all have in common, left in: every pair looks the same
+    assert len(copies.copies(prints)) > 1000
 
 
 def test_hashes_are_compared_across_blocks() -> None:

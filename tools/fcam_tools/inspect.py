@@ -1,7 +1,8 @@
 """What is in a data set, and what is wrong with it. In: a folder or a set's name. Out: a table, verdicts, suspects.
 
-It counts pictures by class and split, their sizes and modes, the groups that names tell, broken files, exact and near
-copies (data/copies.py), and, with `--sheet`, `--html` or `--checkpoint`, labels that look wrong (suspect.py).
+It counts pictures by class and split, their sizes and modes, the groups that names tell, marked defects, broken files
+and marks, exact and near copies (data/copies.py), and, with `--sheet`, `--html` or `--checkpoint`, labels that look
+wrong (suspect.py).
 
 Exit code 1 if there is something that must be mended before training, 0 otherwise.
 """
@@ -25,6 +26,7 @@ from fcam_tools import data
 from fcam_tools.data.copies import Pair, across, copies, prints_of, told_leaks
 from fcam_tools.errors import ToolError
 from fcam_tools.suspect import sheet, suspects
+from fcam_tools.truth import PixelTruth
 
 FEW = 50  # pictures of a class in train below which a product is a start only
 LOPSIDED = 20  # times that the most frequent class may outnumber another in train
@@ -55,6 +57,7 @@ def report(dataset: data.Dataset, progress: bool) -> dict:
         "sizes": tally(f"{p.size[0]}x{p.size[1]}" for p in prints),
         "modes": tally(mode_of(p.path) for p in prints),
         "groups": groups_of(dataset),
+        "truth": marks_of(dataset, set(broken)),
         "broken": {str(path): why for path, why in broken.items()},
         "copies": {
             "exact_within": told(p for p in pairs if p.exact and p not in leaks),
@@ -96,6 +99,21 @@ def groups_of(dataset: data.Dataset) -> dict:
     return {"kinds": kinds, "divided": sorted(key for key, splits in found.items() if len(splits) > 1)}
 
 
+def marks_of(dataset: data.Dataset, broken: set[Path]) -> dict:
+    """How many defective pictures have their pixels marked, of what kind, and the marks that are refused."""
+    truth, wrong, marked, bare = PixelTruth(dataset), [], 0, 0
+    for picture in dataset.pictures():
+        if picture.label == 0 or picture.path in broken:
+            continue
+        try:
+            found = truth.marks(picture) is not None
+        except ToolError as error:
+            wrong.append(str(error))
+            continue
+        marked, bare = marked + found, bare + (not found)
+    return {"kind": truth.kind, "marked": marked, "unmarked": bare, "wrong": wrong}
+
+
 # Verdicts.
 
 
@@ -107,7 +125,7 @@ def verdicts(told: dict, dataset: data.Dataset) -> list[Verdict]:
 
 
 def wrong_files(told: dict) -> list[Verdict]:
-    out = [Verdict("error", why) for why in told["broken"].values()]
+    out = [Verdict("error", why) for why in (*told["broken"].values(), *told["truth"]["wrong"])]
     leaks = told["copies"]["exact_across"] + told["copies"]["near_across"]
     if leaks:
         exact = len(told["copies"]["exact_across"])
@@ -201,6 +219,7 @@ def table(told: dict) -> str:
         lines.append(f"{name}: " + ", ".join(f"{key} ({count})" for key, count in list(told[name].items())[:6]))
     groups = ", ".join(f"{count} by {kind}" for kind, count in told["groups"]["kinds"].items())
     lines.append(f"groups: {groups or 'none that names tell'}")
+    lines.append("truth: {kind}, of {marked} defective pictures, none of {unmarked}".format(**told["truth"]))
     lines.append(
         "copies: " + ", ".join(f"{len(pairs)} {name.replace('_', ' ')}" for name, pairs in told["copies"].items())
     )

@@ -59,13 +59,14 @@ def suspects(
     """The pictures that look more like the other side than like their label, most costly label first."""
     judge = by_folds if checkpoint is None else partial(by_checkpoint, checkpoint)
     probabilities = judge(dataset, pictures, progress)
-    own = of_label(probabilities, pictures)
+    own, has_ok = of_label(probabilities, pictures), any(picture.label == 0 for picture in pictures)
     out = []
     for place in np.argsort(own, kind="stable"):
         if own[place] >= 0.5:
             break
         labels = pictures[place].labels
-        guess = max(set(range(len(dataset.classes))) - set(labels), key=lambda index: probabilities[place, index])
+        others = {0} if labels != (0,) and has_ok else set(range(len(dataset.classes))) - set(labels)
+        guess = max(others, key=lambda index: probabilities[place, index])
         name = "+".join(dataset.classes[index] for index in labels)
         loss = -float(np.log(max(own[place], 1e-12)))
         sure = round(1 - float(own[place]), 4)
@@ -97,9 +98,7 @@ def by_folds(dataset: data.Dataset, pictures: Sequence[Picture], progress: bool)
         raise ToolError(
             f"class {', '.join(rare)} has under {FOLDS} pictures, too few to suspect labels: give --checkpoint"
         )
-    net = Net(len(dataset.classes)).eval()
-    log.info("suspects by features of %s", load_pretrained(net))
-    features = over(pictures, (256, 256), lambda x: pooled(net, x), progress)
+    features = over(pictures, (256, 256), frozen_features(len(dataset.classes)), progress)
     groups = [picture.group or str(picture.path) for picture in pictures]
     out = np.zeros((len(pictures), len(dataset.classes)))
     for learnt, judged in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(features, labels, groups):
@@ -108,6 +107,14 @@ def by_folds(dataset: data.Dataset, pictures: Sequence[Picture], progress: bool)
         model.fit(features[learnt], labels[learnt])
         out[np.ix_(judged, model.classes_)] = model.predict_proba(features[judged])
     return out
+
+
+def frozen_features(classes: int) -> Callable[[Tensor], Tensor]:
+    """A function from the network's input [N, 3, H, W] to pretrained features [N, C]."""
+    net = Net(classes)
+    log.info("suspects by features of %s", load_pretrained(net))
+    net.eval()  # after the weights: they bring modules of their own, in training mode
+    return partial(pooled, net)
 
 
 def pooled(net: Net, x: Tensor) -> Tensor:
