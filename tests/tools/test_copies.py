@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fcam_tools import data, synth
+from fcam_tools import __main__, data, synth
 from fcam_tools.data import copies
 from fcam_tools.errors import ToolError
 from PIL import Image
@@ -132,3 +132,11 @@ def test_unreadable_picture_is_named(surfaces: Path, tmp_path: Path) -> None:
     (root / "test" / "good" / "again.jpg").write_text("text")
     with pytest.raises(ToolError, match=r"cannot read .*again\.jpg"):
         copies.refuse_leaks(data.load(str(root)), allow=True, progress=False)
+
+
+def test_training_on_leaks_is_refused_before_it_begins(
+    surfaces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "net.pt"
+    assert __main__.main(["train", str(leaky(tmp_path / "set", surfaces)), "--out", str(out)]) == 2
+    assert "again.jpg" in capsys.readouterr().err and not out.exists()

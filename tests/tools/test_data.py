@@ -240,6 +240,22 @@ def test_few_days_do_not_group(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     with caplog.at_level("WARNING"):
         dataset = data.load(str(tmp_path))
     assert {p.group for p in dataset.pictures()} == {""} and "3 days, too few" in caplog.text
+    caplog.clear()
+    for name in data.SPLITS:  # nothing is left to split
+        for label in ("ok", "ng"):
+            for day in range(1, 4):
+                picture(tmp_path / "split" / name / label / f"2024-05-0{day}_{day}.png")
+    data.load(str(tmp_path / "split"))
+    assert "too few" not in caplog.text
+
+
+def test_days_in_the_path_above_do_not_group(tmp_path: Path) -> None:
+    root = tmp_path / "2023-01-31"
+    for label in ("ok", "ng"):
+        for number in range(60):
+            picture(root / label / f"2024-05-{1 + number % 12:02}_{number:03}.png")
+    found = splits_of_groups(data.load(str(root)))
+    assert len(found) == 12 and "day:2024-05-07" in found
 
 
 def test_moved_group_moves_whole() -> None:
@@ -265,7 +281,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
 
 
 def load(made: Tree) -> data.Dataset:
-    return data.load(made.source, ok_needed=False)
+    return data.load(made.source)
 
 
 def test_published_set_is_labelled_and_split(made: Tree) -> None:
@@ -348,11 +364,12 @@ def test_training_opens_no_truth(made: Tree) -> None:
     assert OPENED and not set(made.truth) & set(OPENED)
 
 
-def test_things_without_ok_need_leave(tmp_path: Path) -> None:
+def test_things_without_ok_are_refused_where_ok_is_needed(tmp_path: Path) -> None:
     made = TREES["neu"](tmp_path)
     with pytest.raises(ToolError, match="no OK pictures"):
-        data.load(made.source)
-    assert data.load(made.source, ok_needed=False).ok == "ok"
+        data.load(made.source, ok_needed=True)
+    dataset = data.load(made.source)
+    assert dataset.ok == "ok" and all(counts["ok"] == 0 for counts in dataset.counts().values())
 
 
 def test_picture_may_have_several_labels(tmp_path: Path) -> None:

@@ -183,11 +183,10 @@ def test_turned_labels_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_picture_is_judged_by_folds_without_it_and_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pairs far from all others: only its twin could tell a picture's label, and the twin is in its group."""
+    """Each pair of twins is far from all others, on an axis of its own: only its twin could tell a picture's label."""
     labels = [number // 2 % 2 for number in range(40)]
-    features = np.repeat(np.random.default_rng(1).normal(0, 1, (20, 30)), 2, axis=0)
     monkeypatch.setattr(suspect, "frozen_features", lambda classes: None)
-    monkeypatch.setattr(suspect, "over", lambda *_: features)
+    monkeypatch.setattr(suspect, "over", lambda *_: np.repeat(np.eye(20), 2, axis=0))
     dataset = data.Dataset("x", Path(), ("ok", "ng"), {})
 
     def right(group: str) -> float:
@@ -195,7 +194,7 @@ def test_a_picture_is_judged_by_folds_without_it_and_its_group(monkeypatch: pyte
         found = suspect.by_folds(dataset, pictures, progress=False)
         return float((found.argmax(1) == labels).mean())
 
-    assert right("part") < 0.75 < 0.8 < right("")
+    assert right("part") < 0.6 < 0.75 < right("")
 
 
 def test_several_labels_and_things_are_judged_by_their_own() -> None:

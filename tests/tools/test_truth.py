@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fcam_tools import data
 from fcam_tools.errors import ToolError
-from fcam_tools.truth import PixelTruth
+from fcam_tools.truth import PixelTruth, truth_of
 from PIL import Image
 from trees import BOX, HEIGHT, TREES, WIDTH, Tree, mask, picture
 
@@ -26,8 +26,8 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
     return TREES[request.param](tmp_path)
 
 
-def truth_of(made: Tree) -> PixelTruth:
-    return PixelTruth(data.load(made.source, ok_needed=False))
+def pixels_of(made: Tree) -> PixelTruth:
+    return PixelTruth(data.load(made.source))
 
 
 # The wall between training and truth.
@@ -89,7 +89,7 @@ def test_dataset_carries_names_and_labels_alone() -> None:
 
 
 def test_marks_are_where_the_set_has_them(made: Tree) -> None:
-    truth = truth_of(made)
+    truth = pixels_of(made)
     defects = 0
     for one in truth.dataset.pictures():
         marks = truth.marks(one)
@@ -109,11 +109,11 @@ def test_marks_are_where_the_set_has_them(made: Tree) -> None:
 
 def test_kind_says_what_marks_are(made: Tree) -> None:
     expected = {"dagm": "ellipses", "neu": "boxes", "cub": "boxes"}
-    assert truth_of(made).kind == expected.get(made.source.partition(":")[0], "masks")
+    assert pixels_of(made).kind == expected.get(made.source.partition(":")[0], "masks")
 
 
 def test_runs_of_several_classes_are_one_mask(tmp_path: Path) -> None:
-    truth = truth_of(TREES["severstal"](tmp_path))
+    truth = pixels_of(TREES["severstal"](tmp_path))
     both = next(one for one in truth.dataset.pictures() if one.labels == (1, 2))
     single = next(one for one in truth.dataset.pictures() if one.labels == (1,))
     for one in (both, single):
@@ -122,7 +122,7 @@ def test_runs_of_several_classes_are_one_mask(tmp_path: Path) -> None:
 
 
 def test_ignored_pixels_hold_no_defect(tmp_path: Path) -> None:
-    truth = truth_of(TREES["openimages"](tmp_path))
+    truth = pixels_of(TREES["openimages"](tmp_path))
     one = truth.dataset.splits["test"][0]
     ignored, defect = truth.ignored(one, (WIDTH, HEIGHT)), truth.mask(one, (WIDTH, HEIGHT))
     assert ignored is not None and defect is not None and not (ignored & defect).any()
@@ -147,13 +147,13 @@ def test_thin_defects_are_kept(tmp_path: Path) -> None:
 def test_own_defect_without_mask_has_no_marks(tmp_path: Path) -> None:
     made = TREES["tree"](tmp_path)
     shutil.rmtree(tmp_path / "ground_truth")
-    truth = truth_of(made)
+    truth = pixels_of(made)
     assert all(truth.marks(one) is None for one in truth.dataset.pictures())
 
 
 def spoil(made: Tree, how: str) -> PixelTruth:
     """One mask of the set, spoilt after the labels were read."""
-    truth = truth_of(made)
+    truth = pixels_of(made)
     path = next(path for path in made.truth if path.suffix != ".txt" and path.suffix != ".xml")
     if how == "absent":
         path.unlink()
@@ -166,16 +166,18 @@ def spoil(made: Tree, how: str) -> PixelTruth:
     return truth
 
 
-@pytest.mark.parametrize("how", ["size", "absent", "text", "empty"])
-@pytest.mark.parametrize("name", ["mvtec", "visa", "btad", "dagm", "ksdd", "tiles", "openimages"])
+SPOILT = [(name, how) for name in ("mvtec", "visa", "btad", "dagm", "ksdd", "tiles", "openimages")
+          for how in ("size", "absent", "text", "empty")]  # fmt: skip
+SPOILT.remove(("openimages", "empty"))  # its other instance still marks the picture
+
+
+@pytest.mark.parametrize(("name", "how"), SPOILT)
 def test_spoilt_mask_is_named(name: str, how: str, tmp_path: Path) -> None:
     made = TREES[name](tmp_path)
     if name == "ksdd":  # its first masks are of OK pictures, which nobody asks for
         made = dataclasses.replace(made, truth=made.truth[1:])
     if name == "tiles":
         made = dataclasses.replace(made, truth=tuple(p for p in made.truth if "MT_Crack" in p.parts))
-    if name == "openimages" and how == "empty":
-        return  # the other instance still marks it
     truth = spoil(made, how)
     told = {
         "size": r"is 17x12|another shape",
@@ -191,7 +193,7 @@ def test_spoilt_mask_is_named(name: str, how: str, tmp_path: Path) -> None:
 def test_mask_of_another_size_names_both_files(tmp_path: Path) -> None:
     made = TREES["tree"](tmp_path)
     spoilt = mask(made.truth[0], np.ones((HEIGHT + 4, WIDTH), bool))
-    truth = truth_of(made)
+    truth = pixels_of(made)
     with pytest.raises(ToolError, match=r"000_mask\.png is 16x16, its picture .*000\.png 16x12: make them one size"):
         for one in truth.dataset.splits["train"]:
             truth.marks(one)
@@ -211,7 +213,7 @@ def test_mask_of_another_size_names_both_files(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_marks_name_their_file(name: str, file: str, text: str, told: str, tmp_path: Path) -> None:
-    truth = truth_of(TREES[name](tmp_path))
+    truth = pixels_of(TREES[name](tmp_path))
     defect = next(
         one for one in truth.dataset.pictures() if one.label and (name != "neu" or one.path.stem == "crazing_1")
     )
@@ -221,13 +223,29 @@ def test_wrong_marks_name_their_file(name: str, file: str, text: str, told: str,
     assert Path(file).name in str(refused.value)
 
 
+def test_truth_of_a_split_is_at_the_networks_size(tmp_path: Path) -> None:
+    dataset = data.load(TREES["openimages"](tmp_path).source)
+    truth = truth_of(dataset, "test", (8, 6))
+    assert truth.pictures == dataset.splits["test"] and truth.has_masks and truth.classes == dataset.classes
+    found, ignored = truth.mask(truth.pictures[0]), truth.ignored(truth.pictures[0])
+    assert found is not None and ignored is not None and found.shape == ignored.shape == (6, 8)
+    assert np.argwhere(found).tolist() == [[y, x] for y in (1, 2) for x in (2, 3, 4)]
+    assert truth_of(dataset, "test", (8, 6), truth.pictures[:1]).pictures == truth.pictures[:1]
+
+
+def test_split_without_masks_says_so(tmp_path: Path) -> None:
+    dataset = data.load(TREES["tree"](tmp_path).source)
+    shutil.rmtree(tmp_path / "ground_truth" / "val")
+    assert truth_of(dataset, "test", (8, 6)).has_masks and not truth_of(dataset, "val", (8, 6)).has_masks
+
+
 def test_palette_and_deep_masks_count_whatever_is_not_zero(tmp_path: Path) -> None:
     made = TREES["mvtec"](tmp_path)
     palette = Image.fromarray(BOX.astype(np.uint8), "P")
     palette.putpalette([0, 0, 0, 0, 0, 0])  # its first two colours are both black
     palette.save(made.truth[0])
     Image.fromarray(BOX.astype(np.uint16) * 40_000).save(made.truth[1])
-    truth = truth_of(made)
+    truth = pixels_of(made)
     for one in truth.dataset.pictures():
         marks = truth.marks(one)
         assert marks is None or np.array_equal(marks, BOX)

@@ -1,8 +1,8 @@
 """Scores maps and verdicts on a held-out split. In: a checkpoint, a bundle, a camera's maps. Out: a table of metrics.
 
 Every source of maps is a row: `decoder` (PyTorch), `cam` (the same classifier's activation map, interpolated: what the
-decoder has to beat), `int8` (the bundle's network in ONNX Runtime), `camera` (what `fcam replay --maps` wrote). The
-pixels' truth (truth.py) is asked for here and nowhere else; a set without masks gets the image metrics.
+decoder has to beat), `int8` (the bundle's network in ONNX Runtime), `camera` (what `fcam replay --maps` wrote). A set
+without masks gets the image metrics; where the truth is boxes or ellipses (truth.py), pixel metrics say little.
 
 The CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
 weighted by the picture's defect score, so that what min-max invents on a good picture does not count against it.
@@ -30,7 +30,7 @@ from fcam_tools.metrics import Scorer
 from fcam_tools.model import Net
 from fcam_tools.quantize import session
 from fcam_tools.train import save
-from fcam_tools.truth import PixelTruth
+from fcam_tools.truth import Truth, truth_of
 
 SHOWN = (
     "image_auroc", "image_ap", "pxap", "pixel_auroc", "aupro_030", "max_box_acc_v1", "max_box_acc_v2",
@@ -103,25 +103,16 @@ def to_tensor(path: Path, size: tuple[int, int]) -> torch.Tensor:
     return seeds.to_input(torch.from_numpy(data.read_picture(path, size))[None])
 
 
-def score(
-    pictures: Sequence[data.Picture],
-    truth: PixelTruth,
-    source: Source,
-    checkpoint: Checkpoint,
-    name: str,
-    progress: bool,
-) -> dict:
-    """Every metric of one source of maps over the pictures, at the checkpoint's size and thresholds."""
-    size, limits = checkpoint.size, checkpoint.thresholds
-    scorer = Scorer(score_threshold=limits["score"], taus=100)
-    for picture in tqdm(pictures, name, unit="picture", disable=not progress):
+def score(truth: Truth, source: Source, shipped: float, map_threshold: float, name: str, progress: bool) -> dict:
+    scorer = Scorer(score_threshold=shipped, taus=100)
+    for picture in tqdm(truth.pictures, name, unit="picture", disable=not progress):
         found, score_map = source(picture.path)
-        mask, ignored = truth.mask(picture, size), truth.ignored(picture, size)
-        scorer.update(min(max(found, 0.0), 1.0), int(picture.label != 0), score_map, mask, limits["map"], ignored)
+        mask, ignored = truth.mask(picture), truth.ignored(picture)
+        scorer.update(min(max(found, 0.0), 1.0), int(picture.label != 0), score_map, mask, map_threshold, ignored)
     return scorer.compute()
 
 
-def oracle(args: argparse.Namespace, checkpoint: Checkpoint, ok: int) -> Iterator[tuple[str, Source]]:
+def oracle(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, ok: int) -> Iterator[tuple[str, Source]]:
     """Every epoch's decoder: what choosing with pixel labels would have given. Never used to choose what is shipped."""
     path = args.checkpoint.with_suffix(".decoders.pt")
     if not path.is_file():
@@ -130,7 +121,7 @@ def oracle(args: argparse.Namespace, checkpoint: Checkpoint, ok: int) -> Iterato
         yield f"epoch {epoch}", decoder_source(checkpoint, ok, states)
 
 
-def sources(args: argparse.Namespace, checkpoint: Checkpoint) -> Iterator[tuple[str, Source]]:
+def sources(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth) -> Iterator[tuple[str, Source]]:
     ok = checkpoint.classes.index(checkpoint.ok)
     if args.only is None or "decoder" in args.only:
         yield "decoder", decoder_source(checkpoint, ok)
@@ -141,7 +132,7 @@ def sources(args: argparse.Namespace, checkpoint: Checkpoint) -> Iterator[tuple[
     if args.lines:
         yield "camera", camera_source(args.lines, args.maps)
     if args.oracle:
-        yield from oracle(args, checkpoint, ok)
+        yield from oracle(args, checkpoint, truth, ok)
 
 
 def table(rows: dict[str, dict]) -> str:
@@ -179,20 +170,22 @@ def thinned(pictures: Sequence[data.Picture], limit: int | None) -> tuple[data.P
 def run(args: argparse.Namespace) -> int:
     if (args.lines is None) != (args.maps is None):
         raise ToolError("--lines and --maps go together: both are written by one `fcam replay`")
-    checkpoint, dataset = load_checkpoint(args.checkpoint), data.load(args.data, ok_needed=False)
+    checkpoint, dataset = load_checkpoint(args.checkpoint), data.load(args.data)
     if tuple(checkpoint.classes) != dataset.classes:
         raise ToolError(f"{args.checkpoint} knows {checkpoint.classes}, the data has {dataset.classes}")
     pictures = thinned(dataset.splits[args.split], args.limit)
-    truth, progress = PixelTruth(dataset), sys.stderr.isatty() and not args.json
+    truth = truth_of(dataset, args.split, checkpoint.size, pictures)
+    limits = checkpoint.thresholds
+    progress = sys.stderr.isatty() and not args.json
     rows = {
-        name: score(pictures, truth, source, checkpoint, name, progress) for name, source in sources(args, checkpoint)
+        name: score(truth, source, limits["score"], limits["map"], name, progress)
+        for name, source in sources(args, checkpoint, truth)
     }
     if args.record and "decoder" in rows:
         record(args.checkpoint, rows["decoder"])
-    told = {"data": dataset.name, "split": args.split, "truth": truth.kind, "rows": rows}
-    print(json.dumps(told) if args.json else table(rows))
     if truth.kind in ("boxes", "ellipses"):
         print(f"the truth is {truth.kind}, not outlines: read no pixel metric but the box ones", file=sys.stderr)
+    print(json.dumps({"data": dataset.name, "split": args.split, "rows": rows}) if args.json else table(rows))
     return 0
 
 

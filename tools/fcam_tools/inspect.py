@@ -248,7 +248,7 @@ def check_places(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> int:
     check_places(args)
     progress = sys.stderr.isatty() and not args.json
-    dataset = data.load(args.data, ok_needed=False)
+    dataset = data.load(args.data)
     told = report(dataset, progress)
     found = verdicts(told, dataset)
     contact = None

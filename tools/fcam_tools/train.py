@@ -469,7 +469,7 @@ def run(args: argparse.Namespace) -> int:
         raise ToolError(f"--out {args.out} must end in .pt")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     progress = sys.stderr.isatty() and not args.json
-    dataset = data.load(args.data)
+    dataset = data.load(args.data, ok_needed=True)
     refuse_leaks(dataset, args.allow_leaks, progress)
     checkpoint, every = fit(recipe_of(args), dataset, progress, args.out.with_suffix(".classifier.pt"))
     save(args.out, checkpoint)

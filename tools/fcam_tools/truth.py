@@ -77,6 +77,43 @@ class PixelTruth:
         return small if defect is None else small & ~defect
 
 
+@dataclass(frozen=True)
+class Truth:
+    """Labels and masks of some pictures of a split, at the network's size (width, height)."""
+
+    pictures: tuple[Picture, ...]
+    pixels: PixelTruth
+    size: Size
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.pixels.dataset.classes
+
+    @property
+    def kind(self) -> str:
+        return self.pixels.kind
+
+    @property
+    def masks(self) -> Path:
+        """Where one's own masks lie."""
+        return self.pixels.dataset.root / "ground_truth"
+
+    @property
+    def has_masks(self) -> bool:
+        return any(self.pixels.marks(picture) is not None for picture in self.pictures)
+
+    def mask(self, picture: Picture) -> np.ndarray | None:
+        return self.pixels.mask(picture, self.size)
+
+    def ignored(self, picture: Picture) -> np.ndarray | None:
+        return self.pixels.ignored(picture, self.size)
+
+
+def truth_of(dataset: Dataset, split: str, size: Size, pictures: tuple[Picture, ...] | None = None) -> Truth:
+    """Of a whole split, or of some of its pictures."""
+    return Truth(dataset.splits[split] if pictures is None else pictures, PixelTruth(dataset), size)
+
+
 def size_of(path: Path) -> Size:
     with Image.open(path) as picture:
         return picture.size

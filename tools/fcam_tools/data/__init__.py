@@ -25,8 +25,8 @@ __all__ = ["KNOWN", "SPLITS", "SUFFIXES", "Dataset", "Picture", "load", "read_pi
 HELP = "folder of pictures, or NAME:PATH of a published set: " + ", ".join(KNOWN)
 
 
-def load(source: str, ok_needed: bool = True) -> Dataset:
-    """A data set by folder or by name. Refuses one without OK pictures unless told that none are needed."""
+def load(source: str, ok_needed: bool = False) -> Dataset:
+    """A data set by folder or by name. `ok_needed`: refuse one without OK pictures (sets of things have none)."""
     name, root, option = parse(source)
     if name:
         print(KNOWN[name].notice(), file=sys.stderr)

@@ -74,7 +74,7 @@ class Dataset:
         return total.hexdigest()
 
 
-def checked(dataset: Dataset, ok_needed: bool = True) -> Dataset:
+def checked(dataset: Dataset, ok_needed: bool = False) -> Dataset:
     """The data set, if it can be trained on: every class in train and in val."""
     counts = dataset.counts()
     has_ok = any(counts[split][dataset.ok] for split in SPLITS)

@@ -52,11 +52,12 @@ def day(name: str) -> str:
 def keys(path: Path, folder: Path) -> dict[str, str]:
     """A picture's key of each kind; `folder` is its class's."""
     inside = path.parent.relative_to(folder).as_posix()
-    return {"part": part(path.stem), "folder": "" if inside == "." else inside, "day": day(path.as_posix())}
+    return {"part": part(path.stem), "folder": "" if inside == "." else inside, "day": day(f"{inside}/{path.stem}")}
 
 
-def grouped(pictures: Sequence[Picture], folders: Sequence[Path]) -> list[Picture]:
-    """The pictures with their groups; `folders[i]` is the folder of picture i's class."""
+def grouped(pictures: Sequence[Picture], folders: Sequence[Path], splitting: bool = True) -> list[Picture]:
+    """The pictures with their groups; `folders[i]` is the folder of picture i's class. `splitting`: groups that are too
+    few are worth a warning."""
     found = [keys(picture.path, folder) for picture, folder in zip(pictures, folders, strict=True)]
     for kind in KINDS:
         distinct = {keys_[kind] for keys_ in found} - {""}
@@ -65,6 +66,6 @@ def grouped(pictures: Sequence[Picture], folders: Sequence[Path]) -> list[Pictur
                 replace(picture, group=f"{kind}:{keys_[kind]}") if keys_[kind] else picture
                 for picture, keys_ in zip(pictures, found, strict=True)
             ]
-        if len(distinct) > 1:
+        if len(distinct) > 1 and splitting:
             log.warning("names tell of %d %ss, too few to split by (%d are needed)", len(distinct), kind, FEWEST)
     return list(pictures)

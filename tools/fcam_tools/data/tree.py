@@ -42,12 +42,13 @@ def load_splits(root: Path) -> Dataset:
     names = {name for split in SPLITS if (root / split).is_dir() for name in folders_of(root / split)}
     classes = order_classes(sorted(names), root)
     found = [(split, *pair) for split in SPLITS for pair in labelled(root / split, classes)]
-    pictures = grouped([picture for _, picture, _ in found], [folder for *_, folder in found])
+    splitting = all(own != "val" for own, *_ in found)
+    pictures = grouped([picture for _, picture, _ in found], [folder for *_, folder in found], splitting)
     splits = {
         split: tuple(picture for picture, (own, *_) in zip(pictures, found, strict=True) if own == split)
         for split in SPLITS
     }
-    if not splits["val"]:
+    if splitting:
         splits |= without_val(splits["train"])
     return Dataset(root.name, root, classes, splits)
 
