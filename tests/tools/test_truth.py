@@ -151,6 +151,11 @@ def test_own_defect_without_mask_has_no_marks(tmp_path: Path) -> None:
     assert all(truth.marks(one) is None for one in truth.dataset.pictures())
 
 
+def test_picture_from_elsewhere_has_no_marks_either(tmp_path: Path) -> None:
+    truth = pixels_of(TREES["tree"](tmp_path / "set"))
+    assert truth.marks(data.Picture(picture(tmp_path / "other" / "000.png"), 1)) is None
+
+
 def spoil(made: Tree, how: str) -> PixelTruth:
     """One mask of the set, spoilt after the labels were read."""
     truth = pixels_of(made)

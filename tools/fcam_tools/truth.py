@@ -157,8 +157,10 @@ def beside(folder: Path, stem: str) -> Path:
 
 
 def own_mask(dataset: Dataset, picture: Picture) -> Path:
-    path = picture.path.relative_to(dataset.root)
-    return dataset.root / "ground_truth" / path.with_name(f"{path.stem}_mask.png")
+    """A picture from elsewhere has its mask beside it, if anywhere."""
+    inside = picture.path.is_relative_to(dataset.root)
+    path = dataset.root / "ground_truth" / picture.path.relative_to(dataset.root) if inside else picture.path
+    return path.with_name(f"{path.stem}_mask.png")
 
 
 def mvtec_mask(dataset: Dataset, picture: Picture) -> Path:

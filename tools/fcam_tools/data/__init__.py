@@ -17,10 +17,22 @@ from fcam_tools.data.dataset import SPLITS, Dataset, Picture, checked
 from fcam_tools.data.known import KNOWN
 from fcam_tools.data.reading import SUFFIXES, read_picture, read_pictures
 from fcam_tools.data.split import split_of
-from fcam_tools.data.tree import load_tree
+from fcam_tools.data.tree import MASKS, OK_NAMES, load_tree
 from fcam_tools.errors import ToolError
 
-__all__ = ["KNOWN", "SPLITS", "SUFFIXES", "Dataset", "Picture", "load", "read_picture", "read_pictures", "split_of"]
+__all__ = [
+    "KNOWN",
+    "MASKS",
+    "OK_NAMES",
+    "SPLITS",
+    "SUFFIXES",
+    "Dataset",
+    "Picture",
+    "load",
+    "read_picture",
+    "read_pictures",
+    "split_of",
+]
 
 HELP = "folder of pictures, or NAME:PATH of a published set: " + ", ".join(KNOWN)
 
