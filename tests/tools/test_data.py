@@ -334,6 +334,13 @@ def test_every_known_set_has_a_tree() -> None:
     assert {name.split()[0] for name in TREES} == {*data.KNOWN, "tree"} - {"elpv"}
 
 
+def test_readme_names_every_known_set_with_its_terms() -> None:
+    lines = (Path(__file__).parents[2] / "tools" / "README.md").read_text().splitlines()
+    for name, known in data.KNOWN.items():
+        row = next((line.split("|") for line in lines if line.startswith(f"| `{name}`")), None)
+        assert row and row[-2].strip() == known.commercial, name
+
+
 OPENED: list[Path] = []
 
 

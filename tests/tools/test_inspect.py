@@ -120,10 +120,19 @@ def test_copies_are_counted_by_where_they_are(tree: Path, capsys: pytest.Capture
     names = {kind: [[Path(p).name for p in pair] for pair in pairs] for kind, pairs in found["copies"].items()}
     assert names["exact_within"] == [["000.png", "again.png"], ["two.png", "000.png"]]
     assert names["exact_across"] == [["000.png", "leak.png"]] and names["near_across"] == [["001.png", "near.png"]]
-    assert names["of_two_labels"] == [["two.png", "000.png"]] and names["near_within"] == []
+    assert names["exact_of_two_labels"] == [["two.png", "000.png"]] and names["near_within"] == []
     errors = texts(found, "error")
     assert "2 pairs of copies in two splits" in errors[0] and "near.png" in errors[0]
     assert "one picture with two labels" in errors[1] and len(errors) == 2
+
+
+def test_near_copies_of_two_labels_are_only_warned_of(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A small defect on one of two like parts is no contradiction."""
+    with Image.open(tree / "train" / "dent" / "001.png") as original:
+        original.point(lambda v: min(255, int(v * 1.04))).save(tree / "train" / "good" / "near.png")
+    found = told(capsys, tree)
+    assert len(found["copies"]["near_of_two_labels"]) == 1
+    assert any("near.png" in text and "look at both" in text for text in texts(found, "warning"))
 
 
 def test_other_sizes_modes_and_divided_groups_are_warned_of(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from PIL import Image
 
 from fcam_tools import data
-from fcam_tools.data.copies import Pair, across, copies, prints_of, told_leaks
+from fcam_tools.data.copies import NAMED, Pair, across, copies, prints_of, told_leaks
 from fcam_tools.errors import ToolError
 from fcam_tools.suspect import sheet, suspects
 from fcam_tools.truth import PixelTruth
@@ -64,7 +64,8 @@ def report(dataset: data.Dataset, progress: bool) -> dict:
             "near_within": told(p for p in pairs if not p.exact and p not in leaks),
             "exact_across": told(p for p in pairs if p.exact and p in leaks),
             "near_across": told(p for p in pairs if not p.exact and p in leaks),
-            "of_two_labels": told(of_two_labels(dataset, pairs)),
+            "exact_of_two_labels": told(p for p in of_two_labels(dataset, pairs) if p.exact),
+            "near_of_two_labels": told(p for p in of_two_labels(dataset, pairs) if not p.exact),
         },
     }
 
@@ -83,7 +84,7 @@ def mode_of(path: Path) -> str:
 
 
 def of_two_labels(dataset: data.Dataset, pairs: Sequence[Pair]) -> list[Pair]:
-    """Copies that carry two labels: one of them is wrong."""
+    """Copies that carry two labels: of exact ones, one is wrong."""
     labels = {picture.path: picture.labels for picture in dataset.pictures()}
     return [pair for pair in pairs if labels[pair.first] != labels[pair.second]]
 
@@ -132,8 +133,10 @@ def wrong_files(told: dict) -> list[Verdict]:
         pairs = [Pair(Path(a), Path(b), place < exact) for place, (a, b) in enumerate(leaks)]
         cure = "keep one of each, or put both in one split by naming them after their part (part_0001_a, part_0001_b)"
         out.append(Verdict("error", f"{told_leaks(pairs)}: {cure}"))
-    for first, second in told["copies"]["of_two_labels"]:
+    for first, second in told["copies"]["exact_of_two_labels"]:
         out.append(Verdict("error", f"{first} and {second} are one picture with two labels: correct one of them"))
+    for first, second in told["copies"]["near_of_two_labels"][:NAMED]:
+        out.append(Verdict("warning", f"{first} and {second} look the same and have two labels: look at both"))
     within = len(told["copies"]["exact_within"]) + len(told["copies"]["near_within"])
     if within:
         out.append(
