@@ -123,23 +123,6 @@ def test_foreign_pictures_are_refused(chain: Path, tmp_path: Path, capsys: pytes
 # Parts of the evaluation.
 
 
-def test_truth_keeps_thin_defects(tmp_path: Path) -> None:
-    (tmp_path / "dent").mkdir()
-    mask = np.zeros((64, 64), np.uint8)
-    mask[10], mask[32:36, 32:36] = 255, 255
-    Image.fromarray(mask).save(tmp_path / "dent" / "a_mask.png")
-    mask[:], mask[5, 5] = 0, 255
-    Image.fromarray(mask).save(tmp_path / "dent" / "b_mask.png")
-    truth = evaluate.Truth((), tmp_path, ("good", "dent"), (16, 32))
-    found = truth.mask(data.Picture(Path("a.png"), 1))
-    assert found is not None and found.shape == (32, 16)
-    assert found[5].all() and found[16:18, 8].all() and found.sum() == 18
-    speck = truth.mask(data.Picture(Path("b.png"), 1))
-    assert speck is not None and speck.sum() == 1 and speck[2, 1]
-    assert truth.mask(data.Picture(Path("a.png"), 0)) is None
-    assert truth.mask(data.Picture(Path("c.png"), 1)) is None
-
-
 def test_limit_takes_pictures_evenly() -> None:
     pictures = [data.Picture(Path(str(index)), 0) for index in range(10)]
     assert [int(p.path.name) for p in evaluate.thinned(pictures, 4)] == [0, 2, 5, 7]

@@ -13,6 +13,7 @@ from fcam_tools.errors import ToolError
 
 VERBS = {
     "synth": "make a procedural inspection data set with exact masks",
+    "inspect": "say what is in a data set, and what is wrong with it",
     "train": "train a classifier and a decoder on image labels",
     "evaluate": "score maps and verdicts on a test split",
     "table": "compare maps and decoders over backbones on one data set: CSV, Markdown, plot",

@@ -2,8 +2,8 @@
 
 Every source of maps is a row: `decoder` (PyTorch), `cam` (the same classifier's activation map, interpolated: what the
 decoder has to beat), further training-free maps by `--methods` (seeds.py), `int8` (the bundle's network in ONNX
-Runtime), `camera` (what `fcam replay --maps` wrote). The masks `DATA/ground_truth/<split>/<class>/<stem>_mask.png` are
-read here and nowhere else; a set without masks gets the image metrics.
+Runtime), `camera` (what `fcam replay --maps` wrote). A set without masks gets the image metrics; where the truth is
+boxes or ellipses (truth.py), pixel metrics say little.
 
 A CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
 weighted by the picture's defect score, so that what min-max invents on a good picture does not count against it.
@@ -16,10 +16,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -33,10 +31,7 @@ from fcam_tools.metrics import Scorer
 from fcam_tools.model import Net
 from fcam_tools.quantize import session
 from fcam_tools.train import save
-
-# What a pixel of the network's input must be covered by a defect to count as one: less than half, because a scratch of
-# one pixel in the picture is half a pixel here and would vanish.
-COVERED = 0.25
+from fcam_tools.truth import Truth, truth_of
 
 SHOWN = (
     "image_auroc", "image_ap", "pxap", "pixel_auroc", "aupro_030", "max_box_acc_v1", "max_box_acc_v2",
@@ -46,29 +41,6 @@ SHOWN = (
 
 Answer = tuple[float, np.ndarray]  # defect score, map [H, W] in 0..1
 Source = Callable[[Path], Answer]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Labels and masks of one split, at the network's size."""
-
-    pictures: tuple[data.Picture, ...]
-    masks: Path
-    classes: tuple[str, ...]
-    size: tuple[int, int]
-
-    def mask(self, picture: data.Picture) -> np.ndarray | None:
-        if picture.label == 0:
-            return None
-        path = self.masks / self.classes[picture.label] / f"{picture.path.stem}_mask.png"
-        if not path.is_file():
-            return None
-        with Image.open(path) as mask:
-            covered = cv2.resize(
-                np.asarray(mask.convert("L"), np.float32) / 255, self.size, interpolation=cv2.INTER_AREA
-            )
-        found = covered >= COVERED
-        return found if found.any() else covered >= covered.max()
 
 
 def decoder_source(checkpoint: Checkpoint, ok: int, states: dict | None = None) -> Source:
@@ -134,15 +106,17 @@ def to_tensor(path: Path, size: tuple[int, int]) -> torch.Tensor:
     return seeds.to_input(torch.from_numpy(data.read_picture(path, size))[None])
 
 
-def score(truth: Truth, source: Source, shipped: float, map_threshold: float, name: str, progress: bool) -> dict:
-    return scored(truth, source, shipped, map_threshold, name, progress).compute()
+def score(truth: Truth, source: Source, limits: dict, name: str, progress: bool) -> dict:
+    """Every metric of one source of maps, at the thresholds `limits`."""
+    return scored(truth, source, limits, name, progress).compute()
 
 
-def scored(truth: Truth, source: Source, shipped: float, map_threshold: float, name: str, progress: bool) -> Scorer:
-    scorer = Scorer(score_threshold=shipped, taus=100)
+def scored(truth: Truth, source: Source, limits: dict, name: str, progress: bool) -> Scorer:
+    scorer = Scorer(score_threshold=limits["score"], taus=100)
     for picture in tqdm(truth.pictures, name, unit="picture", disable=not progress):
         found, score_map = source(picture.path)
-        scorer.update(min(max(found, 0.0), 1.0), int(picture.label != 0), score_map, truth.mask(picture), map_threshold)
+        mask, ignored = truth.mask(picture), truth.ignored(picture)
+        scorer.update(min(max(found, 0.0), 1.0), int(picture.label != 0), score_map, mask, limits["map"], ignored)
     return scorer
 
 
@@ -207,26 +181,23 @@ def thinned(pictures: Sequence[data.Picture], limit: int | None) -> tuple[data.P
     return tuple(pictures[i * len(pictures) // count] for i in range(count))
 
 
-def truth_of(dataset: data.Dataset, split: str, size: tuple[int, int], limit: int | None = None) -> Truth:
-    """Labels and masks of a split, of at most `limit` pictures."""
-    return Truth(thinned(dataset.splits[split], limit), dataset.root / "ground_truth" / split, dataset.classes, size)
-
-
 def run(args: argparse.Namespace) -> int:
     if (args.lines is None) != (args.maps is None):
         raise ToolError("--lines and --maps go together: both are written by one `fcam replay`")
     checkpoint, dataset = load_checkpoint(args.checkpoint), data.load(args.data)
     if tuple(checkpoint.classes) != dataset.classes:
         raise ToolError(f"{args.checkpoint} knows {checkpoint.classes}, the data has {dataset.classes}")
-    truth = truth_of(dataset, args.split, checkpoint.size, args.limit)
-    limits = checkpoint.thresholds
+    pictures = thinned(dataset.splits[args.split], args.limit)
+    truth = truth_of(dataset, args.split, checkpoint.size, pictures)
     progress = sys.stderr.isatty() and not args.json
     rows = {
-        name: score(truth, source, limits["score"], limits["map"], name, progress)
+        name: score(truth, source, checkpoint.thresholds, name, progress)
         for name, source in sources(args, checkpoint, truth)
     }
     if args.record and "decoder" in rows:
         record(args.checkpoint, rows["decoder"])
+    if truth.kind in ("boxes", "ellipses"):
+        print(f"the truth is {truth.kind}, not outlines: read no pixel metric but the box ones", file=sys.stderr)
     print(json.dumps({"data": dataset.name, "split": args.split, "rows": rows}) if args.json else table(rows))
     return 0
 

@@ -41,6 +41,7 @@ from fcam_tools import data, evaluate, methods, seeds, train
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, load_checkpoint
 from fcam_tools.model import DEFAULT_BACKBONE
+from fcam_tools.truth import truth_of
 
 log = logging.getLogger(__name__)
 
@@ -174,14 +175,14 @@ def make_row(plan: Plan, key: tuple[str, ...], progress: bool) -> Row:
     path = decoder_of(plan, backbone, seed, progress) if decoded else classifier_of(plan, backbone, progress)
     checkpoint = load_checkpoint(path)
     ok = checkpoint.classes.index(checkpoint.ok)
-    truth = evaluate.truth_of(plan.dataset, "test", checkpoint.size)
     source = (
         evaluate.decoder_source(checkpoint, ok)
         if decoded
         else evaluate.cam_source(checkpoint.net, checkpoint.size, ok, seed)
     )
     title = f"{backbone} {seed} {found}"
-    scorer = evaluate.scored(truth, source, checkpoint.thresholds["score"], FIXED, title, progress)
+    truth = truth_of(plan.dataset, "test", checkpoint.size)
+    scorer = evaluate.scored(truth, source, checkpoint.thresholds, title, progress)
     curve, measured = scorer.iou_curve() or [], scorer.compute()
     write_whole(plan.file("curves", f"{backbone}-{seed}-{found}"), lambda file: json.dump(curve, file))
     seconds, macs = cost(checkpoint, None if decoded else seed)
@@ -366,7 +367,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     names = ("size", "epochs", "decoder_epochs", "batch", "stride", "seed")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     recipe = train.Recipe(**methods.named(args.recipe, given | {"pretrained": args.pretrained}))
-    dataset = thin(data.load(args.data), args.per_class)
+    dataset = thin(data.load(args.data, ok_needed=recipe.objective != "fcam"), args.per_class)
     chosen, backbones = tuple(dict.fromkeys(args.seeds)), tuple(dict.fromkeys(args.backbones))
     return Plan(dataset, recipe, chosen, backbones, args.out, settings_of(dataset, recipe))
 

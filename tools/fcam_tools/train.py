@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fcam_tools import __version__, data, losses, methods, seeds
+from fcam_tools.data.copies import refuse_leaks
 from fcam_tools.errors import ToolError
 from fcam_tools.labels import accuracy, classification_loss, defect_classes, defective, label_array
 from fcam_tools.model import DECODERS, DEFAULT_BACKBONE, Net, load_pretrained
@@ -410,7 +411,7 @@ def fit(recipe: Recipe, dataset: data.Dataset, progress: bool, aside: Path | Non
     for split in ("train", "val"):
         pictures = dataset.splits[split]
         pixels = data.read_pictures(pictures, (recipe.side(split), recipe.side(split)), progress)
-        labels = [getattr(p, "labels", (p.label,)) for p in pictures]
+        labels = [p.labels for p in pictures]
         splits[split] = Pictures(pixels, label_array(labels, len(dataset.classes)))
     t = Trainer(recipe, splits["train"], splits["val"], len(dataset.classes), progress)
     counts = f"{len(splits['train'].labels)} training and {len(splits['val'].labels)} validation pictures"
@@ -454,7 +455,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", help="folder with train/val/test or ok/ng folders, or `elpv`")
+    parser.add_argument("data", help=data.HELP)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint file to write (.pt)")
     parser.add_argument("--recipe", choices=list(methods.RECIPES), default="inspection", help="where the numbers start")
     plain = Recipe()
@@ -476,6 +477,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(
                 f"--{prefix}-{name}", type=type(value), default=argparse.SUPPRESS, help=f"inspection: {value}"
             )
+    parser.add_argument("--allow-leaks", action="store_true", help="train though pictures in two splits are copies")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -497,7 +499,10 @@ def run(args: argparse.Namespace) -> int:
         raise ToolError(f"--out {args.out} must end in .pt")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     progress = sys.stderr.isatty() and not args.json
-    checkpoint, every = fit(recipe_of(args), data.load(args.data), progress, args.out.with_suffix(".classifier.pt"))
+    recipe = recipe_of(args)
+    dataset = data.load(args.data)
+    refuse_leaks(dataset, args.allow_leaks, progress)
+    checkpoint, every = fit(recipe, dataset, progress, args.out.with_suffix(".classifier.pt"))
     save(args.out, checkpoint)
     save(args.out.with_suffix(".decoders.pt"), every)
     summary = {"checkpoint": str(args.out), "thresholds": checkpoint["thresholds"], **checkpoint["training"]}
