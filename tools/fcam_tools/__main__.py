@@ -14,6 +14,7 @@ from fcam_tools.errors import ToolError
 VERBS = {
     "synth": "make a procedural inspection data set with exact masks",
     "train": "train a classifier and a decoder on image labels",
+    "runs": "list the runs that training left, with their metrics",
     "evaluate": "score maps and verdicts on a test split",
     "export": "quantise a checkpoint and write it as a bundle with its proof",
     "nets": "write bundles of well-known backbones with random weights, to test and time engines on",

@@ -32,7 +32,7 @@ from fcam_tools.export import Checkpoint, defect_score, load_checkpoint, run_onn
 from fcam_tools.metrics import Scorer
 from fcam_tools.model import Net
 from fcam_tools.quantize import session
-from fcam_tools.train import save
+from fcam_tools.runs import checkpoint_in, run_of, save
 
 # What a pixel of the network's input must be covered by a defect to count as one: less than half, because a scratch of
 # one pixel in the picture is half a pixel here and would vanish.
@@ -142,7 +142,7 @@ def score(truth: Truth, source: Source, shipped: float, map_threshold: float, na
 
 def oracle(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, ok: int) -> Iterator[tuple[str, Source]]:
     """Every epoch's decoder: what choosing with pixel labels would have given. Never used to choose what is shipped."""
-    path = args.checkpoint.with_suffix(".decoders.pt")
+    path = checkpoint_in(args.checkpoint).with_suffix(".decoders.pt")
     if not path.is_file():
         raise ToolError(f"{path} is not there: --oracle needs the decoders that training left beside the checkpoint")
     for epoch, states in enumerate(torch.load(path, weights_only=True), 1):
@@ -217,6 +217,9 @@ def run(args: argparse.Namespace) -> int:
 
 def record(path: Path, row: dict) -> None:
     """Into the checkpoint, from where the export takes them into the bundle."""
+    path = checkpoint_in(path)
     content = torch.load(path, weights_only=True)
     content["metrics"] = {name: float(row[name]) for name in SHOWN if row.get(name) is not None}
     save(path, content)
+    if run := run_of(path):
+        run.add_metrics(test=row)

@@ -37,6 +37,7 @@ from fcam_tools.data import SUFFIXES, Dataset, load, read_picture
 from fcam_tools.errors import ToolError
 from fcam_tools.model import Net
 from fcam_tools.qdq import INPUT, OUTPUTS, lint
+from fcam_tools.runs import checkpoint_in, keep_bundle
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
+    path = checkpoint_in(path)
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each way in which a file can be no checkpoint
@@ -415,8 +417,10 @@ def export(checkpoint: Path, out: Path, data: Path, options: Options | None = No
     loaded = load_checkpoint(checkpoint)
     dataset = load(str(data))
     refuse_foreign(dataset, loaded)
-    loaded.provenance.update({"checkpoint_sha256": sha256(checkpoint)})
-    return write_bundle(loaded, dataset, out, options)
+    loaded.provenance.update({"checkpoint_sha256": sha256(checkpoint_in(checkpoint))})
+    written = write_bundle(loaded, dataset, out, options)
+    keep_bundle(checkpoint, out)
+    return written
 
 
 def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Options) -> Exported:
