@@ -62,6 +62,44 @@ def test_classifier_learns_and_its_metrics_reach_the_bundle(chain: Path, capsys:
     assert {"image_auroc", "pxap", "aupro_030"} <= set(recorded)
 
 
+def test_prices_choose_the_thresholds_that_ship(
+    chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--golden", 2, "--calibration", 16, "--sample-count", 2, "--method", "entropy", "--json"]
+    prices = ["--escape-cost", 3, "--reject-cost", 1, "--ng-rate", 0.3]
+    assert run("export", chain / "net.pt", tmp_path / "priced", "--data", chain / "pictures", *few, *prices) == 0
+    shipped = tomllib.loads((tmp_path / "priced" / "manifest.toml").read_text())
+    plain = tomllib.loads((chain / "bundle" / "manifest.toml").read_text())
+    assert shipped["thresholds"]["score"] != plain["thresholds"]["score"]
+    assert shipped["provenance"]["operating_point"].startswith("escape 3, reject 1, ng rate 0.3: threshold")
+    capsys.readouterr()
+    asked = [
+        "evaluate",
+        chain / "net.pt",
+        "--data",
+        chain / "pictures",
+        "--only",
+        "--bundle",
+        tmp_path / "priced",
+        *prices,
+    ]
+    assert run(*asked, "--json") == 0
+    point = json.loads(capsys.readouterr().out)["operating_points"]["int8"]
+    assert point["score"]["threshold"] == pytest.approx(shipped["thresholds"]["score"], abs=0.02)
+    assert point["here"]["cost"] == pytest.approx(
+        0.3 * 3 * point["here"]["escape_rate"] + 0.7 * point["here"]["false_reject_rate"]
+    )
+    assert run(*asked, "--masks") == 0
+    assert "every region alike" in capsys.readouterr().out
+
+
+def test_run_folder_gets_metrics_and_bundle(chain: Path) -> None:
+    folder = chain / "net.run"
+    assert (folder / "bundle" / "manifest.toml").read_text() == (chain / "bundle" / "manifest.toml").read_text()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["test"]["image_auroc"] > 0.7 and metrics["test"]["pxap"] > 0
+
+
 def test_proof_holds_verdicts_of_both_kinds(chain: Path) -> None:
     manifest = tomllib.loads((chain / "bundle" / "manifest.toml").read_text())
     assert {golden["verdict"] for golden in manifest["golden"]} == {"pass", "reject"}

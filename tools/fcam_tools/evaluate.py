@@ -1,12 +1,14 @@
 """Scores maps and verdicts on a held-out split. In: a checkpoint, a bundle, a camera's maps. Out: a table of metrics.
 
 Every source of maps is a row: `decoder` (PyTorch), `cam` (the same classifier's activation map, interpolated: what the
-decoder has to beat), `int8` (the bundle's network in ONNX Runtime), `camera` (what `fcam replay --maps` wrote). The
-masks `DATA/ground_truth/<split>/<class>/<stem>_mask.png` are read here and nowhere else; a set without masks gets the
-image metrics.
+decoder has to beat), `int8` (the bundle's network in ONNX Runtime), `camera` (what `fcam replay --maps` wrote). A set
+without masks gets the image metrics.
 
 The CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
 weighted by the picture's defect score, so that what min-max invents on a good picture does not count against it.
+
+Given prices of mistakes, the thresholds that cost least are chosen on the val split (operating.py) for the decoder and
+the bundle, and what they do on the scored split is told beside.
 """
 
 from __future__ import annotations
@@ -16,27 +18,22 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import data, seeds
+from fcam_tools import data, operating, seeds
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, defect_score, load_checkpoint, run_onnx
 from fcam_tools.metrics import Scorer
 from fcam_tools.model import Net
 from fcam_tools.quantize import session
 from fcam_tools.runs import checkpoint_in, run_of, save
-
-# What a pixel of the network's input must be covered by a defect to count as one: less than half, because a scratch of
-# one pixel in the picture is half a pixel here and would vanish.
-COVERED = 0.25
+from fcam_tools.truth import Truth, truth_of
 
 SHOWN = (
     "image_auroc", "image_ap", "pxap", "pixel_auroc", "aupro_030", "max_box_acc_v1", "max_box_acc_v2",
@@ -46,29 +43,6 @@ SHOWN = (
 
 Answer = tuple[float, np.ndarray]  # defect score, map [H, W] in 0..1
 Source = Callable[[Path], Answer]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Labels and masks of one split, at the network's size."""
-
-    pictures: tuple[data.Picture, ...]
-    masks: Path
-    classes: tuple[str, ...]
-    size: tuple[int, int]
-
-    def mask(self, picture: data.Picture) -> np.ndarray | None:
-        if picture.label == 0:
-            return None
-        path = self.masks / self.classes[picture.label] / f"{picture.path.stem}_mask.png"
-        if not path.is_file():
-            return None
-        with Image.open(path) as mask:
-            covered = cv2.resize(
-                np.asarray(mask.convert("L"), np.float32) / 255, self.size, interpolation=cv2.INTER_AREA
-            )
-        found = covered >= COVERED
-        return found if found.any() else covered >= covered.max()
 
 
 def decoder_source(checkpoint: Checkpoint, ok: int, states: dict | None = None) -> Source:
@@ -187,6 +161,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", action="store_true", help="write the decoder's row into the checkpoint, for the bundle"
     )
+    operating.add_price_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
@@ -202,24 +177,70 @@ def run(args: argparse.Namespace) -> int:
     if tuple(checkpoint.classes) != dataset.classes:
         raise ToolError(f"{args.checkpoint} knows {checkpoint.classes}, the data has {dataset.classes}")
     pictures = thinned(dataset.splits[args.split], args.limit)
-    truth = Truth(pictures, dataset.root / "ground_truth" / args.split, dataset.classes, checkpoint.size)
+    truth = truth_of(dataset, args.split, checkpoint.size, pictures)
     limits = checkpoint.thresholds
     progress = sys.stderr.isatty() and not args.json
     rows = {
         name: score(truth, source, limits["score"], limits["map"], name, progress)
         for name, source in sources(args, checkpoint, truth)
     }
+    points = dict(operating_points(args, checkpoint, dataset, truth, progress))
     if args.record and "decoder" in rows:
-        record(args.checkpoint, rows["decoder"])
-    print(json.dumps({"data": dataset.name, "split": args.split, "rows": rows}) if args.json else table(rows))
+        record(args.checkpoint, rows["decoder"], points)
+    if args.json:
+        print(json.dumps({"data": dataset.name, "split": args.split, "rows": rows, "operating_points": points}))
+    else:
+        print(
+            "\n".join(
+                [table(rows), *(line for name, found in points.items() for line in told(name, args.split, found))]
+            )
+        )
     return 0
 
 
-def record(path: Path, row: dict) -> None:
+def operating_points(
+    args: argparse.Namespace, checkpoint: Checkpoint, dataset: data.Dataset, truth: Truth, progress: bool
+) -> Iterator[tuple[str, dict]]:
+    """The cheapest thresholds on val of the decoder and of the bundle, and what they do on the scored split."""
+    val = truth_of(dataset, "val", checkpoint.size)
+    prices = operating.prices_of(args, [picture.label for picture in val.pictures])
+    if prices is None:
+        return
+    ok, area = checkpoint.classes.index(checkpoint.ok), int(checkpoint.thresholds["min_area_px"])
+    if args.masks and not val.has_masks:
+        raise ToolError(f"--masks: {val.masks} has no mask of a val picture")
+    shipping = {"decoder": decoder_source(checkpoint, ok)}
+    if args.bundle:
+        shipping["int8"] = onnx_source(args.bundle, checkpoint.size, ok)
+    for name, source in shipping.items():
+        bar = tqdm(val.pictures, f"{name} on val", unit="picture", disable=not progress)
+        points = operating.measure(bar, source, area, val.mask if args.masks else None).points(prices)
+        bar = tqdm(truth.pictures, f"{name} on {args.split}", unit="picture", disable=not progress)
+        seen = operating.measure(bar, source, area)
+        yield name, points | {"here": operating.at(seen.scores, seen.labels, points["score"]["threshold"], prices)}
+
+
+def told(name: str, split: str, points: dict) -> Iterator[str]:
+    prices = points["prices"]
+    yield (
+        f"\n{name}, cheapest for {prices['escape']:g} an escape, {prices['reject']:g} a false reject, "
+        f"{prices['ng_rate']:.4g} of the parts defective:"
+    )
+    yield f"  score on val: {operating.shown(points['score'])}"
+    yield f"  map on val ({points['map']['chosen_by']}): {operating.shown(points['map'])}"
+    here = points["here"]
+    rates = []
+    for rate in ("escape", "false_reject"):
+        low, high = here[f"{rate}_interval"]
+        rates.append(f"{rate.replace('_', ' ')}s {here[f'{rate}_rate']:.4f} ({low:.4f} to {high:.4f})")
+    yield f"  score on {split}: {', '.join(rates)}, cost a part {here['cost']:.4g}"
+
+
+def record(path: Path, row: dict, points: dict) -> None:
     """Into the checkpoint, from where the export takes them into the bundle."""
     path = checkpoint_in(path)
     content = torch.load(path, weights_only=True)
     content["metrics"] = {name: float(row[name]) for name in SHOWN if row.get(name) is not None}
     save(path, content)
     if run := run_of(path):
-        run.add_metrics(test=row)
+        run.add_metrics(test=row, **({"operating_points": points} if points else {}))
