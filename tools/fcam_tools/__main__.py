@@ -16,6 +16,7 @@ VERBS = {
     "train": "train a classifier and a decoder on image labels",
     "runs": "list the runs that training left, with their metrics",
     "evaluate": "score maps and verdicts on a test split",
+    "compare": "score two networks side by side, and show the pictures on which they disagree",
     "export": "quantise a checkpoint and write it as a bundle with its proof",
     "nets": "write bundles of well-known backbones with random weights, to test and time engines on",
     "peers": "time fcam beside ONNX Runtime, OpenVINO and stock tract",
