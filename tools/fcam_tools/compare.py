@@ -117,7 +117,7 @@ def region_bins(bins: NDArray[np.int64], mask: NDArray[np.bool_]) -> tuple[Float
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     region = labels[mask]
     weights = 1.0 / np.bincount(region, minlength=count)[region]
-    return np.bincount(bins[mask], weights=weights, minlength=LOGIT_BINS), count - 1
+    return np.bincount(bins[mask], weights=weights, minlength=LOGIT_BINS).astype(np.float64), count - 1
 
 
 # Metrics of pictures that count `times` times.
