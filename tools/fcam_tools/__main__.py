@@ -13,9 +13,11 @@ from fcam_tools.errors import ToolError
 
 VERBS = {
     "synth": "make a procedural inspection data set with exact masks",
+    "pilot": "say whether it is worth it: a small cross-validated run, and one HTML report",
     "train": "train a classifier and a decoder on image labels",
     "runs": "list the runs that training left, with their metrics",
     "evaluate": "score maps and verdicts on a test split",
+    "adapt": "fit a bundle to a new site, or refuse to make it worse",
     "compare": "score two networks side by side, and show the pictures on which they disagree",
     "export": "quantise a checkpoint and write it as a bundle with its proof",
     "nets": "write bundles of well-known backbones with random weights, to test and time engines on",

@@ -307,18 +307,20 @@ def shipped(limits: dict[str, float], points: dict[str, Any]) -> dict[str, float
 # The command line's part, for every verb that can take an operating point.
 
 
-def add_price_arguments(parser: argparse.ArgumentParser) -> None:
+def add_price_arguments(parser: argparse.ArgumentParser, masks: bool = True) -> None:
     group = parser.add_argument_group("operating point", "choose the thresholds by cost, on the val split")
     group.add_argument("--escape-cost", type=float, help="price of a defective part that passes")
     group.add_argument("--reject-cost", type=float, help="price of a good part that is rejected")
     group.add_argument("--ng-rate", type=float, help="share of defective parts on the line (default: the val split's)")
-    group.add_argument("--masks", action="store_true", help="choose the map's threshold with masks, region by region")
+    if masks:
+        told = "choose the map's threshold with masks, region by region"
+        group.add_argument("--masks", action="store_true", help=told)
 
 
 def prices_of(args: argparse.Namespace, labels: ArrayLike) -> Prices | None:
     """The prices that were given; without --ng-rate the pictures' own share, which is said."""
     if args.escape_cost is None and args.reject_cost is None:
-        if args.ng_rate is not None or args.masks:
+        if args.ng_rate is not None or getattr(args, "masks", False):
             raise ToolError("--ng-rate and --masks belong to --escape-cost and --reject-cost: give the prices")
         return None
     if args.escape_cost is None or args.reject_cost is None:
