@@ -97,6 +97,13 @@ def test_verdicts(found: pilot.Pilot, verdict: str, words: str) -> None:
     assert told["verdict"] == verdict and words in told["why"]
 
 
+def test_no_is_doubted_while_training_still_gained() -> None:
+    found = example(0.3, 0.3, 0.4, (0.3, 0.3, 0.3))
+    assert "more --epochs" not in pilot.decide(found, COUNTS, "ok")["why"]
+    found.still_learning = True
+    assert "more --epochs" in pilot.decide(found, COUNTS, "ok")["why"]
+
+
 def test_more_pictures_are_counted_from_the_power_law() -> None:
     found = example(0.2, 0.05, 0.3, (0.4, 0.2, 0.1))  # halves with each doubling: 0.05 at 400
     assert pilot.decide(found, COUNTS, "ok")["add"]["pictures"] == pytest.approx(200, abs=2)

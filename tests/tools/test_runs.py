@@ -163,6 +163,12 @@ def test_runs_are_listed(pictures: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert entry["state"] == "done" and "-first-" in entry["run"] and 0 <= entry["val_auroc"] <= 1
     assert __main__.main(["runs", str(tmp_path)]) == 0
     assert entry["id"] in capsys.readouterr().out
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{")
+    assert __main__.main(["runs", str(tmp_path), "--json"]) == 0
+    assert [told["id"] for told in json.loads(capsys.readouterr().out)] == [entry["id"]]
+    assert __main__.main(["train", str(pictures), "--resume", entry["run"]]) == 2
+    assert "give nothing else" in capsys.readouterr().err
     assert __main__.main(["runs", str(tmp_path / "absent")]) == 2
 
 

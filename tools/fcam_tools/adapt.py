@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import argparse
 import copy
-import dataclasses
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -351,26 +351,39 @@ def adapt(bundle: Path, root: Path, checkpoint: Path | None, folder: Path, setti
         "dataset_sha256": dataset.fingerprint(), "adapted_from": str(bundle), "recipe": asdict(settings),
         "checkpoint": str((folder / runs.CHECKPOINT).resolve()),
     })  # fmt: skip
-    provenance = {"adapted_from_sha256": sha256(bundle / "manifest.toml"), "adapted_by": best}
-    provenance |= {"adapted_on": f"{root.name}, {len(learn)} pictures", "adapted_data_sha256": dataset.fingerprint()}
-    content = torch.load(old.path, weights_only=True) | {"state_dict": made[best].state_dict(), "metrics": {}}
+    try:
+        publish(old, made[best], best, learn, dataset, folder)
+    except BaseException:
+        shutil.rmtree(folder)  # a refusal leaves nothing behind
+        raise
+    run.add_metrics(adapted=told, chosen=best)
+    run.update(state="done")
+    return {"run": str(folder), "bundle": str(folder / runs.BUNDLE), "chosen": best, **told}
+
+
+def publish(old: Old, net: Net, how: str, learn: list[Picture], dataset: Dataset, folder: Path) -> None:
+    """The new checkpoint and bundle, if the int8 network too loses nothing on the golden set."""
+    provenance = {"adapted_from_sha256": sha256(old.bundle / "manifest.toml"), "adapted_by": how}
+    provenance |= {"adapted_on": f"{dataset.name}, {len(learn)} pictures", "adapted_data_sha256": dataset.fingerprint()}
+    content = torch.load(old.path, weights_only=True) | {"state_dict": net.state_dict(), "metrics": {}}
     content["provenance"] = content["provenance"] | provenance
     content["thresholds"] = old.checkpoint.thresholds
     runs.save(folder / runs.CHECKPOINT, content)
-    new = dataclasses.replace(load_checkpoint(folder), metrics={})
-    manifest = read_manifest(bundle)
-    options = Options(name=manifest["name"], version=bumped(manifest["version"]), precision=manifest["precision"],
-                      samples_from=bundle / "samples" if (bundle / "samples").is_dir() else None,
-                      golden=len(old.golden), method="entropy")  # fmt: skip
+    manifest, samples = read_manifest(old.bundle), old.bundle / "samples"
+    options = Options(
+        name=manifest["name"],
+        version=bumped(manifest["version"]),
+        precision=manifest["precision"],
+        samples_from=samples if samples.is_dir() else None,
+        golden=len(old.golden),
+        method="entropy",
+    )
     trial = folder / "trial"
-    write_bundle(new, dataset, trial, options)
+    write_bundle(load_checkpoint(folder), dataset, trial, options)
     runner = session(trial / "model.onnx")
     if problems := worse(old, lambda x: run_onnx(runner, x)):
         raise ToolError(f"the new int8 network is worse on the old golden set, so the old bundle stays: {problems}")
     trial.rename(folder / runs.BUNDLE)
-    run.add_metrics(adapted=told, chosen=best)
-    run.update(state="done")
-    return {"run": str(folder), "bundle": str(folder / runs.BUNDLE), "chosen": best, **told}
 
 
 def bumped(version: str) -> str:

@@ -99,6 +99,7 @@ class Pilot:
     learning: list[dict[str, Any]] = field(default_factory=list)
     robustness: list[dict[str, Any]] = field(default_factory=list)
     latency: dict[str, Any] = field(default_factory=dict)
+    still_learning: bool = False  # every fold's classifier was best in its last epoch
     verdict: dict[str, Any] = field(default_factory=dict)
 
 
@@ -213,6 +214,7 @@ def cross_validate(
 ) -> tuple[Judged, Net]:
     """All pictures judged out of fold, and the first fold's network."""
     parts, gaps, first = [], [], None
+    out.still_learning = True
     for index, fold in enumerate(folds):
         log.info("fold %d of %d", index + 1, len(folds))
         rest = [picture for other in folds if other is not fold for picture in other]
@@ -220,6 +222,7 @@ def cross_validate(
         net, pixels = rebuilt(checkpoint), data.read_pictures(fold, (recipe.size, recipe.size), False)
         found = judge(net, pixels)
         parts.append((fold, *found))
+        out.still_learning &= checkpoint["training"].get("epoch") == recipe.epochs
         if masks.any:
             gaps.append(oracle_gap(net, every, found[2], pixels, fold, masks))
         first = first or net
@@ -274,7 +277,7 @@ def learning_curve(
         if least(some) < 4:
             continue
         log.info("learning curve: %d pictures", len(some))
-        own = replace(recipe, decoder_epochs=0)
+        own = replace(recipe, decoder_epochs=0, epochs=round(recipe.epochs / share))  # as many steps as with all
         checkpoint, _ = train.fit(own, dataset_for(whole, some, recipe.seed), False, team=parallel.Team())
         yield curve_point(len(some), some, judge(rebuilt(checkpoint), pixels)[0], bad, prices)
     yield curve_point(len(rest), rest, judged.scores[: len(fold)], bad, prices)
@@ -388,6 +391,8 @@ def decide(out: Pilot, counts: dict[str, int], ok: str) -> dict[str, Any]:
     why = "the goals are not reached, and the learning curve does not get there: " + (
         f"the class {weakest} escapes most; a better view of it (light, lens, resolution) helps more than pictures"
     )
+    if out.still_learning:
+        why += "; but every fold was still learning in its last epoch: try again with more --epochs before giving up"
     return {"verdict": "no", "why": why}
 
 

@@ -37,6 +37,8 @@ from tensorboardX import SummaryWriter
 from fcam_tools import __version__
 from fcam_tools.errors import ToolError
 
+log = logging.getLogger(__name__)
+
 PACKAGES = (
     "torch", "torchvision", "timm", "torchcam", "numpy", "scikit-learn", "opencv-python-headless", "pillow", "onnx",
     "onnxruntime",
@@ -271,6 +273,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not args.root.is_dir():
         raise ToolError(f"there is no folder {args.root}: train something first, or say where the runs are")
-    rows = sorted((row(found) for found in found_in(args.root)), key=lambda entry: entry["created"])
+    rows = []
+    for found in found_in(args.root):
+        try:
+            rows.append(row(found))
+        except (ToolError, KeyError) as error:  # one broken folder must not hide the others
+            log.warning("%s is left out: %s", found.folder, error)
+    rows.sort(key=lambda entry: entry["created"])
     print(json.dumps(rows) if args.json else table(rows) if rows else f"no runs in {args.root}")
     return 0

@@ -677,6 +677,8 @@ def run(args: argparse.Namespace) -> int:
     if not team.leads:
         logging.getLogger("fcam_tools").setLevel(logging.WARNING)
     try:
+        if args.resume and (args.data or args.out):
+            raise ToolError("--resume takes data, recipe and place from the run: give nothing else")
         plan = plan_resumed(args.resume) if args.resume else plan_new(args, team)
         run = Run(plan.folder) if args.resume else start_run(plan, team, args.name)
         return train_run(plan, run, team, args)
