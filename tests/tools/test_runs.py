@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, feed, parallel, runs, train
+from fcam_tools import __main__, feed, parallel, runs, train, tune
 from fcam_tools.errors import ToolError
 from PIL import Image
 
@@ -254,3 +254,43 @@ def test_steps_prepared_ahead_are_the_same_and_tell_errors() -> None:
 def test_work_is_collected_in_order() -> None:
     alone = parallel.Team().collect(10, 4, lambda chunk: list(range(10))[chunk])
     assert alone == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+# The search for a recipe.
+
+
+def test_search_goes_on_and_says_its_budget_first(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fcam_tools.tune")
+    command = ["tune", str(pictures), "--out", str(tmp_path / "j"), "--no-pretrained", "--size", "32", "--batch", "16"]
+    command += ["--epochs", "2", "--precision", "fp32", "--json"]
+    assert __main__.main([*command, "--trials", "2"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert caplog.messages[0].startswith("2 trials of 2 epochs, 0 of them done; at most 60 minutes")
+    assert __main__.main([*command, "--trials", "3"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert (first["trials"], second["trials"]) == (2, 3)
+    assert (
+        second["best_val_auroc"] >= first["best_val_auroc"] >= first["default_val_auroc"] == second["default_val_auroc"]
+    )
+    drawn = [trial.params["lr"] for trial in tune.open_study(tmp_path / "j", {}, 0).get_trials()]
+    assert len(set(drawn)) == 3  # going on draws something new
+    assert second["train_with"].startswith("--lr ") and set(second["best"]) >= {"lr", "pool", "frozen_stride"}
+    assert __main__.main([*command, "--trials", "3", "--seed", "1"]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_search_prunes_what_falls_behind(pictures: Path) -> None:
+    study = tune.open_study(pictures.parent / "journal", {"data": "x"}, 0)
+
+    def pretended(trial: tune.Trial) -> float:
+        value = 0.9 if trial.number < tune.WARM_UP else 0.1
+        for epoch in range(4):
+            trial.report(value, epoch)
+            if trial.should_prune():
+                raise tune.optuna.TrialPruned
+        return value
+
+    study.optimize(pretended, n_trials=tune.WARM_UP + 2)
+    assert [trial.state.name for trial in tune.finished(study)] == ["COMPLETE"] * tune.WARM_UP + ["PRUNED"] * 2

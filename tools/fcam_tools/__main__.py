@@ -15,6 +15,7 @@ VERBS = {
     "synth": "make a procedural inspection data set with exact masks",
     "pilot": "say whether it is worth it: a small cross-validated run, and one HTML report",
     "train": "train a classifier and a decoder on image labels",
+    "tune": "search a small space for a better recipe, within a budget",
     "runs": "list the runs that training left, with their metrics",
     "evaluate": "score maps and verdicts on a test split",
     "adapt": "fit a bundle to a new site, or refuse to make it worse",

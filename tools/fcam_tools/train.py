@@ -117,6 +117,7 @@ class Trainer:
         if recipe.start:
             self.origin += f", continued from {continue_from(self.net, Path(recipe.start))}"
         self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.watch: Callable[[Stage, dict[str, float]], None] | None = None  # sees each epoch; may raise to stop
         self.told: dict[str, float] = {}
         self.speed: dict[str, float] = {}
         self.started, self.saved = time.time(), time.monotonic()
@@ -336,6 +337,8 @@ def optimise_stage(
             if t.team.leads:
                 log.info("%s %2d/%d: %s", stage.name, stage.epoch + 1, stage.epochs, shown)
             stage.epoch, stage.step, stage.sums = stage.epoch + 1, 0, None
+            if t.watch:
+                t.watch(stage, values)
             if t.run and t.team.leads:
                 t.run.epoch(stage.name, stage.epoch, values)
             t.keep(stage, now=True)
