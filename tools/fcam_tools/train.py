@@ -144,7 +144,8 @@ class Trainer:
         """What an unfinished run left, with its network put back."""
         if self.run is None or not self.run.snapshot.is_file():
             return None
-        found = torch.load(self.run.snapshot, map_location=self.device, weights_only=True)
+        # On the CPU: the optimiser wants its step counts there, and moves everything else to the device itself.
+        found = torch.load(self.run.snapshot, map_location="cpu", weights_only=True)
         self.net.load_state_dict(found["net"])
         self.told, self.started = found["told"], time.time() - found["seconds"]
         log.info(
@@ -323,7 +324,7 @@ def optimise_stage(
             started, first = time.perf_counter(), stage.step
             for parts in t.feed.epoch(stage.name, stage.epoch, stage.step, maps):
                 told = one_step(t, stage, parts, terms, loss)
-                stage.sums = told if stage.sums is None else stage.sums + told
+                stage.sums = told if stage.sums is None else stage.sums.to(told.device) + told
                 stage.step += 1
                 bar.update()
                 if stage.step % 10 == 0:
