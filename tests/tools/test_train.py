@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from fcam_tools import losses, model, seeds, train
+from fcam_tools import feed, losses, model, seeds, train
 from fcam_tools.errors import ToolError
 from fcam_tools.model import Net
 from PIL import Image
@@ -27,12 +27,24 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def test_maps_turn_with_their_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "jitter", Tensor.float)
-    pixels = torch.randint(0, 256, (32, 8, 8, 3), dtype=torch.uint8)
-    turned, maps = train.augment(pixels, pixels[..., 0].float())
-    assert maps is not None and torch.equal(turned[..., 0], maps)
+@pytest.mark.parametrize("shape", [(8, 8), (6, 8)])
+def test_maps_turn_with_their_pictures(shape: tuple[int, int]) -> None:
+    pixels = torch.randint(0, 256, (32, *shape, 3), dtype=torch.uint8)
+    look = feed.Look.draw(np.random.default_rng(0), 32)
+    look.gain[:], look.offset[:] = 1, 0
+    turned, maps = feed.augment(pixels, pixels[..., :2].float(), look)
+    assert maps is not None and torch.equal(turned[..., :2], maps)
     assert not torch.equal(turned, pixels.float())
+    for before, after in zip(pixels, turned, strict=True):
+        assert torch.equal(before.float().flatten().sort().values, after.flatten().sort().values)
+
+
+def test_light_changes_within_its_bounds() -> None:
+    look = feed.Look.draw(np.random.default_rng(0), 200)
+    grey, _ = feed.augment(torch.full((200, 4, 4, 3), 100, dtype=torch.uint8), None, look)
+    assert 78 <= float(grey.min()) < 85 and 115 < float(grey.max()) <= 122
+    white, _ = feed.augment(torch.full((200, 4, 4, 3), 255, dtype=torch.uint8), None, look)
+    assert float(white.max()) == 255
 
 
 # The decoder's terms.

@@ -7,6 +7,9 @@ boxes or ellipses (truth.py), pixel metrics say little.
 
 A CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
 weighted by the picture's defect score, so that what min-max invents on a good picture does not count against it.
+
+Given prices of mistakes, the thresholds that cost least are chosen on the val split (operating.py) for the decoder and
+the bundle, and what they do on the scored split is told beside.
 """
 
 from __future__ import annotations
@@ -24,13 +27,13 @@ import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import data, seeds
+from fcam_tools import data, operating, seeds
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, defect_score, load_checkpoint, run_onnx
 from fcam_tools.metrics import Scorer
 from fcam_tools.model import Net
 from fcam_tools.quantize import session
-from fcam_tools.train import save
+from fcam_tools.runs import checkpoint_in, run_of, save
 from fcam_tools.truth import Truth, truth_of
 
 SHOWN = (
@@ -122,7 +125,7 @@ def scored(truth: Truth, source: Source, limits: dict, name: str, progress: bool
 
 def oracle(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, ok: int) -> Iterator[tuple[str, Source]]:
     """Every epoch's decoder: what choosing with pixel labels would have given. Never used to choose what is shipped."""
-    path = args.checkpoint.with_suffix(".decoders.pt")
+    path = checkpoint_in(args.checkpoint).with_suffix(".decoders.pt")
     if not path.is_file():
         raise ToolError(f"{path} is not there: --oracle needs the decoders that training left beside the checkpoint")
     for epoch, states in enumerate(torch.load(path, weights_only=True), 1):
@@ -173,6 +176,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", action="store_true", help="write the decoder's row into the checkpoint, for the bundle"
     )
+    operating.add_price_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
@@ -194,16 +198,62 @@ def run(args: argparse.Namespace) -> int:
         name: score(truth, source, checkpoint.thresholds, name, progress)
         for name, source in sources(args, checkpoint, truth)
     }
+    points = dict(operating_points(args, checkpoint, dataset, truth, progress))
     if args.record and "decoder" in rows:
-        record(args.checkpoint, rows["decoder"])
+        record(args.checkpoint, rows["decoder"], points)
     if truth.kind in ("boxes", "ellipses"):
         print(f"the truth is {truth.kind}, not outlines: read no pixel metric but the box ones", file=sys.stderr)
-    print(json.dumps({"data": dataset.name, "split": args.split, "rows": rows}) if args.json else table(rows))
+    if args.json:
+        print(json.dumps({"data": dataset.name, "split": args.split, "rows": rows, "operating_points": points}))
+    else:
+        lines = [line for name, found in points.items() for line in told(name, args.split, found)]
+        print("\n".join([table(rows), *lines]))
     return 0
 
 
-def record(path: Path, row: dict) -> None:
+def operating_points(
+    args: argparse.Namespace, checkpoint: Checkpoint, dataset: data.Dataset, truth: Truth, progress: bool
+) -> Iterator[tuple[str, dict]]:
+    """The cheapest thresholds on val of the decoder and of the bundle, and what they do on the scored split."""
+    val = truth_of(dataset, "val", checkpoint.size)
+    prices = operating.prices_of(args, [picture.label for picture in val.pictures])
+    if prices is None:
+        return
+    ok, area = checkpoint.classes.index(checkpoint.ok), int(checkpoint.thresholds["min_area_px"])
+    if args.masks and not val.has_masks:
+        raise ToolError(f"--masks: {val.masks} has no mask of a val picture")
+    shipping = {"decoder": decoder_source(checkpoint, ok)}
+    if args.bundle:
+        shipping["int8"] = onnx_source(args.bundle, checkpoint.size, ok)
+    for name, source in shipping.items():
+        bar = tqdm(val.pictures, f"{name} on val", unit="picture", disable=not progress)
+        points = operating.measure(bar, source, area, val.mask if args.masks else None).points(prices)
+        bar = tqdm(truth.pictures, f"{name} on {args.split}", unit="picture", disable=not progress)
+        seen = operating.measure(bar, source, area)
+        yield name, points | {"here": operating.at(seen.scores, seen.labels, points["score"]["threshold"], prices)}
+
+
+def told(name: str, split: str, points: dict) -> Iterator[str]:
+    prices = points["prices"]
+    yield (
+        f"\n{name}, cheapest for {prices['escape']:g} an escape, {prices['reject']:g} a false reject, "
+        f"{prices['ng_rate']:.4g} of the parts defective:"
+    )
+    yield f"  score on val: {operating.shown(points['score'])}"
+    yield f"  map on val ({points['map']['chosen_by']}): {operating.shown(points['map'])}"
+    here = points["here"]
+    rates = []
+    for rate in ("escape", "false_reject"):
+        low, high = here[f"{rate}_interval"]
+        rates.append(f"{rate.replace('_', ' ')}s {here[f'{rate}_rate']:.4f} ({low:.4f} to {high:.4f})")
+    yield f"  score on {split}: {', '.join(rates)}, cost a part {here['cost']:.4g}"
+
+
+def record(path: Path, row: dict, points: dict) -> None:
     """Into the checkpoint, from where the export takes them into the bundle."""
+    path = checkpoint_in(path)
     content = torch.load(path, weights_only=True)
     content["metrics"] = {name: float(row[name]) for name in SHOWN if row.get(name) is not None}
     save(path, content)
+    if run := run_of(path):
+        run.add_metrics(test=row, **({"operating_points": points} if points else {}))
