@@ -6,15 +6,18 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, feed, parallel, runs, train, tune
+from fcam_tools import __main__, disk, feed, parallel, runs, train, tune
 from fcam_tools.errors import ToolError
 from PIL import Image
 
@@ -203,11 +206,36 @@ def test_changed_pictures_stop_a_resumption(pictures: Path, tmp_path: Path) -> N
 
 def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    runs.write(path, b"old")
-    monkeypatch.setattr(runs.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("no space")))
-    with pytest.raises(OSError, match="no space"):
-        runs.write(path, b"new, and longer")
-    assert path.read_bytes() == b"old"
+    disk.write(path, b"old")
+    monkeypatch.setattr(disk.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "no space")))
+    with pytest.raises(ToolError, match=r"cannot write .*file \(15 bytes\): no space; make room"):
+        disk.write(path, b"new, and longer")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+@contextmanager
+def files_of_at_most(count: int) -> Iterator[None]:
+    """As on a disk that is full once a file has so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_training_on_a_full_disk_says_so_and_goes_on_later(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, quick = tmp_path / "run", ("--no-pretrained", "--size", "32", "--epochs", "1", "--decoder-epochs", "1")
+    with files_of_at_most(200_000):
+        assert __main__.main(["train", str(pictures), "--out", str(run), *quick]) == 2
+    error = capsys.readouterr().err
+    assert "cannot write" in error and "snapshot.pt" in error and "make room" in error
+    assert f"train --resume {run}" in error
+    assert not [path for path in run.iterdir() if path.name.endswith(".aside")] and not (run / "snapshot.pt").exists()
+    assert __main__.main(["train", "--resume", str(run)]) == 0
+    assert runs.Run(run).state() == "done" and (run / runs.CHECKPOINT).is_file()
 
 
 # Batches.

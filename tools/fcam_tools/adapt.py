@@ -5,7 +5,7 @@ A bundle is int8 and cannot learn: the checkpoint that it was made of is needed 
 folder, else `--checkpoint`), and must reproduce the bundle's proof.
 
 New pictures are folders named as the bundle's classes, or pictures alone, which then are all OK. Three tenths of them
-are held out. Two candidates are made:
+are held out, whole parts, folders or days (data/group.py) where names tell them. Two candidates are made:
 - `statistics`: BatchNorm's running statistics move half-way to those of the new pictures (Li et al., "Revisiting Batch
   Normalization for Practical Domain Adaptation", 2016); no weight changes;
 - `tuned`: then head and decoder learn on the new pictures with `train`'s terms, while the old network's answers on the
@@ -39,6 +39,9 @@ from tqdm import tqdm
 
 from fcam_tools import data, parallel, runs, seeds, train
 from fcam_tools.data import Dataset, Picture
+from fcam_tools.data.copies import tied
+from fcam_tools.data.group import grouped
+from fcam_tools.data.split import key_of as key
 from fcam_tools.errors import ToolError
 from fcam_tools.export import (
     Checkpoint,
@@ -139,11 +142,11 @@ def worse(old: Old, answer: Answer) -> list[str]:
 # The new pictures.
 
 
-def new_pictures(root: Path, classes: Sequence[str], ok: str) -> list[Picture]:
-    """By folder names; pictures in no folder are OK."""
+def new_pictures(root: Path, classes: Sequence[str], ok: str, progress: bool = False) -> list[Picture]:
+    """By folder names; pictures in no folder are OK. Those of one part, folder or day and copies are groups."""
     if not root.is_dir():
         raise ToolError(f"{root} is no folder: give one with new pictures")
-    out = []
+    out, folders = [], []
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() not in data.SUFFIXES or path.name.startswith("."):
             continue
@@ -154,14 +157,15 @@ def new_pictures(root: Path, classes: Sequence[str], ok: str) -> list[Picture]:
         if name not in classes:
             raise ToolError(f"{root} has a folder {folder}, the bundle knows {list(classes)}: rename it")
         out.append(Picture(path, list(classes).index(name)))
+        folders.append(path.parent if path.parent == root else root / folder)
     if len(out) < LEAST:
         raise ToolError(f"{root} has {len(out)} pictures, at least {LEAST} are needed, a few hundred are good")
-    return out
+    return tied(grouped(out, folders), progress)
 
 
 def halves(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
-    """To learn from, and held out, by hash of their bytes."""
-    learn = [picture for picture in pictures if data.split_of(picture.path.read_bytes()) == "train"]
+    """To learn from, and held out, by hash of their group or bytes."""
+    learn = [picture for picture in pictures if data.split_of(key(picture)) == "train"]
     chosen = {picture.path for picture in learn}
     return learn, [picture for picture in pictures if picture.path not in chosen]
 
@@ -225,7 +229,7 @@ def tune(
     feed = Feed(learn, parallel.Team(), settings.batch, 1, settings.seed)
     maps = torch.from_numpy(activation_maps(teacher, learn, ok))
     groups = [{"params": [*net.classifier.parameters(), *net.decoder.parameters()]}]
-    optimizer, rate = train.optimise(groups, settings.lr, 0.0, settings.epochs * feed.steps())
+    optimizer, rate = train.optimise(recipe, groups, settings.lr, settings.epochs, feed.steps())
     with torch.no_grad():
         logits_before, map_before = teacher(held_in_place)
     size = (int(held_in_place.shape[2]), int(held_in_place.shape[3]))
@@ -336,7 +340,7 @@ def worst(old: Old, entry: dict[str, Any]) -> int:
 
 def adapt(bundle: Path, root: Path, checkpoint: Path | None, folder: Path, settings: Settings, progress: bool) -> dict:
     old = open_old(bundle, checkpoint)
-    learn, held = halves(new_pictures(root, old.checkpoint.classes, old.checkpoint.ok))
+    learn, held = halves(new_pictures(root, old.checkpoint.classes, old.checkpoint.ok, progress))
     ok, size = old.judge.ok, old.checkpoint.size
     if not any(picture.label == ok for picture in held):
         raise ToolError(f"{root} has too few OK pictures to hold some out: add more")

@@ -24,10 +24,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import data, operating, runs
+from fcam_tools import contact, data, disk, operating, runs
+from fcam_tools.contact import Tile
 from fcam_tools.errors import ToolError
 from fcam_tools.evaluate import Source, decoder_source, onnx_source, thinned
 from fcam_tools.export import load_checkpoint
@@ -221,22 +222,17 @@ def overlay(pixels: np.ndarray, score_map: np.ndarray, threshold: float, colour:
 
 def sheet(entries: list[dict[str, Any]], networks: dict[str, Network], out: Path) -> None:
     """A row a picture: as it is, what A marks, what B marks."""
-    caption = 14
-    canvas = Image.new("RGB", (3 * TILE, len(entries) * (TILE + caption)), "white")
-    draw = ImageDraw.Draw(canvas)
-    for row, entry in enumerate(entries):
-        path, top = Path(entry["picture"]), row * (TILE + caption)
+    tiles = []
+    for entry in entries:
+        path = Path(entry["picture"])
         pixels = data.read_picture(path, (TILE, TILE))
-        canvas.paste(Image.fromarray(pixels), (0, top))
-        draw.text((2, top + TILE + 1), f"{entry['class']}: {path.name}"[:26], fill="black")
-        for column, (name, network) in enumerate(networks.items(), 1):
-            tile = overlay(pixels, network.source(path)[1], network.thresholds["map"], TINT[name])
-            canvas.paste(Image.fromarray(tile), (column * TILE, top))
-            told = entry[name.lower()]
-            right = " (right)" if entry["right"] == name.lower() else ""
+        tiles.append(Tile(Image.fromarray(pixels), ((f"{entry['class']}: {path.name}", "black"),)))
+        for name, network in networks.items():
+            marked = overlay(pixels, network.source(path)[1], network.thresholds["map"], TINT[name])
+            told, right = entry[name.lower()], " (right)" if entry["right"] == name.lower() else ""
             text = f"{name}: {told['verdict']} {told['score']:.3f}{right}"
-            draw.text((column * TILE + 2, top + TILE + 1), text, fill="black")
-    canvas.save(out)
+            tiles.append(Tile(Image.fromarray(marked), ((text, "black"),)))
+    disk.write(out, disk.png(contact.sheet(tiles, 1 + len(networks), TILE, 1)))
 
 
 def compare(
@@ -301,7 +297,6 @@ def run(args: argparse.Namespace) -> int:
     a, b = networks.values()
     found = compare(a, b, dataset, args.split, args.limit, args.draws, args.seed, progress)
     if entries := found["disagreements"][: args.most]:
-        args.sheet.parent.mkdir(parents=True, exist_ok=True)
         sheet(entries, networks, args.sheet)
         found["sheet"] = str(args.sheet)
     print(json.dumps(found) if args.json else table(found) + (f"; see {args.sheet}" if entries else ""))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import base64
 import html
-import io
 import json
 import sys
 from collections import Counter
@@ -24,6 +23,7 @@ from PIL import Image
 
 from fcam_tools import data
 from fcam_tools.data.copies import NAMED, Pair, across, copies, prints_of, told_leaks
+from fcam_tools.disk import png, write
 from fcam_tools.errors import ToolError
 from fcam_tools.suspect import sheet, suspects
 from fcam_tools.truth import PixelTruth
@@ -188,22 +188,6 @@ def wrong_groups(told: dict) -> list[Verdict]:
 
 
 # Writing.
-
-
-def png(picture: Image.Image) -> bytes:
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return out.getvalue()
-
-
-def write(path: Path, content: bytes) -> None:
-    """Writes a file, or says why it cannot be; a piece of one is removed."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise ToolError(f"cannot write {path}: {error.strerror}; make room, or choose another place") from error
 
 
 def page(text: str, picture: Image.Image | None) -> str:

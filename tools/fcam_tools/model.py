@@ -333,7 +333,7 @@ def load_pretrained(net: Net, allow_download: bool = True) -> str:
             return "from scratch"
     rescale_input(full.net, mean, std)
     full.cut()
-    net.features = full
+    net.features = full.train(net.training)  # new modules are in training mode, whatever the net is in
     return origin
 
 

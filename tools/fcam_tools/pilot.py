@@ -1,6 +1,7 @@
 """Is it worth it? In: labelled pictures of a part. Out: one HTML file that says go, more data, or no, and why.
 
-Cross-validated: each picture is judged by a network that never saw it, trained on the other folds with a small recipe.
+Cross-validated: each picture is judged by a network that never saw it, trained on the other folds with a small recipe;
+pictures of one part, folder or day (data/group.py) and copies of each other share a fold.
 Everything is chosen with image labels alone (the classifier's epoch, the decoder's, the thresholds); where masks exist,
 the map of that choice is scored beside the oracle's (the decoder's epoch that masks would have chosen), so that nobody
 takes the one for the other.
@@ -31,8 +32,9 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from fcam_tools import corruptions, data, operating, parallel, report, runs, seeds, train
+from fcam_tools import corruptions, data, disk, operating, parallel, report, seeds, train
 from fcam_tools.data import Dataset, Picture
+from fcam_tools.data.copies import tied
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import key_of
 from fcam_tools.metrics import PixelCurve, Scorer, image_ap, image_auroc
@@ -106,43 +108,54 @@ class Pilot:
 # Folds.
 
 
-def everything(dataset: Dataset) -> list[Picture]:
-    return [picture for split in data.SPLITS for picture in dataset.splits[split]]
-
-
 def folds_of(pictures: Sequence[Picture], count: int, seed: int) -> list[list[Picture]]:
-    """`count` folds with equal shares of each class."""
+    """`count` folds with shares of each class as equal as groups allow, which are not divided."""
     folds: list[list[Picture]] = [[] for _ in range(count)]
     rng = np.random.default_rng(key_of("folds", seed))
-    for label in sorted({picture.label for picture in pictures}):
-        own = [picture for picture in pictures if picture.label == label]
+    for label, own in by_label(pictures).items():
         if len(own) < 2 * count:
-            raise ToolError(f"a class has {len(own)} pictures, {count} folds need {2 * count}: add some or --folds 2")
-        for place, index in enumerate(rng.permutation(len(own))):
-            folds[place % count].append(own[index])
+            raise ToolError(
+                f"a class has {len(own)} pictures (those of one part, folder or day, and copies, count once), {count} "
+                f"folds need {2 * count}: add some or --folds 2"
+            )
+        for index in rng.permutation(len(own)):
+            least_of_it = min(folds, key=lambda fold: sum(picture.label == label for picture in fold))
+            least_of_it.extend(own[index])
     return folds
 
 
+def by_label(pictures: Sequence[Picture]) -> dict[int, list[list[Picture]]]:
+    """Groups by the highest of their labels; a picture on its own is one."""
+    groups: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.group or str(picture.path), []).append(picture)
+    out: dict[int, list[list[Picture]]] = {}
+    for group in groups.values():
+        out.setdefault(max(picture.label for picture in group), []).append(group)
+    return dict(sorted(out.items()))
+
+
 def thinned(pictures: Sequence[Picture], share: float, seed: int) -> list[Picture]:
-    """A share of each class, two at least; a smaller share is part of a larger one."""
+    """A share of each class's groups, two at least; a smaller share is part of a larger one."""
     rng = np.random.default_rng(key_of("thinned", seed))
-    out: list[Picture] = []
-    for label in sorted({picture.label for picture in pictures}):
-        own = [picture for picture in pictures if picture.label == label]
-        out += [own[index] for index in rng.permutation(len(own))[: max(2, round(share * len(own)))]]
-    return out
+    return [
+        picture
+        for own in by_label(pictures).values()
+        for index in rng.permutation(len(own))[: max(2, round(share * len(own)))]
+        for picture in own[index]
+    ]
 
 
 def dataset_for(whole: Dataset, rest: Sequence[Picture], seed: int) -> Dataset:
     """What a fold's network learns from: a sixth of the rest is for validation."""
     val, *train_folds = folds_of(rest, 6 if least(rest) >= 12 else 2, seed + 1)
     splits = {"train": tuple(p for fold in train_folds for p in fold), "val": tuple(val), "test": ()}
-    return Dataset(whole.name, whole.root, whole.classes, splits)
+    return replace(whole, splits=splits)
 
 
 def least(pictures: Sequence[Picture]) -> int:
-    labels = [picture.label for picture in pictures]
-    return min(labels.count(label) for label in set(labels))
+    """Groups of the class that has the fewest."""
+    return min(len(own) for own in by_label(pictures).values())
 
 
 # Judging.
@@ -407,7 +420,7 @@ def pilot(
     dataset: Dataset, recipe: train.Recipe, folds: int, prices: Prices | None, goals: Goals
 ) -> tuple[Pilot, Judged]:
     """Everything that the report shows; a few minutes to an hour."""
-    pictures, masks = everything(dataset), Masks(dataset, recipe.size)
+    pictures, masks = tied(dataset.pictures(), sys.stderr.isatty()), Masks(dataset, recipe.size)
     labels = [picture.label for picture in pictures]
     counts = {name: labels.count(label) for label, name in enumerate(dataset.classes)}
     chosen = prices or EQUAL
@@ -447,12 +460,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.folds < 2:
         raise ToolError(f"--folds {args.folds}: two at least")
-    dataset = data.load(args.data)
+    dataset = data.load(args.data, ok_needed=True)
     given = {name: getattr(args, name) for name in vars(train.Recipe()) if hasattr(args, name)}
-    prices = operating.prices_of(args, [picture.label for picture in everything(dataset)])
+    prices = operating.prices_of(args, [picture.label for picture in dataset.pictures()])
     found, judged = pilot(dataset, train.Recipe(**given), args.folds, prices, Goals(args.goal_escape, args.goal_reject))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    runs.write(args.out, report.page(found, judged).encode())
+    disk.write(args.out, report.page(found, judged).encode())
     plain = asdict(found) | {"report": str(args.out)}
     verdict = found.verdict
     print(json.dumps(plain) if args.json else f"{verdict['verdict']}: {verdict['why']}\nthe report is {args.out}")

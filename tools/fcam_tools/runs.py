@@ -9,7 +9,7 @@
     checkpoint.pt     the network; checkpoint.classifier.pt and checkpoint.decoders.pt as `train` says
     bundle/           after `export`
 
-Every file is written aside, synced and renamed: a run that is killed leaves the old file or the new one, never half.
+Every file is written whole (disk.py): a run that is killed leaves the old file or the new one, never half.
 A lock held by the process tells a running run from a killed one.
 """
 
@@ -22,7 +22,6 @@ import importlib.metadata
 import io
 import json
 import logging
-import os
 import platform
 import secrets
 import shutil
@@ -35,6 +34,7 @@ import torch
 from tensorboardX import SummaryWriter
 
 from fcam_tools import __version__
+from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
 
 log = logging.getLogger(__name__)
@@ -55,23 +55,8 @@ SHOWN = (
 )
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write aside, sync, rename, sync the folder: after a kill or a power cut the file is the old one or the new."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(aside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def save(path: Path, content: object) -> None:
-    """A torch file, written as `write` does."""
+    """A torch file, written whole."""
     made = io.BytesIO()
     torch.save(content, made)
     write(path, made.getvalue())

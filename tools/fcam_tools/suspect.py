@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
@@ -26,7 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from tqdm import tqdm
 
-from fcam_tools import data, seeds
+from fcam_tools import contact, data, seeds
+from fcam_tools.contact import Tile
 from fcam_tools.data.dataset import Picture
 from fcam_tools.errors import ToolError
 from fcam_tools.export import load_checkpoint
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 FOLDS = 5
 BATCH = 16
-COLUMNS, CELL, CAPTION = 6, 192, 36  # of the contact sheet, in pixels
+COLUMNS, CELL, LINES = 6, 192, 2  # of the contact sheet: cells a row, pixels, lines of caption
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,8 @@ def by_folds(dataset: data.Dataset, pictures: Sequence[Picture], progress: bool)
 
 def frozen_features(classes: int) -> Callable[[Tensor], Tensor]:
     """A function from the network's input [N, 3, H, W] to pretrained features [N, C]."""
-    net = Net(classes)
+    net = Net(classes).eval()
     log.info("suspects by features of %s", load_pretrained(net))
-    net.eval()  # after the weights: they bring modules of their own, in training mode
     return partial(pooled, net)
 
 
@@ -134,17 +134,11 @@ def over(
 
 def sheet(found: Sequence[Suspect]) -> Image.Image:
     """A contact sheet: each picture with its name, its label, and what it looks like."""
-    rows = -(-max(1, len(found)) // COLUMNS)
-    out = Image.new("RGB", (COLUMNS * CELL, rows * (CELL + CAPTION)), "white")
-    draw = ImageDraw.Draw(out)
-    for place, one in enumerate(found):
-        x, y = place % COLUMNS * CELL, place // COLUMNS * (CELL + CAPTION)
+    tiles = []
+    for one in found:
         with Image.open(one.path) as picture:
             small = picture.convert("RGB")
-        small.thumbnail((CELL - 4, CELL - 4))
-        out.paste(small, (x + 2, y + 2))
-        draw.text((x + 4, y + CELL), Path(one.path).name[-30:], fill="black")
-        draw.text((x + 4, y + CELL + 14), f"{one.label}, or {one.guess} {one.probability:.2f}?", fill="red")
-    if not found:
-        draw.text((8, CELL // 2), "no label is suspect", fill="black")
-    return out
+        told = f"{one.label}, or {one.guess} {one.probability:.2f}?"
+        tiles.append(Tile(small, ((Path(one.path).name[-30:], "black"), (told, "red"))))
+    none = Tile(Image.new("RGB", (CELL, CELL), "white"), (("no label is suspect", "black"),))
+    return contact.sheet(tiles or [none], COLUMNS, CELL, LINES)

@@ -16,9 +16,9 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import io
 import json
 import logging
-import os
 import statistics
 import sys
 import time
@@ -38,9 +38,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from fcam_tools import data, evaluate, methods, seeds, train
+from fcam_tools.data.copies import add_leak_argument, refuse_leaks
+from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, load_checkpoint
 from fcam_tools.model import DEFAULT_BACKBONE
+from fcam_tools.runs import save
 from fcam_tools.truth import truth_of
 
 log = logging.getLogger(__name__)
@@ -125,23 +128,11 @@ def read_rows(path: Path) -> dict[tuple[str, ...], Row]:
 
 
 def write_rows(path: Path, rows: Mapping[tuple[str, ...], Row]) -> None:
-    def content(file: Any) -> None:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-
-    write_whole(path, content)
-
-
-def write_whole(path: Path, content: Callable[[Any], None]) -> None:
-    """Write aside and rename: a reader, or a killed run, sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")  # one name: what a killed run leaves, the next one takes
-    with aside.open("w", newline="") as file:
-        content(file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows.values())
+    write(path, text.getvalue().encode())
 
 
 # What a row takes.
@@ -153,7 +144,7 @@ def classifier_of(plan: Plan, backbone: str, progress: bool) -> Path:
     if not path.is_file():
         recipe = replace(plan.recipe, backbone=backbone, seeds="cam", decoder_epochs=0)
         checkpoint, _ = train.fit(recipe, plan.dataset, progress)
-        train.save(path, checkpoint)
+        save(path, checkpoint)
     return path
 
 
@@ -164,7 +155,7 @@ def decoder_of(plan: Plan, backbone: str, seed: str, progress: bool) -> Path:
         start = str(classifier_of(plan, backbone, progress))
         recipe = replace(plan.recipe, backbone=backbone, seeds=seed, start=start, epochs=0, pretrained=False)
         checkpoint, _ = train.fit(recipe, plan.dataset, progress)
-        train.save(path, checkpoint)
+        save(path, checkpoint)
     return path
 
 
@@ -184,7 +175,7 @@ def make_row(plan: Plan, key: tuple[str, ...], progress: bool) -> Row:
     truth = truth_of(plan.dataset, "test", checkpoint.size)
     scorer = evaluate.scored(truth, source, checkpoint.thresholds, title, progress)
     curve, measured = scorer.iou_curve() or [], scorer.compute()
-    write_whole(plan.file("curves", f"{backbone}-{seed}-{found}"), lambda file: json.dump(curve, file))
+    write(plan.file("curves", f"{backbone}-{seed}-{found}"), json.dumps(curve).encode())
     seconds, macs = cost(checkpoint, None if decoded else seed)
     values: dict[str, Any] = {column: measured[metric] for column, metric in METRICS.items()}
     values |= {"iou_best": max(curve, default=None), "flat": flatness(curve), "seconds": seconds, "macs": macs}
@@ -262,7 +253,7 @@ def make(plan: Plan, progress: bool) -> list[Row]:
 
 def publish(plan: Plan, rows: Mapping[tuple[str, ...], Row]) -> None:
     done = [rows[key] for key in plan.wanted() if key in rows]
-    write_whole(plan.out.with_suffix(".md"), lambda file: file.write(markdown(plan, done)))
+    write(plan.out.with_suffix(".md"), markdown(plan, done).encode())
     if done:
         plot(plan, done)
 
@@ -320,10 +311,10 @@ def plot(plan: Plan, rows: Sequence[Row]) -> None:
     handles = [plt.Line2D([], [], color=colours[seed], label=seed) for seed in plan.seeds]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     figure.tight_layout(rect=(0, 0.05, 1, 1))
-    aside = plan.out.with_name(f".{plan.out.stem}.tmp.png")
-    figure.savefig(aside, dpi=120)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=120)
     plt.close(figure)
-    aside.replace(plan.out.with_suffix(".png"))
+    write(plan.out.with_suffix(".png"), drawn.getvalue())
 
 
 def draw_curves(axis: Any, found: Sequence[tuple[Row, list[float]]], colours: Mapping[str, Any]) -> None:
@@ -356,6 +347,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("size", "epochs", "decoder-epochs", "batch", "stride", "seed"):
         parser.add_argument(f"--{name}", type=int, help=f"instead of the recipe's; as for `train`: --{name}")
     parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True)
+    add_leak_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 
 
@@ -368,6 +360,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     recipe = train.Recipe(**methods.named(args.recipe, given | {"pretrained": args.pretrained}))
     dataset = thin(data.load(args.data, ok_needed=recipe.objective != "fcam"), args.per_class)
+    refuse_leaks(dataset, args.allow_leaks, sys.stderr.isatty() and not args.json)
     chosen, backbones = tuple(dict.fromkeys(args.seeds)), tuple(dict.fromkeys(args.backbones))
     return Plan(dataset, recipe, chosen, backbones, args.out, settings_of(dataset, recipe))
 

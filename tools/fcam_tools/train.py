@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fcam_tools import data, losses, methods, parallel, runs, seeds
-from fcam_tools.data.copies import refuse_leaks
+from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import Feed, Part, Pictures, key_of
 from fcam_tools.labels import accuracy, classification_loss, defect_classes, defective, label_array
@@ -600,6 +600,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
             "tool": f"fcam-tools {runs.tool()}",
             "dataset": dataset.name,
             "dataset_sha256": dataset.fingerprint(),
+            **({"dataset_licence": licence} if (licence := data.licence_of(dataset)) else {}),
             "backbone": f"{recipe.backbone} to stride {recipe.stride}",
             "weights": t.origin,
             "seed": str(recipe.seed),
@@ -639,7 +640,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(
                 f"--{prefix}-{name}", type=type(value), default=argparse.SUPPRESS, help=f"inspection: {value}"
             )
-    parser.add_argument("--allow-leaks", action="store_true", help="train though pictures in two splits are copies")
+    add_leak_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -701,6 +702,7 @@ def start_run(plan: Plan, team: Team, name: str | None) -> Run:
             "data": str(Path(plan.source).resolve()) if Path(plan.source).is_dir() else plan.source,
             "dataset": plan.dataset.name,
             "dataset_sha256": plan.dataset.fingerprint(),
+            "dataset_licence": data.licence_of(plan.dataset),
             "checkpoint": str(plan.checkpoint.resolve()),
             "device": str(team.device),
             "processes": team.world,
@@ -747,6 +749,8 @@ def train_run(plan: Plan, run: Run, team: Team, args: argparse.Namespace) -> int
             summary = leave(plan, run, checkpoint, every)
             print(json.dumps(summary) if args.json else "\n".join(f"{name}: {v}" for name, v in summary.items()))
         team.wait()
+    except ToolError as error:
+        raise ToolError(f"{error}; then go on with `fcam-tools train --resume {run.folder}`") from error
     finally:
         run.close()
     return 0

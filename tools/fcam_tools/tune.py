@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fcam_tools import data, parallel, train
+from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.errors import ToolError
 
 log = logging.getLogger(__name__)
@@ -73,7 +75,9 @@ class Search:
 
     def __init__(self, plain: train.Recipe, dataset: data.Dataset) -> None:
         self.plain, self.classes = plain, len(dataset.classes)
-        self.train, self.val = (train.read_split(dataset.splits[s], plain.size, False) for s in ("train", "val"))
+        self.train, self.val = (
+            train.read_split(dataset.splits[name], plain.side(name), self.classes, False) for name in ("train", "val")
+        )
 
     def __call__(self, trial: Trial) -> float:
         t = train.Trainer(draw(trial, self.plain), self.train, self.val, self.classes, False, parallel.Team())
@@ -113,11 +117,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         value = plain[name] if name != "epochs" else 5
         parser.add_argument(f"--{name}", type=type(value), default=value, help="default: %(default)s")
     parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True)
+    add_leak_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     dataset = data.load(args.data)
+    refuse_leaks(dataset, args.allow_leaks, sys.stderr.isatty() and not args.json)
     journal = args.out or Path("runs") / f"tune-{dataset.name}.journal"
     journal.parent.mkdir(parents=True, exist_ok=True)
     given = {name: getattr(args, name) for name in vars(train.Recipe()) if hasattr(args, name)}

@@ -28,6 +28,7 @@ __all__ = [
     "SUFFIXES",
     "Dataset",
     "Picture",
+    "licence_of",
     "load",
     "read_picture",
     "read_pictures",
@@ -44,6 +45,11 @@ def load(source: str, ok_needed: bool = False) -> Dataset:
         print(KNOWN[name].notice(), file=sys.stderr)
     dataset = KNOWN[name].load(root, option) if name else load_tree(root, option)
     return checked(dataset, ok_needed)
+
+
+def licence_of(dataset: Dataset) -> str:
+    """A published set's terms and whom to cite, in one line; empty for one's own pictures."""
+    return KNOWN[dataset.layout].notice() if dataset.layout in KNOWN else ""
 
 
 def parse(source: str) -> tuple[str, Path, str]:

@@ -13,11 +13,12 @@ Crops and shifts are not found.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools.data.dataset import SPLITS, Dataset
+from fcam_tools.data.dataset import SPLITS, Dataset, Picture
 from fcam_tools.data.reading import open_rgb
 from fcam_tools.errors import ToolError
 
@@ -135,11 +136,46 @@ def across(dataset: Dataset, pairs: Sequence[Pair]) -> list[Pair]:
     return [pair for pair in pairs if split[pair.first] != split[pair.second]]
 
 
-def refuse_leaks(dataset: Dataset, allow: bool, progress: bool) -> None:
-    """Refuses a set with copies across its splits, naming them; with `allow` it says so and goes on."""
-    prints, broken = prints_of([picture.path for picture in dataset.pictures()], progress)
+def readable(pictures: Sequence[Picture], progress: bool) -> list[Print]:
+    """Prints of all the pictures; refuses one that cannot be read."""
+    prints, broken = prints_of([picture.path for picture in pictures], progress)
     if broken:
         raise ToolError(next(iter(broken.values())))
+    return prints
+
+
+def tied(pictures: Sequence[Picture], progress: bool) -> list[Picture]:
+    """The pictures, copies of each other in one group, with whatever shared a group with them: a split that divides no
+    group has no leak."""
+    found = copies(readable(pictures, progress))
+    own = {picture.path: picture.group or str(picture.path) for picture in pictures}
+    above: dict[str, str] = {}
+
+    def top(key: str) -> str:
+        while key in above:
+            key = above[key]
+        return key
+
+    for pair in found:
+        first, second = sorted((top(own[pair.first]), top(own[pair.second])))
+        if first != second:
+            above[second] = first
+    joined = {top(own[path]) for pair in found for path in (pair.first, pair.second)}
+    if joined:
+        log.warning("%d pairs of pictures are copies: each pair is kept together", len(found))
+    return [
+        replace(picture, group=f"copies:{top(own[picture.path])}") if top(own[picture.path]) in joined else picture
+        for picture in pictures
+    ]
+
+
+def add_leak_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--allow-leaks", action="store_true", help="go on though pictures in two splits are copies")
+
+
+def refuse_leaks(dataset: Dataset, allow: bool, progress: bool) -> None:
+    """Refuses a set with copies across its splits, naming them; with `allow` it says so and goes on."""
+    prints = readable(dataset.pictures(), progress)
     leaks = across(dataset, copies(prints))
     if not leaks:
         return
