@@ -231,6 +231,15 @@ def test_new_pictures_are_known_by_their_folders(site: Path, tmp_path: Path) -> 
         adapt.new_pictures(tmp_path / "empty", classes, "good")
 
 
+def test_new_pictures_of_one_part_are_not_divided(site: Path, tmp_path: Path) -> None:
+    for index, path in enumerate(sorted(site.iterdir())[:60]):
+        (tmp_path / f"part_{index // 3:04}_{index % 3}.png").symlink_to(path)
+    learn, held = adapt.halves(adapt.new_pictures(tmp_path, ("good", "dent"), "good"))
+    parts = [{picture.path.stem[:9] for picture in half} for half in (learn, held)]
+    assert len(learn) + len(held) == 60 and len(parts[0]) + len(parts[1]) == 20
+    assert parts[0] and parts[1] and not parts[0] & parts[1]
+
+
 # Parts of the evaluation.
 
 

@@ -29,6 +29,8 @@ def noisy(picture: Image.Image) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
+GROUPS = ("part:a", "part:a", "")
+NEEDED = {"table": ("--seeds", "cam", "--backbones", "resnet18")}
 CHANGES = {
     "same": lambda picture, path: picture.save(path.with_suffix(".png")) or path.with_suffix(".png"),
     "jpeg": lambda picture, path: picture.save(path.with_suffix(".jpg"), quality=50) or path.with_suffix(".jpg"),
@@ -125,6 +127,26 @@ def test_copies_within_a_split_are_no_leak(surfaces: Path, tmp_path: Path) -> No
     (root / "test" / "good" / "again.jpg").rename(root / "train" / "good" / "again.jpg")
     (root / "val" / "good" / "copied.jpg").unlink()
     copies.refuse_leaks(data.load(str(root)), allow=False, progress=False)
+
+
+def test_copies_share_a_group_with_what_shared_theirs(surfaces: Path, tmp_path: Path) -> None:
+    """Pictures 0 and 3 are copies, 0 and 1 are of one part, 2 is on its own."""
+    originals = paths_of(surfaces)[:3]
+    again = CHANGES["jpeg"](Image.open(originals[0]).convert("RGB"), tmp_path / "again")
+    pictures = [data.Picture(path, 0, group=group) for path, group in zip(originals, GROUPS, strict=True)]
+    found = copies.tied([*pictures, data.Picture(again, 1)], progress=False)
+    assert [p.path for p in found] == [*originals, again] and [p.label for p in found] == [0, 0, 0, 1]
+    assert found[0].group == found[1].group == found[3].group != found[2].group == ""
+    assert copies.tied(pictures, progress=False) == pictures
+
+
+@pytest.mark.parametrize("verb", ["tune", "table"])
+def test_no_verb_that_trains_takes_leaks(
+    verb: str, surfaces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--out", str(tmp_path / "out.csv")]
+    assert __main__.main([verb, str(leaky(tmp_path / "set", surfaces)), *place, *NEEDED.get(verb, ())]) == 2
+    assert "copies in two splits" in capsys.readouterr().err
 
 
 def test_unreadable_picture_is_named(surfaces: Path, tmp_path: Path) -> None:

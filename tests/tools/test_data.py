@@ -323,11 +323,12 @@ def test_wrong_tree_names_what_is_missing(made: Tree, tmp_path: Path) -> None:
 
 
 def test_licence_is_told_once_a_load(made: Tree, capsys: pytest.CaptureFixture[str]) -> None:
-    load(made)
+    dataset = load(made)
     told = capsys.readouterr()
     name = made.source.partition(":")[0]
     assert told.out == ""
     assert told.err == (data.KNOWN[name].notice() + "\n" if name in data.KNOWN else "")
+    assert data.licence_of(dataset) == told.err.strip()
 
 
 def test_every_known_set_has_a_tree() -> None:

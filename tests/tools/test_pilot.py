@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fcam_tools import __main__, corruptions, pilot
-from fcam_tools.data import Picture
+from fcam_tools.data import Dataset, Picture
 from fcam_tools.errors import ToolError
 from fcam_tools.model import Net
 from PIL import Image
@@ -33,6 +33,31 @@ def test_folds_share_every_class_and_no_picture() -> None:
     assert folds == pilot.folds_of(some(), 3, seed=0) != pilot.folds_of(some(), 3, seed=1)
     with pytest.raises(ToolError, match="a class has 5 pictures"):
         pilot.folds_of(some(bad=5), 3, seed=0)
+
+
+def test_folds_divide_no_group() -> None:
+    """Ten parts of each class, seen from four sides each; one part is good from two sides and bad from two."""
+    pictures = [
+        Picture(Path(f"{label}/{part}_{side}.png"), label, group=f"part:{label}{part}")
+        for label in (0, 1) for part in range(10) for side in range(4)
+    ]  # fmt: skip
+    pictures[:2] = [replace(picture, label=1) for picture in pictures[:2]]
+    folds = pilot.folds_of(pictures, 3, seed=0)
+    places = [{picture.group for picture in fold} for fold in folds]
+    assert sorted(p.path for fold in folds for p in fold) == sorted(p.path for p in pictures)
+    assert sum(map(len, places)) == 20 and len(set.union(*places)) == 20
+    assert all(10 <= sum(p.label for p in fold) <= 18 for fold in folds)
+    with pytest.raises(ToolError, match="copies, count once"):
+        pilot.folds_of(pictures, 6, seed=0)
+    some = pilot.thinned(pictures, 0.3, seed=0)
+    assert {sum(p.group == group for p in some) for group in {p.group for p in some}} == {4}
+
+
+def test_a_fold_s_data_set_knows_where_its_truth_is() -> None:
+    whole = Dataset("x", Path("y"), ("ok", "ng"), {}, layout="mvtec", option="z")
+    found = pilot.dataset_for(whole, some(), seed=0)
+    assert (found.layout, found.option) == ("mvtec", "z")
+    assert sorted(map(len, found.splits.values())) == [0, 7, 35]
 
 
 def test_smaller_share_is_part_of_a_larger_one() -> None:

@@ -20,6 +20,7 @@ import torch
 from fcam_tools import __main__, disk, feed, parallel, runs, train, tune
 from fcam_tools.errors import ToolError
 from PIL import Image
+from trees import TREES
 
 # A process to fork from, with torch imported once: each child is as clean as a new one, and starts at once.
 CLEAN = multiprocessing.get_context("forkserver")
@@ -211,6 +212,23 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ToolError, match=r"cannot write .*file \(15 bytes\): no space; make room"):
         disk.write(path, b"new, and longer")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr(disk.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        disk.write(path, b"new")
+    assert path.read_bytes() == b"old"
+    monkeypatch.undo()
+    disk.write(path, b"newest")
+    assert path.read_bytes() == b"newest" and list(tmp_path.iterdir()) == [path]
+
+
+def test_licence_goes_with_the_network(pictures: Path, tmp_path: Path) -> None:
+    quick = ("--no-pretrained", "--size", "32", "--epochs", "1", "--decoder-epochs", "1", "--allow-leaks")
+    made = TREES["mvtec"](tmp_path / "set")
+    for source, wanted in ((made.source, "CC BY-NC-SA 4.0, no commercial use"), (str(pictures), None)):
+        run = tmp_path / ("published" if wanted else "own")
+        assert __main__.main(["train", source, "--out", str(run), *quick]) == 0
+        told = torch.load(run / runs.CHECKPOINT, weights_only=True)["provenance"].get("dataset_licence")
+        assert (wanted in told if wanted else told is None) and runs.Run(run).config["dataset_licence"] == (told or "")
 
 
 @contextmanager

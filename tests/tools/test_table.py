@@ -128,19 +128,6 @@ def test_a_table_of_another_shape_is_refused(tmp_path: Path) -> None:
         table.read_rows(tmp_path / "t.csv")
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("old")
-
-    def fails(file: object) -> None:
-        file.write("half")  # type: ignore[attr-defined]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        table.write_whole(path, fails)
-    assert path.read_text() == "old"
-
-
 def test_flatness_is_the_share_of_thresholds_near_the_best() -> None:
     assert table.flatness([0.5] * 1001) == 1.0
     narrow = [0.0] * 1001

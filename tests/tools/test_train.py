@@ -335,6 +335,16 @@ def test_without_weights_training_starts_from_scratch(
     assert "no pretrained weights" in caplog.text
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_leave_the_mode_as_it_was(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.importlib.util, "find_spec", lambda _: None)
+    loaded = model.Features(model.DEFAULT_BACKBONE, 16)
+    monkeypatch.setattr(model, "download", lambda *_: (loaded, MEAN, STD))
+    net = Net(2, widths=WIDTHS).train(training)
+    assert model.load_pretrained(net).startswith("timm") and net.features is loaded
+    assert {module.training for module in net.modules()} == {training}
+
+
 # The two stages.
 
 

@@ -62,7 +62,7 @@ def reached(module: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", ["train", "seeds", "losses", "model", "data"])
+@pytest.mark.parametrize("module", ["train", "tune", "seeds", "losses", "model", "data"])
 def test_training_imports_no_truth(module: str) -> None:
     assert "fcam_tools.truth" not in reached(f"fcam_tools.{module}")
 
