@@ -136,7 +136,7 @@ def test_more_pictures_are_counted_from_the_power_law() -> None:
 
 def test_multiply_adds_are_the_engine_s() -> None:
     # src/engine/int8/PERFORMANCE.md: the floor of the default bundle is 46.7 M instructions of 8 multiply-adds.
-    assert pilot.multiply_adds(Net(8).eval(), 256) == pytest.approx(46.7e6 * 8, rel=0.01)
+    assert pilot.latency(Net(8).eval(), 256)["multiply_adds"] == pytest.approx(46.7e6 * 8, rel=0.01)
 
 
 @pytest.fixture(scope="module")

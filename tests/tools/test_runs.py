@@ -231,6 +231,15 @@ def test_licence_goes_with_the_network(pictures: Path, tmp_path: Path) -> None:
         assert (wanted in told if wanted else told is None) and runs.Run(run).config["dataset_licence"] == (told or "")
 
 
+def test_things_need_the_recipe_that_needs_no_good_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", TREES["neu"](tmp_path / "set").source, "--out", str(tmp_path / "run"), "--size", "32"]
+    command += ["--no-pretrained", "--epochs", "1", "--decoder-epochs", "1", "--allow-leaks"]
+    assert __main__.main(command) == 2
+    assert "no OK pictures" in (told := capsys.readouterr().err) and "--recipe fcam-paper" in told
+    small = ("--backbone", "lcnet_035", "--stride", "16", "--decoder", "light", "--crop-from", "40", "--batch", "4")
+    assert __main__.main([*command, "--recipe", "fcam-paper", *small]) == 0
+
+
 @contextmanager
 def files_of_at_most(count: int) -> Iterator[None]:
     """As on a disk that is full once a file has so many bytes."""

@@ -36,7 +36,7 @@ from fcam_tools import operating, operators, qdq
 from fcam_tools import quantize as quantization
 from fcam_tools.data import SUFFIXES, Dataset, load, read_picture
 from fcam_tools.errors import ToolError
-from fcam_tools.model import Net
+from fcam_tools.model import Net, net_of
 from fcam_tools.qdq import INPUT, OUTPUTS, lint
 from fcam_tools.runs import checkpoint_in, keep_bundle
 from fcam_tools.truth import truth_of
@@ -82,11 +82,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     missing = [key for key in SETTINGS if key not in saved]
     if missing:
         raise ToolError(f"the checkpoint {path} lacks {', '.join(missing)}: write it with fcam-tools train")
-    net = Net(**saved["settings"])
-    net.load_state_dict(saved["state_dict"])
     size = saved["size"]
     checkpoint = Checkpoint(
-        net=net.eval(),
+        net=net_of(saved),
         classes=list(saved["classes"]),
         ok=saved["ok"],
         size=(size, size) if isinstance(size, int) else (int(size[0]), int(size[1])),

@@ -14,15 +14,16 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
 import torch.nn.functional as F
 from timm.models import FeatureInfo
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fcam_tools.errors import ToolError
 from fcam_tools.unet import UNet
@@ -303,6 +304,20 @@ def conv_bn_relu(channels: int, out: int, kernel: int, groups: int = 1) -> nn.Se
 
 def separable(channels: int, out: int) -> nn.Sequential:
     return nn.Sequential(conv_bn_relu(channels, channels, 3, groups=channels), conv_bn_relu(channels, out, 1))
+
+
+def net_of(saved: dict[str, Any]) -> Net:
+    """The network of a checkpoint's content, for inference."""
+    net = Net(**saved["settings"])
+    net.load_state_dict(saved["state_dict"])
+    return net.eval()
+
+
+def multiply_adds(work: Callable[[], object]) -> int:
+    """Of a piece of work: those of convolutions and matrix products; the rest is a few per cent."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() // 2
 
 
 def load_pretrained(net: Net, allow_download: bool = True) -> str:

@@ -38,7 +38,7 @@ from fcam_tools.data.copies import tied
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import key_of
 from fcam_tools.metrics import PixelCurve, Scorer, image_ap, image_auroc
-from fcam_tools.model import Net
+from fcam_tools.model import Net, multiply_adds, net_of
 from fcam_tools.operating import Prices
 from fcam_tools.truth import Truth, truth_of
 
@@ -161,12 +161,6 @@ def least(pictures: Sequence[Picture]) -> int:
 # Judging.
 
 
-def rebuilt(checkpoint: dict[str, Any]) -> Net:
-    net = Net(**checkpoint["settings"])
-    net.load_state_dict(checkpoint["state_dict"])
-    return net.eval()
-
-
 @torch.no_grad()
 def judge(net: Net, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Defect scores, most probable classes and maps (uint8) of pictures [N, H, W, 3]."""
@@ -232,7 +226,7 @@ def cross_validate(
         log.info("fold %d of %d", index + 1, len(folds))
         rest = [picture for other in folds if other is not fold for picture in other]
         checkpoint, every = train.fit(recipe, dataset_for(whole, rest, recipe.seed), False, team=parallel.Team())
-        net, pixels = rebuilt(checkpoint), data.read_pictures(fold, (recipe.size, recipe.size), False)
+        net, pixels = net_of(checkpoint), data.read_pictures(fold, (recipe.size, recipe.size), False)
         found = judge(net, pixels)
         parts.append((fold, *found))
         out.still_learning &= checkpoint["training"].get("epoch") == recipe.epochs
@@ -292,7 +286,7 @@ def learning_curve(
         log.info("learning curve: %d pictures", len(some))
         own = replace(recipe, decoder_epochs=0, epochs=round(recipe.epochs / share))  # as many steps as with all
         checkpoint, _ = train.fit(own, dataset_for(whole, some, recipe.seed), False, team=parallel.Team())
-        yield curve_point(len(some), some, judge(rebuilt(checkpoint), pixels)[0], bad, prices)
+        yield curve_point(len(some), some, judge(net_of(checkpoint), pixels)[0], bad, prices)
     yield curve_point(len(rest), rest, judged.scores[: len(fold)], bad, prices)
 
 
@@ -337,25 +331,9 @@ def spoilt(net: Net, fold: Sequence[Picture], size: int, threshold: float) -> It
             yield row(name, severity, np.stack([corruptions.spoil(each, name, severity) for each in pixels]))
 
 
-def multiply_adds(net: Net, size: int) -> int:
-    """Of one inference, convolutions only: the rest is a few per cent."""
-    total = 0
-
-    def count(module: nn.Module, _: object, out: torch.Tensor) -> None:
-        nonlocal total
-        assert isinstance(module, nn.Conv2d)
-        total += out[0].numel() * module.weight[0].numel()
-
-    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, nn.Conv2d)]
-    with torch.no_grad():
-        net(torch.zeros(1, 3, size, size))
-    for hook in hooks:
-        hook.remove()
-    return total
-
-
 def latency(net: Net, size: int) -> dict[str, Any]:
-    macs = multiply_adds(net, size)
+    with torch.no_grad():
+        macs = multiply_adds(lambda: net(torch.zeros(1, 3, size, size)))
     boards = {
         name: {"ms": [1000 * macs / fast, 1000 * macs / slow], "source": source}
         for name, ((slow, fast), source) in BOARDS.items()

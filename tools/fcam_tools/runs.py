@@ -76,8 +76,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def tool() -> str:
     """Version and hash of this package's source: what made a run, whether it came from git or not."""
     total = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        total.update(path.name.encode() + path.read_bytes())
+    own = Path(__file__).parent
+    for path in sorted(own.rglob("*.py")):
+        total.update(path.relative_to(own).as_posix().encode() + path.read_bytes())
     return f"{__version__}+{total.hexdigest()[:12]}"
 
 

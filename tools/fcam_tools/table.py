@@ -34,7 +34,6 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from fcam_tools import data, evaluate, methods, seeds, train
@@ -42,7 +41,7 @@ from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, load_checkpoint
-from fcam_tools.model import DEFAULT_BACKBONE
+from fcam_tools.model import DEFAULT_BACKBONE, multiply_adds
 from fcam_tools.runs import save
 from fcam_tools.truth import truth_of
 
@@ -205,9 +204,8 @@ def cost(checkpoint: Checkpoint, method: str | None) -> tuple[float, int]:
         return F.interpolate(coarse[:, None], size=(height, width), mode="bilinear", align_corners=False)
 
     work = interpolated if method else through_decoder
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return statistics.median(timed(work) for _ in range(TIMED)), counter.get_total_flops() // 2
+    macs = multiply_adds(work)
+    return statistics.median(timed(work) for _ in range(TIMED)), macs
 
 
 def timed(work: Callable[[], Any]) -> float:

@@ -679,14 +679,14 @@ class Plan:
 def plan_new(args: argparse.Namespace, team: Team) -> Plan:
     if not args.data:
         raise ToolError("say what to train on: a folder of pictures, or --resume RUN")
-    dataset, out = data.load(args.data), args.out
+    recipe, out = recipe_of(args), args.out
+    dataset = data.load(args.data, ok_needed=recipe.objective != "fcam")  # the paper's sets have no good pictures
     if out is not None and out.suffix not in ("", ".pt"):
         raise ToolError(f"--out {out} must end in .pt, or be a run folder without a suffix")
     name = args.name or dataset.name
     folder = runs.new_folder(args.runs, name) if out is None else runs.beside(out) if out.suffix else out
     if team.leads:
         refuse_leaks(dataset, args.allow_leaks, sys.stderr.isatty() and not args.json)
-    recipe = recipe_of(args)
     recipe.parts = recipe.parts or team.world
     checkpoint = out if out is not None and out.suffix else folder / runs.CHECKPOINT
     return Plan(recipe, args.data, dataset, checkpoint, folder)

@@ -79,7 +79,10 @@ def checked(dataset: Dataset, ok_needed: bool = False) -> Dataset:
     counts = dataset.counts()
     has_ok = any(counts[split][dataset.ok] for split in SPLITS)
     if ok_needed and not has_ok:
-        raise ToolError(f"{dataset.root} has no OK pictures: an inspection needs some to tell defects from")
+        raise ToolError(
+            f"{dataset.root} has no OK pictures: an inspection needs some to tell defects from; for a set of things, "
+            "say --recipe fcam-paper"
+        )
     for split in ("train", "val"):
         missing = [name for name in dataset.classes[not has_ok :] if not counts[split][name]]
         if missing:
