@@ -158,19 +158,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_whole_pilot_is_one_page(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "out" / "pilot.html"
-    quick = [
-        "--folds",
-        "2",
-        "--size",
-        "32",
-        "--epochs",
-        "1",
-        "--decoder-epochs",
-        "1",
-        "--batch",
-        "8",
-        "--no-pretrained",
-    ]
+    quick = ["--folds", "2", "--size", "32", "--epochs", "1", "--decoder-epochs", "1", "--batch", "8"]
+    quick += ["--no-pretrained", "--precision", "fp32"]
     assert __main__.main(["pilot", str(pictures), "--out", str(page), *quick, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["verdict"]["verdict"] in ("go", "more data", "no")

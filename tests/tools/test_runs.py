@@ -222,7 +222,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
 
 
 def test_licence_goes_with_the_network(pictures: Path, tmp_path: Path) -> None:
-    quick = ("--no-pretrained", "--size", "32", "--epochs", "1", "--decoder-epochs", "1", "--allow-leaks")
+    quick = (*QUICK, "--epochs", "1", "--decoder-epochs", "1", "--allow-leaks")
     made = TREES["mvtec"](tmp_path / "set")
     for source, wanted in ((made.source, "CC BY-NC-SA 4.0, no commercial use"), (str(pictures), None)):
         run = tmp_path / ("published" if wanted else "own")
@@ -232,8 +232,8 @@ def test_licence_goes_with_the_network(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_things_need_the_recipe_that_needs_no_good_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["train", TREES["neu"](tmp_path / "set").source, "--out", str(tmp_path / "run"), "--size", "32"]
-    command += ["--no-pretrained", "--epochs", "1", "--decoder-epochs", "1", "--allow-leaks"]
+    command = ["train", TREES["neu"](tmp_path / "set").source, "--out", str(tmp_path / "run"), *QUICK]
+    command += ["--epochs", "1", "--decoder-epochs", "1", "--allow-leaks"]
     assert __main__.main(command) == 2
     assert "no OK pictures" in (told := capsys.readouterr().err) and "--recipe fcam-paper" in told
     small = ("--backbone", "lcnet_035", "--stride", "16", "--decoder", "light", "--crop-from", "40", "--batch", "4")
@@ -254,7 +254,7 @@ def files_of_at_most(count: int) -> Iterator[None]:
 def test_training_on_a_full_disk_says_so_and_goes_on_later(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, quick = tmp_path / "run", ("--no-pretrained", "--size", "32", "--epochs", "1", "--decoder-epochs", "1")
+    run, quick = tmp_path / "run", (*QUICK, "--epochs", "1", "--decoder-epochs", "1")
     with files_of_at_most(200_000):
         assert __main__.main(["train", str(pictures), "--out", str(run), *quick]) == 2
     error = capsys.readouterr().err

@@ -80,8 +80,8 @@ def checked(dataset: Dataset, ok_needed: bool = False) -> Dataset:
     has_ok = any(counts[split][dataset.ok] for split in SPLITS)
     if ok_needed and not has_ok:
         raise ToolError(
-            f"{dataset.root} has no OK pictures: an inspection needs some to tell defects from; for a set of things, "
-            "say --recipe fcam-paper"
+            f"{dataset.root} has no OK pictures: an inspection needs some to tell defects from; for a set of "
+            "things there is `train --recipe fcam-paper`"
         )
     for split in ("train", "val"):
         missing = [name for name in dataset.classes[not has_ok :] if not counts[split][name]]
