@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, runs one verb, prints an error once. Exit codes: 0 done, 2 refused or failed."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fcam_tools").setLevel(logging.INFO)  # others tell too much at that level
-    for noisy in ("torch.onnx", "onnxscript", "onnx_ir", "torchcam"):
+    for noisy in ("torch.onnx", "onnxscript", "onnx_ir", "torchcam", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     parser = argparse.ArgumentParser("fcam-tools", description=__doc__)
