@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, data, evaluate, model, verify
+from fcam_tools import __main__, adapt, compare, data, evaluate, model, verify
 from fcam_tools.errors import ToolError
 from PIL import Image
 
@@ -19,6 +20,7 @@ SEEN = ["--surfaces", "plastic", "brushed", "--defects", "dent", "stain"]
 # Large defects on small pictures, a high learning rate, and a threshold amid the scores: clear verdicts of both kinds
 # after a few epochs (image AUROC 0.87 to 0.95 over four seeds).
 QUICK = ["--size", "96", "--batch", "8", "--epochs", "5", "--decoder-epochs", "2", "--lr", "4e-3"]
+QUICK += ["--precision", "fp32"]  # the same on every machine, and faster at this size
 Row = dict[str, float | None]
 
 
@@ -60,6 +62,45 @@ def test_classifier_learns_and_its_metrics_reach_the_bundle(chain: Path, capsys:
     recorded = tomllib.loads((chain / "bundle" / "manifest.toml").read_text())["metrics"]
     assert recorded == {name: pytest.approx(found["decoder"][name]) for name in recorded}
     assert {"image_auroc", "pxap", "aupro_030"} <= set(recorded)
+
+
+def test_prices_choose_the_thresholds_that_ship(
+    chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--golden", 2, "--calibration", 16, "--sample-count", 2, "--method", "entropy", "--json"]
+    prices = ["--escape-cost", 3, "--reject-cost", 1, "--ng-rate", 0.3]
+    shutil.copy(chain / "net.pt", tmp_path / "net.pt")  # outside its run folder, which keeps the other bundle
+    assert run("export", tmp_path / "net.pt", tmp_path / "priced", "--data", chain / "pictures", *few, *prices) == 0
+    shipped = tomllib.loads((tmp_path / "priced" / "manifest.toml").read_text())
+    plain = tomllib.loads((chain / "bundle" / "manifest.toml").read_text())
+    assert shipped["thresholds"]["score"] != plain["thresholds"]["score"]
+    assert shipped["provenance"]["operating_point"].startswith("escape 3, reject 1, ng rate 0.3: threshold")
+    capsys.readouterr()
+    asked = [
+        "evaluate",
+        chain / "net.pt",
+        "--data",
+        chain / "pictures",
+        "--only",
+        "--bundle",
+        tmp_path / "priced",
+        *prices,
+    ]
+    assert run(*asked, "--json") == 0
+    point = json.loads(capsys.readouterr().out)["operating_points"]["int8"]
+    assert point["score"]["threshold"] == pytest.approx(shipped["thresholds"]["score"], abs=0.02)
+    assert point["here"]["cost"] == pytest.approx(
+        0.3 * 3 * point["here"]["escape_rate"] + 0.7 * point["here"]["false_reject_rate"]
+    )
+    assert run(*asked, "--masks") == 0
+    assert "every region alike" in capsys.readouterr().out
+
+
+def test_run_folder_gets_metrics_and_bundle(chain: Path) -> None:
+    folder = chain / "net.run"
+    assert (folder / "bundle" / "manifest.toml").read_text() == (chain / "bundle" / "manifest.toml").read_text()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["test"]["image_auroc"] > 0.7 and metrics["test"]["pxap"] > 0
 
 
 def test_proof_holds_verdicts_of_both_kinds(chain: Path) -> None:
@@ -120,24 +161,87 @@ def test_foreign_pictures_are_refused(chain: Path, tmp_path: Path, capsys: pytes
     assert ".pt" in capsys.readouterr().err
 
 
+# A new site.
+
+
+@pytest.fixture(scope="module")
+def site(chain: Path) -> Path:
+    """Good pictures alone, under a warmer lamp."""
+    folder = chain / "site"
+    folder.mkdir()
+    for path in sorted((chain / "pictures" / "train" / "good").iterdir())[:100]:
+        pixels = np.asarray(Image.open(path).convert("RGB")) * np.array([1.35, 1.0, 0.6])
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{path.stem}.png")
+    return folder
+
+
+def test_bundle_is_adapted_with_good_pictures_alone(
+    chain: Path, site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = chain / "net.run" / "bundle"
+    assert run("adapt", bundle, site, "--out", tmp_path / "new", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    chosen = told[told["chosen"]]
+    assert chosen["false_reject_rate"] < told["old"]["false_reject_rate"] and chosen["escape_rate"] is None
+    old = adapt.open_old(bundle, None)
+    new = compare.open_network(tmp_path / "new" / "bundle")
+    for golden in old.golden:  # the old site's verdicts, by the new bundle's own network
+        score, _ = new.source(bundle / golden.picture)
+        assert ("reject" if score >= new.thresholds["score"] else "pass") == golden.verdict
+    assert new.thresholds["score"] == old.threshold
+    manifest = tomllib.loads((tmp_path / "new" / "bundle" / "manifest.toml").read_text())
+    assert manifest["version"] == "1.0.1" and manifest["provenance"]["adapted_by"] == told["chosen"]
+    verified = verify.verify(tmp_path / "new" / "bundle")
+    assert {row.verdict for row in verified.rows} == {"pass", "reject"}
+
+
+def test_adaptation_that_loses_something_is_refused(
+    chain: Path, site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = ["--lr", 1.0, "--share", 1.0, "--epochs", 1]
+    assert run("adapt", chain / "bundle", site, "--checkpoint", chain / "net.pt", "--out", tmp_path / "new", *wild) == 2
+    assert "nothing is better than the old bundle" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_adaptation_needs_the_bundle_s_own_checkpoint(
+    chain: Path, site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("adapt", chain / "bundle", site) == 2
+    assert "give --checkpoint" in capsys.readouterr().err
+    other = torch.load(chain / "net.pt", weights_only=True)
+    other["state_dict"]["classifier.fc.weight"] *= -1
+    torch.save(other, tmp_path / "other.pt")
+    assert run("adapt", chain / "bundle", site, "--checkpoint", tmp_path / "other.pt") == 2
+    assert "is not the network of" in capsys.readouterr().err
+
+
+def test_new_pictures_are_known_by_their_folders(site: Path, tmp_path: Path) -> None:
+    classes = ("dent", "good", "stain")
+    assert {p.label for p in adapt.new_pictures(site, classes, "good")} == {1}
+    for name in ("ok", "stain"):
+        (tmp_path / name).mkdir()
+        for path in sorted(site.iterdir())[:12]:
+            (tmp_path / name / path.name).symlink_to(path)
+    found = adapt.new_pictures(tmp_path, classes, "good")
+    assert [sum(p.label == label for p in found) for label in range(3)] == [0, 12, 12]
+    with pytest.raises(ToolError, match="folder stain, the bundle knows"):
+        adapt.new_pictures(tmp_path, ("good", "dent"), "good")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ToolError, match="at least 20"):
+        adapt.new_pictures(tmp_path / "empty", classes, "good")
+
+
+def test_new_pictures_of_one_part_are_not_divided(site: Path, tmp_path: Path) -> None:
+    for index, path in enumerate(sorted(site.iterdir())[:60]):
+        (tmp_path / f"part_{index // 3:04}_{index % 3}.png").symlink_to(path)
+    learn, held = adapt.halves(adapt.new_pictures(tmp_path, ("good", "dent"), "good"))
+    parts = [{picture.path.stem[:9] for picture in half} for half in (learn, held)]
+    assert len(learn) + len(held) == 60 and len(parts[0]) + len(parts[1]) == 20
+    assert parts[0] and parts[1] and not parts[0] & parts[1]
+
+
 # Parts of the evaluation.
-
-
-def test_truth_keeps_thin_defects(tmp_path: Path) -> None:
-    (tmp_path / "dent").mkdir()
-    mask = np.zeros((64, 64), np.uint8)
-    mask[10], mask[32:36, 32:36] = 255, 255
-    Image.fromarray(mask).save(tmp_path / "dent" / "a_mask.png")
-    mask[:], mask[5, 5] = 0, 255
-    Image.fromarray(mask).save(tmp_path / "dent" / "b_mask.png")
-    truth = evaluate.Truth((), tmp_path, ("good", "dent"), (16, 32))
-    found = truth.mask(data.Picture(Path("a.png"), 1))
-    assert found is not None and found.shape == (32, 16)
-    assert found[5].all() and found[16:18, 8].all() and found.sum() == 18
-    speck = truth.mask(data.Picture(Path("b.png"), 1))
-    assert speck is not None and speck.sum() == 1 and speck[2, 1]
-    assert truth.mask(data.Picture(Path("a.png"), 0)) is None
-    assert truth.mask(data.Picture(Path("c.png"), 1)) is None
 
 
 def test_limit_takes_pictures_evenly() -> None:

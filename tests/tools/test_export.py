@@ -105,6 +105,22 @@ def test_exported_network_has_only_the_operators_that_the_runtimes_share(model: 
     assert {node.op_type for node in model.graph.node} <= LEGAL_OPS
 
 
+def test_int8_export_says_what_the_engine_does_not_take(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["settings"]["backbone"] = "mobilenetv3_small_050"
+    saved["thresholds"]["score"] = 0.1  # far from a random net's scores: every picture is clear
+    saved["state_dict"] = Net(**saved["settings"]).state_dict()
+    torch.save(saved, tmp_path / "v3.pt")
+    with pytest.raises(ToolError, match="HardSigmoid is not known to it") as refused:
+        export.export(tmp_path / "v3.pt", tmp_path / "int8", data, OPTIONS)
+    assert "Mul is of two tensors" in str(refused.value) and "--precision f32" in str(refused.value)
+    assert not (tmp_path / "int8").exists()
+    written = export.export(
+        tmp_path / "v3.pt", tmp_path / "f32", data, export.Options(name="f32", precision="f32", golden=2, samples=2)
+    )
+    assert written.operators["HardSigmoid"] > 0
+
+
 def test_nearest_resize_and_its_concat_share_one_scale(model: ModelProto) -> None:
     wiring = qdq.Wiring(model)
 

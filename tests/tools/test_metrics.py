@@ -368,6 +368,31 @@ def test_aupro_keeps_its_binning_bound(shift: float) -> None:
     assert abs(aupro.compute() - exact_aupro(pictures, 0.3)) <= bound + 1e-12
 
 
+# What anomalib 2.7.0 gives for the pictures of the test below, recorded with
+#   metric = anomalib.metrics.aupro._AUPRO(fpr_limit=limit)
+#   metric.update(torch.tensor(maps), torch.tensor(masks).int()); float(metric.compute())
+ANOMALIB = {
+    (0, 0.3): 0.4044857621192932,
+    (0, 0.05): 0.37458911538124084,
+    (1, 0.3): 0.2733056843280792,
+    (1, 0.05): 0.23367130756378174,
+    (2, 0.3): 0.47763267159461975,
+    (2, 0.05): 0.4598972499370575,
+}
+
+
+@pytest.mark.parametrize(("seed", "limit"), list(ANOMALIB))
+def test_aupro_agrees_with_anomalib(seed: int, limit: float) -> None:
+    random, aupro = np.random.default_rng(seed), Aupro(limit)
+    for _ in range(6):
+        mask = blob_mask(random)
+        scores = np.clip(0.7 * smooth_map(random) + 0.3 * mask * random.random(), 0, 1).astype(np.float32)
+        aupro.update(scores, mask)
+    bound = aupro.error_max()
+    assert bound is not None and bound < 1.5e-4
+    assert aupro.compute() == pytest.approx(ANOMALIB[seed, limit], abs=bound)
+
+
 # --- boxes ------------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from fcam_tools import data, losses, model, seeds, train
+from fcam_tools import feed, losses, model, seeds, train
 from fcam_tools.errors import ToolError
 from fcam_tools.model import Net
 from PIL import Image
@@ -28,147 +27,24 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def fill(folder: Path, count: int, seed: int = 0) -> Path:
-    """Small random pictures, 8 wide and 6 high."""
-    folder.mkdir(parents=True)
-    for index, pixels in enumerate(np.random.default_rng(seed).integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)):
-        Image.fromarray(pixels).save(folder / f"{index:02}.png")
-    return folder
-
-
-def split_by_path(dataset: data.Dataset) -> dict[Path, str]:
-    return {picture.path: split for split, found in dataset.splits.items() for picture in found}
-
-
-# Pictures.
-
-
-def test_splits_of_the_tree_are_kept(tmp_path: Path) -> None:
-    for split, count in (("train", 3), ("val", 2), ("test", 1)):
-        fill(tmp_path / split / "good", count)
-        fill(tmp_path / split / "dent", count)
-    fill(tmp_path / "ground_truth" / "test" / "dent", 1)
-    fill(tmp_path / "train" / ".cache", 1)
-    dataset = data.load(str(tmp_path))
-    assert dataset.classes == ("good", "dent") and dataset.ok == "good"
-    assert {split: len(found) for split, found in dataset.splits.items()} == {"train": 6, "val": 4, "test": 2}
-    for found in dataset.splits.values():
-        assert all(picture.path.parent.name == dataset.classes[picture.label] for picture in found)
-
-
-def test_tree_without_val_gives_some_of_train(tmp_path: Path) -> None:
-    fill(tmp_path / "train" / "good", 40, seed=1)
-    fill(tmp_path / "train" / "dent", 40, seed=2)
-    dataset = data.load(str(tmp_path))
-    train_paths, val_paths = ({picture.path for picture in dataset.splits[split]} for split in ("train", "val"))
-    assert len(train_paths) + len(val_paths) == 80 and not train_paths & val_paths
-    assert 4 <= len(val_paths) <= 20
-    assert all(data.split_of(path.read_bytes()) == "val" for path in val_paths)
-
-
-def test_folders_of_classes_are_split_by_content(tmp_path: Path) -> None:
-    fill(tmp_path / "ok", 60, seed=1)
-    for seed, name in enumerate(("stain", "crack"), 2):
-        fill(tmp_path / name, 60, seed)
-    fill(tmp_path / "ground_truth", 1)
-    fill(tmp_path / ".thumbnails", 1)
-    dataset = data.load(str(tmp_path))
-    assert dataset.classes == ("ok", "crack", "stain")
-    found = [picture for split in dataset.splits.values() for picture in split]
-    assert len(found) == len({picture.path for picture in found}) == 180
-    shares = {split: len(found) / 180 for split, found in dataset.splits.items()}
-    assert shares == {"train": pytest.approx(0.7, abs=0.1), "val": pytest.approx(0.15, abs=0.08),
-                      "test": pytest.approx(0.15, abs=0.08)}  # fmt: skip
-
-
-def test_picture_keeps_its_split_and_shares_it_with_its_copy(tmp_path: Path) -> None:
-    ok, ng = fill(tmp_path / "ok", 40, seed=1), fill(tmp_path / "ng", 40, seed=2)
-    before = split_by_path(data.load(str(tmp_path)))
-    copies = {path: ok / f"copy-of-{path.name}" for path in sorted(ok.iterdir())}
-    for path, copied in copies.items():
-        shutil.copy(path, copied)
-    (ng / "00.png").unlink()
-    after = split_by_path(data.load(str(tmp_path)))
-    assert all(after[path] == after[copied] for path, copied in copies.items())
-    assert all(after[path] == split for path, split in before.items() if path != ng / "00.png")
-
-
-def test_fingerprint_follows_the_bytes_and_not_the_place(tmp_path: Path) -> None:
-    for name in ("ok", "ng"):
-        fill(tmp_path / "a" / name, 40, seed=len(name) + ord(name[0]))
-    first = data.load(str(tmp_path / "a")).fingerprint()
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    assert data.load(str(tmp_path / "b")).fingerprint() == first
-    path = tmp_path / "b" / "ok" / "00.png"
-    path.write_bytes(path.read_bytes() + b"\0")
-    assert data.load(str(tmp_path / "b")).fingerprint() != first
-
-
-@pytest.mark.parametrize("names", [("ok", "good", "dent"), ("dent", "scratch"), ("ok",)])
-def test_other_than_one_ok_class_and_a_defect_is_refused(names: tuple[str, ...], tmp_path: Path) -> None:
-    for name in names:
-        fill(tmp_path / name, 1)
-    with pytest.raises(ToolError, match=r"one folder called `ok` or `good`.*" + names[0]):
-        data.load(str(tmp_path))
-
-
-def test_class_without_pictures_is_named(tmp_path: Path) -> None:
-    for name in ("train/good", "train/dent", "val/good"):
-        fill(tmp_path / name, 2)
-    with pytest.raises(ToolError, match=r"`val`.*\['dent'\]"):
-        data.load(str(tmp_path))
-
-
-def test_neither_folder_nor_known_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match="elpv"):
-        data.load(str(tmp_path / "absent"))
-
-
-def test_missing_elpv_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ToolError, match=r"pip install.*elpv-dataset"):
-        data.load("elpv")
-
-
-def test_elpv_cells_count_as_defective_from_two_thirds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grades = ("0.0", "0.3333333333333333", "0.6666666666666666", "1.0")
-    lines = [f"images/cell{i:04}.png  {grades[i % 4]}    {'mono' if i % 8 else 'poly'}" for i in range(80)]
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "labels.csv").write_text("\n".join(lines) + "\n")
-    installed = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(data.importlib.util, "find_spec", lambda _: installed)
-    dataset = data.load("elpv")
-    found = {int(p.path.stem[4:]): p.label for split in dataset.splits.values() for p in split}
-    assert found == {index: int(index % 4 >= 2) for index in range(80)}
-
-
-def test_pictures_have_the_asked_size(tmp_path: Path) -> None:
-    path = fill(tmp_path / "ok", 1) / "00.png"
-    assert data.read_picture(path, (8, 6)).tolist() == np.asarray(Image.open(path)).tolist()
-    pictures = data.read_pictures([data.Picture(path, 0)] * 2, (16, 24), progress=False)
-    assert pictures.shape == (2, 24, 16, 3) and pictures.dtype == np.uint8
-
-
-@pytest.mark.parametrize("damage", ["text", "cut", "deep"])
-def test_unreadable_picture_is_named(damage: str, tmp_path: Path) -> None:
-    path = fill(tmp_path / "ok", 1) / "00.png"
-    if damage == "text":
-        path.write_text("not a picture")
-    elif damage == "cut":
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
-        path.write_bytes(path.read_bytes()[:2000])
-    else:
-        Image.fromarray(np.full((6, 8), 40_000, np.uint16)).save(path)
-    with pytest.raises(ToolError, match=r"00\.png"):
-        data.read_pictures([data.Picture(path, 0)], (8, 6), progress=False)
-
-
-def test_maps_turn_with_their_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "jitter", Tensor.float)
-    pixels = torch.randint(0, 256, (32, 8, 8, 3), dtype=torch.uint8)
-    turned, maps = train.augment(pixels, pixels[..., 0].float())
-    assert maps is not None and torch.equal(turned[..., 0], maps)
+@pytest.mark.parametrize("shape", [(8, 8), (6, 8)])
+def test_maps_turn_with_their_pictures(shape: tuple[int, int]) -> None:
+    pixels = torch.randint(0, 256, (32, *shape, 3), dtype=torch.uint8)
+    look = feed.Look.draw(np.random.default_rng(0), 32)
+    look.gain[:], look.offset[:] = 1, 0
+    turned, maps = feed.augment(pixels, pixels[..., :2].float(), look)
+    assert maps is not None and torch.equal(turned[..., :2], maps)
     assert not torch.equal(turned, pixels.float())
+    for before, after in zip(pixels, turned, strict=True):
+        assert torch.equal(before.float().flatten().sort().values, after.flatten().sort().values)
+
+
+def test_light_changes_within_its_bounds() -> None:
+    look = feed.Look.draw(np.random.default_rng(0), 200)
+    grey, _ = feed.augment(torch.full((200, 4, 4, 3), 100, dtype=torch.uint8), None, look)
+    assert 78 <= float(grey.min()) < 85 and 115 < float(grey.max()) <= 122
+    white, _ = feed.augment(torch.full((200, 4, 4, 3), 255, dtype=torch.uint8), None, look)
+    assert float(white.max()) == 255
 
 
 # The decoder's terms.
@@ -457,6 +333,16 @@ def test_without_weights_training_starts_from_scratch(
     monkeypatch.setattr(model.importlib.util, "find_spec", lambda _: None)
     assert model.load_pretrained(Net(2, widths=WIDTHS), allow_download=False) == "from scratch"
     assert "no pretrained weights" in caplog.text
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_leave_the_mode_as_it_was(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.importlib.util, "find_spec", lambda _: None)
+    loaded = model.Features(model.DEFAULT_BACKBONE, 16)
+    monkeypatch.setattr(model, "download", lambda *_: (loaded, MEAN, STD))
+    net = Net(2, widths=WIDTHS).train(training)
+    assert model.load_pretrained(net).startswith("timm") and net.features is loaded
+    assert {module.training for module in net.modules()} == {training}
 
 
 # The two stages.

@@ -13,8 +13,15 @@ from fcam_tools.errors import ToolError
 
 VERBS = {
     "synth": "make a procedural inspection data set with exact masks",
+    "inspect": "say what is in a data set, and what is wrong with it",
+    "pilot": "say whether it is worth it: a small cross-validated run, and one HTML report",
     "train": "train a classifier and a decoder on image labels",
+    "tune": "search a small space for a better recipe, within a budget",
+    "runs": "list the runs that training left, with their metrics",
     "evaluate": "score maps and verdicts on a test split",
+    "table": "compare maps and decoders over backbones on one data set: CSV, Markdown, plot",
+    "adapt": "fit a bundle to a new site, or refuse to make it worse",
+    "compare": "score two networks side by side, and show the pictures on which they disagree",
     "export": "quantise a checkpoint and write it as a bundle with its proof",
     "nets": "write bundles of well-known backbones with random weights, to test and time engines on",
     "peers": "time fcam beside ONNX Runtime, OpenVINO and stock tract",
@@ -24,8 +31,9 @@ VERBS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, runs one verb, prints an error once. Exit codes: 0 done, 2 refused or failed."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("torch.onnx", "onnxscript", "onnx_ir", "torchcam"):
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("fcam_tools").setLevel(logging.INFO)  # others tell too much at that level
+    for noisy in ("torch.onnx", "onnxscript", "onnx_ir", "torchcam", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     parser = argparse.ArgumentParser("fcam-tools", description=__doc__)

@@ -1,12 +1,15 @@
 """Scores maps and verdicts on a held-out split. In: a checkpoint, a bundle, a camera's maps. Out: a table of metrics.
 
 Every source of maps is a row: `decoder` (PyTorch), `cam` (the same classifier's activation map, interpolated: what the
-decoder has to beat), `int8` (the bundle's network in ONNX Runtime), `camera` (what `fcam replay --maps` wrote). The
-masks `DATA/ground_truth/<split>/<class>/<stem>_mask.png` are read here and nowhere else; a set without masks gets the
-image metrics.
+decoder has to beat), further training-free maps by `--methods` (seeds.py), `int8` (the bundle's network in ONNX
+Runtime), `camera` (what `fcam replay --maps` wrote). A set without masks gets the image metrics; where the truth is
+boxes or ellipses (truth.py), pixel metrics say little.
 
-The CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
+A CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
 weighted by the picture's defect score, so that what min-max invents on a good picture does not count against it.
+
+Given prices of mistakes, the thresholds that cost least are chosen on the val split (operating.py) for the decoder and
+the bundle, and what they do on the scored split is told beside.
 """
 
 from __future__ import annotations
@@ -16,27 +19,22 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import data, seeds
+from fcam_tools import data, operating, seeds
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, defect_score, load_checkpoint, run_onnx
 from fcam_tools.metrics import Scorer
 from fcam_tools.model import Net
 from fcam_tools.quantize import session
-from fcam_tools.train import save
-
-# What a pixel of the network's input must be covered by a defect to count as one: less than half, because a scratch of
-# one pixel in the picture is half a pixel here and would vanish.
-COVERED = 0.25
+from fcam_tools.runs import checkpoint_in, run_of, save
+from fcam_tools.truth import Truth, truth_of
 
 SHOWN = (
     "image_auroc", "image_ap", "pxap", "pixel_auroc", "aupro_030", "max_box_acc_v1", "max_box_acc_v2",
@@ -46,29 +44,6 @@ SHOWN = (
 
 Answer = tuple[float, np.ndarray]  # defect score, map [H, W] in 0..1
 Source = Callable[[Path], Answer]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Labels and masks of one split, at the network's size."""
-
-    pictures: tuple[data.Picture, ...]
-    masks: Path
-    classes: tuple[str, ...]
-    size: tuple[int, int]
-
-    def mask(self, picture: data.Picture) -> np.ndarray | None:
-        if picture.label == 0:
-            return None
-        path = self.masks / self.classes[picture.label] / f"{picture.path.stem}_mask.png"
-        if not path.is_file():
-            return None
-        with Image.open(path) as mask:
-            covered = cv2.resize(
-                np.asarray(mask.convert("L"), np.float32) / 255, self.size, interpolation=cv2.INTER_AREA
-            )
-        found = covered >= COVERED
-        return found if found.any() else covered >= covered.max()
 
 
 def decoder_source(checkpoint: Checkpoint, ok: int, states: dict | None = None) -> Source:
@@ -84,14 +59,16 @@ def decoder_source(checkpoint: Checkpoint, ok: int, states: dict | None = None) 
     return answer
 
 
-def cam_source(net: Net, size: tuple[int, int], ok: int) -> Source:
+def cam_source(net: Net, size: tuple[int, int], ok: int, method: str = "cam") -> Source:
+    """An activation map of one of seeds.METHODS, interpolated: no training beyond the classifier's."""
+
     def answer(path: Path) -> Answer:
         x = to_tensor(path, size)
         with torch.no_grad():
             scores = net.classify(x).softmax(1)[0]
         defects = scores.clone()
         defects[ok] = -1
-        coarse = seeds.scale(seeds.batch_maps(net, x, [int(defects.argmax())], "cam"))
+        coarse = seeds.scale(seeds.batch_maps(net, x, [int(defects.argmax())], method))
         full = F.interpolate(coarse[:, None], size=(size[1], size[0]), mode="bilinear", align_corners=False)[0, 0]
         score = 1 - float(scores[ok])
         return score, (full * score).clamp(0, 1).numpy()
@@ -132,17 +109,23 @@ def to_tensor(path: Path, size: tuple[int, int]) -> torch.Tensor:
     return seeds.to_input(torch.from_numpy(data.read_picture(path, size))[None])
 
 
-def score(truth: Truth, source: Source, shipped: float, map_threshold: float, name: str, progress: bool) -> dict:
-    scorer = Scorer(score_threshold=shipped, taus=100)
+def score(truth: Truth, source: Source, limits: dict, name: str, progress: bool) -> dict:
+    """Every metric of one source of maps, at the thresholds `limits`."""
+    return scored(truth, source, limits, name, progress).compute()
+
+
+def scored(truth: Truth, source: Source, limits: dict, name: str, progress: bool) -> Scorer:
+    scorer = Scorer(score_threshold=limits["score"], taus=100)
     for picture in tqdm(truth.pictures, name, unit="picture", disable=not progress):
         found, score_map = source(picture.path)
-        scorer.update(min(max(found, 0.0), 1.0), int(picture.label != 0), score_map, truth.mask(picture), map_threshold)
-    return scorer.compute()
+        mask, ignored = truth.mask(picture), truth.ignored(picture)
+        scorer.update(min(max(found, 0.0), 1.0), int(picture.label != 0), score_map, mask, limits["map"], ignored)
+    return scorer
 
 
 def oracle(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, ok: int) -> Iterator[tuple[str, Source]]:
     """Every epoch's decoder: what choosing with pixel labels would have given. Never used to choose what is shipped."""
-    path = args.checkpoint.with_suffix(".decoders.pt")
+    path = checkpoint_in(args.checkpoint).with_suffix(".decoders.pt")
     if not path.is_file():
         raise ToolError(f"{path} is not there: --oracle needs the decoders that training left beside the checkpoint")
     for epoch, states in enumerate(torch.load(path, weights_only=True), 1):
@@ -155,6 +138,8 @@ def sources(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth) -> I
         yield "decoder", decoder_source(checkpoint, ok)
     if args.only is None or "cam" in args.only:
         yield "cam", cam_source(checkpoint.net.eval(), checkpoint.size, ok)
+    for method in args.methods:
+        yield method, cam_source(checkpoint.net.eval(), checkpoint.size, ok, method)
     if args.bundle:
         yield "int8", onnx_source(args.bundle, checkpoint.size, ok)
     if args.lines:
@@ -165,10 +150,11 @@ def sources(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth) -> I
 
 def table(rows: dict[str, dict]) -> str:
     width = max(len(name) for name in SHOWN)
-    lines = [" " * width + "".join(f"{name:>10}" for name in rows)]
+    wide = max(10, *(len(name) + 2 for name in rows)) if rows else 10
+    lines = [" " * width + "".join(f"{name:>{wide}}" for name in rows)]
     for metric in SHOWN:
         values = [row.get(metric) for row in rows.values()]
-        lines.append(f"{metric:<{width}}" + "".join(f"{'-' if v is None else f'{v:.4f}':>10}" for v in values))
+        lines.append(f"{metric:<{width}}" + "".join(f"{'-' if v is None else f'{v:.4f}':>{wide}}" for v in values))
     return "\n".join(lines)
 
 
@@ -182,11 +168,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", nargs="*", choices=("decoder", "cam"), help="PyTorch rows wanted (default: both; none: no value)"
     )
+    parser.add_argument(
+        "--methods", nargs="+", default=[], choices=seeds.METHODS, help="also score these maps, interpolated"
+    )
     parser.add_argument("--oracle", action="store_true", help="also score every epoch's decoder")
     parser.add_argument("--limit", type=int, help="only so many pictures, evenly taken")
     parser.add_argument(
         "--record", action="store_true", help="write the decoder's row into the checkpoint, for the bundle"
     )
+    operating.add_price_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
@@ -202,21 +192,68 @@ def run(args: argparse.Namespace) -> int:
     if tuple(checkpoint.classes) != dataset.classes:
         raise ToolError(f"{args.checkpoint} knows {checkpoint.classes}, the data has {dataset.classes}")
     pictures = thinned(dataset.splits[args.split], args.limit)
-    truth = Truth(pictures, dataset.root / "ground_truth" / args.split, dataset.classes, checkpoint.size)
-    limits = checkpoint.thresholds
+    truth = truth_of(dataset, args.split, checkpoint.size, pictures)
     progress = sys.stderr.isatty() and not args.json
     rows = {
-        name: score(truth, source, limits["score"], limits["map"], name, progress)
+        name: score(truth, source, checkpoint.thresholds, name, progress)
         for name, source in sources(args, checkpoint, truth)
     }
+    points = dict(operating_points(args, checkpoint, dataset, truth, progress))
     if args.record and "decoder" in rows:
-        record(args.checkpoint, rows["decoder"])
-    print(json.dumps({"data": dataset.name, "split": args.split, "rows": rows}) if args.json else table(rows))
+        record(args.checkpoint, rows["decoder"], points)
+    if truth.kind in ("boxes", "ellipses"):
+        print(f"the truth is {truth.kind}, not outlines: read no pixel metric but the box ones", file=sys.stderr)
+    if args.json:
+        print(json.dumps({"data": dataset.name, "split": args.split, "rows": rows, "operating_points": points}))
+    else:
+        lines = [line for name, found in points.items() for line in told(name, args.split, found)]
+        print("\n".join([table(rows), *lines]))
     return 0
 
 
-def record(path: Path, row: dict) -> None:
+def operating_points(
+    args: argparse.Namespace, checkpoint: Checkpoint, dataset: data.Dataset, truth: Truth, progress: bool
+) -> Iterator[tuple[str, dict]]:
+    """The cheapest thresholds on val of the decoder and of the bundle, and what they do on the scored split."""
+    val = truth_of(dataset, "val", checkpoint.size)
+    prices = operating.prices_of(args, [picture.label for picture in val.pictures])
+    if prices is None:
+        return
+    ok, area = checkpoint.classes.index(checkpoint.ok), int(checkpoint.thresholds["min_area_px"])
+    if args.masks and not val.has_masks:
+        raise ToolError(f"--masks: {val.masks} has no mask of a val picture")
+    shipping = {"decoder": decoder_source(checkpoint, ok)}
+    if args.bundle:
+        shipping["int8"] = onnx_source(args.bundle, checkpoint.size, ok)
+    for name, source in shipping.items():
+        bar = tqdm(val.pictures, f"{name} on val", unit="picture", disable=not progress)
+        points = operating.measure(bar, source, area, val.mask if args.masks else None).points(prices)
+        bar = tqdm(truth.pictures, f"{name} on {args.split}", unit="picture", disable=not progress)
+        seen = operating.measure(bar, source, area)
+        yield name, points | {"here": operating.at(seen.scores, seen.labels, points["score"]["threshold"], prices)}
+
+
+def told(name: str, split: str, points: dict) -> Iterator[str]:
+    prices = points["prices"]
+    yield (
+        f"\n{name}, cheapest for {prices['escape']:g} an escape, {prices['reject']:g} a false reject, "
+        f"{prices['ng_rate']:.4g} of the parts defective:"
+    )
+    yield f"  score on val: {operating.shown(points['score'])}"
+    yield f"  map on val ({points['map']['chosen_by']}): {operating.shown(points['map'])}"
+    here = points["here"]
+    rates = []
+    for rate in ("escape", "false_reject"):
+        low, high = here[f"{rate}_interval"]
+        rates.append(f"{rate.replace('_', ' ')}s {here[f'{rate}_rate']:.4f} ({low:.4f} to {high:.4f})")
+    yield f"  score on {split}: {', '.join(rates)}, cost a part {here['cost']:.4g}"
+
+
+def record(path: Path, row: dict, points: dict) -> None:
     """Into the checkpoint, from where the export takes them into the bundle."""
+    path = checkpoint_in(path)
     content = torch.load(path, weights_only=True)
     content["metrics"] = {name: float(row[name]) for name in SHOWN if row.get(name) is not None}
     save(path, content)
+    if run := run_of(path):
+        run.add_metrics(test=row, **({"operating_points": points} if points else {}))

@@ -8,6 +8,7 @@ that rounding on another engine may flip the verdict are no proof. The bundle ap
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import logging
@@ -31,12 +32,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import qdq
+from fcam_tools import operating, operators, qdq
 from fcam_tools import quantize as quantization
 from fcam_tools.data import SUFFIXES, Dataset, load, read_picture
 from fcam_tools.errors import ToolError
-from fcam_tools.model import Net
+from fcam_tools.model import Net, net_of
 from fcam_tools.qdq import INPUT, OUTPUTS, lint
+from fcam_tools.runs import checkpoint_in, keep_bundle
+from fcam_tools.truth import truth_of
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,7 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
+    path = checkpoint_in(path)
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each way in which a file can be no checkpoint
@@ -78,11 +82,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     missing = [key for key in SETTINGS if key not in saved]
     if missing:
         raise ToolError(f"the checkpoint {path} lacks {', '.join(missing)}: write it with fcam-tools train")
-    net = Net(**saved["settings"])
-    net.load_state_dict(saved["state_dict"])
     size = saved["size"]
     checkpoint = Checkpoint(
-        net=net.eval(),
+        net=net_of(saved),
         classes=list(saved["classes"]),
         ok=saved["ok"],
         size=(size, size) if isinstance(size, int) else (int(size[0]), int(size[1])),
@@ -187,6 +189,16 @@ def refuse_violations(model: Path, checkpoint: Checkpoint, precision: str) -> No
     found = lint(qdq.load(model), width=width, height=height, classes=classes, precision=precision)
     if found:
         raise ToolError("the exported network breaks the bundle's rules:\n  " + "\n  ".join(map(str, found)))
+
+
+def refuse_operators(float_onnx: Path, checkpoint: Checkpoint) -> None:
+    """Refuse a network that the camera's int8 engine cannot compute, before an hour goes into its scales."""
+    found = operators.refusals(onnx.load(float_onnx))
+    if found:
+        raise ToolError(
+            f"the camera's int8 engine does not take all of {checkpoint.net.settings['backbone']} with its decoder:\n"
+            f"{operators.told(found)}\nexport it with --precision f32, or train another backbone or decoder"
+        )
 
 
 def calibration_pictures(dataset: Dataset, count: int, seed: int, size: tuple[int, int]) -> list[Floats]:
@@ -386,6 +398,8 @@ class Options:
     seed: int = 0
     replace: bool = False
     progress: bool = False
+    prices: operating.Prices | None = None
+    masks: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9-]{1,64}", self.name):
@@ -415,8 +429,10 @@ def export(checkpoint: Path, out: Path, data: Path, options: Options | None = No
     loaded = load_checkpoint(checkpoint)
     dataset = load(str(data))
     refuse_foreign(dataset, loaded)
-    loaded.provenance.update({"checkpoint_sha256": sha256(checkpoint)})
-    return write_bundle(loaded, dataset, out, options)
+    loaded.provenance.update({"checkpoint_sha256": sha256(checkpoint_in(checkpoint))})
+    written = write_bundle(loaded, dataset, out, options)
+    keep_bundle(checkpoint, out)
+    return written
 
 
 def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Options) -> Exported:
@@ -424,6 +440,8 @@ def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Optio
     with publishing(out) as bundle:
         quantised = write_network(loaded, dataset, bundle / "model.onnx", options)
         refuse_violations(bundle / "model.onnx", loaded, options.precision)
+        if options.prices is not None:
+            set_operating_point(loaded, dataset, bundle / "model.onnx", options)
         rng = random.Random(options.seed)
         prover = Prover(loaded, bundle / "model.onnx")
         val = shuffled(pictures_of(dataset, "val"), rng)
@@ -433,8 +451,31 @@ def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Optio
         described = {"quantization": describe(quantised)} if quantised else {}
         loaded.provenance.update({"golden": choice} | described)
         (bundle / "manifest.toml").write_text(tomli_w.dumps(manifest(loaded, options, bundle, golden)))
-        written = Exported(out, len(golden), choice, operators(bundle / "model.onnx"), quantised, len(hashes(bundle)))
+        counts = operators.counts(onnx.load(bundle / "model.onnx"))
+        written = Exported(out, len(golden), choice, counts, quantised, len(hashes(bundle)))
     return written
+
+
+def set_operating_point(loaded: Checkpoint, dataset: Dataset, model: Path, options: Options) -> None:
+    """The cheapest thresholds of the network as it ships, on the val split, in place of the checkpoint's."""
+    assert options.prices is not None
+    runner, ok = quantization.session(model), loaded.classes.index(loaded.ok)
+    truth = truth_of(dataset, "val", loaded.size)
+    if options.masks and not truth.has_masks:
+        raise ToolError(f"--masks: {truth.masks} has no mask of a val picture")
+
+    def source(path: Path) -> tuple[float, Any]:
+        logits, found = run_onnx(runner, tensor(read_picture(path, loaded.size)))
+        return defect_score(logits, ok), np.clip(found, 0, 1)
+
+    bar = tqdm(truth.pictures, "operating point", unit="picture", disable=not options.progress)
+    area = int(loaded.thresholds["min_area_px"])
+    points = operating.measure(bar, source, area, truth.mask if options.masks else None).points(options.prices)
+    loaded.thresholds.update(operating.shipped(loaded.thresholds, points))
+    prices = f"escape {options.prices.escape:g}, reject {options.prices.reject:g}, ng rate {options.prices.ng_rate:.4g}"
+    told = f"{prices}: {operating.shown(points['score'])}; map by {points['map']['chosen_by']}"
+    told += "" if points["map"]["useful"] else ", of no use: the old threshold stays"
+    loaded.provenance.update({"operating_point": told})
 
 
 def write_network(
@@ -447,17 +488,12 @@ def write_network(
     with tempfile.TemporaryDirectory(prefix="fcam-export-") as folder:
         float_onnx = Path(folder) / "float.onnx"
         write_float(checkpoint, float_onnx)
+        refuse_operators(float_onnx, checkpoint)
         return quantization.quantize(float_onnx, pictures, out, options.method, options.progress)
 
 
 def describe(quantised: quantization.Quantization) -> str:
     return f"{quantised.method} over {quantised.pictures} pictures; held out: {quantised.agreement}"
-
-
-def operators(model: Path) -> dict[str, int]:
-    """How often each operator occurs, most frequent first."""
-    names = [node.op_type for node in onnx.load(model).graph.node]
-    return dict(sorted(((name, names.count(name)) for name in set(names)), key=lambda pair: (-pair[1], pair[0])))
 
 
 def refuse_foreign(dataset: Dataset, checkpoint: Checkpoint) -> None:
@@ -506,7 +542,7 @@ def exchange(bundle: Path, out: Path, replaced: Path) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, help="the torch file that fcam-tools train wrote")
+    parser.add_argument("checkpoint", type=Path, help="the torch file that fcam-tools train wrote, or its run folder")
     parser.add_argument("out", type=Path, help="the bundle directory to write")
     parser.add_argument("--data", type=Path, required=True, help="the pictures that it was trained on")
     parser.add_argument("--name", help="name of the bundle, a-z 0-9 - (default: the directory's)")
@@ -521,6 +557,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sample-count", type=int, dest="samples", default=Options.samples)
     parser.add_argument("--seed", type=int, default=Options.seed, help="chooses pictures (default: %(default)s)")
+    operating.add_price_arguments(parser)
     parser.add_argument("--replace", action="store_true", help="replace a bundle of this name")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -528,9 +565,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     chosen = {name: getattr(args, name) for name in Options.__dataclass_fields__ if hasattr(args, name)}
     options = Options(**chosen | {"name": args.name or args.out.name, "progress": not args.json})
+    if (prices := operating.prices_of(args, labels_of_val(args))) is not None:
+        options = dataclasses.replace(options, prices=prices)
     written = export(args.checkpoint, args.out, args.data, options)
     print(json.dumps(asdict(written), default=str) if args.json else summary(written))
     return 0
+
+
+def labels_of_val(args: argparse.Namespace) -> list[int]:
+    """Where the share of defective parts comes from when nobody tells it."""
+    if args.escape_cost is None or args.ng_rate is not None:
+        return [0, 1]
+    labels = [picture.label for picture in load(str(args.data)).splits["val"]]
+    log.warning(
+        "no --ng-rate: %.2f of the val pictures are defective, which no line has", np.mean(np.array(labels) != 0)
+    )
+    return labels
 
 
 def summary(written: Exported) -> str:

@@ -4,7 +4,8 @@ F-CAM (Belharbi et al., arXiv 2109.07069): partial cross-entropy on seeds, a col
 by extended log-barriers. NEGEV (Belharbi et al., MIDL 2022): every pixel of a good picture is background. What differs
 for small defects: the size constraint bounds the defect's area from both sides, as a share of the picture, instead of
 pushing both areas up; and the background term looks at its worst pixels too, because a false spot of ten pixels
-vanishes in a mean.
+vanishes in a mean. As F-CAM has them: `seed_cross_entropy` and `absolute_size` here, the CRF over all pairs in
+crf.py.
 """
 
 from __future__ import annotations
@@ -41,6 +42,12 @@ def partial_cross_entropy(logits: Tensor, seeds: Tensor) -> Tensor:
     return masked_mean(loss, foreground) + masked_mean(loss, background)
 
 
+def seed_cross_entropy(logits: Tensor, seeds: Tensor) -> Tensor:
+    """F-CAM's: the mean over all seed pixels of the batch, foreground and background together; `seeds` [N, H, W]."""
+    loss = F.binary_cross_entropy_with_logits(logits[:, 0], (seeds > 0).float(), reduction="none")
+    return masked_mean(loss, seeds >= 0)
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp_min(1)
 
@@ -70,6 +77,17 @@ def log_barrier(excess: Tensor, t: float) -> Tensor:
     log_part = -torch.log(-torch.where(inside, excess, torch.full_like(excess, -1.0))) / t
     line_part = t * excess - math.log(1.0 / t**2) / t + 1.0 / t
     return torch.where(inside, log_part, line_part)
+
+
+def absolute_size(logits: Tensor, t: float) -> Tensor:
+    """F-CAM's size constraint: both areas, in pixels, at least zero; the mean of both barriers and of the pictures.
+
+    The barrier of -area falls as the area grows: each side pushes itself up, and neither can vanish. Areas are sums and
+    not shares, so the term depends on the resolution; the published weight, 0.1, is for 224 x 224.
+    """
+    foreground = torch.sigmoid(logits).sum(dim=(1, 2, 3))
+    background = torch.sigmoid(-logits).sum(dim=(1, 2, 3))
+    return 0.5 * (log_barrier(-foreground, t) + log_barrier(-background, t)).mean()
 
 
 def size_bounds(logits: Tensor, smallest: float, largest: float, t: float) -> Tensor:

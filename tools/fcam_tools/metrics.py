@@ -200,6 +200,12 @@ class PixelCurve:
         """pxap (0..100), pixel_auroc and its largest binning error, f1_max and its threshold; None if undefined."""
         return {**self._auroc(), **self._precision_recall()}
 
+    def iou_curve(self) -> list[float] | None:
+        """IoU of the pixels of all pictures at the map thresholds 0, 0.001, ..., 1; None without a defect pixel."""
+        false_positive, true_positive = self._coarse[:, ::-1].cumsum(axis=1)[:, ::-1][:, : PXAP_BINS - 1]
+        positives = true_positive[0]
+        return (true_positive / (positives + false_positive)).tolist() if positives else None
+
     def _auroc(self) -> dict[str, float | None]:
         negatives, positives = self._fine.sum(axis=1)
         if not negatives or not positives:
@@ -483,6 +489,10 @@ class Scorer:
                 else "the label says ok but the mask marks a defect: correct one of them"
             )
         return truth
+
+    def iou_curve(self) -> list[float] | None:
+        """See PixelCurve: how much the choice of the map's threshold matters."""
+        return self._curve.iou_curve()
 
     def compute(self) -> dict[str, float | None]:
         """All metrics by name; None where the pictures do not define one."""

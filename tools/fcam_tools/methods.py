@@ -1,0 +1,199 @@
+"""The training recipes: our own, F-CAM's as published, NEGEV's. In: a recipe's name. Out: its numbers and terms.
+
+- `inspection`: for small defects and good pictures in plenty; every number is `train.Recipe`'s default.
+- `fcam-paper`: F-CAM (Belharbi et al., arXiv 2109.07069): large feature maps and a plain U-Net, one seed of each kind
+  from Otsu's eroded region and from the lowest tenth, dense CRF, both areas pushed up by an extended log-barrier, SGD.
+- `negev`: NEGEV (Belharbi et al., MIDL 2022): the same decoder, seeds by probability, neither CRF nor size, and every
+  pixel of a good picture as background.
+Two things differ from F-CAM, which knows no good pictures and looks at validation boxes: good pictures teach the
+classifier and are left out of the decoder's loss, and epochs are chosen by what image labels can say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fcam_tools import crf, losses
+from fcam_tools.errors import ToolError
+from fcam_tools.labels import defective
+from fcam_tools.sampling import OtsuDraw, ProbabilityDraw
+from fcam_tools.seeds import Draw
+
+Draws = Draw | OtsuDraw | ProbabilityDraw
+Terms = dict[str, Tensor]
+OPTIMIZERS = ("adamw", "sgd")
+MIN_LR = 1e-7
+
+PAPER: dict[str, Any] = {
+    "backbone": "resnet50_wide",
+    "stride": 8,
+    "decoder": "unet",
+    "neck": 0,
+    "pool": "avg",
+    "size": 224,
+    "crop_from": 256,
+    "batch": 32,
+    "optimizer": "sgd",
+    "weight_decay": 1e-4,
+    "average": 0.0,
+    "epochs": 50,
+    "lr": 0.017,  # of the classifier's layer: ten times the backbone's
+    "backbone_lr_share": 0.1,
+    "lr_step": 15,
+    "frozen_stride": 0,
+    "train_depthwise": True,
+    "seeds": "cam",
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "inspection": {},
+    "fcam-paper": PAPER
+    | {
+        "objective": "fcam",
+        "decoder_epochs": 50,
+        "decoder_lr": 0.01,
+        "decoder_lr_step": 1000,
+        "barrier_growth": 1.01,
+        "draw": OtsuDraw(),
+        "weights": losses.Weights(seeds=1.0, negative=0.0, size=0.1, crf=2e-9, peak=0.0),
+    },
+    "negev": PAPER
+    | {
+        "objective": "negev",
+        "decoder_epochs": 1000,
+        "decoder_lr": 0.1,
+        "decoder_lr_step": 250,
+        "draw": ProbabilityDraw(),
+        "weights": losses.Weights(seeds=1.0, negative=1.0, size=0.0, crf=0.0, peak=0.0),
+    },
+}
+
+
+def named(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's numbers with some given instead; a size of one's own keeps the recipe's share to cut from."""
+    base = RECIPES[name]
+    if "size" in given and base.get("crop_from") and "crop_from" not in given:
+        given = given | {"crop_from": 4 * round(given["size"] * base["crop_from"] / base["size"] / 4)}
+    numbers = base | given
+    if numbers.get("crop_from") and numbers["crop_from"] < numbers["size"]:
+        raise ToolError(f"--crop-from {numbers['crop_from']} is smaller than --size {numbers['size']}")
+    return numbers | {"recipe": name}
+
+
+class Settings(Protocol):
+    """What the terms ask of a recipe."""
+
+    objective: str
+    draw: Draws
+    weights: losses.Weights
+
+
+def terms(
+    recipe: Settings, logits: Tensor, x: Tensor, labels: Tensor, maps: Tensor, t: float, generator: torch.Generator
+) -> Terms:
+    """The decoder's terms, each with its weight applied; a term that a recipe lacks is zero.
+
+    `logits` [N, 1, H, W], `x` [N, 3, H, W] in -1..1, `maps` [N, h, w, 2] coarse and fine, `t` the log-barrier's.
+    """
+    zero = logits.sum() * 0
+    found = OBJECTIVES[recipe.objective](recipe, logits, x, labels, maps, t, generator)
+    return {name: found.get(name, zero) for name in ("seeds", "negative", "size", "peak", "crf")}
+
+
+def inspection_terms(
+    recipe: Settings, logits: Tensor, x: Tensor, labels: Tensor, maps: Tensor, t: float, generator: torch.Generator
+) -> Terms:
+    weights, bad = recipe.weights, defective(labels)
+    found: Terms = {}
+    if bad.any():
+        coarse, fine = maps[bad, ..., 0], maps[bad, ..., 1]
+        drawn = recipe.draw(coarse, fine, generator)
+        support = coarse >= recipe.draw.support
+        found["seeds"] = weights.seeds * losses.partial_cross_entropy(logits[bad], drawn)
+        found["size"] = weights.size * losses.size_bounds(logits[bad], weights.smallest, weights.largest, t)
+        found["peak"] = weights.peak * losses.peak(logits[bad], support, weights.smallest)
+        found["crf"] = weights.crf * losses.gated_crf(logits[bad], x[bad])
+    if (~bad).any():
+        found["negative"] = weights.negative * losses.fully_negative(logits[~bad])
+    return found
+
+
+def fcam_terms(
+    recipe: Settings, logits: Tensor, x: Tensor, labels: Tensor, maps: Tensor, t: float, generator: torch.Generator
+) -> Terms:
+    weights, bad = recipe.weights, defective(labels)
+    if not bad.any():
+        return {}
+    found = {"seeds": weights.seeds * seeded(recipe, logits[bad], maps[bad], generator)}
+    if weights.size:
+        found["size"] = weights.size * losses.absolute_size(logits[bad], t)
+    if weights.crf:
+        found["crf"] = weights.crf * crf.dense_crf(logits[bad], x[bad])
+    return found
+
+
+def negev_terms(
+    recipe: Settings, logits: Tensor, x: Tensor, labels: Tensor, maps: Tensor, t: float, generator: torch.Generator
+) -> Terms:
+    weights, bad = recipe.weights, defective(labels)
+    found: Terms = {}
+    if bad.any():
+        found["seeds"] = weights.seeds * seeded(recipe, logits[bad], maps[bad], generator)
+    if (~bad).any():
+        found["negative"] = weights.negative * F.softplus(logits[~bad]).mean()
+    return found
+
+
+def seeded(recipe: Settings, logits: Tensor, maps: Tensor, generator: torch.Generator) -> Tensor:
+    """Cross-entropy on seeds drawn at the picture's own resolution."""
+    size = (int(logits.shape[2]), int(logits.shape[3]))
+    full = F.interpolate(maps.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=False).clamp(0, 1)
+    return losses.seed_cross_entropy(logits, recipe.draw(full[:, 0], full[:, 1], generator))
+
+
+OBJECTIVES: dict[str, Callable[..., Terms]] = {
+    "inspection": inspection_terms,
+    "fcam": fcam_terms,
+    "negev": negev_terms,
+}
+
+
+def optimizer_of(name: str, groups: list[dict], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW, or the papers' SGD: momentum 0.9, Nesterov's."""
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
+
+
+def step_decay(epoch: int, every: int, lr: float) -> float:
+    """A tenth of the rate after every so many epochs, as a factor; the rate stays above 1e-7."""
+    return max(0.1 ** (epoch // every), MIN_LR / lr)
+
+
+def random_crop(
+    pixels: Tensor, maps: Tensor | None, size: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """One window of `size` from each picture [N, H, W, 3], mirrored every other time; float, its colours as they are.
+
+    The papers' augmentation: pictures are read larger than the network's input. The window lies on the maps' grid, so
+    that a map [N, H/4, W/4, 2] is cut at the same place.
+    """
+    stride = 4
+    count = (len(pixels),)
+    room = [(side - size) // stride + 1 for side in pixels.shape[1:3]]
+    tops, lefts = (torch.randint(0, places, count, generator=generator) for places in room)
+    mirrored = torch.rand(count, generator=generator) < 0.5
+
+    def cut(values: Tensor, index: int, unit: int) -> Tensor:
+        top, left, side = int(tops[index]) * stride // unit, int(lefts[index]) * stride // unit, size // unit
+        window = values[index, top : top + side, left : left + side]
+        return window.flip(1) if mirrored[index] else window
+
+    out = torch.stack([cut(pixels, index, 1) for index in range(len(pixels))]).float()
+    if maps is None:
+        return out, None
+    return out, torch.stack([cut(maps, index, stride) for index in range(len(maps))])

@@ -1,0 +1,270 @@
+"""Run folders: what a training run leaves behind, and a list of them. In: a folder. Out: a table, or JSON.
+
+    run.json          command, data set and its hash, recipe, versions of everything, device, processes, state
+    metrics.json      validation and (after `evaluate --record`) test metrics, thresholds, pictures a second
+    history.jsonl     one line an epoch
+    train.log         what was printed
+    events.*          the same curves for TensorBoard
+    snapshot.pt       what an unfinished run goes on from; gone when it is done
+    checkpoint.pt     the network; checkpoint.classifier.pt and checkpoint.decoders.pt as `train` says
+    bundle/           after `export`
+
+Every file is written whole (disk.py): a run that is killed leaves the old file or the new one, never half.
+A lock held by the process tells a running run from a killed one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib.metadata
+import io
+import json
+import logging
+import platform
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboardX import SummaryWriter
+
+from fcam_tools import __version__
+from fcam_tools.disk import write
+from fcam_tools.errors import ToolError
+
+log = logging.getLogger(__name__)
+
+PACKAGES = (
+    "torch", "torchvision", "timm", "torchcam", "numpy", "scikit-learn", "opencv-python-headless", "pillow", "onnx",
+    "onnxruntime",
+)  # fmt: skip
+CHECKPOINT, SNAPSHOT, LOCK, BUNDLE = "checkpoint.pt", "snapshot.pt", "lock", "bundle"
+SHOWN = (
+    "val_auroc",
+    "image_auroc",
+    "image_ap",
+    "pxap",
+    "aupro_030",
+    "shipped_escape_rate",
+    "shipped_false_reject_rate",
+)
+
+
+def save(path: Path, content: object) -> None:
+    """A torch file, written whole."""
+    made = io.BytesIO()
+    torch.save(content, made)
+    write(path, made.getvalue())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ToolError(f"cannot read {path}: {error}; is its folder a run that `fcam-tools train` made?") from error
+
+
+def tool() -> str:
+    """Version and hash of this package's source: what made a run, whether it came from git or not."""
+    total = hashlib.sha256()
+    own = Path(__file__).parent
+    for path in sorted(own.rglob("*.py")):
+        total.update(path.relative_to(own).as_posix().encode() + path.read_bytes())
+    return f"{__version__}+{total.hexdigest()[:12]}"
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+class Run:
+    """One run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock: io.TextIOWrapper | None = None
+        self.events: SummaryWriter | None = None
+        self.handler: logging.Handler | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return read_json(self.folder / "run.json")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        path = self.folder / "metrics.json"
+        return read_json(path) if path.is_file() else {}
+
+    @property
+    def snapshot(self) -> Path:
+        return self.folder / SNAPSHOT
+
+    def update(self, **changes: Any) -> None:
+        write_json(self.folder / "run.json", self.config | changes)
+
+    def add_metrics(self, **found: Any) -> None:
+        write_json(self.folder / "metrics.json", self.metrics | found)
+
+    def open(self) -> None:
+        """Take the lock and write logs; refused while another process trains here."""
+        self.lock = open(self.folder / LOCK, "w")  # noqa: SIM115 the run holds it until it ends
+        if not taken(self.lock):
+            raise ToolError(f"{self.folder} is being trained by another process: wait for it, or stop it")
+        self.handler = logging.FileHandler(self.folder / "train.log")
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logging.getLogger("fcam_tools").addHandler(self.handler)
+        self.events = SummaryWriter(str(self.folder))
+
+    def epoch(self, stage: str, epoch: int, values: Mapping[str, float]) -> None:
+        """One epoch into the history and TensorBoard; an epoch that a killed run repeats replaces the first telling."""
+        path = self.folder / "history.jsonl"
+        told = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        told = [entry for entry in told if (entry["stage"], entry["epoch"]) != (stage, epoch)]
+        told.append({"stage": stage, "epoch": epoch, **values})
+        write(path, "".join(json.dumps(entry) + "\n" for entry in told).encode())
+        if self.events:
+            for name, value in values.items():
+                self.events.add_scalar(f"{stage}/{name}", value, epoch)
+            self.events.flush()
+
+    def close(self) -> None:
+        if self.events:
+            self.events.close()
+        if self.handler:
+            logging.getLogger("fcam_tools").removeHandler(self.handler)
+            self.handler.close()
+        if self.lock:
+            self.lock.close()
+
+    def state(self) -> str:
+        """done, running, or stopped (killed or failed: `train --resume` goes on)."""
+        if self.config.get("state") == "done":
+            return "done"
+        with open(self.folder / LOCK, "a") as lock:
+            return "stopped" if taken(lock) else "running"
+
+
+def taken(lock: io.TextIOWrapper) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def create(folder: Path, config: Mapping[str, Any]) -> Run:
+    """A new run folder; one that holds an unfinished run is refused, a finished one makes room."""
+    if (folder / "run.json").is_file():
+        old = Run(folder)
+        if old.state() != "done":
+            raise ToolError(
+                f"{folder} holds an unfinished run ({old.state()}): go on with `train --resume {folder}`, or remove it"
+            )
+        shutil.rmtree(folder)
+    elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise ToolError(f"{folder} exists and is no run: choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {"id": secrets.token_hex(3), "created": time.strftime("%Y-%m-%d %H:%M:%S"), "state": "started"}
+    write_json(folder / "run.json", made | dict(config) | {"tool": tool(), "versions": versions()})
+    return Run(folder)
+
+
+def new_folder(root: Path, name: str) -> Path:
+    return root / f"{time.strftime('%Y%m%d-%H%M')}-{name}-{secrets.token_hex(3)}"
+
+
+def beside(out: Path) -> Path:
+    """The run folder of a checkpoint that `train --out X.pt` writes."""
+    return out.with_suffix(".run")
+
+
+def run_of(checkpoint: Path) -> Run | None:
+    """The run that a checkpoint belongs to, if its folder is there."""
+    for folder in (checkpoint, checkpoint.parent, beside(checkpoint)):
+        if (folder / "run.json").is_file():
+            return Run(folder)
+    return None
+
+
+def checkpoint_in(path: Path) -> Path:
+    """A checkpoint file, given itself or its run folder."""
+    return path / CHECKPOINT if path.is_dir() and (path / CHECKPOINT).is_file() else path
+
+
+def keep_bundle(checkpoint: Path, bundle: Path) -> None:
+    """A copy of an exported bundle in the run folder of its checkpoint, if there is one."""
+    run = run_of(checkpoint)
+    if run is None or bundle.resolve() == (run.folder / BUNDLE).resolve():
+        return
+    shutil.rmtree(run.folder / BUNDLE, ignore_errors=True)
+    shutil.copytree(bundle, run.folder / BUNDLE)
+
+
+# The verb.
+
+
+def found_in(root: Path) -> Iterator[Run]:
+    for path in sorted(root.rglob("run.json")):
+        yield Run(path.parent)
+
+
+def row(run: Run) -> dict[str, Any]:
+    config, metrics = run.config, run.metrics
+    measured = metrics | metrics.get("validation", {}) | metrics.get("test", {})
+    return {
+        "run": str(run.folder),
+        "id": config["id"],
+        "created": config["created"],
+        "state": run.state(),
+        "data": config.get("dataset"),
+        "bundle": (run.folder / BUNDLE).is_dir(),
+        "seconds": metrics.get("seconds"),
+        **{name: measured.get(name) for name in SHOWN},
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    columns = ("id", "created", "state", "data", "seconds", *SHOWN, "run")
+    short = {"shipped_escape_rate": "escapes", "shipped_false_reject_rate": "rejects"}
+    cells = [[short.get(name, name) for name in columns]]
+    cells += [[cell(entry[name]) for name in columns] for entry in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return "\n".join("  ".join(f"{v:<{w}}" for v, w in zip(line, widths, strict=True)).rstrip() for line in cells)
+
+
+def cell(value: object) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, nargs="?", default=Path("runs"), help="where to look (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.root.is_dir():
+        raise ToolError(f"there is no folder {args.root}: train something first, or say where the runs are")
+    rows = []
+    for found in found_in(args.root):
+        try:
+            rows.append(row(found))
+        except (ToolError, KeyError) as error:  # one broken folder must not hide the others
+            log.warning("%s is left out: %s", found.folder, error)
+    rows.sort(key=lambda entry: entry["created"])
+    print(json.dumps(rows) if args.json else table(rows) if rows else f"no runs in {args.root}")
+    return 0
