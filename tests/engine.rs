@@ -172,3 +172,19 @@ fn a_name_that_allows_nothing_is_an_error() {
         assert!(said.contains(&format!("engine.float_layers names `{name}`")) && said.contains(reason), "{said}");
     }
 }
+
+/// Which one is meant would depend on their order: found by mutated networks.
+#[test]
+fn two_nodes_that_write_one_tensor_are_refused() {
+    let mut case = named("float_chain");
+    let mut model = ModelProto::decode(case.onnx.as_slice()).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let relu = graph.node.iter().position(|node| node.op_type == "Relu").unwrap();
+    let twin = graph.node[relu].clone();
+    let name = twin.name.clone();
+    graph.node.push(twin);
+    let floats = settings(&case).float_layers;
+    case.onnx = model.encode_to_vec();
+    let said = refusal(&case, &floats.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(said.contains(&name) && said.contains("another node writes the same tensor"), "{said}");
+}

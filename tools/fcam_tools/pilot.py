@@ -51,12 +51,12 @@ FARTHEST = 8.0  # how much more data is still worth talking about
 EQUAL = Prices(1.0, 1.0, 0.5)  # without prices: the sum of the two rates
 
 # Multiply-adds a second of fcam's int8 engine. x86: the default bundle's 373.6 M in 3.19 ms, measured. ARM: counted
-# instructions of the same network (137.2 M on a Cortex-A72, 66.9 M on a Cortex-A76), at the boards' clocks (1.5 and
+# instructions of the same network (105.1 M on a Cortex-A72, 58.2 M on a Cortex-A76), at the boards' clocks (1.5 and
 # 2.4 GHz) and one to two instructions a cycle: an estimate, no measurement. src/engine/int8/PERFORMANCE.md has both.
 BOARDS: dict[str, tuple[tuple[float, float], str]] = {
     "x86-64 with AVX512-VNNI, one core": ((117e9, 117e9), "measured, PERFORMANCE.md"),
-    "Raspberry Pi 5, one core": ((13.4e9, 26.8e9), "counted instructions at 1 to 2 a cycle, 2.4 GHz"),
-    "Raspberry Pi 4, one core": ((4.1e9, 8.2e9), "counted instructions at 1 to 2 a cycle, 1.5 GHz"),
+    "Raspberry Pi 5, one core": ((15.4e9, 30.8e9), "counted instructions at 1 to 2 a cycle, 2.4 GHz"),
+    "Raspberry Pi 4, one core": ((5.3e9, 10.7e9), "counted instructions at 1 to 2 a cycle, 1.5 GHz"),
 }
 
 

@@ -54,6 +54,11 @@ fn multiplier(unit: f64, output_scale: Option<f32>) -> f32 {
     finite(unit / f64::from(output_scale.unwrap_or(1.0)))
 }
 
+/// What rounding the bias has left, in what is stored. Not by way of the multiplier, which absurd scales take to its end.
+fn rest(channel: &Channel, output_scale: Option<f32>) -> f32 {
+    finite(channel.rest * channel.unit / f64::from(output_scale.unwrap_or(1.0)))
+}
+
 /// As f32, without the infinities that would make no number of a zero.
 fn finite(value: f64) -> f32 {
     value.clamp(-f64::from(f32::MAX), f64::from(f32::MAX)) as f32
@@ -199,7 +204,7 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
                 farthest = farthest.max(reach(unit, multiplier));
                 bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
                 scale.push(multiplier);
-                rest.push(finite(unit.rest * f64::from(multiplier)));
+                rest.push(self::rest(unit, output_scale));
             }
         }
     }
@@ -295,7 +300,7 @@ pub fn single(conv: &Conv, source: &Source, kernels: &Kernels) -> Single {
         weights: Bytes::of(&weights),
         bias: unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)),
         scale,
-        rest: finite(unit.rest * f64::from(scale)),
+        rest: rest(&unit, None),
         low: conv.clamp.low,
         high: conv.clamp.high,
     }
@@ -345,7 +350,7 @@ pub fn depthwise(
             farthest = farthest.max(reach(unit, multiplier));
             bias.push(unit.bias.wrapping_sub(i32::from(kernels.flip).wrapping_mul(sum)));
             scale.push(multiplier);
-            rest.push(finite(unit.rest * f64::from(multiplier)));
+            rest.push(self::rest(unit, Some(output_scale)));
         }
     }
     let together = together(conv, &owners, &units, lanes, source.non_negative);

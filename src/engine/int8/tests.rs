@@ -395,3 +395,25 @@ fn groups_see_their_own_channels() {
         assert!(checked.is_ok(), "{group} groups of {channels} channels, {size} x {size}: {checked:?}");
     }
 }
+
+/// A bias counts although scales take the multiplier beyond f32: found by mutated networks.
+#[test]
+fn a_bias_outlives_absurd_scales() {
+    let mut builder = Builder::new(3, 3, 16, 5, Range::All);
+    let Some(window) = builder.window([1; 2], [1; 2], 1, true) else { return };
+    builder.region.facts[0].scale = Some(2e28);
+    builder.conv(16, 1, window, false);
+    if let Some(Layer { op: Op::Conv(conv), .. }) = builder.region.layers.last_mut() {
+        conv.weights.fill(0);
+        conv.scales.fill(2e27);
+        conv.bias.fill(0.5);
+        conv.clamp = Clamp::NONE;
+    }
+    if let Some(fact) = builder.region.facts.last_mut() {
+        fact.scale = Some(0.1);
+    }
+    let (region, input) = (builder.finish(1), [1; 9 * 16]);
+    let portable = Isa::Portable.kernels().map(|kernels| run(&region, kernels, &input, 1));
+    let values = portable.into_iter().flatten().next().unwrap_or_default();
+    assert!(!values.is_empty() && values.iter().all(|bits| f32::from_bits(*bits) == 0.5), "{values:?}");
+}

@@ -111,7 +111,9 @@ impl<'a> Reader<'a> {
             for node in waiting {
                 if node.input.iter().all(|name| name.is_empty() || self.values.contains_key(name.as_str())) {
                     let value = self.node(node).map_err(|reason| unsupported(name(node), &node.op_type, reason))?;
-                    self.values.insert(output(node), value);
+                    if self.values.insert(output(node), value).is_some() {
+                        return Err(unsupported(name(node), &node.op_type, "another node writes the same tensor"));
+                    }
                 } else {
                     later.push(node);
                 }
