@@ -307,7 +307,7 @@ def plot(plan: Plan, rows: Sequence[Row]) -> None:
     axes[1, 0].set_ylabel("PxAP")
     figure.suptitle(f"{plan.dataset.name}: solid = decoder, dashed = interpolated")
     handles = [plt.Line2D([], [], color=colours[seed], label=seed) for seed in plan.seeds]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     figure.tight_layout(rect=(0, 0.05, 1, 1))
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=120)
