@@ -1,7 +1,8 @@
 """A second decoder of telegrams, written from board/plc/telegram.md alone.
 
-In: a file of bytes as they came from a serial line. Out: JSON. `decode FILE` prints each message as a line; `prove FILE OUT` damages every
-tenth frame, writes the damaged stream to OUT, decodes it, and prints how many clean frames were kept and how many damaged ones accepted.
+In: a file of bytes as they came from a serial line. Out: JSON. `decode FILE` prints each message as a line;
+`prove FILE OUT` damages every tenth frame, writes the damaged stream to OUT, decodes it, and prints how many clean
+frames were kept and how many damaged ones accepted.
 """
 
 import json
@@ -58,7 +59,15 @@ def verdict(payload: bytes) -> dict[str, object]:
     if word ^ complement != 0xFFFF or number != again or word not in (0x5AA5, 0xA55A):
         raise ValueError("a verdict contradicts itself")
     word_ok = word == 0x5AA5
-    return {"result_id": number, "ok": word_ok, "reason": reason, "class": cls, "score": score, "latency": latency, "regions": regions}
+    return {
+        "result_id": number,
+        "ok": word_ok,
+        "reason": reason,
+        "class": cls,
+        "score": score,
+        "latency": latency,
+        "regions": regions,
+    }
 
 
 def regions(payload: bytes) -> dict[str, object]:
@@ -79,7 +88,13 @@ class Masks:
         data, crc = payload[19:], b""
         if flags & 1:
             data, crc = data[:-4], data[-4:]
-        out: dict[str, object] = {"result_id": number, "scale": scale, "width": width, "height": height, "last": bool(crc)}
+        out: dict[str, object] = {
+            "result_id": number,
+            "scale": scale,
+            "width": width,
+            "height": height,
+            "last": bool(crc),
+        }
         if offset == 0:
             self.number, self.data = number, b""
         if number != self.number or offset != len(self.data) or codec != 1:
