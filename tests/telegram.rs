@@ -316,6 +316,9 @@ fn random_frame(random: &mut Random) -> Vec<u8> {
 }
 
 fn damage(stream: &mut Vec<u8>, random: &mut Random) {
+    if stream.is_empty() {
+        return;
+    }
     let at = random.below(stream.len());
     match random.below(4) {
         0 => stream[at] = random.next() as u8,

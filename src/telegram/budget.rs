@@ -63,7 +63,7 @@ impl Line {
 
     /// Bytes of run lengths in a chunk.
     pub fn chunk_data(&self) -> usize {
-        self.low_priority_frame().saturating_sub(CHUNK).min(MAX_DATA)
+        self.low_priority_frame().saturating_sub(CHUNK).clamp(MIN_DATA, MAX_DATA)
     }
 
     /// Regions in one telegram.
@@ -80,7 +80,7 @@ impl Line {
 
     /// Bytes of all MASK_CHUNK frames of a mask of so many bytes of run lengths.
     pub fn mask(&self, total: usize) -> usize {
-        let chunks = total.div_ceil(self.chunk_data().max(1)).max(1);
+        let chunks = total.div_ceil(self.chunk_data()).max(1);
         total + chunks * (OVERHEAD + CHUNK_HEADER) + CHUNK_CRC
     }
 

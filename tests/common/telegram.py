@@ -142,6 +142,8 @@ def damage(frame: bytes, rng: random.Random) -> bytes:
         case 2:
             del hurt[at]
         case 3:
+            # Not in front: that would leave the frame whole.
+            at = max(at, 1)
             hurt.insert(at, (hurt[at] + rng.randrange(1, 256)) % 256)
         case _:
             del hurt[max(at, 1) :]
@@ -157,13 +159,13 @@ def prove(stream: bytes, out: Path, seed: int = 7) -> dict[str, object]:
     out.write_bytes(noisy)
     clean = {frame for frame, bad in zip(sent, hurt, strict=True) if not bad}
     found = list(frames(noisy))
-    # What came and is none of the clean frames, SEQ and all, was accepted corrupt.
-    accepted = sum(frame not in clean for frame in found)
+    # What came and was never sent, SEQ and all, was accepted corrupt.
+    accepted = len(set(found) - set(sent))
     return {
         "frames": len(sent),
         "damaged": sum(hurt),
         "clean": len(sent) - sum(hurt),
-        "kept": len(found) - accepted,
+        "kept": len(clean & set(found)),
         "corrupt_accepted": accepted,
     }
 

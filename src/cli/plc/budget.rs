@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{CLEAN, NOT_STARTED};
 use crate::config;
-use crate::telegram::budget::{ABORT, HEARTBEAT, HELLO, Line, VERDICT};
+use crate::telegram::budget::{ABORT, CHUNK, HEARTBEAT, HELLO, Line, VERDICT};
 use crate::telegram::message::MAX_REGIONS;
 
 /// Print what telegrams take of a serial line; exit code 2 if they do not fit
@@ -73,7 +73,7 @@ fn rows(line: &Line, mask: usize) -> Vec<(&'static str, usize)> {
     let mut rows = vec![("HELLO", HELLO), ("HEARTBEAT", HEARTBEAT), ("VERDICT", VERDICT)];
     if line.masks {
         rows.push(("REGIONS, 8", line.regions(MAX_REGIONS)));
-        rows.push(("MASK, one chunk", line.low_priority_frame()));
+        rows.push(("MASK, one chunk", CHUNK + line.chunk_data()));
         rows.push(("MASK, usual", line.mask(mask)));
         rows.push(("MASK_ABORT", ABORT));
     }

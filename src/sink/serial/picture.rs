@@ -97,7 +97,7 @@ impl Picture {
 
     fn chunk(&mut self, offset: usize, line: &Line) -> Message {
         let rest = self.bytes.get(offset..).unwrap_or_default();
-        let data = rest.get(..line.chunk_data().max(1)).unwrap_or(rest);
+        let data = rest.get(..line.chunk_data()).unwrap_or(rest);
         let end = offset + data.len();
         let last = end == self.bytes.len();
         self.stage = if last { Stage::Done } else { Stage::Mask(end) };
@@ -114,5 +114,64 @@ impl Picture {
             data: data.iter().copied().collect(),
             crc: last.then(|| crc32(&self.bytes)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::{Mask, Run};
+    use crate::preprocess::Roi;
+
+    /// A chessboard of 64 x 64: the dearest mask there is, and full at half scale.
+    fn chessboard() -> Stored {
+        let runs: Vec<Run> = (0..64)
+            .flat_map(|row| (0..32).map(move |i| (row, 2 * i + row % 2)))
+            .map(|(row, start)| Run { row, start, end: start + 1 })
+            .collect();
+        let roi = Roi { x: 3, y: 4, width: 640, height: 640 };
+        let mut stored = Stored::default();
+        stored.set(&Mask { width: 64, height: 64, roi, runs: &runs, regions: &[], region_count: 0 });
+        stored
+    }
+
+    fn messages(baud: u32, parts_per_minute: u32) -> Vec<Message> {
+        let line = Line { baud, bits: 10, parts_per_minute, head_of_line_ms: 50, frame_bytes: 240, masks: true };
+        let mut picture = Picture::default();
+        picture.begin(9, chessboard());
+        let all: Vec<Message> = std::iter::from_fn(|| picture.next(&line, false)).collect();
+        let longest = all.iter().map(|message| crate::telegram::encode(0, message).len()).max().unwrap();
+        assert!(longest <= line.low_priority_frame(), "{longest} bytes hold a verdict up");
+        all
+    }
+
+    fn bytes_of(messages: &[Message]) -> (Vec<u8>, Option<u8>) {
+        let mut bytes = vec![];
+        let mut scale = None;
+        for message in messages {
+            if let Message::MaskChunk(chunk) = message {
+                assert_eq!(chunk.offset as usize, bytes.len());
+                assert_eq!(chunk.reduced, chunk.scale > 1);
+                bytes.extend_from_slice(&chunk.data);
+                scale = Some(chunk.scale);
+                assert!(chunk.crc.is_none_or(|crc| crc == crc32(&bytes)));
+            }
+        }
+        (bytes, scale)
+    }
+
+    #[test]
+    fn a_mask_goes_whole_smaller_or_not_at_all() {
+        let (bytes, scale) = bytes_of(&messages(115_200, 60));
+        // Neighbouring runs of two rows meet at the row's end, so there are fewer lengths than pixels.
+        assert!(scale == Some(1) && bytes.len() > 4000, "{scale:?}, {} bytes", bytes.len());
+        let (bytes, scale) = bytes_of(&messages(19_200, 120));
+        assert_eq!(
+            (scale, bytes),
+            (Some(2), [&[0][..], &runs::encode(32 * 32)].concat().into_iter().chain([0]).collect())
+        );
+        let none = messages(19_200, 260);
+        assert_eq!(none.last(), Some(&Message::MaskAbort { result_id: 9, reason: Abort::Omitted }));
+        assert_eq!(bytes_of(&none).1, None);
     }
 }
