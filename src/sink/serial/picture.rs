@@ -170,7 +170,7 @@ mod tests {
             (scale, bytes),
             (Some(2), [&[0][..], &runs::encode(32 * 32)].concat().into_iter().chain([0]).collect())
         );
-        let none = messages(19_200, 260);
+        let none = messages(19_200, 360);
         assert_eq!(none.last(), Some(&Message::MaskAbort { result_id: 9, reason: Abort::Omitted }));
         assert_eq!(bytes_of(&none).1, None);
     }
