@@ -9,6 +9,7 @@ use crate::engine::{Backend, Isa, Settings};
 mod bench;
 mod check;
 mod layers;
+mod plc;
 mod replay;
 mod run;
 
@@ -37,6 +38,7 @@ enum Verb {
     Replay(replay::Args),
     Check(check::Args),
     Bench(bench::Args),
+    Plc(plc::Args),
 }
 
 /// Parses the command line and runs the verb; prints an error chain once and turns it into the exit code.
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
         Verb::Replay(args) => replay::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Plc(args) => plc::run(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -14,8 +14,9 @@ use crate::pipeline;
 use crate::preprocess::Roi;
 use crate::record::{self, Keep, Recorder};
 use crate::signal::Signaller;
-use crate::sink::{JsonLines, Log, Sink};
+use crate::sink::{JsonLines, Log, Serial, Sink, serial};
 use crate::station::{Station, Trigger};
+use crate::telegram::{self, budget};
 
 mod raw;
 mod read;
@@ -63,6 +64,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The serial sink cannot start.
+    #[error("cannot start serial: {0}")]
+    Serial(crate::sink::Error),
 }
 
 fn count(problems: usize) -> String {
@@ -169,6 +173,9 @@ impl Setup {
 
     fn sinks(&self) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
+        if let Some(options) = self.serial() {
+            sinks.push(Box::new(Serial::start(options).map_err(Error::Serial)?));
+        }
         match self.raw.sinks.json.as_str() {
             "" => {}
             "-" => sinks.push(Box::new(JsonLines::new("standard output", std::io::stdout()))),
@@ -182,6 +189,29 @@ impl Setup {
             sinks.push(Box::new(Log::new(self.bundle.class_names())));
         }
         Ok(sinks)
+    }
+}
+
+impl Setup {
+    /// The serial line, if there is one.
+    fn serial(&self) -> Option<serial::Options> {
+        let raw::Serial { port, profile, parity, rs485, .. } = self.raw.serial.clone();
+        let config = serde_json::to_vec(&self.raw).map_or(0, |bytes| telegram::crc32(&bytes));
+        let line = self.raw.serial.line();
+        let options = serial::Options { port, line, parity, rs485, profile, config };
+        (!options.port.as_os_str().is_empty()).then_some(options)
+    }
+}
+
+/// The serial line of a station file and the bytes of its usual mask, for the budget; the rest of the file is not looked at.
+pub fn serial_line(path: &Path) -> Result<(budget::Line, usize), Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let mut problems = vec![];
+    let raw = read::read(&text, &mut problems);
+    validate_ranges(&raw.serial, &mut problems);
+    match problems.is_empty() {
+        true => Ok((raw.serial.line(), raw.serial.mask_bytes)),
+        false => Err(Error::Invalid { name: path.display().to_string(), problems }),
     }
 }
 
@@ -215,7 +245,45 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
     if raw.record.keep != Keep::None && raw.record.dir.as_os_str().is_empty() {
         problems.push("record.dir is empty: say where parts are to be kept, or set record.keep = \"none\"".into());
     }
+    validate_serial(&raw.serial, problems);
     geometry
+}
+
+fn validate_serial(serial: &raw::Serial, problems: &mut Vec<String>) {
+    let before = problems.len();
+    validate_ranges(serial, problems);
+    if serial.port.as_os_str().is_empty() || problems.len() > before {
+        return;
+    }
+    if serial.profile == serial::Profile::Ascii && serial.masks {
+        problems.push("serial.masks = true needs serial.profile = \"binary\": lines have no masks".into());
+    }
+    let mut line = serial.line();
+    line.masks &= serial.profile == serial::Profile::Binary;
+    if let Some(problem) = line.problem(serial.mask_bytes) {
+        let ways = match problem {
+            budget::Problem::HeadOfLine { .. } => {
+                "raise serial.baud or serial.head_of_line_ms, or set serial.masks = false"
+            }
+            budget::Problem::Rate { .. } => {
+                "raise serial.baud, lower serial.parts_per_minute or serial.mask_bytes, or set serial.masks = false"
+            }
+        };
+        problems.push(format!("serial: {problem} at {} baud: {ways} (see `fcam plc budget`)", serial.baud));
+    }
+}
+
+fn validate_ranges(serial: &raw::Serial, problems: &mut Vec<String>) {
+    let mut range = |key, value: u64, low, high| {
+        if !(low..=high).contains(&value) {
+            problems.push(format!("{key} = {value} is outside {low}..={high}"));
+        }
+    };
+    range("serial.baud", serial.baud.into(), 1200, 4_000_000);
+    range("serial.parts_per_minute", serial.parts_per_minute.into(), 1, 60_000);
+    range("serial.head_of_line_ms", serial.head_of_line_ms.into(), 1, 1000);
+    range("serial.frame_bytes", serial.frame_bytes as u64, 64, telegram::MAX_FRAME as u64);
+    range("serial.mask_bytes", serial.mask_bytes as u64, 3, 1_000_000);
 }
 
 fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<Geometry> {

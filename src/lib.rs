@@ -29,6 +29,8 @@ pub mod verdict;
 
 pub mod signal;
 
+pub mod telegram;
+
 pub mod sink;
 
 pub mod bundle;

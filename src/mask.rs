@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Prediction;
 use crate::preprocess::Roi;
 
+mod stored;
+
+pub use stored::Stored;
+
 /// Regions reported at most; the largest win, all stay in the mask.
 pub const MAX_REGIONS: usize = 16;
 

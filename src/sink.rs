@@ -1,17 +1,23 @@
-//! Where signals go. In: [`Signals`]. Out: the log and JSON lines now; GPIO, serial telegrams and Modbus to come.
+//! Where signals go. In: [`Signals`]. Out: the log, JSON lines and serial telegrams now; GPIO and Modbus to come.
 
+use crate::mask::Mask;
 use crate::signal::Signals;
 
 pub mod json;
 pub mod log;
+pub mod serial;
 
 pub use json::JsonLines;
 pub use log::Log;
+pub use serial::Serial;
 
 /// A receiver of signals, chosen at run time.
 pub trait Sink: Send {
     /// Tells the line about one part. An error here is counted and logged; the next part is told all the same.
     fn apply(&mut self, signals: &Signals) -> Result<(), Error>;
+
+    /// Shows the mask of the rejected part that every sink was just told about. It may be dropped, and never makes a verdict wait.
+    fn draw(&mut self, _signals: &Signals, _mask: &Mask) {}
 
     /// Puts every output where a dead camera leaves it: not OK, not ready. Cannot fail, and may be called twice.
     fn fail_safe(&mut self);

@@ -18,6 +18,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::bundle::Bundle;
 use crate::camera::{Camera, Frame, Geometry};
 use crate::clock;
+use crate::mask::Stored;
 use crate::pipeline::{self, Pipeline};
 use crate::proof;
 use crate::record::{Keep, Recorder};
@@ -47,6 +48,9 @@ const JUDGED: usize = 1024;
 
 /// Parts that may wait to be written to disk.
 const RECORDS: usize = 8;
+
+/// Masks that may wait for the due times of their parts.
+const MASKS: usize = 64;
 
 /// Everything a station is made of.
 pub struct Station {
@@ -140,13 +144,16 @@ impl Station {
         let inbox = Inbox::new(self.trigger);
         let (judged, to_actuate) = bounded(JUDGED);
         let (archive, to_record, emptied) = archive(self.recorder.as_ref());
+        let (drawn, masks) = bounded(MASKS);
+        (0..MASKS).for_each(|_| drop(drawn.try_send(Stored::default()))); // there is room for each
         let signaller = self.options.signaller;
-        let actuate = Actuate::new(to_actuate, outputs, signaller, &counters, stop.clone(), self.summary);
+        let actuate = Actuate::new(to_actuate, drawn, outputs, signaller, &counters, stop.clone(), self.summary);
         let inspect = Inspect {
             inbox: &inbox,
             counters: &counters,
             judged,
             archive,
+            masks,
             stop: stop.clone(),
             bundle: &self.bundle,
             options: self.options,

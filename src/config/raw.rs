@@ -10,6 +10,8 @@ use crate::camera::PixelFormat;
 use crate::engine::Settings;
 use crate::preprocess::Roi;
 use crate::record::{Keep, Picture};
+use crate::sink::serial::{Parity, Profile};
+use crate::telegram::budget::Line;
 
 /// Everything the file says.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -22,6 +24,7 @@ pub(super) struct Raw {
     pub(super) trigger: Trigger,
     pub(super) signals: Signals,
     pub(super) sinks: Sinks,
+    pub(super) serial: Serial,
     pub(super) record: Record,
     pub(super) log: Log,
 }
@@ -147,6 +150,51 @@ pub(super) struct Sinks {
 impl Default for Sinks {
     fn default() -> Self {
         Self { log: true, json: String::new() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Serial {
+    pub(super) port: PathBuf,
+    pub(super) profile: Profile,
+    pub(super) baud: u32,
+    pub(super) parity: Parity,
+    pub(super) rs485: bool,
+    pub(super) masks: bool,
+    pub(super) parts_per_minute: u32,
+    pub(super) head_of_line_ms: u32,
+    pub(super) frame_bytes: usize,
+    pub(super) mask_bytes: usize,
+}
+
+impl Default for Serial {
+    fn default() -> Self {
+        Self {
+            port: PathBuf::new(),
+            profile: Profile::Binary,
+            baud: 115_200,
+            parity: Parity::None,
+            rs485: false,
+            masks: true,
+            parts_per_minute: 300,
+            head_of_line_ms: 10,
+            frame_bytes: 240,
+            mask_bytes: 700,
+        }
+    }
+}
+
+impl Serial {
+    pub(super) fn line(&self) -> Line {
+        Line {
+            baud: self.baud,
+            bits: self.parity.bits(),
+            parts_per_minute: self.parts_per_minute,
+            head_of_line_ms: self.head_of_line_ms,
+            frame_bytes: self.frame_bytes,
+            masks: self.masks,
+        }
     }
 }
 

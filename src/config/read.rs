@@ -30,6 +30,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
         trigger: section(&mut table, "trigger", problems),
         signals: section(&mut table, "signals", problems),
         sinks: section(&mut table, "sinks", problems),
+        serial: section(&mut table, "serial", problems),
         record: section(&mut table, "record", problems),
         log: section(&mut table, "log", problems),
     }

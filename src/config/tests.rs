@@ -53,7 +53,7 @@ fn every_problem_is_told() {
     let (_, problems) = parse(
         "[camera]\nkind = \"pipe\"\nfps = -1\nwidth = 5\n[inspect]\nscore = 2.0\nroi = { x = 1, y = 1, width = 0, height = 1 }\n\
          [engine]\nthreads = 0\n[trigger]\nqueue = 0\nmdoe = 1\n[signals]\nhold_ms = 0\ndelay_ms = 99999\n\
-         [record]\nkeep = \"all\"\ndir = \"\"\nmax_files = 0\n[log]\nsummary_s = 0\n",
+         [record]\nkeep = \"all\"\ndir = \"\"\nmax_files = 0\n[log]\nsummary_s = 0\n[serial]\nbaud = 300\n",
     );
     let expected = [
         "unknown key `mdoe`",
@@ -69,6 +69,7 @@ fn every_problem_is_told() {
         "record.max_files",
         "log.summary_s",
         "record.dir is empty",
+        "serial.baud = 300 is outside",
     ];
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");
     for (problem, start) in problems.iter().zip(expected) {
@@ -91,6 +92,12 @@ fn combinations_that_cannot_work() {
             "[camera]\nwidth = 64\nheight = 48\n[inspect]\nroi = { x = 60, y = 0, width = 5, height = 48 }",
             "inspect.roi 5x48 at (60, 0) does not lie inside the 64x48 frame",
         ),
+        ("[serial]\nport = \"x\"\nparts_per_minute = 1200", "serial: a part takes "),
+        (
+            "[serial]\nport = \"x\"\nbaud = 9600\nparts_per_minute = 1",
+            "serial: a verdict may wait 10 ms, but the smallest",
+        ),
+        ("[serial]\nport = \"x\"\nprofile = \"ascii\"", "serial.masks = true needs"),
         (
             "[inspect]\nroi = { x = 4294967295, y = 0, width = 5, height = 48 }",
             "inspect.roi 5x48 at (4294967295, 0) does not lie inside the 16384x16384 frame",

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::count::Counters;
 use super::latency::Latency;
 use super::stop::{Stage, Stop};
 use crate::clock::{self, Timestamp};
+use crate::mask::Stored;
 use crate::signal::{Signaller, Signals};
 use crate::sink::Sink;
 use crate::verdict::{Fault, Verdict};
@@ -19,6 +20,8 @@ use crate::verdict::{Fault, Verdict};
 pub(super) struct Judged {
     pub(super) signals: Signals,
     pub(super) at: Timestamp,
+    /// The mask of a rejected part.
+    pub(super) mask: Option<Stored>,
 }
 
 /// The signals of a part that cannot be judged.
@@ -43,6 +46,8 @@ impl Drop for Outputs {
 /// The actuate thread.
 pub(super) struct Actuate<'a> {
     inbox: Receiver<Judged>,
+    /// Where the room of a mask goes back to.
+    drawn: Sender<Stored>,
     outputs: Outputs,
     /// Which sinks failed at the last part: the first error of a row is logged, the others are counted.
     failing: Vec<bool>,
@@ -64,6 +69,7 @@ struct Period {
 impl<'a> Actuate<'a> {
     pub(super) fn new(
         inbox: Receiver<Judged>,
+        drawn: Sender<Stored>,
         outputs: Outputs,
         signaller: Signaller,
         counters: &'a Counters,
@@ -73,7 +79,7 @@ impl<'a> Actuate<'a> {
         let failing = vec![false; outputs.0.len()];
         let period = Period { start: clock::now(), latency: Latency::default() };
         let latency = Latency::default();
-        Self { inbox, outputs, failing, signaller, counters, stop, summary, last: None, latency, period }
+        Self { inbox, drawn, outputs, failing, signaller, counters, stop, summary, last: None, latency, period }
     }
 
     /// Returns the latencies of the whole run, from capture to verdict.
@@ -89,7 +95,7 @@ impl<'a> Actuate<'a> {
     }
 
     fn run_once(&mut self, judged: Judged) {
-        let Judged { mut signals, at } = judged;
+        let Judged { mut signals, at, mask } = judged;
         self.measure(at.saturating_sub(signals.captured));
         let due = first_due(&signals);
         self.stop.sleep(due, Stage::Now);
@@ -103,6 +109,9 @@ impl<'a> Actuate<'a> {
         }
         self.book(&signals);
         self.tell(&signals);
+        if let Some(mask) = mask {
+            self.draw(&signals, mask);
+        }
     }
 
     fn measure(&mut self, latency: Duration) {
@@ -134,6 +143,14 @@ impl<'a> Actuate<'a> {
             *failing = told.is_err();
             self.counters.sink_errors.add(u64::from(*failing));
         }
+    }
+
+    /// A part that became a fault on its way has no mask to show.
+    fn draw(&mut self, signals: &Signals, mask: Stored) {
+        if matches!(signals.verdict, Verdict::Reject(_)) {
+            self.outputs.0.iter_mut().for_each(|sink| sink.draw(signals, &mask.view()));
+        }
+        let _ = self.drawn.try_send(mask); // inspect may be gone
     }
 
     fn summarise(&mut self) {

@@ -14,10 +14,11 @@ use super::stop::{Stage, Stop};
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
-use crate::pipeline::{self, Pipeline, Timings};
+use crate::mask::Stored;
+use crate::pipeline::{self, Inspection, Pipeline, Timings};
 use crate::record::Keep;
 use crate::signal::Signals;
-use crate::verdict::Fault;
+use crate::verdict::{Fault, Verdict};
 
 /// Panics in a row after which the engine is given up.
 const PANICS: u32 = 3;
@@ -45,6 +46,8 @@ pub(super) struct Inspect<'a> {
     pub(super) counters: &'a Counters,
     pub(super) judged: Sender<Judged>,
     pub(super) archive: Archive,
+    /// Room for the masks of rejected parts that wait for their due times; without it a part goes without its mask.
+    pub(super) masks: Receiver<Stored>,
     pub(super) stop: Stop,
     pub(super) bundle: &'a Bundle,
     pub(super) options: pipeline::Options,
@@ -77,15 +80,15 @@ impl Inspect<'_> {
     fn run_once(&mut self, item: Item) {
         match item {
             Item::Part(part) => {
-                let (signals, timings) = self.judge(&part);
+                let (signals, timings, mask) = self.judge(&part);
                 let at = clock::now();
                 let buffer = self.keep(part, &signals, timings);
-                self.tell(Judged { signals, at });
+                self.tell(Judged { signals, at, mask });
                 self.inbox.give_back(buffer);
             }
             Item::Fault { sequence, captured, fault } => {
                 let signals = unjudged(&self.options.signaller, sequence, captured, fault);
-                self.tell(Judged { signals, at: clock::now() });
+                self.tell(Judged { signals, at: clock::now(), mask: None });
             }
         }
     }
@@ -98,7 +101,7 @@ impl Inspect<'_> {
         }
     }
 
-    fn judge(&mut self, part: &Part) -> (Signals, Timings) {
+    fn judge(&mut self, part: &Part) -> (Signals, Timings, Option<Stored>) {
         let fault = match self.obstacle(part) {
             Some(fault) => fault,
             None => match self.inspect(part) {
@@ -106,7 +109,7 @@ impl Inspect<'_> {
                 Err(fault) => fault,
             },
         };
-        (unjudged(&self.options.signaller, part.sequence, part.captured, fault), Timings::default())
+        (unjudged(&self.options.signaller, part.sequence, part.captured, fault), Timings::default(), None)
     }
 
     /// What makes it pointless to look at a part.
@@ -150,14 +153,15 @@ impl Inspect<'_> {
         Err(Fault::Geometry)
     }
 
-    fn inspect(&mut self, part: &Part) -> Result<(Signals, Timings), Fault> {
+    fn inspect(&mut self, part: &Part) -> Result<(Signals, Timings, Option<Stored>), Fault> {
         let frame = part.frame().map_err(|_| Fault::Camera)?;
-        let pipeline = &mut self.trusted.pipeline;
+        let (pipeline, masks) = (&mut self.trusted.pipeline, &self.masks);
         let inspected = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
             tests::sabotage(frame.sequence());
             let inspection = pipeline.inspect(&frame);
-            (inspection.signals, inspection.timings)
+            let mask = keep_mask(masks, &inspection);
+            (inspection.signals, inspection.timings, mask)
         }));
         match inspected {
             Ok(done) => {
@@ -206,6 +210,14 @@ impl Inspect<'_> {
         }
         empty
     }
+}
+
+/// A copy of a rejected part's mask, if there is room for one.
+fn keep_mask(masks: &Receiver<Stored>, inspection: &Inspection) -> Option<Stored> {
+    let rejected = matches!(inspection.signals.verdict, Verdict::Reject(_));
+    let mut stored = rejected.then(|| masks.try_recv().ok()).flatten()?;
+    stored.set(&inspection.mask);
+    Some(stored)
 }
 
 impl Drop for Inspect<'_> {

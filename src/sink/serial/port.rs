@@ -1,0 +1,48 @@
+//! The device: raw bytes at a rate, RS-485 where the kernel has it, and no write that waits for ever.
+
+use std::io::{Error, ErrorKind, Result};
+use std::time::Duration;
+
+use serial2::rs4xx::Rs485Config;
+use serial2::{CharSize, FlowControl, SerialPort, Settings, StopBits};
+
+use super::{Options, Parity};
+
+/// A device that takes nothing for so long is as good as cut.
+const STUCK: Duration = Duration::from_millis(500);
+
+/// Opens and sets up the device.
+pub(super) fn open(options: &Options) -> Result<SerialPort> {
+    let mut port = SerialPort::open(&options.port, |mut settings: Settings| {
+        settings.set_raw();
+        settings.set_baud_rate(options.line.baud)?;
+        settings.set_char_size(CharSize::Bits8);
+        settings.set_stop_bits(StopBits::One);
+        settings.set_parity(match options.parity {
+            Parity::None => serial2::Parity::None,
+            Parity::Even => serial2::Parity::Even,
+            Parity::Odd => serial2::Parity::Odd,
+        });
+        settings.set_flow_control(FlowControl::None);
+        Ok(settings)
+    })?;
+    if options.rs485 {
+        rs485(&port)?;
+    }
+    port.set_write_timeout(STUCK)?;
+    port.set_read_timeout(Duration::ZERO)?;
+    let _ = port.discard_buffers(); // what an earlier program left; not every driver can
+    Ok(port)
+}
+
+/// The kernel raises RTS for each transmission. Drivers may change what is asked for, so it is read back.
+fn rs485(port: &SerialPort) -> Result<()> {
+    let refused = |error: Error| {
+        Error::new(error.kind(), format!("its driver has no RS-485 mode ({error}); set serial.rs485 = false"))
+    };
+    port.set_rs4xx_mode(Rs485Config::new()).map_err(refused)?;
+    match port.get_rs4xx_mode().map_err(refused)? {
+        serial2::rs4xx::TransceiverMode::Rs485(_) => Ok(()),
+        _ => Err(refused(ErrorKind::Unsupported.into())),
+    }
+}

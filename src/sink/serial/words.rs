@@ -1,0 +1,58 @@
+//! Verdicts and regions as the PLC's numbers: whole, bounded, saturating.
+
+use crate::mask;
+use crate::signal::Signals;
+use crate::telegram::message::NO_CLASS;
+use crate::telegram::{Region, Verdict};
+use crate::verdict::{self, Fault};
+
+/// The telegram of a part; the latency is filled in when it is sent.
+pub(super) fn verdict(signals: &Signals) -> Verdict {
+    let (reason, class, regions) = match &signals.verdict {
+        verdict::Verdict::Pass => (0, NO_CLASS, 0),
+        verdict::Verdict::Reject(findings) => (1, small(findings.class), small(findings.regions.len())),
+        verdict::Verdict::Fault(fault) => (code(*fault), NO_CLASS, 0),
+    };
+    let score = share(signals.score.unwrap_or(0.0));
+    Verdict { result_id: signals.sequence as u32, ok: reason == 0, reason, class, score, latency: 0, regions }
+}
+
+/// `reason` of a part that was not judged; `telegram::spec::REASONS` has the words.
+fn code(fault: Fault) -> u8 {
+    match fault {
+        Fault::Camera => 2,
+        Fault::Stalled => 3,
+        Fault::Geometry => 4,
+        Fault::Overflow => 5,
+        Fault::Engine => 6,
+        Fault::Late => 7,
+        Fault::Stopped => 8,
+    }
+}
+
+pub(super) fn region(region: &mask::Region) -> Region {
+    let [x, y] = region.centroid;
+    Region {
+        x: side(region.x),
+        y: side(region.y),
+        width: side(region.width),
+        height: side(region.height),
+        center_x: x as u16, // float to integer saturates
+        center_y: y as u16,
+        area: region.area_px.round() as u32,
+        peak: share(region.peak),
+    }
+}
+
+/// 0..1 as ten-thousandths.
+fn share(value: f32) -> u16 {
+    (value.clamp(0.0, 1.0) * 10_000.0).round() as u16
+}
+
+pub(super) fn side(value: u32) -> u16 {
+    value.try_into().unwrap_or(u16::MAX)
+}
+
+pub(super) fn small(value: usize) -> u8 {
+    value.try_into().unwrap_or(u8::MAX)
+}
