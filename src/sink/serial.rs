@@ -84,6 +84,10 @@ struct Shared {
 }
 
 /// Something for the line.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it moves through a queue of fixed size: a box would be an allocation a part"
+)]
 enum Post {
     Verdict { telegram: telegram::Verdict, captured: Timestamp },
     Mask { result_id: u32, mask: Stored },
@@ -118,6 +122,7 @@ impl Serial {
         Ok(Self { name, masks, posts: Some(posts), spare, emptied, shared, thread: Some(thread) })
     }
 
+    #[expect(clippy::result_large_err, reason = "what cannot be posted goes back to its owner, who keeps its room")]
     fn post(&mut self, post: Post) -> Result<(), (ErrorKind, Post)> {
         self.spare.extend(self.emptied.try_iter());
         match &self.posts {

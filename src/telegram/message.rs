@@ -89,7 +89,7 @@ pub struct Verdict {
     pub score: u16,
     /// From the part's capture to the telegram, 0.1 ms; 65535 is that or more.
     pub latency: u16,
-    /// Regions that were found, at most 255.
+    /// Regions that were found.
     pub regions: u8,
 }
 
