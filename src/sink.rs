@@ -16,8 +16,9 @@ pub trait Sink: Send {
     /// Tells the line about one part. An error here is counted and logged; the next part is told all the same.
     fn apply(&mut self, signals: &Signals) -> Result<(), Error>;
 
-    /// Shows the mask of the rejected part that every sink was just told about. It may be dropped, and never makes a verdict wait.
-    fn draw(&mut self, _signals: &Signals, _mask: &Mask) {}
+    /// Shows the mask of the rejected part that every sink was just told about; none where the station had no room to keep it. It may be
+    /// dropped, and never makes a verdict wait.
+    fn draw(&mut self, _signals: &Signals, _mask: Option<&Mask>) {}
 
     /// Puts every output where a dead camera leaves it: not OK, not ready. Cannot fail, and may be called twice.
     fn fail_safe(&mut self);

@@ -13,7 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use fcam::signal::Signaller;
+use fcam::sink::serial::{Options, Parity, Profile};
+use fcam::sink::{Serial, Sink};
+use fcam::telegram::budget::Line;
 use fcam::telegram::{Message, Receiver, encode};
+use fcam::verdict::Verdict;
 use serde_json::Value;
 use serial2::SerialPort;
 use tempfile::TempDir;
@@ -249,6 +254,36 @@ fn a_mask_never_delays_a_verdict() {
     assert!(longest > 32 && worst > Duration::ZERO, "no verdict met a mask: nothing is proven");
     // Two milliseconds for a busy machine's clocks.
     assert!(worst <= Duration::from_millis(17), "{worst:?}");
+}
+
+/// A rejected part whose mask the station had no room to keep is not waited for.
+#[test]
+fn a_mask_that_was_not_kept_is_called_off() {
+    let plc = Plc::new(false);
+    let line =
+        Line { baud: 115_200, bits: 10, parts_per_minute: 60, head_of_line_ms: 10, frame_bytes: 240, masks: true };
+    let options = Options {
+        port: plc.path.clone(),
+        line,
+        parity: Parity::None,
+        rs485: false,
+        profile: Profile::Binary,
+        config: 0,
+    };
+    let mut serial = Serial::start(options).unwrap();
+    let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
+    serial.draw(&signaller.run(7, Duration::ZERO, None, Verdict::Pass), None);
+    drop(serial); // sends what was told
+    std::thread::sleep(Duration::from_millis(100));
+    let (mut receiver, mut aborted) = (Receiver::default(), vec![]);
+    plc.bytes().iter().for_each(|byte| {
+        receiver.push(*byte, |frame| {
+            if let Ok(Message::MaskAbort { result_id, .. }) = Message::parse(frame.kind, &frame.payload) {
+                aborted.push(result_id);
+            }
+        });
+    });
+    assert_eq!(aborted, [7]);
 }
 
 #[test]

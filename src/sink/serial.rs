@@ -144,13 +144,13 @@ impl Sink for Serial {
         })
     }
 
-    fn draw(&mut self, signals: &Signals, mask: &Mask) {
+    fn draw(&mut self, signals: &Signals, mask: Option<&Mask>) {
         if !self.masks {
             return;
         }
         let result_id = signals.sequence as u32;
-        let post = match self.spare.pop() {
-            Some(mut stored) => {
+        let post = match mask.and_then(|mask| Some((mask, self.spare.pop()?))) {
+            Some((mask, mut stored)) => {
                 stored.set(mask);
                 Post::Mask { result_id, mask: stored }
             }

@@ -109,9 +109,7 @@ impl<'a> Actuate<'a> {
         }
         self.book(&signals);
         self.tell(&signals);
-        if let Some(mask) = mask {
-            self.draw(&signals, mask);
-        }
+        self.draw(&signals, mask);
     }
 
     fn measure(&mut self, latency: Duration) {
@@ -146,11 +144,14 @@ impl<'a> Actuate<'a> {
     }
 
     /// A part that became a fault on its way has no mask to show.
-    fn draw(&mut self, signals: &Signals, mask: Stored) {
+    fn draw(&mut self, signals: &Signals, mask: Option<Stored>) {
         if matches!(signals.verdict, Verdict::Reject(_)) {
-            self.outputs.0.iter_mut().for_each(|sink| sink.draw(signals, &mask.view()));
+            let view = mask.as_ref().map(Stored::view);
+            self.outputs.0.iter_mut().for_each(|sink| sink.draw(signals, view.as_ref()));
         }
-        let _ = self.drawn.try_send(mask); // inspect may be gone
+        if let Some(mask) = mask {
+            let _ = self.drawn.try_send(mask); // inspect may be gone
+        }
     }
 
     fn summarise(&mut self) {

@@ -5,8 +5,8 @@
 //! layer with a weight of -128 goes the portable way. SADALP adds neighbouring pairs of sums to the channels' 32-bit accumulators. A tile
 //! is 3 pixels by 16 channels: 12 accumulators, 12 registers of pixels, 4 of weights, 4 of sums.
 //!
-//! Depthwise: 16 channels of 4 neighbouring pixels, which share the columns they both see; products of as many rows as fit meet in a 16-bit
-//! sum before they are widened.
+//! Depthwise: 16 channels of 4 neighbouring pixels, which share the columns they both see; the products of the whole window, of a row or of
+//! two taps, whichever fit, meet in a 16-bit sum before they are widened.
 //!
 //! What would be loaded once and copied for each pixel (the start of accumulators, the rest) is loaded in pairs again and again: one
 //! instruction in place of two, and on pipes that have nothing else to do then.
