@@ -63,6 +63,7 @@ impl fmt::Display for Stages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn stages_add_up_to_the_whole() {
