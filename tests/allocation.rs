@@ -78,7 +78,8 @@ fn the_stages_after_the_engine_allocate_nothing() {
 
 fn an_inspection_allocates_what_its_engine_does(backend: Backend, known: Option<usize>) {
     let engine = Settings { backend, ..Settings::default() };
-    let options = Options { engine, roi: None, score_threshold: None, signaller: signaller() };
+    let options =
+        Options { engine, layout: Default::default(), score_threshold: None, vote: None, signaller: signaller() };
     let geometry = common::geometry();
     let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
     let bytes = common::plain(50);

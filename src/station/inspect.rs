@@ -87,6 +87,7 @@ impl Inspect<'_> {
                 self.inbox.give_back(buffer);
             }
             Item::Fault { sequence, captured, fault } => {
+                self.trusted.pipeline.forget();
                 let signals = unjudged(&self.options.signaller, sequence, captured, fault);
                 self.tell(Judged { signals, at: clock::now(), mask: None });
             }
@@ -109,6 +110,7 @@ impl Inspect<'_> {
                 Err(fault) => fault,
             },
         };
+        self.trusted.pipeline.forget();
         (unjudged(&self.options.signaller, part.sequence, part.captured, fault), Timings::default(), None)
     }
 

@@ -97,7 +97,7 @@ fn another_geometry_is_a_fault_and_then_judged_if_it_fits() {
     let sizes = [64, 64, 96, 96, 32, 32, 64, 64];
     let steps: Vec<Step> = sizes.into_iter().map(|side| Step::Frame { level: BRIGHT, side }).collect();
     let (mut station, told) = fake::station(Fake::new(steps, MS), ROOMY);
-    station.options.roi = Some(Roi { x: 0, y: 0, width: 64, height: 64 });
+    station.options.layout = Roi { x: 0, y: 0, width: 64, height: 64 }.into();
     let outcome = fake::run(station, &told);
     // 32 x 32 does not hold the ROI: all of its parts are faults, and the next size is another change.
     assert_eq!(words(&outcome), ["pass", "pass", "fault", "pass", "fault", "fault", "fault", "pass"]);
