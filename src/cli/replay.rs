@@ -61,7 +61,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let bundle = Bundle::load(args.bundle.as_deref(), &args.engine.float_layers)?;
     let Pictures { mut camera, paths, names } = Pictures::open(&args.paths, &bundle)?;
-    let outputs = Outputs::new(args.out.as_deref(), args.maps.as_deref(), &names, &paths)?;
+    let layout = args.layout.layout();
+    let outputs = Outputs::new(args.out.as_deref(), args.maps.as_deref(), layout, &names, &paths)?;
     let mut replay = Replay::new(args, &bundle, outputs)?;
     let progress = Progress::new(paths.len());
     for (path, name) in paths.iter().zip(&names) {
