@@ -13,13 +13,13 @@ use crate::camera::{self, Camera, Folder, Geometry, Pattern, Pipe};
 use crate::handshake;
 use crate::line::Line;
 use crate::pipeline;
-use crate::preprocess::Roi;
 use crate::record::{self, Keep, Recorder};
 use crate::signal::Signaller;
 use crate::sink::{JsonLines, Log, Serial, Sink, serial};
 use crate::station::{Station, Trigger};
 use crate::telegram::{self, budget};
 
+mod inspect;
 mod raw;
 mod read;
 
@@ -124,8 +124,9 @@ impl Setup {
         let delay = Duration::from_millis(signals.delay_ms);
         pipeline::Options {
             engine: engine.clone(),
-            roi: inspect.roi,
+            layout: inspect.layout(),
             score_threshold: inspect.score,
+            vote: inspect.vote,
             signaller: Signaller { delay, hold: Duration::from_millis(signals.hold_ms) },
         }
     }
@@ -245,7 +246,7 @@ fn apply(raw: &mut Raw, overrides: Overrides) {
 /// Ranges and combinations. Returns what frames will be like, where the file alone tells.
 fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
     let geometry = validate_camera(&raw.camera, problems);
-    validate_inspect(&raw.inspect, &raw.camera, problems);
+    inspect::validate(&raw.inspect, &raw.camera, raw.trigger.mode, problems);
     let mut range = |key, value, low, high| {
         if !(low..=high).contains(&value) {
             problems.push(format!("{key} = {value} is outside {low}..={high}"));
@@ -342,25 +343,6 @@ fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<G
     let (width, height) = camera.width.zip(camera.height)?;
     let geometry = Geometry::packed(width, height, camera.format.pixels()?);
     geometry.map_err(|error| problems.push(format!("camera: {error}"))).ok()
-}
-
-fn validate_inspect(inspect: &raw::Inspect, camera: &raw::Camera, problems: &mut Vec<String>) {
-    if let Some(score) = inspect.score
-        && !(0.0..=1.0).contains(&score)
-    {
-        problems.push(format!("inspect.score = {score} is outside 0..=1"));
-    }
-    let Some(Roi { x, y, width, height }) = inspect.roi else { return };
-    if width == 0 || height == 0 {
-        problems.push("inspect.roi has no pixels: width and height are at least 1".into());
-    }
-    let known = camera.width.zip(camera.height).filter(|_| camera.kind != Kind::Folder);
-    let (across, down) = known.unwrap_or((Geometry::MAX_SIDE, Geometry::MAX_SIDE));
-    let sticks_out = |start: u32, length: u32, end| u64::from(start) + u64::from(length) > u64::from(end);
-    if sticks_out(x, width, across) || sticks_out(y, height, down) {
-        problems
-            .push(format!("inspect.roi {width}x{height} at ({x}, {y}) does not lie inside the {across}x{down} frame"));
-    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub mod mask;
 
 pub mod verdict;
 
+pub mod vote;
+
 pub mod signal;
 
 pub mod handshake;

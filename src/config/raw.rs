@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::camera::PixelFormat;
 use crate::engine::Settings;
-use crate::preprocess::Roi;
+use crate::preprocess::{Area, Tiles};
 use crate::record::{Keep, Picture};
 use crate::sink::serial::{Parity, Profile};
 use crate::station::{Matching, Rule};
 use crate::telegram::budget::Line;
+use crate::vote::Vote;
 
 /// Everything the file says.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -114,8 +115,11 @@ impl Format {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Inspect {
-    pub(super) roi: Option<Roi>,
+    pub(super) roi: Option<Area>,
+    pub(super) rois: Vec<Area>,
+    pub(super) tiles: Tiles,
     pub(super) score: Option<f32>,
+    pub(super) vote: Option<Vote>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -126,7 +126,7 @@ mod tests {
             [
                 "unknown section [camra]: did you mean `camera`?",
                 "inspect.roi: missing field `y`",
-                "unknown key `zzz` in [inspect]: known are roi, score",
+                "unknown key `zzz` in [inspect]: known are roi, rois, score, tiles, vote",
                 "signals.delay_ms: invalid type: string \"soon\", expected u64",
                 "unknown key `hodl_ms` in [signals]: did you mean `hold_ms`?",
             ]

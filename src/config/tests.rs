@@ -1,6 +1,9 @@
 //! The manual is held to the defaults, and every problem of a file is told.
 
 use super::*;
+use crate::camera::PixelFormat;
+use crate::preprocess::Roi;
+use crate::vote::Vote;
 
 const MANUAL: &str = include_str!("../../board/station.example.toml");
 
@@ -37,7 +40,7 @@ fn the_manual_has_every_key_in_its_section() {
 
 #[test]
 fn the_manuals_examples_of_optional_keys_are_valid() {
-    let optional = ["# path = ", "# width = ", "# height = ", "# roi = ", "# score = "];
+    let optional = ["# path = ", "# width = ", "# height = ", "# roi = ", "# score = ", "# vote = "];
     let text: String = MANUAL
         .lines()
         .map(|line| if optional.iter().any(|key| line.starts_with(key)) { &line[2..] } else { line })
@@ -45,7 +48,8 @@ fn the_manuals_examples_of_optional_keys_are_valid() {
         .collect();
     let (raw, problems) = parse(&text);
     assert_eq!(problems, Vec::<String>::new());
-    assert!(raw.camera.width.is_some() && raw.inspect.roi.is_some() && raw.inspect.score.is_some());
+    assert!(raw.camera.width.is_some() && raw.inspect.roi.is_some());
+    assert!(raw.inspect.score.is_some() && raw.inspect.vote.is_some());
 }
 
 #[test]
@@ -108,6 +112,53 @@ fn combinations_that_cannot_work() {
         assert!(problems.len() == 1 && problems[0].starts_with(start), "{text}: {problems:#?}");
     }
     assert_eq!(parse("[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"mjpeg\"").1, Vec::<String>::new());
+}
+
+#[test]
+fn every_problem_of_rois_tiles_and_votes_is_told() {
+    let (_, problems) = parse(
+        "[camera]\nwidth = 640\nheight = 480\n[trigger]\nmode = \"every-frame\"\n[inspect]\nvote = { of = 3, need = 4 }\n\
+         roi = { x = 0, y = 0, width = 0, height = 4 }\ntiles = { columns = 20, rows = 1, overlap = 0.0 }\nrois = [\n\
+         { x = 600, y = 0, width = 41, height = 480 },\n\
+         { x = 0, y = 0, width = 100, height = 100, tiles = { columns = 9, rows = 8 } },\n\
+         { x = 0, y = 0, width = 640, height = 480, tiles = { columns = 2, rows = 2, overlap = 0.6 } },\n]\n",
+    );
+    let expected = [
+        "inspect.roi and inspect.rois are both set",
+        "inspect.roi has no pixels",
+        "inspect.rois[0] 41x480 at (600, 0) does not lie inside the 640x480 frame",
+        "inspect.rois[1].tiles: 9 x 8 tiles are none, or more than 64",
+        "inspect.rois[2].tiles: an overlap of 0.6 is outside 0..=0.5",
+        "inspect.tiles: 20 x 1 tiles of 0x4 pixels have 1x4 each, at least 8x8",
+        "inspect.vote: need = 4 is outside 1..=3",
+        "inspect.vote needs trigger.mode = \"free-run\"",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, start) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(start), "{problem:?} is not about {start}");
+    }
+    let whole = "[camera]\nwidth = 640\nheight = 480\n[inspect]\ntiles = { columns = 64, rows = 2 }";
+    assert!(parse(whole).1[0].starts_with("inspect.tiles: 64 x 2 tiles are none, or more than 64"));
+    let many = "[inspect]\ntiles = { columns = 8, rows = 4 }\nrois = [{ x = 0, y = 0, width = 99, height = 99 }, { x = 9, y = 9, width = 99, \
+                height = 99 }, { x = 9, y = 9, width = 1, height = 1, tiles = { columns = 1, rows = 1 } }]";
+    assert_eq!(parse(many).1, ["inspect.rois have 65 tiles, 64 are possible: each costs a run of the network"]);
+}
+
+#[test]
+fn rois_and_tiles_reach_the_pipeline() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("station.toml");
+    let text = "[inspect]\nrois = [{ x = 1, y = 2, width = 30, height = 40 }, { x = 9, y = 9, width = 50, height = 50, tiles = { columns = 3, \
+                rows = 1, overlap = 0.25 } }]\ntiles = { columns = 2, rows = 2 }\nvote = { of = 5, need = 2 }\n";
+    std::fs::write(&file, text).unwrap();
+    let overrides = Overrides { bundle: Some(tiny()), ..Overrides::default() };
+    let options = Setup::load(Some(&file), overrides).unwrap().options();
+    let geometry = Geometry::packed(64, 64, PixelFormat::Gray8).unwrap();
+    let plan = options.layout.plan(&geometry).unwrap();
+    assert_eq!(plan.len(), 7);
+    assert_eq!(plan[0].roi, Roi { x: 1, y: 2, width: 16, height: 22 });
+    assert_eq!(plan[6].roi, Roi { x: 39, y: 9, width: 20, height: 50 });
+    assert_eq!(options.vote, Some(Vote { of: 5, need: 2 }));
 }
 
 #[test]

@@ -106,6 +106,7 @@ impl Inspect<'_> {
                 self.inbox.give_back(buffer);
             }
             Item::Fault { opened, fault } => {
+                self.trusted.pipeline.forget();
                 let signals = unjudged(&self.options.signaller, opened, fault);
                 self.tell(Judged { signals, at: clock::now(), timings: Timings::default(), zones: 0, mask: None });
             }
@@ -128,6 +129,7 @@ impl Inspect<'_> {
                 Err(fault) => fault,
             },
         };
+        self.trusted.pipeline.forget();
         (unjudged(&self.options.signaller, part.opened, fault), Timings::default(), None)
     }
 
