@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::engine::{Backend, Isa, Settings};
 
 mod bench;
+#[cfg(feature = "v4l2")]
+mod cameras;
 mod check;
 mod layers;
 mod plc;
@@ -38,6 +40,8 @@ enum Verb {
     Replay(replay::Args),
     Check(check::Args),
     Bench(bench::Args),
+    #[cfg(feature = "v4l2")]
+    Cameras(cameras::Args),
     Plc(plc::Args),
 }
 
@@ -49,6 +53,8 @@ pub fn main() -> ExitCode {
         Verb::Replay(args) => replay::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        #[cfg(feature = "v4l2")]
+        Verb::Cameras(args) => cameras::run(&args),
         Verb::Plc(args) => plc::run(&args),
     };
     match done {
