@@ -1,13 +1,14 @@
 """Runs the station on an emulated 64-bit ARM machine and says what was proven.
 
 In: the folder that initramfs.sh filled, and the names of chapters (all of guest/ if none). Out: a line for each check,
-and an exit code: 0 only if every check that a chapter lists came, and came good. It never waits for ever: a machine that
-says nothing more is ended.
+and an exit code: 0 only if every check that a chapter lists came, and came good. It never waits for ever: a machine
+that says nothing more is ended.
 """
 
 import argparse
 import json
 import queue
+import resource
 import subprocess
 import sys
 import tempfile
@@ -118,8 +119,10 @@ class Report:
         missing = [name for name in self.planned if name not in self.good and name not in self.bad]
         for name in missing:
             self.say(f"not ok - {name} (never reported)")
-        total = time.monotonic() - self.began
-        print(f"{len(self.good)} of {len(self.planned)} checks good, {total:.0f} s from power-on to the end")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        wall, cpu = time.monotonic() - self.began, used.ru_utime + used.ru_stime
+        tally = f"{len(self.good)} of {len(self.planned)} checks good"
+        print(f"{tally}; {wall:.0f} s from power-on to the end, {cpu:.0f} s of CPU")
         return not missing and not self.bad and len(self.good) == len(self.planned)
 
 

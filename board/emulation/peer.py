@@ -1,7 +1,7 @@
 """The other side of the emulated station's lines: what a PLC would see, and what it would do.
 
-In: what came over a UART, and a step that the guest asks for. Out: nothing, or a ValueError that says what was not as it
-should be. Telegrams are decoded by the decoder that was written from board/plc/telegram.md alone.
+In: what came over a UART, and a step that the guest asks for. Out: nothing, or a ValueError that says what is wrong.
+Telegrams are decoded by the decoder that was written from board/plc/telegram.md alone.
 """
 
 import sys

@@ -1,5 +1,6 @@
 #!/bin/sh
-# In: a folder. Out: in its `root` the newest Debian kernel for 64-bit ARM with all modules, and a static busybox. What is there is kept.
+# In: a folder. Out: in its `root` what of Debian for 64-bit ARM the board runs: the newest kernel with all modules, a static busybox, systemd
+# with its libraries. A root that is there is kept.
 # It refuses to touch this machine's own package sources: apt works on a root of its own, and only its mirror is taken from them.
 set -eu
 dir=$1
@@ -47,9 +48,10 @@ if [ "$(printf '%s\n' "$oldest" "$version" | sort -V | head -n 1)" != "$oldest" 
     exit 1
 fi
 (cd "$apt/packages" && apt-get download -qq "linux-binary-$version" "linux-modules-$version" busybox-static)
-for package in "$apt/packages/"*.deb; do
+apt-get install -qq --download-only -y --no-install-recommends systemd >/dev/null
+for package in "$apt/packages/"*.deb "$apt/cache/archives/"*.deb; do
     dpkg-deb -x "$package" "$dir/root.new"
 done
-depmod -b "$dir/root.new/usr" "$version"
+depmod -b "$dir/root.new/usr" "$version" 2>"$dir/depmod.log"
 rm -rf "$dir/apt"
 mv "$dir/root.new" "$dir/root"
