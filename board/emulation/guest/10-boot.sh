@@ -1,0 +1,43 @@
+# The kernel's devices: a camera (vivid), a chip of lines (gpio-sim), watchdogs.
+#: every module loads
+#: vivid is a camera, /dev/video0
+#: gpio-sim is a chip of eight lines
+#: a watchdog of the board and one of the kernel are there
+
+load() {
+    while read -r module; do
+        case $module in
+            # One webcam with one input, and nothing else.
+            vivid) options="n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0" ;;
+            *) options= ;;
+        esac
+        # shellcheck disable=SC2086
+        insmod "/modules/$module.ko" $options || return 1
+    done </modules/order
+}
+
+# /tmp/lines is where the simulator shows what is driven (sim_gpioN/value) and takes what comes in (sim_gpioN/pull); /tmp/chip is the device.
+lines() {
+    mount -t configfs configfs /sys/kernel/config || return 1
+    chip=/sys/kernel/config/gpio-sim/station
+    mkdir -p "$chip/bank0" && echo 8 >"$chip/bank0/num_lines" || return 1
+    number=0
+    for name in TRIGGER READY BUSY OK NG VALID HEALTHY ACK; do
+        mkdir "$chip/bank0/line$number" && echo "$name" >"$chip/bank0/line$number/name" || return 1
+        number=$((number + 1))
+    done
+    echo 1 >"$chip/live" || return 1
+    ln -s "/sys/devices/platform/$(cat "$chip/dev_name")/$(cat "$chip/bank0/chip_name")" /tmp/lines
+    ln -s "/dev/$(cat "$chip/bank0/chip_name")" /tmp/chip
+    [ -c /tmp/chip ] && [ -e /tmp/lines/sim_gpio7/value ]
+}
+
+watchdogs() {
+    cat /sys/class/watchdog/watchdog*/identity
+    grep -q i6300ESB /sys/class/watchdog/watchdog*/identity && grep -q 'Software Watchdog' /sys/class/watchdog/watchdog*/identity
+}
+
+check "every module loads" load
+check "vivid is a camera, /dev/video0" within 5 test -c /dev/video0
+check "gpio-sim is a chip of eight lines" lines
+check "a watchdog of the board and one of the kernel are there" watchdogs
