@@ -53,7 +53,8 @@ class Machine:
             raise SystemExit(f"QEMU did not start: {(folder / 'console.log').read_text()}") from error
         self.events: list[str] = []
         self.lines["qmp"].sendall(b'{"execute": "qmp_capabilities"}')
-        threading.Thread(target=self.watch, daemon=True).start()
+        self.watcher = threading.Thread(target=self.watch, daemon=True)
+        self.watcher.start()
 
     def watch(self) -> None:
         """Keeps what QEMU tells of the machine: WATCHDOG, SHUTDOWN and its reason."""
@@ -66,6 +67,7 @@ class Machine:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
+        self.watcher.join(5)
         self.log.close()
 
 
@@ -106,6 +108,7 @@ class Report:
         self.good: list[str] = []
         self.bad: list[str] = []
         self.began = time.monotonic()
+        self.reset = ""
 
     def say(self, line: str) -> None:
         print(f"[{time.monotonic() - self.began:6.1f}] {line}", flush=True)
@@ -115,7 +118,10 @@ class Report:
         (self.good if verdict == "ok" and name in self.planned else self.bad).append(name)
         self.say(line if name in self.planned else f"{line} (not listed in its chapter)")
 
-    def close(self) -> bool:
+    def close(self, events: list[str]) -> bool:
+        """True if all that was listed came, and came good. Only now is it known whether the machine was reset."""
+        if self.reset:
+            self.hear(f"{'ok' if 'WATCHDOG' in events else 'not ok'} - {self.reset}")
         missing = [name for name in self.planned if name not in self.good and name not in self.bad]
         for name in missing:
             self.say(f"not ok - {name} (never reported)")
@@ -142,13 +148,15 @@ def follow(machine: Machine, peer: Peer, report: Report) -> None:
         try:
             line = heard.get(timeout=max(0, min(SILENCE_S, deadline - time.monotonic())))
         except queue.Empty:
-            return report.say("not ok - the machine is stuck, and was ended")
+            return report.hear("not ok - the machine ends by itself")
         if not line:
             return None
         answer(line, checks, peer, report)
 
 
 def answer(line: str, checks: socket, peer: Peer, report: Report) -> None:
+    if line.startswith("resets - "):
+        report.reset = line.partition(" - ")[2]
     if not line.startswith("host "):
         return report.hear(line) if line.startswith(("ok - ", "not ok - ")) else report.say(line)
     try:
@@ -176,7 +184,7 @@ def main() -> int:
             follow(machine, Peer(Uart(machine.lines["telegrams"])), report)
         finally:
             machine.end()
-        good = report.close()
+        good = report.close(machine.events)
     if not good:
         print(f"the machine's console is in {args.folder / 'console.log'}; its last lines:", file=sys.stderr)
         lines = (args.folder / "console.log").read_text(errors="replace").splitlines()
