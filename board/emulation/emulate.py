@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from socket import AF_UNIX, socket
 
-from peer import Peer, Uart
+from peer import Peer
 
 GUEST = Path(__file__).parent / "guest"
 PLAN = "#: "
@@ -25,6 +25,8 @@ PLAN = "#: "
 UARTS = ("telegrams", "modbus", "checks")
 # Seconds without a word from the guest, and for everything.
 SILENCE_S, LIMIT_S = 120, 600
+# The guest's, in QEMU's own network.
+ADDRESS = "10.0.2.15"
 
 
 def chapters() -> dict[str, Path]:
@@ -41,10 +43,14 @@ class Machine:
     """QEMU, and the host's ends of its lines."""
 
     def __init__(self, folder: Path, names: list[str], scratch: Path) -> None:
+        self.modbus_port = free_port()
         self.log = (folder / "console.log").open("wb")
         listeners = {name: listen(scratch / name) for name in (*UARTS, "qmp")}
         self.process = subprocess.Popen(
-            command(folder, names, scratch), stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT
+            command(folder, names, scratch, self.modbus_port),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
         )
         try:
             self.lines = {name: accept(listener) for name, listener in listeners.items()}
@@ -71,7 +77,7 @@ class Machine:
         self.log.close()
 
 
-def command(folder: Path, names: list[str], scratch: Path) -> list[str]:
+def command(folder: Path, names: list[str], scratch: Path, modbus_port: int) -> list[str]:
     """A machine with a Cortex-A72 (Raspberry Pi 4), by translation alone, so that it is the same on every host."""
     chardevs = [f"socket,id={name},path={scratch / name}" for name in UARTS]
     uarts = ",".join(f"chardev{number}={name}" for number, name in enumerate(UARTS, 1))
@@ -82,8 +88,16 @@ def command(folder: Path, names: list[str], scratch: Path) -> list[str]:
         *("-append", f"console=ttyAMA0 quiet panic=-1 random.trust_cpu=on 8250.nr_uarts=4 chapters={','.join(names)}"),
         *(word for chardev in chardevs for word in ("-chardev", chardev)),
         *("-device", f"pci-serial-4x,{uarts}", "-device", "i6300esb"),
+        *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{modbus_port}-{ADDRESS}:502"),
+        *("-device", "virtio-net-pci,netdev=net,romfile="),
         *("-qmp", f"unix:{scratch / 'qmp'}"),
     ]
+
+
+def free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def listen(path: Path) -> socket:
@@ -181,7 +195,7 @@ def main() -> int:
         report = Report(plan(names))
         machine = Machine(args.folder, names, Path(scratch))
         try:
-            follow(machine, Peer(Uart(machine.lines["telegrams"])), report)
+            follow(machine, Peer(machine.lines["telegrams"], machine.lines["modbus"], machine.modbus_port), report)
         finally:
             machine.end()
         good = report.close(machine.events)

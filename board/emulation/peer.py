@@ -4,8 +4,12 @@ In: what came over a UART, and a step that the guest asks for. Out: nothing, or 
 Telegrams are decoded by the decoder that was written from board/plc/telegram.md alone.
 """
 
+import os
 import sys
 import threading
+import tty
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -36,11 +40,27 @@ class Uart:
         return taken
 
 
+def terminal(connection: socket) -> str:
+    """The path of a terminal that leads to an emulated UART, for programs that want a serial device."""
+    near, far = os.openpty()
+    tty.setraw(far)
+
+    def pump(source: Callable[[int], bytes], sink: Callable[[bytes], object]) -> None:
+        while data := source(4096):
+            sink(data)
+
+    for ends in ((connection.recv, partial(os.write, near)), (partial(os.read, near), connection.sendall)):
+        threading.Thread(target=pump, args=ends, daemon=True).start()
+    return os.ttyname(far)
+
+
 class Peer:
     """Does the steps that the guest asks for by name."""
 
-    def __init__(self, telegrams: Uart) -> None:
-        self.line = telegrams
+    def __init__(self, telegrams: socket, modbus: socket, modbus_port: int) -> None:
+        self.line = Uart(telegrams)
+        self.modbus_path = terminal(modbus)
+        self.modbus_port = modbus_port
 
     def do(self, step: str, *words: str) -> None:
         steps = {"telegrams": self.telegrams}
