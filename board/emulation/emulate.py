@@ -21,8 +21,6 @@ from peer import Peer
 
 GUEST = Path(__file__).parent / "guest"
 PLAN = "#: "
-# In the order of the board's UARTs: /dev/ttyS0 and so on.
-UARTS = ("telegrams", "modbus", "checks")
 # Seconds without a word from the guest, and for everything.
 SILENCE_S, LIMIT_S = 120, 600
 # The guest's, in QEMU's own network.
@@ -43,11 +41,11 @@ class Machine:
     """QEMU, and the host's ends of its lines."""
 
     def __init__(self, folder: Path, names: list[str], scratch: Path) -> None:
-        self.modbus_port = free_port()
+        self.ports = {way: free_port() for way in ("rtu", "tcp")}
         self.log = (folder / "console.log").open("wb")
-        listeners = {name: listen(scratch / name) for name in (*UARTS, "qmp")}
+        listeners = {name: listen(scratch / name) for name in ("telegrams", "checks", "qmp")}
         self.process = subprocess.Popen(
-            command(folder, names, scratch, self.modbus_port),
+            command(folder, names, scratch, self.ports),
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -77,18 +75,18 @@ class Machine:
         self.log.close()
 
 
-def command(folder: Path, names: list[str], scratch: Path, modbus_port: int) -> list[str]:
+def command(folder: Path, names: list[str], scratch: Path, ports: dict[str, int]) -> list[str]:
     """A machine with a Cortex-A72 (Raspberry Pi 4), by translation alone, so that it is the same on every host."""
-    chardevs = [f"socket,id={name},path={scratch / name}" for name in UARTS]
-    uarts = ",".join(f"chardev{number}={name}" for number, name in enumerate(UARTS, 1))
+    chardevs = [f"socket,id={name},path={scratch / name}" for name in ("telegrams", "checks")]
+    chardevs.append(f"socket,id=modbus,host=127.0.0.1,port={ports['rtu']},server=on,wait=off")
     return [
         *("qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi"),
         *("-smp", "2", "-m", "768", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"),
         *("-kernel", str(folder / "vmlinuz"), "-initrd", str(folder / "initramfs")),
         *("-append", f"console=ttyAMA0 quiet panic=-1 random.trust_cpu=on 8250.nr_uarts=4 chapters={','.join(names)}"),
         *(word for chardev in chardevs for word in ("-chardev", chardev)),
-        *("-device", f"pci-serial-4x,{uarts}", "-device", "i6300esb"),
-        *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{modbus_port}-{ADDRESS}:502"),
+        *("-device", "pci-serial-4x,chardev1=telegrams,chardev2=modbus,chardev3=checks", "-device", "i6300esb"),
+        *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ports['tcp']}-{ADDRESS}:502"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
         *("-qmp", f"unix:{scratch / 'qmp'}"),
     ]
@@ -195,7 +193,7 @@ def main() -> int:
         report = Report(plan(names))
         machine = Machine(args.folder, names, Path(scratch))
         try:
-            follow(machine, Peer(machine.lines["telegrams"], machine.lines["modbus"], machine.modbus_port), report)
+            follow(machine, Peer(machine.lines["telegrams"], machine.ports), report)
         finally:
             machine.end()
         good = report.close(machine.events)

@@ -4,18 +4,17 @@ In: what came over a UART, and a step that the guest asks for. Out: nothing, or 
 Telegrams are decoded by the decoder that was written from board/plc/telegram.md alone.
 """
 
-import os
 import sys
 import threading
-import tty
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/common"))
+from master import Master, expect  # noqa: E402
+
 from telegram import messages  # noqa: E402
 
 
@@ -40,30 +39,15 @@ class Uart:
         return taken
 
 
-def terminal(connection: socket) -> str:
-    """The path of a terminal that leads to an emulated UART, for programs that want a serial device."""
-    near, far = os.openpty()
-    tty.setraw(far)
-
-    def pump(source: Callable[[int], bytes], sink: Callable[[bytes], object]) -> None:
-        while data := source(4096):
-            sink(data)
-
-    for ends in ((connection.recv, partial(os.write, near)), (partial(os.read, near), connection.sendall)):
-        threading.Thread(target=pump, args=ends, daemon=True).start()
-    return os.ttyname(far)
-
-
 class Peer:
     """Does the steps that the guest asks for by name."""
 
-    def __init__(self, telegrams: socket, modbus: socket, modbus_port: int) -> None:
+    def __init__(self, telegrams: socket, ports: dict[str, int]) -> None:
         self.line = Uart(telegrams)
-        self.modbus_path = terminal(modbus)
-        self.modbus_port = modbus_port
+        self.ports = ports
 
     def do(self, step: str, *words: str) -> None:
-        steps = {"telegrams": self.telegrams}
+        steps: dict[str, Callable[..., None]] = {"telegrams": self.telegrams, "modbus": self.modbus}
         if step not in steps:
             raise ValueError(f"the host knows no step {step!r}")
         steps[step](*words)
@@ -84,6 +68,12 @@ class Peer:
             if not message["ok"]:
                 whole_mask(heard, message["result_id"])
 
+    def modbus(self, way: str, parts: str) -> None:
+        """So many parts through the whole handshake, as a master over RTU or TCP."""
+        with Master(way, self.ports[way]) as master:
+            for part_id in range(1001, 1001 + int(parts)):
+                master.part(part_id)
+
 
 def whole_mask(heard: list[dict[str, Any]], number: object) -> None:
     """A rejected part's regions and mask came, and the mask has pixels."""
@@ -92,8 +82,3 @@ def whole_mask(heard: list[dict[str, Any]], number: object) -> None:
     areas = [message["area"] for message in of_part if message.get("last")]
     expect("REGIONS" in kinds, f"part {number} came without regions: {kinds}")
     expect(len(areas) == 1 and areas[0] > 0, f"part {number} came without a whole mask: {kinds}")
-
-
-def expect(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(otherwise)
