@@ -3,7 +3,7 @@
 #: each of eight trigger edges ends in VALID and OK, and one part
 #: without a camera READY is low, and a trigger is told as NG
 #: SIGTERM leaves READY, OK, VALID and HEALTHY low
-#: a bundle that rejects everything tells NG
+#: a threshold that rejects everything tells NG
 #: what SIGKILL leaves on the lines
 
 # station SCORE: the defect score from which on a part is NG. vivid's test picture is no part, so that its score says nothing.
@@ -93,5 +93,5 @@ check "each of eight trigger edges ends in VALID and OK, and one part" parts
 check "without a camera READY is low, and a trigger is told as NG" blind
 check "SIGTERM leaves READY, OK, VALID and HEALTHY low" term
 station 0.0
-check "a bundle that rejects everything tells NG" part NG
+check "a threshold that rejects everything tells NG" part NG
 check "what SIGKILL leaves on the lines" murder
