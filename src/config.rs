@@ -10,6 +10,8 @@ use std::time::Duration;
 use crate::bundle::Bundle;
 use crate::camera::pipe::Stream;
 use crate::camera::{self, Camera, Folder, Geometry, Pattern, Pipe, PixelFormat};
+use crate::handshake;
+use crate::line::Line;
 use crate::pipeline;
 use crate::preprocess::Roi;
 use crate::record::{self, Keep, Recorder};
@@ -133,12 +135,14 @@ impl Setup {
     /// Opens the camera and the sinks, and puts the station together.
     pub fn station(self) -> Result<Station, Error> {
         let (camera, geometry) = self.camera()?;
-        let sinks = self.sinks()?;
+        let line = Line::new(self.handshake());
+        let sinks = self.sinks(&line)?;
         let options = self.options();
         let raw = self.raw;
         let trigger = match raw.trigger.mode {
             Mode::FreeRun => Trigger::FreeRun,
             Mode::EveryFrame => Trigger::EveryFrame { queue: raw.trigger.queue },
+            Mode::External => Trigger::External { queue: raw.trigger.queue, matching: raw.trigger.matching() },
         };
         Ok(Station {
             bundle: self.bundle,
@@ -148,6 +152,7 @@ impl Setup {
             trigger,
             timeout: Duration::from_millis(raw.camera.timeout_ms),
             frames: self.frames,
+            line,
             sinks,
             recorder: recorder(raw.record),
             summary: Duration::from_secs(raw.log.summary_s),
@@ -172,7 +177,8 @@ impl Setup {
             }
             #[cfg(feature = "v4l2")]
             Kind::V4l2 => {
-                let device = device::open(camera)?;
+                let fired = self.raw.trigger.mode == Mode::External && self.raw.trigger.frame == raw::Frame::Next;
+                let device = device::open(camera, fired)?;
                 let geometry = device.geometry();
                 Ok((Box::new(device), Some(geometry)))
             }
@@ -181,7 +187,18 @@ impl Setup {
         }
     }
 
-    fn sinks(&self) -> Result<Vec<Box<dyn Sink>>, Error> {
+    fn handshake(&self) -> handshake::Options {
+        let raw::Plc { heartbeat_ms, simulated, max_celsius } = self.raw.plc;
+        handshake::Options {
+            queue: self.raw.trigger.queue,
+            plc_timeout: Duration::from_millis(heartbeat_ms),
+            simulated,
+            job: 0,
+            limit: max_celsius.map(|limit| i16::from(limit) * 10),
+        }
+    }
+
+    fn sinks(&self, _line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
         if let Some(options) = self.serial() {
             sinks.push(Box::new(Serial::start(options).map_err(Error::Serial)?));
@@ -246,6 +263,9 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
         }
     };
     range("engine.threads", raw.engine.threads as u64, 1, 64);
+    range("trigger.view_ms", raw.trigger.view_ms, 0, 60_000);
+    range("trigger.window_ms", raw.trigger.window_ms, 1, 10_000);
+    range("plc.heartbeat_ms", raw.plc.heartbeat_ms, 0, 60_000);
     range("trigger.queue", raw.trigger.queue as u64, 1, 256);
     range("signals.delay_ms", raw.signals.delay_ms, 0, 60_000);
     range("signals.hold_ms", raw.signals.hold_ms, 1, 1000);

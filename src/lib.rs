@@ -29,6 +29,10 @@ pub mod verdict;
 
 pub mod signal;
 
+pub mod handshake;
+
+pub mod line;
+
 pub mod telegram;
 
 pub mod sink;

@@ -190,7 +190,14 @@ mod tests {
     use crate::verdict::{Fault, Findings};
 
     fn signals(verdict: Verdict) -> Signals {
-        Signals { sequence: 0, captured: Default::default(), score: Some(0.5), verdict, outputs: Default::default() }
+        Signals {
+            sequence: 0,
+            part_id: 0,
+            captured: Default::default(),
+            score: Some(0.5),
+            verdict,
+            outputs: Default::default(),
+        }
     }
 
     fn reject() -> Signals {

@@ -35,9 +35,11 @@ pub struct Signal {
 /// Everything the line is told about one part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Signals {
-    /// The frame's sequence number.
+    /// The part's number at this station.
     pub sequence: u64,
-    /// When the part was seen (monotonic).
+    /// The PLC's number of the part; 0 if it gave none.
+    pub part_id: u32,
+    /// When the part was there (monotonic): its trigger's edge, else the capture of its frame.
     pub captured: Timestamp,
     /// Defect score, 0..1; none after a fault.
     pub score: Option<f32>,
@@ -74,6 +76,6 @@ impl Signaller {
         let early = due.saturating_sub(SETUP);
         let signal = |output, level, due| Signal { output, level, due, hold: self.hold };
         let outputs = [signal(Output::Ok, ok, early), signal(Output::Ng, !ok, early), signal(Output::Valid, true, due)];
-        Signals { sequence, captured, score, verdict, outputs: heapless::Vec::from_iter(outputs) }
+        Signals { sequence, part_id: 0, captured, score, verdict, outputs: heapless::Vec::from_iter(outputs) }
     }
 }

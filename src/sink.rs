@@ -1,5 +1,6 @@
 //! Where signals go. In: [`Signals`]. Out: the log, JSON lines and serial telegrams now; GPIO and Modbus to come.
 
+use crate::handshake::Status;
 use crate::mask::Mask;
 use crate::signal::Signals;
 
@@ -19,6 +20,9 @@ pub trait Sink: Send {
     /// Shows the mask of the rejected part that every sink was just told about; none where the station had no room to keep it. It may be
     /// dropped, and never makes a verdict wait.
     fn draw(&mut self, _signals: &Signals, _mask: Option<&Mask>) {}
+
+    /// Shows the state of the station, READY and HEARTBEAT among it; called whenever it may have changed, four times a second at least.
+    fn show(&mut self, _status: &Status) {}
 
     /// Puts every output where a dead camera leaves it: not OK, not ready. Cannot fail, and may be called twice.
     fn fail_safe(&mut self);

@@ -11,6 +11,7 @@
 //! Rule D is kept here: capture gives every part a sequence number, and each number is closed by exactly one verdict
 //! ([`Counts::balanced`]). Threads live here and nowhere else.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -18,6 +19,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::bundle::Bundle;
 use crate::camera::{Camera, Frame, Geometry};
 use crate::clock;
+use crate::handshake::Condition;
+use crate::line::Line;
 use crate::mask::Stored;
 use crate::pipeline::{self, Pipeline};
 use crate::proof;
@@ -25,19 +28,26 @@ use crate::record::{Keep, Recorder};
 use crate::sink::Sink;
 
 mod actuate;
+mod beat;
 mod capture;
 mod count;
+mod heat;
 mod inbox;
 mod inspect;
 mod latency;
+mod matching;
+mod stage;
 mod stop;
 
 pub use count::{Counts, FAULTS};
 pub use inbox::Trigger;
 pub use latency::Latency;
+pub use matching::{Matching, Rule};
+pub use stage::{STAGES, Stages};
 pub use stop::{Stage, Stop};
 
-use actuate::{Actuate, Outputs};
+use actuate::{Actuate, Measured, Outputs};
+use beat::{Beat, notify};
 use capture::{Capture, Intake};
 use count::Counters;
 use inbox::{Buffer, Inbox};
@@ -68,6 +78,8 @@ pub struct Station {
     pub timeout: Duration,
     /// Frames to take, then the station drains; for ever if none.
     pub frames: Option<u64>,
+    /// Where the PLC's inputs and the station meet.
+    pub line: Line,
     /// Who is told, in this order: the line first.
     pub sinks: Vec<Box<dyn Sink>>,
     /// Who keeps pictures.
@@ -83,6 +95,8 @@ pub struct Report {
     pub counts: Counts,
     /// From capture to verdict, of every part.
     pub latency: Latency,
+    /// From the part to its outputs, stage by stage.
+    pub stages: Stages,
     /// How long it ran.
     pub elapsed: Duration,
     /// Threads that panicked, by name.
@@ -138,6 +152,9 @@ impl Station {
         let mut pipeline = proof::require(&self.bundle, start, self.options.clone())?;
         warm_up(&mut pipeline, self.options.signaller.delay)?;
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
+        let line = self.line;
+        line.update(|handshake| handshake.set(Condition::Starting, false));
+        notify(sd_notify::NotifyState::Ready);
 
         let began = clock::now();
         let counters = Counters::default();
@@ -147,13 +164,16 @@ impl Station {
         let (drawn, masks) = bounded(MASKS);
         (0..MASKS).for_each(|_| drop(drawn.try_send(Stored::default()))); // there is room for each
         let signaller = self.options.signaller;
-        let actuate = Actuate::new(to_actuate, drawn, outputs, signaller, &counters, stop.clone(), self.summary);
+        let actuate =
+            Actuate::new(to_actuate, line.clone(), drawn, outputs, signaller, &counters, stop.clone(), self.summary);
         let inspect = Inspect {
             inbox: &inbox,
             counters: &counters,
             judged,
             archive,
             masks,
+            line: line.clone(),
+            beat: Beat::new(line.clone()),
             stop: stop.clone(),
             bundle: &self.bundle,
             options: self.options,
@@ -161,7 +181,7 @@ impl Station {
         };
         let capture = Capture {
             camera: self.camera,
-            intake: Intake::new(&inbox, &counters, self.trigger),
+            intake: Intake::new(&inbox, &counters, line.clone(), self.trigger, signaller.delay),
             timeout: self.timeout,
             frames: self.frames.unwrap_or(u64::MAX),
             stop: stop.clone(),
@@ -170,28 +190,37 @@ impl Station {
 
         // Should a thread not start, its closure is dropped, and with it the hop that the others wait for: all end.
         std::thread::scope(|scope| {
-            let record = spawn(scope, "record", || record(recorder, &to_record, &emptied, &counters))?;
-            let actuate = spawn(scope, "actuate", || actuate.run())?;
-            let inspect = spawn(scope, "inspect", || inspect.run())?;
-            let capture = spawn(scope, "capture", || capture.run())?;
+            let record = spawn(scope, &line, "record", || record(recorder, &to_record, &emptied, &counters))?;
+            let actuate = spawn(scope, &line, "actuate", || actuate.run())?;
+            let inspect = spawn(scope, &line, "inspect", || inspect.run())?;
+            let capture = spawn(scope, &line, "capture", || capture.run())?;
             let mut panicked = vec![];
             note(&mut panicked, "capture", capture.join());
             note(&mut panicked, "inspect", inspect.join());
-            let latency = note(&mut panicked, "actuate", actuate.join()).unwrap_or_default();
+            let Measured { latency, stages } = note(&mut panicked, "actuate", actuate.join()).unwrap_or_default();
             note(&mut panicked, "record", record.join());
+            notify(sd_notify::NotifyState::Stopping);
             let elapsed = clock::now().saturating_sub(began);
-            Ok(Report { counts: counters.read(), latency, elapsed, panicked })
+            Ok(Report { counts: counters.read(), latency, stages, elapsed, panicked })
         })
     }
 }
 
+/// Starts a thread; when it panics, READY falls at once. The hops that end with it end the others.
 fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
+    line: &'scope Line,
     name: &'static str,
     run: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<std::thread::ScopedJoinHandle<'scope, T>, Error> {
+    let guarded = || {
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            line.update(|handshake| handshake.set(Condition::Panic, true));
+            resume_unwind(panic)
+        })
+    };
     let thread = std::thread::Builder::new().name(name.into());
-    thread.spawn_scoped(scope, run).map_err(|source| Error::Thread { name, source })
+    thread.spawn_scoped(scope, guarded).map_err(|source| Error::Thread { name, source })
 }
 
 fn note<T>(panicked: &mut Vec<&'static str>, name: &'static str, joined: std::thread::Result<T>) -> Option<T> {
@@ -249,8 +278,8 @@ fn record(recorder: Option<Recorder>, parts: &Receiver<Kept>, emptied: &Sender<B
         match &written {
             Ok(()) if failing => log::warn!("parts are recorded again"),
             Ok(()) => {}
-            Err(error) if failing => log::debug!("part {}: {error}", part.sequence),
-            Err(error) => log::warn!("part {} and those after it are not recorded: {error}", part.sequence),
+            Err(error) if failing => log::debug!("part {}: {error}", part.opened.sequence),
+            Err(error) => log::warn!("part {} and those after it are not recorded: {error}", part.opened.sequence),
         }
         failing = written.is_err();
         let counter = if failing { &counters.record_drops } else { &counters.recorded };

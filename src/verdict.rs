@@ -58,6 +58,27 @@ pub enum Fault {
     Late,
     /// The station was stopped at once, before the part was judged.
     Stopped,
+    /// The trigger came while the station was not ready.
+    Missed,
+    /// No frame was captured near enough to the trigger.
+    NoFrame,
+}
+
+impl Fault {
+    /// The number that the line is told, the same on every output; board/faults.md has the cures. 0 is pass, 1 is reject.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Camera => 2,
+            Self::Stalled => 3,
+            Self::Geometry => 4,
+            Self::Overflow => 5,
+            Self::Engine => 6,
+            Self::Late => 7,
+            Self::Stopped => 8,
+            Self::Missed => 9,
+            Self::NoFrame => 10,
+        }
+    }
 }
 
 /// Decides. Built from the bundle's classes and threshold.

@@ -17,14 +17,14 @@ import time
 from pathlib import Path
 from socket import AF_UNIX, socket
 
-from peer import Peer, Uart
+from peer import Peer
 
 GUEST = Path(__file__).parent / "guest"
 PLAN = "#: "
-# In the order of the board's UARTs: /dev/ttyS0 and so on.
-UARTS = ("telegrams", "modbus", "checks")
 # Seconds without a word from the guest, and for everything.
 SILENCE_S, LIMIT_S = 120, 600
+# The guest's, in QEMU's own network.
+ADDRESS = "10.0.2.15"
 
 
 def chapters() -> dict[str, Path]:
@@ -41,10 +41,14 @@ class Machine:
     """QEMU, and the host's ends of its lines."""
 
     def __init__(self, folder: Path, names: list[str], scratch: Path) -> None:
+        self.ports = {way: free_port() for way in ("rtu", "tcp")}
         self.log = (folder / "console.log").open("wb")
-        listeners = {name: listen(scratch / name) for name in (*UARTS, "qmp")}
+        listeners = {name: listen(scratch / name) for name in ("telegrams", "checks", "qmp")}
         self.process = subprocess.Popen(
-            command(folder, names, scratch), stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT
+            command(folder, names, scratch, self.ports),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
         )
         try:
             self.lines = {name: accept(listener) for name, listener in listeners.items()}
@@ -53,7 +57,8 @@ class Machine:
             raise SystemExit(f"QEMU did not start: {(folder / 'console.log').read_text()}") from error
         self.events: list[str] = []
         self.lines["qmp"].sendall(b'{"execute": "qmp_capabilities"}')
-        threading.Thread(target=self.watch, daemon=True).start()
+        self.watcher = threading.Thread(target=self.watch, daemon=True)
+        self.watcher.start()
 
     def watch(self) -> None:
         """Keeps what QEMU tells of the machine: WATCHDOG, SHUTDOWN and its reason."""
@@ -66,22 +71,31 @@ class Machine:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
+        self.watcher.join(5)
         self.log.close()
 
 
-def command(folder: Path, names: list[str], scratch: Path) -> list[str]:
+def command(folder: Path, names: list[str], scratch: Path, ports: dict[str, int]) -> list[str]:
     """A machine with a Cortex-A72 (Raspberry Pi 4), by translation alone, so that it is the same on every host."""
-    chardevs = [f"socket,id={name},path={scratch / name}" for name in UARTS]
-    uarts = ",".join(f"chardev{number}={name}" for number, name in enumerate(UARTS, 1))
+    chardevs = [f"socket,id={name},path={scratch / name}" for name in ("telegrams", "checks")]
+    chardevs.append(f"socket,id=modbus,host=127.0.0.1,port={ports['rtu']},server=on,wait=off")
     return [
         *("qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi"),
         *("-smp", "2", "-m", "768", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"),
         *("-kernel", str(folder / "vmlinuz"), "-initrd", str(folder / "initramfs")),
         *("-append", f"console=ttyAMA0 quiet panic=-1 random.trust_cpu=on 8250.nr_uarts=4 chapters={','.join(names)}"),
         *(word for chardev in chardevs for word in ("-chardev", chardev)),
-        *("-device", f"pci-serial-4x,{uarts}", "-device", "i6300esb"),
+        *("-device", "pci-serial-4x,chardev1=telegrams,chardev2=modbus,chardev3=checks", "-device", "i6300esb"),
+        *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ports['tcp']}-{ADDRESS}:502"),
+        *("-device", "virtio-net-pci,netdev=net,romfile="),
         *("-qmp", f"unix:{scratch / 'qmp'}"),
     ]
+
+
+def free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def listen(path: Path) -> socket:
@@ -106,6 +120,7 @@ class Report:
         self.good: list[str] = []
         self.bad: list[str] = []
         self.began = time.monotonic()
+        self.reset = ""
 
     def say(self, line: str) -> None:
         print(f"[{time.monotonic() - self.began:6.1f}] {line}", flush=True)
@@ -115,7 +130,10 @@ class Report:
         (self.good if verdict == "ok" and name in self.planned else self.bad).append(name)
         self.say(line if name in self.planned else f"{line} (not listed in its chapter)")
 
-    def close(self) -> bool:
+    def close(self, events: list[str]) -> bool:
+        """True if all that was listed came, and came good. Only now is it known whether the machine was reset."""
+        if self.reset:
+            self.hear(f"{'ok' if 'WATCHDOG' in events else 'not ok'} - {self.reset}")
         missing = [name for name in self.planned if name not in self.good and name not in self.bad]
         for name in missing:
             self.say(f"not ok - {name} (never reported)")
@@ -142,13 +160,15 @@ def follow(machine: Machine, peer: Peer, report: Report) -> None:
         try:
             line = heard.get(timeout=max(0, min(SILENCE_S, deadline - time.monotonic())))
         except queue.Empty:
-            return report.say("not ok - the machine is stuck, and was ended")
+            return report.hear("not ok - the machine ends by itself")
         if not line:
             return None
         answer(line, checks, peer, report)
 
 
 def answer(line: str, checks: socket, peer: Peer, report: Report) -> None:
+    if line.startswith("resets - "):
+        report.reset = line.partition(" - ")[2]
     if not line.startswith("host "):
         return report.hear(line) if line.startswith(("ok - ", "not ok - ")) else report.say(line)
     try:
@@ -173,10 +193,10 @@ def main() -> int:
         report = Report(plan(names))
         machine = Machine(args.folder, names, Path(scratch))
         try:
-            follow(machine, Peer(Uart(machine.lines["telegrams"])), report)
+            follow(machine, Peer(machine.lines["telegrams"], machine.ports), report)
         finally:
             machine.end()
-        good = report.close()
+        good = report.close(machine.events)
     if not good:
         print(f"the machine's console is in {args.folder / 'console.log'}; its last lines:", file=sys.stderr)
         lines = (args.folder / "console.log").read_text(errors="replace").splitlines()

@@ -6,12 +6,15 @@ Telegrams are decoded by the decoder that was written from board/plc/telegram.md
 
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from socket import socket
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/common"))
+from master import Master, expect  # noqa: E402
+
 from telegram import messages  # noqa: E402
 
 
@@ -39,11 +42,12 @@ class Uart:
 class Peer:
     """Does the steps that the guest asks for by name."""
 
-    def __init__(self, telegrams: Uart) -> None:
-        self.line = telegrams
+    def __init__(self, telegrams: socket, ports: dict[str, int]) -> None:
+        self.line = Uart(telegrams)
+        self.ports = ports
 
     def do(self, step: str, *words: str) -> None:
-        steps = {"telegrams": self.telegrams}
+        steps: dict[str, Callable[..., None]] = {"telegrams": self.telegrams, "modbus": self.modbus}
         if step not in steps:
             raise ValueError(f"the host knows no step {step!r}")
         steps[step](*words)
@@ -64,6 +68,12 @@ class Peer:
             if not message["ok"]:
                 whole_mask(heard, message["result_id"])
 
+    def modbus(self, way: str, parts: str) -> None:
+        """So many parts through the whole handshake, as a master over RTU or TCP."""
+        with Master(way, self.ports[way]) as master:
+            for part_id in range(1001, 1001 + int(parts)):
+                master.part(part_id)
+
 
 def whole_mask(heard: list[dict[str, Any]], number: object) -> None:
     """A rejected part's regions and mask came, and the mask has pixels."""
@@ -72,8 +82,3 @@ def whole_mask(heard: list[dict[str, Any]], number: object) -> None:
     areas = [message["area"] for message in of_part if message.get("last")]
     expect("REGIONS" in kinds, f"part {number} came without regions: {kinds}")
     expect(len(areas) == 1 and areas[0] > 0, f"part {number} came without a whole mask: {kinds}")
-
-
-def expect(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(otherwise)

@@ -42,8 +42,8 @@ pub struct Options {
     pub wanted: Wanted,
     /// Controls by name, and their values.
     pub controls: BTreeMap<String, Setting>,
-    /// A camera that delivers nothing for this long is started again.
-    pub stall: Duration,
+    /// A camera that delivers nothing for this long is started again; none if silence is nothing to worry about.
+    pub stall: Option<Duration>,
 }
 
 /// A camera of the kernel.
@@ -161,7 +161,7 @@ impl V4l2 {
     /// Starts the stream again if it is silent for too long, and leaves the device if that was done before.
     fn silent(&mut self) -> Result<(), Error> {
         let now = clock::now();
-        if now.saturating_sub(self.heard) < self.options.stall {
+        if self.options.stall.is_none_or(|stall| now.saturating_sub(self.heard) < stall) {
             return Ok(());
         }
         let State::Streaming(stream) = &mut self.state else { return Ok(()) };

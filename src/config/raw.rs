@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use crate::engine::Settings;
 use crate::preprocess::Roi;
 use crate::record::{Keep, Picture};
 use crate::sink::serial::{Parity, Profile};
+use crate::station::{Matching, Rule};
 use crate::telegram::budget::Line;
 
 /// Everything the file says.
@@ -28,6 +30,15 @@ pub(super) struct Raw {
     pub(super) serial: Serial,
     pub(super) record: Record,
     pub(super) log: Log,
+    pub(super) plc: Plc,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Plc {
+    pub(super) heartbeat_ms: u64,
+    pub(super) simulated: bool,
+    pub(super) max_celsius: Option<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -121,11 +132,25 @@ pub(super) struct Inspect {
 pub(super) struct Trigger {
     pub(super) mode: Mode,
     pub(super) queue: usize,
+    pub(super) frame: Frame,
+    pub(super) view_ms: u64,
+    pub(super) window_ms: u64,
 }
 
 impl Default for Trigger {
     fn default() -> Self {
-        Self { mode: Mode::FreeRun, queue: 4 }
+        Self { mode: Mode::FreeRun, queue: 4, frame: Frame::Nearest, view_ms: 0, window_ms: 20 }
+    }
+}
+
+impl Trigger {
+    pub(super) fn matching(&self) -> Matching {
+        let rule = match self.frame {
+            Frame::Nearest => Rule::Nearest,
+            Frame::Next => Rule::Next,
+        };
+        let [delay, window] = [self.view_ms, self.window_ms].map(Duration::from_millis);
+        Matching { rule, delay, window }
     }
 }
 
@@ -134,6 +159,14 @@ impl Default for Trigger {
 pub(super) enum Mode {
     FreeRun,
     EveryFrame,
+    External,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Frame {
+    Nearest,
+    Next,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -33,6 +33,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
         serial: section(&mut table, "serial", problems),
         record: section(&mut table, "record", problems),
         log: section(&mut table, "log", problems),
+        plc: section(&mut table, "plc", problems),
     }
 }
 

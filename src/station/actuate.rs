@@ -1,32 +1,49 @@
-//! The line's edge. In: signals, in the order of their parts. Out: each to every sink, once, at its time.
+//! The line's edge. In: signals, in the order of their parts, and changes of the station's status. Out: each to every sink, once, at its time.
 //!
 //! It refuses to tell a verdict late: past its due time a part is a fault, whatever the engine said.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::count::Counters;
+use super::heat::Heat;
+use super::inbox::Opened;
 use super::latency::Latency;
+use super::stage::Stages;
 use super::stop::{Stage, Stop};
 use crate::clock::{self, Timestamp};
+use crate::handshake::Status;
+use crate::line::Line;
 use crate::mask::Stored;
+use crate::pipeline::Timings;
 use crate::signal::{Signaller, Signals};
 use crate::sink::Sink;
 use crate::verdict::{Fault, Verdict};
+
+/// The outputs are shown the status this often when nothing changes, and a stop is noticed.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Signs of life and the temperature are looked at this often.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// A judged part on its way to the outputs.
 #[derive(Debug)]
 pub(super) struct Judged {
     pub(super) signals: Signals,
     pub(super) at: Timestamp,
+    pub(super) timings: Timings,
+    /// Zones of the frame with a mask pixel in them.
+    pub(super) zones: u16,
     /// The mask of a rejected part.
     pub(super) mask: Option<Stored>,
 }
 
 /// The signals of a part that cannot be judged.
-pub(super) fn unjudged(signaller: &Signaller, sequence: u64, captured: Timestamp, fault: Fault) -> Signals {
-    signaller.run(sequence, captured, None, Verdict::Fault(fault))
+pub(super) fn unjudged(signaller: &Signaller, opened: Opened, fault: Fault) -> Signals {
+    let signals = signaller.run(opened.sequence, opened.at, None, Verdict::Fault(fault));
+    Signals { part_id: opened.part_id, ..signals }
 }
 
 /// True once the outputs of a part should have been set. Without a delay they are due as soon as they are known.
@@ -43,9 +60,21 @@ impl Drop for Outputs {
     }
 }
 
+/// What the actuate thread measured.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Measured {
+    /// From capture to verdict.
+    pub(super) latency: Latency,
+    /// From the part to its outputs, stage by stage.
+    pub(super) stages: Stages,
+}
+
 /// The actuate thread.
 pub(super) struct Actuate<'a> {
     inbox: Receiver<Judged>,
+    line: Line,
+    /// Parts whose outputs are not due yet.
+    waiting: VecDeque<Judged>,
     /// Where the room of a mask goes back to.
     drawn: Sender<Stored>,
     outputs: Outputs,
@@ -56,8 +85,11 @@ pub(super) struct Actuate<'a> {
     stop: Stop,
     summary: Duration,
     last: Option<u64>,
-    latency: Latency,
+    measured: Measured,
     period: Period,
+    shown: Option<Status>,
+    checked: Timestamp,
+    heat: Heat,
 }
 
 /// What the next summary line is about.
@@ -67,8 +99,10 @@ struct Period {
 }
 
 impl<'a> Actuate<'a> {
+    #[expect(clippy::too_many_arguments, reason = "its own state is no business of the station")]
     pub(super) fn new(
         inbox: Receiver<Judged>,
+        line: Line,
         drawn: Sender<Stored>,
         outputs: Outputs,
         signaller: Signaller,
@@ -76,48 +110,88 @@ impl<'a> Actuate<'a> {
         stop: Stop,
         summary: Duration,
     ) -> Self {
-        let failing = vec![false; outputs.0.len()];
-        let period = Period { start: clock::now(), latency: Latency::default() };
-        let latency = Latency::default();
-        Self { inbox, drawn, outputs, failing, signaller, counters, stop, summary, last: None, latency, period }
+        Self {
+            waiting: VecDeque::with_capacity(inbox.capacity().unwrap_or(0)),
+            inbox,
+            line,
+            drawn,
+            failing: vec![false; outputs.0.len()],
+            outputs,
+            signaller,
+            counters,
+            stop,
+            summary,
+            last: None,
+            measured: Measured::default(),
+            period: Period { start: clock::now(), latency: Latency::default() },
+            shown: None,
+            checked: clock::now(),
+            heat: Heat::default(),
+        }
     }
 
-    /// Returns the latencies of the whole run, from capture to verdict.
-    pub(super) fn run(mut self) -> Latency {
-        loop {
-            let rest = (self.period.start + self.summary).saturating_sub(clock::now());
-            match self.inbox.recv_timeout(rest) {
-                Ok(judged) => self.run_once(judged),
-                Err(RecvTimeoutError::Timeout) => self.summarise(),
-                Err(RecvTimeoutError::Disconnected) => return self.latency,
+    pub(super) fn run(mut self) -> Measured {
+        let bell = self.line.bell().clone();
+        let mut open = true;
+        while open || !self.waiting.is_empty() {
+            self.tell_due();
+            self.check();
+            self.show();
+            let wait = self.wait();
+            // With the inbox closed only the clock is waited for, and a bell that may ring.
+            let inbox = if open { &self.inbox } else { &crossbeam_channel::never() };
+            select! {
+                recv(inbox) -> judged => match judged {
+                    Ok(judged) => self.accept(judged),
+                    Err(_) => open = false,
+                },
+                recv(bell) -> _ => {}
+                default(wait) => {}
+            }
+        }
+        self.measured
+    }
+
+    /// Until the next output is due, at most a tick.
+    fn wait(&self) -> Duration {
+        let due = self.waiting.front().map(|judged| first_due(&judged.signals));
+        due.map_or(TICK, |due| due.saturating_sub(clock::now()).min(TICK))
+    }
+
+    fn accept(&mut self, judged: Judged) {
+        let latency = judged.at.saturating_sub(judged.signals.captured);
+        self.measured.latency.add(latency);
+        self.period.latency.add(latency);
+        self.waiting.push_back(judged);
+    }
+
+    fn tell_due(&mut self) {
+        let at_once = self.stop.stage() == Stage::Now;
+        while let Some(judged) = self.waiting.front()
+            && (at_once || first_due(&judged.signals) <= clock::now())
+        {
+            if let Some(judged) = self.waiting.pop_front() {
+                self.run_once(judged);
             }
         }
     }
 
     fn run_once(&mut self, judged: Judged) {
-        let Judged { mut signals, at, mask } = judged;
-        self.measure(at.saturating_sub(signals.captured));
+        let Judged { mut signals, at, timings, zones, mask } = judged;
         let due = first_due(&signals);
-        self.stop.sleep(due, Stage::Now);
         let now = clock::now();
         let late = is_late(&self.signaller, signals.captured, now);
         self.counters.late.add(u64::from(late));
         if let Some(fault) = spoiled(late, now < due)
             && !matches!(signals.verdict, Verdict::Fault(_))
         {
-            signals = unjudged(&self.signaller, signals.sequence, signals.captured, fault);
+            let Signals { sequence, part_id, captured, .. } = signals;
+            signals = unjudged(&self.signaller, Opened { sequence, part_id, at: captured }, fault);
         }
         self.book(&signals);
-        self.tell(&signals);
+        self.tell(&signals, zones);
+        self.measured.stages.add(signals.captured, at, &timings, due, clock::now());
         self.draw(&signals, mask);
-    }
-
-    fn measure(&mut self, latency: Duration) {
-        self.latency.add(latency);
-        self.period.latency.add(latency);
-        if clock::now() >= self.period.start + self.summary {
-            self.summarise();
-        }
     }
 
     fn book(&mut self, signals: &Signals) {
@@ -129,7 +203,9 @@ impl<'a> Actuate<'a> {
         self.counters.verdict(&signals.verdict);
     }
 
-    fn tell(&mut self, signals: &Signals) {
+    fn tell(&mut self, signals: &Signals, zones: u16) {
+        let latency = clock::now().saturating_sub(signals.captured);
+        self.line.update(|handshake| handshake.told(signals, zones, latency));
         for (sink, failing) in self.outputs.0.iter_mut().zip(&mut self.failing) {
             let told = sink.apply(signals);
             match &told {
@@ -151,6 +227,27 @@ impl<'a> Actuate<'a> {
         }
         if let Some(mask) = mask {
             let _ = self.drawn.try_send(mask); // inspect may be gone
+        }
+    }
+
+    /// The status, where it is another than the outputs show.
+    fn show(&mut self) {
+        let status = self.line.status();
+        if self.shown.as_ref() != Some(&status) {
+            self.outputs.0.iter_mut().for_each(|sink| sink.show(&status));
+            self.shown = Some(status);
+        }
+    }
+
+    fn check(&mut self) {
+        let now = clock::now();
+        if now >= self.period.start + self.summary {
+            self.summarise();
+        }
+        if now >= self.checked + CHECK {
+            self.checked = now;
+            let temperature = self.heat.read();
+            self.line.update(|handshake| handshake.tick(now, temperature));
         }
     }
 

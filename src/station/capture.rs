@@ -1,21 +1,35 @@
-//! The camera's edge. In: frames and errors. Out: numbered parts, and one fault for each trouble of the camera.
+//! The camera's edge. In: frames and errors, and tickets of the line where triggers make the parts. Out: numbered parts, and one fault for each
+//! trouble of the camera.
 //!
-//! A camera in trouble is asked again and again: it comes back by itself, at the pace it is asked.
+//! A camera in trouble is asked again and again: it comes back by itself, at the pace it is asked. With triggers, its trouble takes no number:
+//! a number is a part, and the PLC counts along.
 
 use std::time::Duration;
 
 use super::count::Counters;
-use super::inbox::{Inbox, Offer, Trigger};
+use super::inbox::{Buffer, Inbox, Offer, Opened, Trigger};
+use super::matching::{Choice, Matching, Unused};
 use super::stop::{Stage, Stop};
-use crate::camera::{self, Camera, Frame};
+use crate::camera::{self, Camera, Frame, Geometry};
 use crate::clock::{self, Timestamp};
+use crate::handshake::{Condition, Ticket};
+use crate::line::Line;
 use crate::verdict::Fault;
 
 /// How long the camera may keep this thread before it looks whether the station stops.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// The same with triggers, which may end without a frame.
+const TRIGGERED_SLICE: Duration = Duration::from_millis(5);
+
 /// A pause after an error, on top of the camera's own, so that one that fails at once does not fill a core.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// From the capture of a frame to its delivery; one that takes longer is not waited for.
+const DELIVERY: Duration = Duration::from_millis(100);
+
+/// Before a part's outputs are due it must be known that no frame shows it.
+const MARGIN: Duration = Duration::from_millis(5);
 
 /// The capture thread.
 pub(super) struct Capture<'a> {
@@ -30,8 +44,9 @@ pub(super) struct Capture<'a> {
 
 impl Capture<'_> {
     pub(super) fn run(mut self) {
+        let slice = if self.intake.matching.is_some() { TRIGGERED_SLICE } else { SLICE };
         while self.stop.stage() == Stage::Run && self.intake.frames < self.frames && !self.intake.closed {
-            let deadline = clock::now() + SLICE;
+            let deadline = clock::now() + slice;
             match self.run_once(deadline) {
                 Ok(()) => {}
                 Err(camera::Error::Ended) => {
@@ -40,7 +55,9 @@ impl Capture<'_> {
                 }
                 Err(error) => self.recover(&error, deadline),
             }
+            self.intake.expire(clock::now());
         }
+        self.intake.finish();
     }
 
     fn run_once(&mut self, deadline: Timestamp) -> Result<(), camera::Error> {
@@ -54,7 +71,8 @@ impl Capture<'_> {
         match error {
             camera::Error::Timeout { .. } => {
                 let silent = now.saturating_sub(self.intake.heard);
-                if silent >= self.timeout {
+                // A sensor that is fired is silent while no part comes.
+                if silent >= self.timeout && !self.intake.fired() {
                     let reason = format!("no frame from {} for {silent:.1?}", self.camera.describe());
                     self.intake.trouble(Fault::Stalled, now, &reason);
                 }
@@ -70,45 +88,166 @@ impl Capture<'_> {
     }
 }
 
+/// The frame before the newest, for triggers whose part it shows best.
+#[derive(Debug, Default)]
+struct Previous {
+    captured: Option<Timestamp>,
+    geometry: Option<Geometry>,
+    buffer: Buffer,
+}
+
+impl Previous {
+    fn frame(&self) -> Option<Frame<'_>> {
+        self.buffer.frame(0, self.captured?, self.geometry?)
+    }
+
+    fn set(&mut self, frame: &Frame, unused: bool) {
+        self.captured = unused.then_some(frame.captured());
+        if unused {
+            self.geometry = Some(frame.geometry());
+            self.buffer.fill(frame);
+        }
+    }
+}
+
 /// Numbers everything that will end in a verdict, and hands it on. Closes the inbox when it goes, by a panic too.
 pub(super) struct Intake<'a> {
     inbox: &'a Inbox,
     counters: &'a Counters,
+    line: Line,
     trigger: Trigger,
-    sequence: u64,
+    /// Only where triggers make the parts.
+    matching: Option<Matching>,
+    /// From a trigger to its outputs; zero if they come as soon as they are known.
+    due: Duration,
+    previous: Previous,
     frames: u64,
     /// The camera's number of the next frame, if the last thing that came was a frame.
     expected: Option<u64>,
     /// When the last frame came.
     heard: Timestamp,
-    /// Since when the camera is in trouble.
-    trouble: Option<Timestamp>,
+    /// Since when the camera is in trouble, and which.
+    trouble: Option<(Timestamp, Fault)>,
     closed: bool,
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(inbox: &'a Inbox, counters: &'a Counters, trigger: Trigger) -> Self {
+    pub(super) fn new(inbox: &'a Inbox, counters: &'a Counters, line: Line, trigger: Trigger, due: Duration) -> Self {
         let heard = clock::now();
-        let (expected, trouble) = (None, None);
-        Self { inbox, counters, trigger, sequence: 0, frames: 0, expected, heard, trouble, closed: false }
+        let matching = match trigger {
+            Trigger::External { matching, .. } => Some(matching),
+            Trigger::FreeRun | Trigger::EveryFrame { .. } => None,
+        };
+        let previous = Previous::default();
+        let (expected, trouble, closed) = (None, None, false);
+        Self { inbox, counters, line, trigger, matching, due, previous, frames: 0, expected, heard, trouble, closed }
+    }
+
+    fn fired(&self) -> bool {
+        self.matching.is_some_and(|matching| matching.rule == super::matching::Rule::Next)
     }
 
     fn frame(&mut self, frame: &Frame) {
         self.heard = clock::now();
-        if let Some(since) = self.trouble.take() {
+        if let Some((since, _)) = self.trouble.take() {
             self.counters.camera_restarts.add(1);
             log::warn!("the camera is back after {:.1?}", self.heard.saturating_sub(since));
+            self.line.update(|handshake| {
+                handshake.set(Condition::Camera, false);
+                handshake.set(Condition::Stalled, false);
+            });
         }
         self.gap(frame);
         self.frames += 1;
-        let sequence = self.number();
-        match self.inbox.offer(sequence, frame) {
+        match self.matching {
+            Some(matching) => self.matched(matching, frame),
+            None => {
+                let opened = Opened { sequence: self.line.number(), part_id: 0, at: frame.captured() };
+                self.offer(opened, frame);
+            }
+        }
+    }
+
+    fn offer(&mut self, opened: Opened, frame: &Frame) {
+        match self.inbox.offer(opened, frame) {
             Offer::Taken | Offer::Overflowed => self.counters.frames.add(1),
             Offer::Replaced => {
                 self.counters.frames.add(1);
                 self.counters.dropped.add(1);
             }
             Offer::Closed => self.closed = true,
+        }
+    }
+
+    /// Gives the newest frame, and the one before it, to the triggers that they belong to.
+    fn matched(&mut self, matching: Matching, frame: &Frame) {
+        let now = frame.captured();
+        let mut unused = Unused { previous: self.previous.captured, this: Some(now) };
+        while let Some((ticket, choice)) =
+            self.next(|ticket, following| matching.choose(ticket.at, following, now, unused))
+        {
+            let opened = Opened::of(&ticket);
+            match choice {
+                Choice::This => {
+                    unused.this = None;
+                    self.offer(opened, frame);
+                }
+                Choice::Previous => {
+                    unused.previous = None;
+                    self.offer_previous(opened);
+                }
+                Choice::None | Choice::Wait => self.fault(opened, Fault::NoFrame),
+            }
+        }
+        self.previous.set(frame, unused.this.is_some());
+    }
+
+    fn offer_previous(&mut self, opened: Opened) {
+        let previous = std::mem::take(&mut self.previous);
+        match previous.frame() {
+            Some(frame) => self.offer(opened, &frame),
+            None => self.fault(opened, Fault::NoFrame),
+        }
+        self.previous = Previous { captured: None, ..previous };
+    }
+
+    /// The next ticket that can be judged now, and how; those that were missed become faults on the way, in their place.
+    fn next(&mut self, choose: impl Fn(&Ticket, Option<Timestamp>) -> Choice) -> Option<(Ticket, Choice)> {
+        loop {
+            let turn = |ticket: &Ticket, following| {
+                let choice = if ticket.taken { choose(ticket, following) } else { Choice::None };
+                (choice != Choice::Wait).then_some(choice)
+            };
+            let (ticket, choice) = self.line.next_ticket(turn)?;
+            if ticket.taken {
+                return Some((ticket, choice));
+            }
+            self.fault(Opened::of(&ticket), Fault::Missed);
+        }
+    }
+
+    /// Triggers whose frame will not come, and those that were missed.
+    fn expire(&mut self, now: Timestamp) {
+        let Some(matching) = self.matching else { return };
+        let (due, trouble) = (self.due, self.trouble);
+        let fault = trouble.map_or(Fault::NoFrame, |(_, fault)| fault);
+        let over = |ticket: &Ticket| {
+            let last = matching.target(ticket.at) + matching.window + DELIVERY;
+            let told = if due.is_zero() { last } else { (ticket.at + due).saturating_sub(MARGIN) };
+            trouble.is_some() || now >= last.min(told)
+        };
+        while let Some((ticket, _)) = self.next(|ticket, _| if over(ticket) { Choice::None } else { Choice::Wait }) {
+            self.fault(Opened::of(&ticket), fault);
+        }
+    }
+
+    /// No frame will come any more: what waits ends in a fault.
+    fn finish(&mut self) {
+        self.line.update(|handshake| handshake.set(Condition::Stopping, true));
+        if self.matching.is_some() {
+            while let Some((ticket, _)) = self.next(|_, _| Choice::None) {
+                self.fault(Opened::of(&ticket), Fault::Stopped);
+            }
         }
     }
 
@@ -134,23 +273,25 @@ impl<'a> Intake<'a> {
             return log::debug!("camera: {reason}");
         }
         log::error!("camera: {reason}");
-        self.trouble = Some(now);
-        self.incident(fault, now);
+        self.trouble = Some((now, fault));
+        let condition = if fault == Fault::Stalled { Condition::Stalled } else { Condition::Camera };
+        self.line.update(|handshake| handshake.set(condition, true));
+        if self.matching.is_none() {
+            self.incident(fault, now);
+        }
     }
 
     fn incident(&mut self, fault: Fault, at: Timestamp) {
-        let sequence = self.number();
-        if self.inbox.fault(sequence, at, fault) {
+        let opened = Opened { sequence: self.line.number(), part_id: 0, at };
+        self.fault(opened, fault);
+    }
+
+    fn fault(&mut self, opened: Opened, fault: Fault) {
+        if self.inbox.fault(opened, fault) {
             self.counters.incidents.add(1);
         } else {
             self.closed = true;
         }
-    }
-
-    fn number(&mut self) -> u64 {
-        let sequence = self.sequence;
-        self.sequence += 1;
-        sequence
     }
 }
 

@@ -23,7 +23,7 @@ impl Counter {
 }
 
 /// The reasons for faults, in the order of [`Counts::faults`].
-pub const FAULTS: [(Fault, &str); 7] = [
+pub const FAULTS: [(Fault, &str); 9] = [
     (Fault::Camera, "camera"),
     (Fault::Stalled, "stalled"),
     (Fault::Geometry, "geometry"),
@@ -31,6 +31,8 @@ pub const FAULTS: [(Fault, &str); 7] = [
     (Fault::Engine, "engine"),
     (Fault::Late, "late"),
     (Fault::Stopped, "stopped"),
+    (Fault::Missed, "missed"),
+    (Fault::NoFrame, "no frame"),
 ];
 
 macro_rules! counters {

@@ -5,9 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use super::matching::Matching;
 use crate::camera::{Error, Frame, Geometry};
 use crate::clock::Timestamp;
+use crate::handshake::Ticket;
 use crate::verdict::Fault;
 
 /// What makes a part, and with that what happens when parts come faster than they are judged.
@@ -20,24 +23,57 @@ pub enum Trigger {
         /// Parts that may wait, at least 1.
         queue: usize,
     },
+    /// The line says when a part is there, and a frame is found for it. READY is low while as many wait as may.
+    External {
+        /// Parts that may wait, at least 1.
+        queue: usize,
+        /// Which frame shows a part.
+        matching: Matching,
+    },
+}
+
+/// A part that has its number, and so will end in a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Opened {
+    pub(super) sequence: u64,
+    pub(super) part_id: u32,
+    /// When it was there: outputs are due from here on.
+    pub(super) at: Timestamp,
+}
+
+impl Opened {
+    pub(super) fn of(ticket: &Ticket) -> Self {
+        Self { sequence: ticket.sequence, part_id: ticket.part_id, at: ticket.at }
+    }
 }
 
 /// A frame in a buffer of its own.
 #[derive(Debug, Default)]
 pub(super) struct Buffer(Vec<u8>);
 
+impl Buffer {
+    pub(super) fn fill(&mut self, frame: &Frame) {
+        self.0.clear();
+        self.0.extend_from_slice(frame.bytes());
+    }
+
+    pub(super) fn frame(&self, sequence: u64, captured: Timestamp, geometry: Geometry) -> Option<Frame<'_>> {
+        Frame::new(sequence, captured, geometry, &self.0).ok()
+    }
+}
+
 /// A captured part.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) sequence: u64,
-    pub(super) captured: Timestamp,
+    pub(super) opened: Opened,
     pub(super) geometry: Geometry,
     pub(super) buffer: Buffer,
 }
 
 impl Part {
+    /// Under the part's number and time.
     pub(super) fn frame(&self) -> Result<Frame<'_>, Error> {
-        Frame::new(self.sequence, self.captured, self.geometry, &self.buffer.0)
+        Frame::new(self.opened.sequence, self.opened.at, self.geometry, &self.buffer.0)
     }
 }
 
@@ -47,7 +83,18 @@ pub(super) enum Item {
     /// To be judged.
     Part(Part),
     /// Cannot be judged, but ends in a verdict like every other.
-    Fault { sequence: u64, captured: Timestamp, fault: Fault },
+    Fault { opened: Opened, fault: Fault },
+}
+
+/// What came when inspect asked.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Something to judge.
+    Item(Item),
+    /// Nothing for a while.
+    Idle,
+    /// Nothing will come any more.
+    Closed,
 }
 
 /// What became of an offered frame.
@@ -95,21 +142,19 @@ impl Inbox {
     fn room(trigger: Trigger) -> usize {
         match trigger {
             Trigger::FreeRun => 1,
-            Trigger::EveryFrame { queue } => queue.max(1),
+            Trigger::EveryFrame { queue } | Trigger::External { queue, .. } => queue.max(1),
         }
     }
 
-    /// Takes a frame in under a sequence number of the station; capture is the only caller.
-    pub(super) fn offer(&self, sequence: u64, frame: &Frame) -> Offer {
-        let captured = frame.captured();
-        let overflow = Item::Fault { sequence, captured, fault: Fault::Overflow };
+    /// Takes the frame of a part in; capture is the only caller.
+    pub(super) fn offer(&self, opened: Opened, frame: &Frame) -> Offer {
+        let overflow = Item::Fault { opened, fault: Fault::Overflow };
         // Only inspect can change the answer before the push below, and only to more room.
         let Some(mut buffer) = self.buffer() else {
             return if self.push(overflow).is_some() { Offer::Overflowed } else { Offer::Closed };
         };
-        buffer.0.clear();
-        buffer.0.extend_from_slice(frame.bytes());
-        match self.push(Item::Part(Part { sequence, captured, geometry: frame.geometry(), buffer })) {
+        buffer.fill(frame);
+        match self.push(Item::Part(Part { opened, geometry: frame.geometry(), buffer })) {
             Some(false) => Offer::Taken,
             Some(true) => Offer::Replaced,
             None => Offer::Closed,
@@ -117,23 +162,23 @@ impl Inbox {
     }
 
     /// Puts in a part that cannot be judged; false if nobody listens any more.
-    pub(super) fn fault(&self, sequence: u64, captured: Timestamp, fault: Fault) -> bool {
-        self.push(Item::Fault { sequence, captured, fault }).is_some()
+    pub(super) fn fault(&self, opened: Opened, fault: Fault) -> bool {
+        self.push(Item::Fault { opened, fault }).is_some()
     }
 
-    /// The next item, waited for; none once the inbox is closed and empty.
-    pub(super) fn take(&self) -> Option<Item> {
-        let mut state = self.lock();
-        loop {
-            if let Some(item) = state.items.pop_front() {
+    /// The next item, waited for as long as that.
+    pub(super) fn take(&self, patience: Duration) -> Next {
+        let idle = |state: &mut State| state.items.is_empty() && !state.closed;
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        match state.items.pop_front() {
+            Some(item) => {
                 state.parts -= usize::from(matches!(item, Item::Part(_)));
                 self.changed.notify_all();
-                return Some(item);
+                Next::Item(item)
             }
-            if state.closed {
-                return None;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            None if state.closed => Next::Closed,
+            None => Next::Idle,
         }
     }
 
@@ -197,22 +242,30 @@ mod tests {
     use super::*;
     use crate::camera::PixelFormat;
 
+    fn opened(sequence: u64) -> Opened {
+        Opened { sequence, part_id: 0, at: Timestamp::ZERO }
+    }
+
     fn offer(inbox: &Inbox, sequence: u64) -> Offer {
         let geometry = Geometry::packed(2, 2, PixelFormat::Gray8).unwrap();
-        inbox.offer(sequence, &Frame::new(9, Timestamp::ZERO, geometry, &[sequence as u8; 4]).unwrap())
+        inbox.offer(opened(sequence), &Frame::new(9, Timestamp::ZERO, geometry, &[sequence as u8; 4]).unwrap())
     }
 
     fn drain(inbox: &Inbox) -> Vec<(u64, Option<Fault>)> {
         inbox.close();
-        std::iter::from_fn(|| inbox.take())
+        let next = || match inbox.take(Duration::ZERO) {
+            Next::Item(item) => Some(item),
+            Next::Idle | Next::Closed => None,
+        };
+        std::iter::from_fn(next)
             .map(|item| match item {
                 Item::Part(part) => {
-                    assert_eq!(part.frame().unwrap().bytes(), [part.sequence as u8; 4]);
-                    let sequence = part.sequence;
+                    let sequence = part.opened.sequence;
+                    assert_eq!(part.frame().unwrap().bytes(), [sequence as u8; 4]);
                     inbox.give_back(part.buffer);
                     (sequence, None)
                 }
-                Item::Fault { sequence, fault, .. } => (sequence, Some(fault)),
+                Item::Fault { opened, fault } => (opened.sequence, Some(fault)),
             })
             .collect()
     }
@@ -222,7 +275,7 @@ mod tests {
         let inbox = Inbox::new(Trigger::EveryFrame { queue: 2 });
         let offers: Vec<Offer> = (0..4).map(|sequence| offer(&inbox, sequence)).collect();
         assert_eq!(offers, [Offer::Taken, Offer::Taken, Offer::Overflowed, Offer::Overflowed]);
-        assert!(inbox.fault(4, Timestamp::ZERO, Fault::Stalled));
+        assert!(inbox.fault(opened(4), Fault::Stalled));
         let full = Some(Fault::Overflow);
         assert_eq!(drain(&inbox), [(0, None), (1, None), (2, full), (3, full), (4, Some(Fault::Stalled))]);
         assert_eq!(offer(&inbox, 5), Offer::Closed);
@@ -232,7 +285,7 @@ mod tests {
     fn free_run_keeps_the_newest_and_never_drops_a_fault() {
         let inbox = Inbox::new(Trigger::FreeRun);
         assert_eq!(offer(&inbox, 0), Offer::Taken);
-        assert!(inbox.fault(1, Timestamp::ZERO, Fault::Camera));
+        assert!(inbox.fault(opened(1), Fault::Camera));
         assert_eq!(offer(&inbox, 2), Offer::Replaced);
         assert_eq!(offer(&inbox, 3), Offer::Replaced);
         assert_eq!(drain(&inbox), [(1, Some(Fault::Camera)), (3, None)]);

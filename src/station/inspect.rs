@@ -8,12 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::actuate::{Judged, is_late, unjudged};
+use super::beat::{Beat, PATIENCE};
 use super::count::Counters;
-use super::inbox::{Buffer, Inbox, Item, Part};
+use super::inbox::{Buffer, Inbox, Item, Next, Part};
 use super::stop::{Stage, Stop};
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
+use crate::handshake::Condition;
+use crate::line::Line;
 use crate::mask::Stored;
 use crate::pipeline::{self, Inspection, Pipeline, Timings};
 use crate::record::Keep;
@@ -48,6 +51,8 @@ pub(super) struct Inspect<'a> {
     pub(super) archive: Archive,
     /// Room for the masks of rejected parts that wait for their due times; without it a part goes without its mask.
     pub(super) masks: Receiver<Stored>,
+    pub(super) line: Line,
+    pub(super) beat: Beat,
     pub(super) stop: Stop,
     pub(super) bundle: &'a Bundle,
     pub(super) options: pipeline::Options,
@@ -72,23 +77,37 @@ impl Trusted {
 
 impl Inspect<'_> {
     pub(super) fn run(mut self) {
-        while let Some(item) = self.inbox.take() {
-            self.run_once(item);
+        loop {
+            self.beat.run(clock::now());
+            match self.inbox.take(PATIENCE) {
+                Next::Item(item) => self.run_once(item),
+                Next::Idle => self.refuse_job(),
+                Next::Closed => return,
+            }
+        }
+    }
+
+    /// A station has one bundle: another job is refused, and the PLC is told so.
+    fn refuse_job(&self) {
+        if let Some(job) = self.line.update(|handshake| handshake.job_asked()) {
+            log::warn!("job {job} was asked for and refused: this station has one bundle");
+            self.line.update(|handshake| handshake.job_done(false));
         }
     }
 
     fn run_once(&mut self, item: Item) {
         match item {
             Item::Part(part) => {
-                let (signals, timings, mask) = self.judge(&part);
+                let (mut signals, timings, mask) = self.judge(&part);
+                signals.part_id = part.opened.part_id;
                 let at = clock::now();
                 let buffer = self.keep(part, &signals, timings);
-                self.tell(Judged { signals, at, mask });
+                self.tell(Judged { signals, at, timings, zones: 0, mask });
                 self.inbox.give_back(buffer);
             }
-            Item::Fault { sequence, captured, fault } => {
-                let signals = unjudged(&self.options.signaller, sequence, captured, fault);
-                self.tell(Judged { signals, at: clock::now(), mask: None });
+            Item::Fault { opened, fault } => {
+                let signals = unjudged(&self.options.signaller, opened, fault);
+                self.tell(Judged { signals, at: clock::now(), timings: Timings::default(), zones: 0, mask: None });
             }
         }
     }
@@ -109,7 +128,7 @@ impl Inspect<'_> {
                 Err(fault) => fault,
             },
         };
-        (unjudged(&self.options.signaller, part.sequence, part.captured, fault), Timings::default(), None)
+        (unjudged(&self.options.signaller, part.opened, fault), Timings::default(), None)
     }
 
     /// What makes it pointless to look at a part.
@@ -120,7 +139,7 @@ impl Inspect<'_> {
         if self.trusted.panics >= PANICS {
             return Some(Fault::Engine);
         }
-        if is_late(&self.options.signaller, part.captured, clock::now()) {
+        if is_late(&self.options.signaller, part.opened.at, clock::now()) {
             return Some(Fault::Late);
         }
         if part.geometry != self.trusted.pipeline.geometry() {
@@ -169,7 +188,7 @@ impl Inspect<'_> {
                 Ok(done)
             }
             Err(_) => {
-                log::error!("part {}: the engine panicked", part.sequence);
+                log::error!("part {}: the engine panicked", part.opened.sequence);
                 self.rebuild(part.geometry);
                 Err(Fault::Engine)
             }
@@ -191,6 +210,7 @@ impl Inspect<'_> {
             }
         }
         self.trusted.panics = PANICS;
+        self.line.update(|handshake| handshake.set(Condition::Engine, true));
         log::error!("the engine is given up and the station stops: deploy another bundle, and please report this");
         self.stop.ask(Stage::Drain);
     }

@@ -12,11 +12,12 @@ const BUCKETS: usize = ((32 - FINE + 1) << FINE) as usize;
 pub struct Latency {
     buckets: [u64; BUCKETS],
     count: u64,
+    max: Duration,
 }
 
 impl Default for Latency {
     fn default() -> Self {
-        Self { buckets: [0; BUCKETS], count: 0 }
+        Self { buckets: [0; BUCKETS], count: 0, max: Duration::ZERO }
     }
 }
 
@@ -28,6 +29,12 @@ impl Latency {
             *bucket += 1;
             self.count += 1;
         }
+        self.max = self.max.max(latency);
+    }
+
+    /// The longest, exactly.
+    pub fn max(&self) -> Duration {
+        self.max
     }
 
     /// How many were counted.

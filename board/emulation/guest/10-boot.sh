@@ -1,7 +1,7 @@
 # The kernel's devices: a camera (vivid), a chip of lines (gpio-sim), watchdogs.
 #: every module loads
 #: vivid is a camera, /dev/video0
-#: gpio-sim is a chip of eight lines
+#: gpio-sim is a chip of ten lines
 #: a watchdog of the board and one of the kernel are there
 
 load() {
@@ -16,20 +16,26 @@ load() {
     done </modules/order
 }
 
-# /tmp/lines is where the simulator shows what is driven (sim_gpioN/value) and takes what comes in (sim_gpioN/pull); /tmp/chip is the device.
+# /tmp/line/NAME is where the simulator shows what is driven (value) and takes what comes in (pull). Its label is "board".
 lines() {
     mount -t configfs configfs /sys/kernel/config || return 1
     chip=/sys/kernel/config/gpio-sim/station
-    mkdir -p "$chip/bank0" && echo 8 >"$chip/bank0/num_lines" || return 1
+    set -- TRIGGER READY BUSY OK NG VALID HEALTHY FAULT ACK STROBE
+    mkdir -p "$chip/bank0" /tmp/line && echo $# >"$chip/bank0/num_lines" && echo board >"$chip/bank0/label" || return 1
     number=0
-    for name in TRIGGER READY BUSY OK NG VALID HEALTHY ACK; do
+    for name; do
         mkdir "$chip/bank0/line$number" && echo "$name" >"$chip/bank0/line$number/name" || return 1
         number=$((number + 1))
     done
     echo 1 >"$chip/live" || return 1
-    ln -s "/sys/devices/platform/$(cat "$chip/dev_name")/$(cat "$chip/bank0/chip_name")" /tmp/lines
+    place=/sys/devices/platform/$(cat "$chip/dev_name")/$(cat "$chip/bank0/chip_name")
     ln -s "/dev/$(cat "$chip/bank0/chip_name")" /tmp/chip
-    [ -c /tmp/chip ] && [ -e /tmp/lines/sim_gpio7/value ]
+    number=0
+    for name; do
+        ln -s "$place/sim_gpio$number" "/tmp/line/$name"
+        number=$((number + 1))
+    done
+    [ -c /tmp/chip ] && [ -e /tmp/line/STROBE/value ]
 }
 
 watchdogs() {
@@ -39,5 +45,5 @@ watchdogs() {
 
 check "every module loads" load
 check "vivid is a camera, /dev/video0" within 5 test -c /dev/video0
-check "gpio-sim is a chip of eight lines" lines
+check "gpio-sim is a chip of ten lines" lines
 check "a watchdog of the board and one of the kernel are there" watchdogs

@@ -8,6 +8,8 @@ kind = "pattern"
 fps = 2.0
 [trigger]
 mode = "every-frame"
+[plc]
+simulated = true
 [serial]
 port = "/dev/ttyS0"
 parts_per_minute = 120

@@ -16,19 +16,27 @@ host() {
     read -r -t 60 answer <&3 && [ "$answer" = ok ]
 }
 
-# within SECONDS COMMAND ...: good once the command succeeds, tried ten times a second.
+# within SECONDS COMMAND ...: good once the command succeeds, tried fifty times a second.
 within() {
-    tries=$(($1 * 10))
+    tries=$(($1 * 50))
     shift
     until "$@"; do
         tries=$((tries - 1))
         [ $tries -gt 0 ] || return 1
-        usleep 100000
+        usleep 20000
     done
 }
 
-# value FILE: its first line.
-value() { head -n 1 "$1"; }
+# high NAME, low NAME: the level of a line, as the simulator has it.
+high() { [ "$(cat "/tmp/line/$1/value")" = 1 ]; }
+low() { [ "$(cat "/tmp/line/$1/value")" = 0 ]; }
 
-# is FILE TEXT: good if that is its first line.
-is() { [ "$(value "$1")" = "$2" ]; }
+# trigger up|down: the level of the line TRIGGER.
+trigger() { echo "pull-$1" >/tmp/line/TRIGGER/pull; }
+
+# levels: those of all lines, for people.
+levels() {
+    for line in /tmp/line/*; do
+        printf '%s=%s ' "${line##*/}" "$(cat "$line/value")"
+    done
+}

@@ -4,30 +4,17 @@ use crate::mask;
 use crate::signal::Signals;
 use crate::telegram::message::NO_CLASS;
 use crate::telegram::{Region, Verdict};
-use crate::verdict::{self, Fault};
+use crate::verdict;
 
 /// The telegram of a part; the latency is filled in when it is sent.
 pub(super) fn verdict(signals: &Signals) -> Verdict {
     let (reason, class, regions) = match &signals.verdict {
         verdict::Verdict::Pass => (0, NO_CLASS, 0),
         verdict::Verdict::Reject(findings) => (1, small(findings.class), small(findings.regions.len())),
-        verdict::Verdict::Fault(fault) => (code(*fault), NO_CLASS, 0),
+        verdict::Verdict::Fault(fault) => (fault.code(), NO_CLASS, 0),
     };
     let score = share(signals.score.unwrap_or(0.0));
     Verdict { result_id: signals.sequence as u32, ok: reason == 0, reason, class, score, latency: 0, regions }
-}
-
-/// `reason` of a part that was not judged; `telegram::spec::REASONS` has the words.
-fn code(fault: Fault) -> u8 {
-    match fault {
-        Fault::Camera => 2,
-        Fault::Stalled => 3,
-        Fault::Geometry => 4,
-        Fault::Overflow => 5,
-        Fault::Engine => 6,
-        Fault::Late => 7,
-        Fault::Stopped => 8,
-    }
 }
 
 pub(super) fn region(region: &mask::Region) -> Region {

@@ -1,0 +1,448 @@
+//! The dialogue with the line's PLC as one state machine. In: triggers, told parts, the PLC's control bits, the station's conditions. Out: a
+//! number for each trigger, and the [`Status`] that every output shows: GPIO, serial, Modbus.
+//!
+//! Pure: time comes in as a value, nothing is stored elsewhere, and nothing fails. Its table is in board/plc/handshake.md. What it refuses:
+//! - A trigger while READY is low is no part to judge. It still takes a number and ends in a fault, so that the PLC's shift register does not
+//!   slip by one.
+//! - No output ever needs an edge of BUSY to be seen: every result has a number, and TOGGLE changes with each.
+//! - A result that waits for its acknowledgement is never overwritten while results are buffered; one that finds no room is counted (OVERRUN).
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::mask::Region;
+use crate::signal::Signals;
+use crate::verdict::{Fault, Verdict};
+
+mod outcome;
+mod status;
+
+pub use outcome::Outcome;
+pub use status::{Counts, Status};
+
+/// Results that wait for the PLC's acknowledgement at most.
+pub const MAX_RESULTS: usize = 8;
+
+/// Regions of a result that the PLC can read.
+pub const MAX_REGIONS: usize = 8;
+
+/// HEARTBEAT changes this often while the inspection loop is alive.
+pub const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// An inspection loop that did not beat for so long stands still.
+pub const HUNG: Duration = Duration::from_secs(2);
+
+/// A processor that was too hot is taken for cool again so far below its limit, 0.1 degrees Celsius.
+const COOLED: i16 = 50;
+
+/// Why a station takes no part. Several may hold at once; the first of this list is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// A thread of the station panicked.
+    Panic,
+    /// The engine was given up.
+    Engine,
+    /// The inspection loop stands still.
+    Hung,
+    /// The camera is gone or delivers errors.
+    Camera,
+    /// No frame came in time.
+    Stalled,
+    /// The processor is too hot to go on.
+    Overheated,
+    /// The PLC's heartbeat stopped.
+    PlcLost,
+    /// The bundle is not proven yet.
+    Starting,
+    /// It is about to end.
+    Stopping,
+    /// The PLC asked for it.
+    Offline,
+}
+
+impl Condition {
+    /// All, the gravest first.
+    pub const ALL: [Self; 10] = [
+        Self::Panic,
+        Self::Engine,
+        Self::Hung,
+        Self::Camera,
+        Self::Stalled,
+        Self::Overheated,
+        Self::PlcLost,
+        Self::Starting,
+        Self::Stopping,
+        Self::Offline,
+    ];
+
+    /// The number that the PLC is shown; board/faults.md has the cures. Parts' own reasons ([`Fault::code`]) share the numbers below 20.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Camera => Fault::Camera.code(),
+            Self::Stalled => Fault::Stalled.code(),
+            Self::Engine => Fault::Engine.code(),
+            Self::Panic => 20,
+            Self::Overheated => 21,
+            Self::PlcLost => 22,
+            Self::Hung => 23,
+            Self::Starting => 30,
+            Self::Stopping => 31,
+            Self::Offline => 32,
+        }
+    }
+
+    /// True for what a person must mend; the others pass by themselves or were asked for.
+    pub fn is_fault(self) -> bool {
+        !matches!(self, Self::Starting | Self::Stopping | Self::Offline)
+    }
+}
+
+/// The PLC's control bits and words, as it last wrote them. All low is a PLC that asks for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Controls {
+    /// Triggers are taken from the PLC's own bit; a rising [`Self::trigger`] without it is a missed one.
+    pub trigger_enable: bool,
+    /// A part is there, on its rising edge.
+    pub trigger: bool,
+    /// The result was read, on its rising edge.
+    pub result_ack: bool,
+    /// Results wait for their acknowledgement, up to [`MAX_RESULTS`].
+    pub buffer_results: bool,
+    /// Change to [`Self::job`], on its rising edge.
+    pub job_execute: bool,
+    /// Forget what was latched, on its rising edge.
+    pub clear_fault: bool,
+    /// Take no parts while high.
+    pub set_offline: bool,
+    /// The job to change to.
+    pub job: u16,
+    /// The PLC's number of the next part.
+    pub part_id: u32,
+    /// Changes while the PLC is alive.
+    pub heartbeat: u16,
+}
+
+/// A trigger's place in the order of parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ticket {
+    /// The part's number at this station, counted from 0.
+    pub sequence: u64,
+    /// The PLC's number; 0 if it gave none.
+    pub part_id: u32,
+    /// When the part was there (monotonic).
+    pub at: Timestamp,
+    /// False: the station was not ready, and the part ends in [`Fault::Missed`].
+    pub taken: bool,
+}
+
+/// What a station fixes once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Parts that may be on their way at once, at least 1; with as many, READY is low.
+    pub queue: usize,
+    /// A PLC whose heartbeat does not change for so long is lost; zero: it has none.
+    pub plc_timeout: Duration,
+    /// The pictures are not of parts on a line.
+    pub simulated: bool,
+    /// The job that runs.
+    pub job: u16,
+    /// The processor may be so hot, 0.1 degrees Celsius; none: any heat is taken.
+    pub limit: Option<i16>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { queue: 1, plc_timeout: Duration::ZERO, simulated: false, job: 0, limit: None }
+    }
+}
+
+/// A job change that the PLC asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Job {
+    Settled,
+    Changing(u16),
+    Failed,
+}
+
+/// The state machine.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    options: Options,
+    /// By the position in [`Condition::ALL`].
+    conditions: [bool; Condition::ALL.len()],
+    controls: Controls,
+    next: u64,
+    /// Triggers taken that have no result yet.
+    underway: usize,
+    trigger_id: Option<u64>,
+    results: heapless::Deque<Outcome, MAX_RESULTS>,
+    /// The result that the PLC sees now; it stays to be read after its acknowledgement.
+    shown: Option<Outcome>,
+    valid: bool,
+    toggle: bool,
+    missed: bool,
+    overrun: bool,
+    late: bool,
+    /// The last part's reason that was not judged.
+    latched: u8,
+    counts: Counts,
+    job: u16,
+    change: Job,
+    heartbeat: bool,
+    beaten: Timestamp,
+    plc_heard: Option<Timestamp>,
+    temperature: Option<i16>,
+}
+
+impl Handshake {
+    /// A station that starts: not ready, nothing valid.
+    pub fn new(options: Options) -> Self {
+        let mut new = Self {
+            options,
+            conditions: [false; Condition::ALL.len()],
+            controls: Controls::default(),
+            next: 0,
+            underway: 0,
+            trigger_id: None,
+            results: heapless::Deque::new(),
+            shown: None,
+            valid: false,
+            toggle: false,
+            missed: false,
+            overrun: false,
+            late: false,
+            latched: 0,
+            counts: Counts::default(),
+            job: options.job,
+            change: Job::Settled,
+            heartbeat: false,
+            beaten: Timestamp::ZERO,
+            plc_heard: None,
+            temperature: None,
+        };
+        new.set(Condition::Starting, true);
+        new
+    }
+
+    /// A condition begins or ends.
+    pub fn set(&mut self, condition: Condition, holds: bool) {
+        let at = Condition::ALL.iter().position(|known| *known == condition);
+        if let Some(slot) = at.and_then(|at| self.conditions.get_mut(at)) {
+            *slot = holds;
+        }
+    }
+
+    /// True while a condition holds.
+    pub fn holds(&self, condition: Condition) -> bool {
+        Condition::ALL.iter().zip(self.conditions).any(|(known, holds)| *known == condition && holds)
+    }
+
+    /// The gravest condition that holds.
+    pub fn condition(&self) -> Option<Condition> {
+        Condition::ALL.into_iter().zip(self.conditions).find_map(|(condition, holds)| holds.then_some(condition))
+    }
+
+    /// True if a trigger would be judged.
+    pub fn ready(&self) -> bool {
+        let room = self.underway + self.waiting() < MAX_RESULTS || !self.controls.buffer_results;
+        let settled = !matches!(self.change, Job::Changing(_));
+        self.condition().is_none() && settled && self.underway < self.options.queue.max(1) && room
+    }
+
+    /// Results that the PLC has not acknowledged, the valid one included.
+    fn waiting(&self) -> usize {
+        self.results.len() + usize::from(self.valid)
+    }
+
+    /// A part is there. It takes the next number, whether it can be judged or not.
+    pub fn trigger(&mut self, at: Timestamp, part_id: u32) -> Ticket {
+        let taken = self.ready();
+        self.open(at, part_id, taken)
+    }
+
+    /// The next number for a part that the camera itself brings.
+    pub fn number(&mut self) -> u64 {
+        let sequence = self.next;
+        self.next += 1;
+        sequence
+    }
+
+    fn open(&mut self, at: Timestamp, part_id: u32, taken: bool) -> Ticket {
+        let sequence = self.number();
+        self.trigger_id = Some(sequence);
+        self.underway += usize::from(taken);
+        if !taken {
+            self.missed = true;
+            self.counts.missed = self.counts.missed.wrapping_add(1);
+        }
+        Ticket { sequence, part_id, at, taken }
+    }
+
+    /// A part's result, at the moment at which the line is told. `latency` is from the trigger to now.
+    pub fn told(&mut self, signals: &Signals, zones: u16, latency: Duration) {
+        let outcome = Outcome::new(signals, zones, latency);
+        if let Verdict::Fault(fault) = signals.verdict {
+            self.latched = fault.code();
+            self.late |= fault == Fault::Late;
+        }
+        // A missed trigger was never under way.
+        if signals.verdict != Verdict::Fault(Fault::Missed) {
+            self.underway = self.underway.saturating_sub(1);
+        }
+        let counter = if outcome.ok { &mut self.counts.ok } else { &mut self.counts.ng };
+        *counter = counter.wrapping_add(1);
+        if !self.controls.buffer_results {
+            self.results.clear();
+            return self.show(outcome);
+        }
+        match self.valid || self.controls.result_ack {
+            false if self.results.is_empty() => self.show(outcome),
+            _ if self.waiting() < MAX_RESULTS && self.results.push_back(outcome).is_ok() => {}
+            _ => self.overrun = true,
+        }
+    }
+
+    fn show(&mut self, outcome: Outcome) {
+        self.shown = Some(outcome);
+        self.valid = true;
+        self.toggle = !self.toggle;
+    }
+
+    /// The PLC's controls as they stand now. What acts on an edge acts on the change from the last call; a rising trigger gives a ticket.
+    pub fn control(&mut self, controls: Controls, now: Timestamp) -> Option<Ticket> {
+        let before = std::mem::replace(&mut self.controls, controls);
+        if controls.heartbeat != before.heartbeat || self.plc_heard.is_none() {
+            self.plc_heard = Some(now);
+            self.set(Condition::PlcLost, false);
+        }
+        self.set(Condition::Offline, controls.set_offline);
+        if controls.clear_fault && !before.clear_fault {
+            self.clear();
+        }
+        if controls.result_ack != before.result_ack {
+            self.acknowledge(controls.result_ack);
+        }
+        if controls.job_execute && !before.job_execute {
+            self.ask_job(controls.job);
+        }
+        let rises = controls.trigger && !before.trigger;
+        let taken = controls.trigger_enable && self.ready();
+        rises.then(|| self.open(now, controls.part_id, taken))
+    }
+
+    /// A result was read, without a level to lower again: telegrams and pulses.
+    pub fn acknowledged(&mut self) {
+        self.acknowledge(true);
+        self.acknowledge(false);
+    }
+
+    /// Rising: VALID falls. Falling: the next result is shown, if one waits.
+    fn acknowledge(&mut self, high: bool) {
+        if high {
+            self.valid = false;
+        } else if !self.valid
+            && let Some(next) = self.results.pop_front()
+        {
+            self.show(next);
+        }
+    }
+
+    /// Forgets what was latched; what still holds is still shown.
+    pub fn clear(&mut self) {
+        (self.missed, self.overrun, self.late, self.latched) = (false, false, false, 0);
+        if self.change == Job::Failed {
+            self.change = Job::Settled;
+        }
+    }
+
+    /// A job change is asked for; READY is low until it is [`Self::job_done`]. The job that runs is done at once.
+    pub fn ask_job(&mut self, job: u16) {
+        if !matches!(self.change, Job::Changing(_)) {
+            self.change = if job == self.job { Job::Settled } else { Job::Changing(job) };
+        }
+    }
+
+    /// The job to change to, once nothing is under way that the old one must judge.
+    pub fn job_asked(&self) -> Option<u16> {
+        match self.change {
+            Job::Changing(job) if self.underway == 0 => Some(job),
+            _ => None,
+        }
+    }
+
+    /// The change is over. One that failed keeps the old job, and says so until it is cleared or the next change.
+    pub fn job_done(&mut self, changed: bool) {
+        if let Job::Changing(job) = self.change {
+            self.job = if changed { job } else { self.job };
+            self.change = if changed { Job::Settled } else { Job::Failed };
+        }
+    }
+
+    /// Time passes: what did not show a sign of life for too long is lost. For a caller that is not the inspection loop.
+    pub fn tick(&mut self, now: Timestamp, temperature: Option<i16>) {
+        let lost = self.plc_heard.is_some_and(|heard| now.saturating_sub(heard) > self.options.plc_timeout);
+        if lost && !self.options.plc_timeout.is_zero() {
+            self.set(Condition::PlcLost, true);
+        }
+        let hung = !self.beaten.is_zero() && now.saturating_sub(self.beaten) > HUNG;
+        self.set(Condition::Hung, hung);
+        self.heat(temperature);
+    }
+
+    /// Hysteresis, so that READY does not flicker at the limit.
+    fn heat(&mut self, temperature: Option<i16>) {
+        self.temperature = temperature;
+        let back = if self.holds(Condition::Overheated) { COOLED } else { 0 };
+        let hot = temperature.zip(self.options.limit).is_some_and(|(now, limit)| now > limit.saturating_sub(back));
+        self.set(Condition::Overheated, hot);
+    }
+
+    /// The inspection loop is alive. True if HEARTBEAT changed.
+    pub fn beat(&mut self, now: Timestamp) -> bool {
+        if now.saturating_sub(self.beaten) < HEARTBEAT {
+            return false;
+        }
+        (self.beaten, self.heartbeat) = (now, !self.heartbeat);
+        true
+    }
+
+    /// What the outputs show.
+    pub fn status(&self) -> Status {
+        let condition = self.condition();
+        let active = condition.map_or(0, Condition::code);
+        Status {
+            ready: self.ready(),
+            busy: self.underway > 0,
+            valid: self.valid,
+            toggle: self.toggle,
+            trigger_ack: self.controls.trigger,
+            missed: self.missed,
+            overrun: self.overrun,
+            late: self.late,
+            fault: condition.is_some_and(Condition::is_fault) || self.latched != 0,
+            run: condition.is_none(),
+            simulated: self.options.simulated,
+            job_busy: matches!(self.change, Job::Changing(_)),
+            job_failed: self.change == Job::Failed,
+            heartbeat: self.heartbeat,
+            code: if active == 0 { self.latched } else { active },
+            trigger_id: self.trigger_id,
+            job: self.job,
+            temperature: self.temperature,
+            result: self.shown.clone(),
+            waiting: self.waiting() as u8,
+            counts: self.counts,
+        }
+    }
+}
+
+/// The regions of a result that the PLC can read.
+pub type Regions = heapless::Vec<Region, MAX_REGIONS>;
+
+/// A number as the PLC counts it in 16 bits: 1 to 65535 and again 1, never 0, so that 0 is no part.
+pub fn short_id(sequence: u64) -> u16 {
+    (sequence % u64::from(u16::MAX)) as u16 + 1
+}

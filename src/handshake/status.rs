@@ -1,0 +1,75 @@
+//! What every output shows of a station: one picture of one moment.
+
+use serde::Serialize;
+
+use super::Outcome;
+
+/// Results since the start; they wrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counts {
+    /// OK.
+    pub ok: u32,
+    /// NG, parts that were not judged included.
+    pub ng: u32,
+    /// Triggers while the station was not ready.
+    pub missed: u32,
+}
+
+/// The state of a station, by the names of PLC programmers.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Status {
+    /// A trigger would be judged.
+    pub ready: bool,
+    /// A part is under way. Never wait for its edge: it may be too short to be seen.
+    pub busy: bool,
+    /// There is a result that was not acknowledged.
+    pub valid: bool,
+    /// Changes with every result.
+    pub toggle: bool,
+    /// Follows the PLC's trigger bit.
+    pub trigger_ack: bool,
+    /// A trigger came while not ready; latched.
+    pub missed: bool,
+    /// A result found no room; latched.
+    pub overrun: bool,
+    /// A verdict was not told in time; latched.
+    pub late: bool,
+    /// Something is wrong: [`Self::code`] says what.
+    pub fault: bool,
+    /// Parts are taken: no condition holds.
+    pub run: bool,
+    /// The pictures are not of parts on a line.
+    pub simulated: bool,
+    /// A job change is under way.
+    pub job_busy: bool,
+    /// The last job change failed, and the old job runs.
+    pub job_failed: bool,
+    /// Changes every [`super::HEARTBEAT`] while the inspection loop is alive.
+    pub heartbeat: bool,
+    /// What holds now, else the last part's reason that was not judged, until it is cleared; 0 none.
+    pub code: u8,
+    /// The number of the last trigger.
+    pub trigger_id: Option<u64>,
+    /// The job that runs.
+    pub job: u16,
+    /// Of the processor, 0.1 degrees Celsius; none without a sensor.
+    pub temperature: Option<i16>,
+    /// The result that may be read: the newest, or with buffered results the oldest that was not acknowledged.
+    pub result: Option<Outcome>,
+    /// Results that were not acknowledged.
+    pub waiting: u8,
+    /// Results so far.
+    pub counts: Counts,
+}
+
+impl Status {
+    /// OK: a valid result says so.
+    pub fn ok(&self) -> bool {
+        self.valid && self.result.as_ref().is_some_and(|result| result.ok)
+    }
+
+    /// NG: a valid result says so.
+    pub fn ng(&self) -> bool {
+        self.valid && self.result.as_ref().is_some_and(|result| !result.ok)
+    }
+}
