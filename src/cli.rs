@@ -8,6 +8,8 @@ use crate::engine::{Backend, Isa, Settings};
 use crate::preprocess::{Layout, Roi, Tiles};
 
 mod bench;
+#[cfg(feature = "v4l2")]
+mod cameras;
 mod check;
 mod layers;
 mod plc;
@@ -39,6 +41,8 @@ enum Verb {
     Replay(replay::Args),
     Check(check::Args),
     Bench(bench::Args),
+    #[cfg(feature = "v4l2")]
+    Cameras(cameras::Args),
     Plc(plc::Args),
 }
 
@@ -50,6 +54,8 @@ pub fn main() -> ExitCode {
         Verb::Replay(args) => replay::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        #[cfg(feature = "v4l2")]
+        Verb::Cameras(args) => cameras::run(&args),
         Verb::Plc(args) => plc::run(&args),
     };
     match done {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::bundle::Bundle;
 use crate::camera::pipe::Stream;
-use crate::camera::{self, Camera, Folder, Geometry, Pattern, Pipe};
+use crate::camera::{self, Camera, Folder, Geometry, Pattern, Pipe, PixelFormat};
 use crate::handshake;
 use crate::line::Line;
 use crate::pipeline;
@@ -19,6 +19,8 @@ use crate::sink::{JsonLines, Log, Serial, Sink, serial};
 use crate::station::{Station, Trigger};
 use crate::telegram::{self, budget};
 
+#[cfg(feature = "v4l2")]
+mod device;
 mod inspect;
 mod raw;
 mod read;
@@ -174,6 +176,15 @@ impl Setup {
                 let stream = self.geometry.map_or(Stream::Mjpeg, Stream::Raw);
                 Ok((Box::new(Pipe::new(camera.command.clone(), stream, camera.restart)), self.geometry))
             }
+            #[cfg(feature = "v4l2")]
+            Kind::V4l2 => {
+                let fired = self.raw.trigger.mode == Mode::External && self.raw.trigger.frame == raw::Frame::Next;
+                let device = device::open(camera, fired)?;
+                let geometry = device.geometry();
+                Ok((Box::new(device), Some(geometry)))
+            }
+            #[cfg(not(feature = "v4l2"))]
+            Kind::V4l2 => Err(camera::Error::Ended), // refused by `validate_device`
         }
     }
 
@@ -321,7 +332,7 @@ fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<G
         problems.push("camera.width and camera.height go together: set both or none".into());
     }
     match camera.kind {
-        Kind::Pattern if camera.format != raw::Format::Rgb8 => {
+        Kind::Pattern if !matches!(camera.format, raw::Format::Auto | raw::Format::Rgb8) => {
             problems.push("camera.format is \"rgb8\" for the pattern camera".into());
         }
         Kind::Folder if camera.paths.is_empty() => {
@@ -330,19 +341,48 @@ fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<G
         Kind::Pipe if camera.command.first().is_none_or(String::is_empty) => {
             problems.push("camera.command is empty: name the program that writes video, and its arguments".into());
         }
+        Kind::Pipe if camera.format == raw::Format::Auto => {
+            problems
+                .push("camera.format must say how the command writes pixels: a pipe has no other way to tell".into());
+        }
+        Kind::V4l2 => validate_device(camera, problems),
         _ => {}
     }
-    let raw_pipe = camera.kind == Kind::Pipe && camera.format != raw::Format::Mjpeg;
+    let raw_pipe = camera.kind == Kind::Pipe && !matches!(camera.format, raw::Format::Auto | raw::Format::Mjpeg);
     if raw_pipe && camera.width.is_none() && camera.height.is_none() {
         problems
             .push("camera.width and camera.height must say how large the frames are that the command writes".into());
     }
-    if camera.kind == Kind::Folder {
+    if matches!(camera.kind, Kind::Folder | Kind::V4l2) {
         return None;
     }
     let (width, height) = camera.width.zip(camera.height)?;
-    let geometry = Geometry::packed(width, height, camera.format.pixels()?);
+    let format = camera.format.pixels()?;
+    let stride = camera.stride.filter(|_| camera.kind == Kind::Pipe).unwrap_or(format.row_bytes(width));
+    let geometry = Geometry::new(width, height, stride, format);
     geometry.map_err(|error| problems.push(format!("camera: {error}"))).ok()
+}
+
+/// What can be said of a device that is not here yet.
+fn validate_device(camera: &raw::Camera, problems: &mut Vec<String>) {
+    if !cfg!(feature = "v4l2") {
+        problems.push("camera.kind = \"v4l2\" needs an fcam that was built with its feature v4l2".into());
+    }
+    if camera.device.is_empty() {
+        problems.push("camera.device is empty: give a path or a name that `fcam cameras` lists".into());
+    }
+    match camera.width.zip(camera.height) {
+        Some((width, height)) => {
+            let format = camera.format.pixels().unwrap_or(PixelFormat::Gray8);
+            problems.extend(Geometry::packed(width, height, format).err().map(|error| format!("camera: {error}")));
+        }
+        None if camera.width.is_none() && camera.height.is_none() => {
+            problems.push(
+                "camera.width and camera.height must say how large the frames are: `fcam cameras` lists sizes".into(),
+            );
+        }
+        None => {}
+    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //!
 //! board/station.example.toml is the reference for people; a test holds it to these structs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::camera::PixelFormat;
+use crate::camera::{PixelFormat, Setting};
 use crate::engine::Settings;
 use crate::preprocess::{Area, Tiles};
 use crate::record::{Keep, Picture};
@@ -54,6 +55,9 @@ pub(super) struct Camera {
     pub(super) width: Option<u32>,
     pub(super) height: Option<u32>,
     pub(super) format: Format,
+    pub(super) device: String,
+    pub(super) controls: BTreeMap<String, Setting>,
+    pub(super) stride: Option<usize>,
     pub(super) command: Vec<String>,
     pub(super) restart: bool,
     pub(super) paths: Vec<PathBuf>,
@@ -68,7 +72,10 @@ impl Default for Camera {
             kind: Kind::Pattern,
             width: None,
             height: None,
-            format: Format::Rgb8,
+            format: Format::Auto,
+            device: "/dev/video0".into(),
+            controls: BTreeMap::new(),
+            stride: None,
             command: vec![],
             restart: true,
             paths: vec![],
@@ -85,11 +92,13 @@ pub(super) enum Kind {
     Pattern,
     Folder,
     Pipe,
+    V4l2,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Format {
+    Auto,
     Gray8,
     Rgb8,
     Yuyv,
@@ -99,7 +108,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// How the bytes make pixels; none if only decoding tells.
+    /// How the bytes make pixels; none if only the camera, or decoding, tells.
     pub(super) fn pixels(self) -> Option<PixelFormat> {
         match self {
             Self::Gray8 => Some(PixelFormat::Gray8),
@@ -107,7 +116,7 @@ impl Format {
             Self::Yuyv => Some(PixelFormat::Yuyv),
             Self::Nv12 => Some(PixelFormat::Nv12),
             Self::I420 => Some(PixelFormat::I420),
-            Self::Mjpeg => None,
+            Self::Auto | Self::Mjpeg => None,
         }
     }
 }

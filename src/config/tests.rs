@@ -40,7 +40,7 @@ fn the_manual_has_every_key_in_its_section() {
 
 #[test]
 fn the_manuals_examples_of_optional_keys_are_valid() {
-    let optional = ["# path = ", "# width = ", "# height = ", "# roi = ", "# score = ", "# vote = "];
+    let optional = ["# path = ", "# width = ", "# height = ", "# stride = ", "# roi = ", "# score = ", "# vote = "];
     let text: String = MANUAL
         .lines()
         .map(|line| if optional.iter().any(|key| line.starts_with(key)) { &line[2..] } else { line })
@@ -87,7 +87,12 @@ fn combinations_that_cannot_work() {
         ("[camera]\nfps = 0.1", "camera.timeout_ms = 2000 is no longer than the time between two frames"),
         ("[camera]\nformat = \"nv12\"", "camera.format is \"rgb8\" for the pattern camera"),
         ("[camera]\nkind = \"folder\"", "camera.paths is empty"),
-        ("[camera]\nkind = \"pipe\"\ncommand = [\"x\"]", "camera.width and camera.height must say"),
+        ("[camera]\nkind = \"pipe\"\ncommand = [\"x\"]", "camera.format must say how the command writes pixels"),
+        ("[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"rgb8\"", "camera.width and camera.height must say"),
+        (
+            "[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"gray8\"\nwidth = 64\nheight = 48\nstride = 63",
+            "camera: a 64 x 48 Gray8 frame has a stride shorter than a row",
+        ),
         (
             "[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"i420\"\nwidth = 5\nheight = 4",
             "camera: a 5 x 4 I420 frame needs an even",
@@ -112,6 +117,48 @@ fn combinations_that_cannot_work() {
         assert!(problems.len() == 1 && problems[0].starts_with(start), "{text}: {problems:#?}");
     }
     assert_eq!(parse("[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"mjpeg\"").1, Vec::<String>::new());
+}
+
+/// What a [camera] section of the kernel's camera has wrong.
+#[cfg(feature = "v4l2")]
+fn device(keys: &str) -> Vec<String> {
+    parse(&format!("[camera]\nkind = \"v4l2\"\n{keys}")).1
+}
+
+#[cfg(feature = "v4l2")]
+#[test]
+fn a_device_needs_a_size_and_a_name() {
+    let good = "width = 640\nheight = 480\ndevice = \"HD Pro Webcam C920\"\nformat = \"nv12\"\nfps = 29.97\n\
+                controls = { brightness = 5, exposure_auto = \"Manual Mode\", \"Gain, Automatic\" = false }";
+    assert_eq!(device(good), Vec::<String>::new());
+    assert_eq!(
+        device("width = 5\nheight = 7"),
+        Vec::<String>::new(),
+        "whether the format can be odd is for the camera to say"
+    );
+    for (keys, start) in [
+        ("", "camera.width and camera.height must say how large the frames are"),
+        ("width = 5", "camera.width and camera.height go together"),
+        ("width = 5\nheight = 7\nformat = \"yuyv\"", "camera: a 5 x 7 Yuyv frame needs an even"),
+        ("width = 20000\nheight = 7", "camera: a 20000 x 7 Gray8 frame is larger"),
+        ("width = 4\nheight = 4\ndevice = \"\"", "camera.device is empty"),
+        (
+            "width = 4\nheight = 4\ncontrols = { gain = 1.5 }",
+            "camera.controls: expected true, false, a whole number or",
+        ),
+        ("width = 4\nheight = 4\ncontrols = 7", "camera.controls: invalid type"),
+    ] {
+        let problems = device(keys);
+        assert!(problems.len() == 1 && problems[0].starts_with(start), "{keys}: {problems:#?}");
+    }
+    assert_eq!(device("fps = -1\ndevice = \"\"\nheight = 0\nwidth = 1").len(), 3, "every problem is told");
+}
+
+#[cfg(not(feature = "v4l2"))]
+#[test]
+fn a_device_needs_its_feature() {
+    let (_, problems) = parse("[camera]\nkind = \"v4l2\"\nwidth = 4\nheight = 4");
+    assert_eq!(problems, ["camera.kind = \"v4l2\" needs an fcam that was built with its feature v4l2"]);
 }
 
 #[test]
