@@ -35,6 +35,8 @@ pub mod line;
 
 pub mod telegram;
 
+pub mod modbus;
+
 pub mod sink;
 
 pub mod bundle;
