@@ -77,11 +77,12 @@ impl Line {
         changed
     }
 
-    /// The oldest ticket, if `wanted` says that its turn has come.
-    pub fn next_ticket(&self, wanted: impl FnOnce(&Ticket) -> bool) -> Option<Ticket> {
+    /// The oldest ticket and what `turn` makes of it, if anything. It is shown the time of the next one too, if there is one already.
+    pub fn next_ticket<T>(&self, turn: impl FnOnce(&Ticket, Option<Timestamp>) -> Option<T>) -> Option<(Ticket, T)> {
         let mut state = self.lock();
-        let due = state.tickets.front().is_some_and(wanted);
-        due.then(|| state.tickets.pop_front()).flatten()
+        let following = state.tickets.get(1).map(|ticket| ticket.at);
+        let turn = state.tickets.front().and_then(|ticket| turn(ticket, following))?;
+        Some((state.tickets.pop_front()?, turn))
     }
 
     /// The next number, for a part that the camera itself brings.

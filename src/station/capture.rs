@@ -183,7 +183,9 @@ impl<'a> Intake<'a> {
     fn matched(&mut self, matching: Matching, frame: &Frame) {
         let now = frame.captured();
         let mut unused = Unused { previous: self.previous.captured, this: Some(now) };
-        while let Some((ticket, choice)) = self.next(|ticket| matching.choose(ticket.at, now, unused)) {
+        while let Some((ticket, choice)) =
+            self.next(|ticket, following| matching.choose(ticket.at, following, now, unused))
+        {
             let opened = Opened::of(&ticket);
             match choice {
                 Choice::This => {
@@ -210,11 +212,15 @@ impl<'a> Intake<'a> {
     }
 
     /// The next ticket that can be judged now, and how; those that were missed become faults on the way, in their place.
-    fn next(&mut self, choose: impl Fn(&Ticket) -> Choice) -> Option<(Ticket, Choice)> {
+    fn next(&mut self, choose: impl Fn(&Ticket, Option<Timestamp>) -> Choice) -> Option<(Ticket, Choice)> {
         loop {
-            let ticket = self.line.next_ticket(|ticket| !ticket.taken || choose(ticket) != Choice::Wait)?;
+            let turn = |ticket: &Ticket, following| {
+                let choice = if ticket.taken { choose(ticket, following) } else { Choice::None };
+                (choice != Choice::Wait).then_some(choice)
+            };
+            let (ticket, choice) = self.line.next_ticket(turn)?;
             if ticket.taken {
-                return Some((ticket, choose(&ticket)));
+                return Some((ticket, choice));
             }
             self.fault(Opened::of(&ticket), Fault::Missed);
         }
@@ -230,7 +236,7 @@ impl<'a> Intake<'a> {
             let told = if due.is_zero() { last } else { (ticket.at + due).saturating_sub(MARGIN) };
             trouble.is_some() || now >= last.min(told)
         };
-        while let Some((ticket, _)) = self.next(|ticket| if over(ticket) { Choice::None } else { Choice::Wait }) {
+        while let Some((ticket, _)) = self.next(|ticket, _| if over(ticket) { Choice::None } else { Choice::Wait }) {
             self.fault(Opened::of(&ticket), fault);
         }
     }
@@ -239,7 +245,7 @@ impl<'a> Intake<'a> {
     fn finish(&mut self) {
         self.line.update(|handshake| handshake.set(Condition::Stopping, true));
         if self.matching.is_some() {
-            while let Some((ticket, _)) = self.next(|_| Choice::None) {
+            while let Some((ticket, _)) = self.next(|_, _| Choice::None) {
                 self.fault(Opened::of(&ticket), Fault::Stopped);
             }
         }

@@ -50,19 +50,35 @@ impl Matching {
         trigger + self.delay
     }
 
-    /// The frame for a trigger, when one captured at `now` has come. A frame is given to one part only.
-    pub(super) fn choose(&self, trigger: Timestamp, now: Timestamp, unused: Unused) -> Choice {
+    /// The frame for a trigger, when one captured at `now` has come. A frame is given to one part only, and never to a part when the trigger
+    /// after it, `following`, has the better claim: a lost frame costs its own part and no other.
+    pub(super) fn choose(
+        &self,
+        trigger: Timestamp,
+        following: Option<Timestamp>,
+        now: Timestamp,
+        unused: Unused,
+    ) -> Choice {
         let target = self.target(trigger);
         if now < target {
             return Choice::Wait;
         }
-        let previous = unused.previous.filter(|_| self.rule == Rule::Nearest);
+        let claimed = following.is_some_and(|next| self.claims(self.target(next), target, now));
         let near = |time: Option<Timestamp>| time.map(|time| time.abs_diff(target)).filter(|far| *far <= self.window);
-        match (near(previous), near(unused.this)) {
+        let previous = near(unused.previous.filter(|_| self.rule == Rule::Nearest));
+        match (previous, near(unused.this.filter(|_| !claimed))) {
             (Some(before), Some(after)) if before < after => Choice::Previous,
             (_, Some(_)) => Choice::This,
             (Some(_), None) => Choice::Previous,
             (None, None) => Choice::None,
+        }
+    }
+
+    /// True if a frame captured at `now` shows the part in view at `next` rather than the one in view at `target`.
+    fn claims(&self, next: Timestamp, target: Timestamp, now: Timestamp) -> bool {
+        match self.rule {
+            Rule::Nearest => now.abs_diff(next) < now.abs_diff(target),
+            Rule::Next => next <= now,
         }
     }
 }
@@ -77,7 +93,7 @@ mod tests {
 
     fn choose(rule: Rule, trigger: u64, previous: Option<u64>, this: Option<u64>, now: u64) -> Choice {
         let matching = Matching { rule, delay: ms(5), window: ms(20) };
-        matching.choose(ms(trigger), ms(now), Unused { previous: previous.map(ms), this: this.map(ms) })
+        matching.choose(ms(trigger), None, ms(now), Unused { previous: previous.map(ms), this: this.map(ms) })
     }
 
     #[test]
@@ -104,5 +120,23 @@ mod tests {
         assert_eq!(choose(Rule::Next, 100, Some(104), Some(120), 120), Choice::This);
         assert_eq!(choose(Rule::Next, 100, Some(104), Some(140), 140), Choice::None);
         assert_eq!(choose(Rule::Next, 100, Some(90), Some(104), 104), Choice::Wait);
+    }
+
+    #[test]
+    fn a_lost_frame_costs_its_own_part_and_no_other() {
+        let unused = Unused { previous: None, this: Some(ms(116)) };
+        for (rule, following, expected) in [
+            (Rule::Next, 110, Choice::None), // in view at 115: the frame is that part's
+            (Rule::Next, 112, Choice::This),
+            (Rule::Nearest, 110, Choice::None),
+            (Rule::Nearest, 130, Choice::This), // in view at 135: 116 is nearer to 105
+        ] {
+            let matching = Matching { rule, delay: ms(5), window: ms(20) };
+            assert_eq!(
+                matching.choose(ms(100), Some(ms(following)), ms(116), unused),
+                expected,
+                "{rule:?} {following}"
+            );
+        }
     }
 }
