@@ -7,6 +7,8 @@
 mod line;
 #[path = "modbus/page.rs"]
 mod page;
+#[path = "common/random.rs"]
+mod random;
 #[path = "modbus/socket.rs"]
 mod socket;
 #[path = "modbus/station.rs"]
