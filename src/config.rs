@@ -4,6 +4,7 @@
 //! can be half configured. This is the only reader of TOML for the station.
 
 use std::fs::OpenOptions;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::line::Line;
 use crate::pipeline;
 use crate::record::{self, Keep, Recorder};
 use crate::signal::Signaller;
-use crate::sink::{JsonLines, Log, Serial, Sink, serial};
+use crate::sink::{JsonLines, Log, Modbus, Serial, Sink, modbus, serial};
 use crate::station::{Station, Trigger};
 use crate::telegram::{self, budget};
 
@@ -71,6 +72,9 @@ pub enum Error {
     /// The serial sink cannot start.
     #[error("cannot start serial: {0}")]
     Serial(crate::sink::Error),
+    /// The Modbus sink cannot start.
+    #[error("cannot start modbus: {0}")]
+    Modbus(crate::sink::Error),
 }
 
 fn count(problems: usize) -> String {
@@ -199,10 +203,13 @@ impl Setup {
         }
     }
 
-    fn sinks(&self, _line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
+    fn sinks(&self, line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
         if let Some(options) = self.serial() {
             sinks.push(Box::new(Serial::start(options).map_err(Error::Serial)?));
+        }
+        if let Some(options) = self.modbus() {
+            sinks.push(Box::new(Modbus::start(options, line.clone()).map_err(Error::Modbus)?));
         }
         match self.raw.sinks.json.as_str() {
             "" => {}
@@ -224,10 +231,38 @@ impl Setup {
     /// The serial line, if there is one.
     fn serial(&self) -> Option<serial::Options> {
         let raw::Serial { port, profile, parity, rs485, .. } = self.raw.serial.clone();
-        let config = serde_json::to_vec(&self.raw).map_or(0, |bytes| telegram::crc32(&bytes));
-        let line = self.raw.serial.line();
+        let (line, config) = (self.raw.serial.line(), self.fingerprint());
         let options = serial::Options { port, line, parity, rs485, profile, config };
         (!options.port.as_os_str().is_empty()).then_some(options)
+    }
+
+    /// Modbus, where a master may ask.
+    fn modbus(&self) -> Option<modbus::Options> {
+        let raw::Modbus { word_order: order, tcp, rtu } = &self.raw.modbus;
+        let raw::ModbusTcp { listen, write, masters, connections, idle_s } = tcp.clone();
+        // It was validated.
+        let tcp = listen.parse().ok().map(|listen| modbus::Tcp {
+            listen,
+            write,
+            masters,
+            connections,
+            idle: Duration::from_secs(idle_s),
+        });
+        let raw::ModbusRtu { port, baud, parity, rs485, unit } = rtu.clone();
+        let rtu = (!port.as_os_str().is_empty()).then_some(modbus::Rtu { port, baud, parity, rs485, unit });
+        let delay = Duration::from_millis(self.raw.signals.delay_ms);
+        (tcp.is_some() || rtu.is_some()).then(|| modbus::Options {
+            tcp,
+            rtu,
+            order: *order,
+            delay,
+            config: self.fingerprint(),
+        })
+    }
+
+    /// CRC-32 of the configuration, by which a PLC notices that it is another one.
+    fn fingerprint(&self) -> u32 {
+        serde_json::to_vec(&self.raw).map_or(0, |bytes| telegram::crc32(&bytes))
     }
 }
 
@@ -277,7 +312,57 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
         problems.push("record.dir is empty: say where parts are to be kept, or set record.keep = \"none\"".into());
     }
     validate_serial(&raw.serial, problems);
+    validate_modbus(&raw.modbus, problems);
+    validate_plc(raw, problems);
     geometry
+}
+
+fn validate_modbus(modbus: &raw::Modbus, problems: &mut Vec<String>) {
+    let raw::Modbus { tcp, rtu, .. } = modbus;
+    let mut range = |key, value: u64, low, high| {
+        if !(low..=high).contains(&value) {
+            problems.push(format!("{key} = {value} is outside {low}..={high}"));
+        }
+    };
+    range("modbus.tcp.connections", tcp.connections as u64, 1, 16);
+    range("modbus.tcp.idle_s", tcp.idle_s, 1, 3600);
+    range("modbus.rtu.baud", rtu.baud.into(), 1200, 4_000_000);
+    range("modbus.rtu.unit", rtu.unit.into(), 1, 247);
+    match tcp.listen.parse::<SocketAddr>() {
+        _ if tcp.listen.is_empty() => {}
+        Err(_) => problems.push(format!(
+            "modbus.tcp.listen = {:?} is no address with a port: \"192.168.1.10:502\", say, or \"[fd00::10]:502\"",
+            tcp.listen
+        )),
+        Ok(address) if address.ip().is_unspecified() => problems.push(format!(
+            "modbus.tcp.listen = {:?} is every network of this machine: name the address of the one that the PLC is in",
+            tcp.listen
+        )),
+        Ok(_) => {}
+    }
+    if tcp.listen.is_empty() && tcp.write {
+        problems.push("modbus.tcp.write = true needs modbus.tcp.listen".into());
+    }
+}
+
+/// Who tells parts, and who is told; each way to the PLC has its line in both lists.
+fn validate_plc(raw: &Raw, problems: &mut Vec<String>) {
+    let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
+    let (on_tcp, on_rtu) = (!tcp.listen.is_empty(), !rtu.port.as_os_str().is_empty());
+    let triggers = [on_tcp && tcp.write, on_rtu];
+    let tells = [on_tcp, on_rtu];
+    if raw.trigger.mode == Mode::External && !triggers.contains(&true) {
+        problems.push(
+            "trigger.mode = \"external\", but nothing can trigger: set modbus.rtu.port, or modbus.tcp.listen with modbus.tcp.write = true"
+                .into(),
+        );
+    }
+    let unreal = matches!(raw.camera.kind, Kind::Pattern | Kind::Folder);
+    if unreal && tells.contains(&true) && !raw.plc.simulated {
+        problems.push(
+            "plc.simulated must be true: the camera's pictures are not of parts on a line, and a PLC is told".into(),
+        );
+    }
 }
 
 fn validate_serial(serial: &raw::Serial, problems: &mut Vec<String>) {

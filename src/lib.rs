@@ -37,6 +37,8 @@ pub mod line;
 
 pub mod telegram;
 
+pub mod modbus;
+
 pub mod sink;
 
 pub mod bundle;

@@ -3,6 +3,7 @@
 //! board/station.example.toml is the reference for people; a test holds it to these structs.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::camera::{PixelFormat, Setting};
 use crate::engine::Settings;
+use crate::modbus::WordOrder;
 use crate::preprocess::{Area, Tiles};
 use crate::record::{Keep, Picture};
 use crate::sink::serial::{Parity, Profile};
@@ -29,6 +31,7 @@ pub(super) struct Raw {
     pub(super) signals: Signals,
     pub(super) sinks: Sinks,
     pub(super) serial: Serial,
+    pub(super) modbus: Modbus,
     pub(super) record: Record,
     pub(super) log: Log,
     pub(super) plc: Plc,
@@ -241,6 +244,46 @@ impl Serial {
             frame_bytes: self.frame_bytes,
             masks: self.masks,
         }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Modbus {
+    pub(super) word_order: WordOrder,
+    pub(super) tcp: ModbusTcp,
+    pub(super) rtu: ModbusRtu,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ModbusTcp {
+    pub(super) listen: String,
+    pub(super) write: bool,
+    pub(super) masters: Vec<IpAddr>,
+    pub(super) connections: usize,
+    pub(super) idle_s: u64,
+}
+
+impl Default for ModbusTcp {
+    fn default() -> Self {
+        Self { listen: String::new(), write: false, masters: vec![], connections: 4, idle_s: 60 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ModbusRtu {
+    pub(super) port: PathBuf,
+    pub(super) baud: u32,
+    pub(super) parity: Parity,
+    pub(super) rs485: bool,
+    pub(super) unit: u8,
+}
+
+impl Default for ModbusRtu {
+    fn default() -> Self {
+        Self { port: PathBuf::new(), baud: 19_200, parity: Parity::Even, rs485: false, unit: 1 }
     }
 }
 

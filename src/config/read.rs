@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::raw::Raw;
+use super::raw::{Modbus, Raw};
 
 /// Reads what can be read; what cannot is a problem, and has its default in the result.
 pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
@@ -31,15 +31,23 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
         signals: section(&mut table, "signals", problems),
         sinks: section(&mut table, "sinks", problems),
         serial: section(&mut table, "serial", problems),
+        modbus: modbus(&mut table, problems),
         record: section(&mut table, "record", problems),
         log: section(&mut table, "log", problems),
         plc: section(&mut table, "plc", problems),
     }
 }
 
-/// A section whose keys are tried one by one, so that one mistake does not hide the next.
+/// A section with sections in it.
+fn modbus(root: &mut Table, problems: &mut Vec<String>) -> Modbus {
+    let Some(Value::Table(table)) = root.get_mut("modbus") else { return section(root, "modbus", problems) };
+    let (tcp, rtu) = (section(table, "modbus.tcp", problems), section(table, "modbus.rtu", problems));
+    Modbus { tcp, rtu, ..section(root, "modbus", problems) }
+}
+
+/// A section whose keys are tried one by one, so that one mistake does not hide the next. `root` knows it by the last part of its name.
 fn section<T: Default + Serialize + DeserializeOwned>(root: &mut Table, name: &str, problems: &mut Vec<String>) -> T {
-    let table = match root.remove(name) {
+    let table = match root.remove(name.rsplit('.').next().unwrap_or(name)) {
         Some(Value::Table(table)) => table,
         Some(other) => {
             problems.push(format!("[{name}] is a section with keys, not {}", article(other.type_str())));

@@ -28,10 +28,15 @@ fn the_manual_is_the_defaults() {
 #[test]
 fn the_manual_has_every_key_in_its_section() {
     let serde_json::Value::Object(sections) = serde_json::to_value(Raw::default()).unwrap() else { panic!() };
-    for (section, keys) in sections {
+    let mut sections: Vec<(String, serde_json::Value)> = sections.into_iter().collect();
+    while let Some((section, keys)) = sections.pop() {
         let text = MANUAL.split(&format!("\n[{section}]\n")).nth(1).unwrap_or_else(|| panic!("no [{section}]"));
         let text = text.split("\n[").next().unwrap();
         for (key, default) in keys.as_object().unwrap() {
+            if default.is_object() {
+                sections.push((format!("{section}.{key}"), default.clone()));
+                continue;
+            }
             let line = if default.is_null() { format!("# {key} = ") } else { format!("{key} = ") };
             assert!(text.lines().any(|found| found.starts_with(&line)), "no `{line}` in [{section}]");
         }
@@ -57,10 +62,15 @@ fn every_problem_is_told() {
     let (_, problems) = parse(
         "[camera]\nkind = \"pipe\"\nfps = -1\nwidth = 5\n[inspect]\nscore = 2.0\nroi = { x = 1, y = 1, width = 0, height = 1 }\n\
          [engine]\nthreads = 0\n[trigger]\nqueue = 0\nmdoe = 1\n[signals]\nhold_ms = 0\ndelay_ms = 99999\n\
-         [record]\nkeep = \"all\"\ndir = \"\"\nmax_files = 0\n[log]\nsummary_s = 0\n[serial]\nbaud = 300\n",
+         [record]\nkeep = \"all\"\ndir = \"\"\nmax_files = 0\n[log]\nsummary_s = 0\n[serial]\nbaud = 300\n\
+         [modbus]\nword_order = \"middle\"\n[modbus.tcp]\nlisten = \"502\"\nconnections = 0\nidle_s = 0\nmasters = [\"plc\"]\n\
+         [modbus.rtu]\nunit = 248\nbaud = 1\nparty = 1\n",
     );
     let expected = [
         "unknown key `mdoe`",
+        "modbus.tcp.masters: ",
+        "unknown key `party` in [modbus.rtu]: did you mean `parity`?",
+        "modbus.word_order: ",
         "camera.fps",
         "camera.width and camera.height go together",
         "camera.command is empty",
@@ -74,6 +84,11 @@ fn every_problem_is_told() {
         "log.summary_s",
         "record.dir is empty",
         "serial.baud = 300 is outside",
+        "modbus.tcp.connections = 0 is outside",
+        "modbus.tcp.idle_s = 0 is outside",
+        "modbus.rtu.baud = 1 is outside",
+        "modbus.rtu.unit = 248 is outside",
+        "modbus.tcp.listen = \"502\" is no address with a port",
     ];
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");
     for (problem, start) in problems.iter().zip(expected) {
@@ -107,6 +122,19 @@ fn combinations_that_cannot_work() {
             "serial: a verdict may wait 10 ms, but the smallest",
         ),
         ("[serial]\nport = \"x\"\nprofile = \"ascii\"", "serial.masks = true needs"),
+        (
+            "[modbus.tcp]\nlisten = \"0.0.0.0:502\"\n[plc]\nsimulated = true",
+            "modbus.tcp.listen = \"0.0.0.0:502\" is every network",
+        ),
+        ("[modbus.tcp]\nwrite = true", "modbus.tcp.write = true needs modbus.tcp.listen"),
+        ("[modbus.rtu]\nport = \"x\"", "plc.simulated must be true"),
+        ("[trigger]\nmode = \"external\"", "trigger.mode = \"external\", but nothing can trigger"),
+        (
+            "[trigger]\nmode = \"external\"\n[modbus.tcp]\nlisten = \"127.0.0.1:502\"\n[plc]\nsimulated = true",
+            "trigger.mode = \"external\", but nothing can trigger",
+        ),
+        ("modbus = 5", "[modbus] is a section"),
+        ("[modbus]\ntcp = 5", "[modbus.tcp] is a section"),
         (
             "[inspect]\nroi = { x = 4294967295, y = 0, width = 5, height = 48 }",
             "inspect.roi 5x48 at (4294967295, 0) does not lie inside the 16384x16384 frame",

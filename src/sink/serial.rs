@@ -20,7 +20,7 @@ use crate::signal::Signals;
 use crate::telegram::{self, budget::Line};
 
 mod picture;
-mod port;
+pub(super) mod port;
 mod words;
 mod writer;
 
