@@ -179,6 +179,7 @@ impl Setup {
     fn handshake(&self) -> handshake::Options {
         let raw::Plc { heartbeat_ms, simulated, max_celsius } = self.raw.plc;
         handshake::Options {
+            external: self.raw.trigger.mode == Mode::External,
             queue: self.raw.trigger.queue,
             plc_timeout: Duration::from_millis(heartbeat_ms),
             simulated,
@@ -187,10 +188,10 @@ impl Setup {
         }
     }
 
-    fn sinks(&self, _line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
+    fn sinks(&self, line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
         if let Some(options) = self.serial() {
-            sinks.push(Box::new(Serial::start(options).map_err(Error::Serial)?));
+            sinks.push(Box::new(Serial::start(options, line.clone()).map_err(Error::Serial)?));
         }
         match self.raw.sinks.json.as_str() {
             "" => {}
@@ -214,7 +215,8 @@ impl Setup {
         let raw::Serial { port, profile, parity, rs485, .. } = self.raw.serial.clone();
         let config = serde_json::to_vec(&self.raw).map_or(0, |bytes| telegram::crc32(&bytes));
         let line = self.raw.serial.line();
-        let options = serial::Options { port, line, parity, rs485, profile, config };
+        let external = self.raw.trigger.mode == Mode::External;
+        let options = serial::Options { port, line, parity, rs485, profile, config, external };
         (!options.port.as_os_str().is_empty()).then_some(options)
     }
 }
@@ -265,8 +267,18 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
         problems.push("record.dir is empty: say where parts are to be kept, or set record.keep = \"none\"".into());
     }
     validate_serial(&raw.serial, problems);
+    if raw.trigger.mode == Mode::External && trigger_sources(raw).is_empty() {
+        problems.push("trigger.mode = \"external\" needs a source of triggers: set serial.port".into());
+    }
     geometry
 }
+
+/// The keys by which triggers can come in from outside.
+fn trigger_sources(raw: &Raw) -> Vec<&'static str> {
+    let sources = [("serial.port", !raw.serial.port.as_os_str().is_empty())];
+    sources.into_iter().filter_map(|(key, set)| set.then_some(key)).collect()
+}
+
 
 fn validate_serial(serial: &raw::Serial, problems: &mut Vec<String>) {
     let before = problems.len();

@@ -11,6 +11,9 @@ use super::{Options, Parity};
 /// A device that takes nothing for so long is as good as cut.
 const STUCK: Duration = Duration::from_millis(500);
 
+/// The reader looks around after so much silence.
+const SILENCE: Duration = Duration::from_millis(20);
+
 /// Opens and sets up the device.
 pub(super) fn open(options: &Options) -> Result<SerialPort> {
     let mut port = SerialPort::open(&options.port, |mut settings: Settings| {
@@ -30,7 +33,7 @@ pub(super) fn open(options: &Options) -> Result<SerialPort> {
         rs485(&port)?;
     }
     port.set_write_timeout(STUCK)?;
-    port.set_read_timeout(Duration::ZERO)?;
+    port.set_read_timeout(SILENCE)?;
     let _ = port.discard_buffers(); // what an earlier program left; not every driver can
     Ok(port)
 }
