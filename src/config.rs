@@ -195,6 +195,7 @@ impl Setup {
     fn handshake(&self) -> handshake::Options {
         let raw::Plc { heartbeat_ms, simulated, max_celsius } = self.raw.plc;
         handshake::Options {
+            external: self.raw.trigger.mode == Mode::External,
             queue: self.raw.trigger.queue,
             plc_timeout: Duration::from_millis(heartbeat_ms),
             simulated,
@@ -206,7 +207,7 @@ impl Setup {
     fn sinks(&self, line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
         if let Some(options) = self.serial() {
-            sinks.push(Box::new(Serial::start(options).map_err(Error::Serial)?));
+            sinks.push(Box::new(Serial::start(options, line.clone()).map_err(Error::Serial)?));
         }
         if let Some(options) = self.modbus() {
             sinks.push(Box::new(Modbus::start(options, line.clone()).map_err(Error::Modbus)?));
@@ -232,7 +233,8 @@ impl Setup {
     fn serial(&self) -> Option<serial::Options> {
         let raw::Serial { port, profile, parity, rs485, .. } = self.raw.serial.clone();
         let (line, config) = (self.raw.serial.line(), self.fingerprint());
-        let options = serial::Options { port, line, parity, rs485, profile, config };
+        let external = self.raw.trigger.mode == Mode::External;
+        let options = serial::Options { port, line, parity, rs485, profile, config, external };
         (!options.port.as_os_str().is_empty()).then_some(options)
     }
 
@@ -349,11 +351,12 @@ fn validate_modbus(modbus: &raw::Modbus, problems: &mut Vec<String>) {
 fn validate_plc(raw: &Raw, problems: &mut Vec<String>) {
     let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
     let (on_tcp, on_rtu) = (!tcp.listen.is_empty(), !rtu.port.as_os_str().is_empty());
-    let triggers = [on_tcp && tcp.write, on_rtu];
-    let tells = [on_tcp, on_rtu];
+    let on_serial = !raw.serial.port.as_os_str().is_empty();
+    let triggers = [on_serial, on_tcp && tcp.write, on_rtu];
+    let tells = [on_serial, on_tcp, on_rtu];
     if raw.trigger.mode == Mode::External && !triggers.contains(&true) {
         problems.push(
-            "trigger.mode = \"external\", but nothing can trigger: set modbus.rtu.port, or modbus.tcp.listen with modbus.tcp.write = true"
+            "trigger.mode = \"external\", but nothing can trigger: set serial.port, modbus.rtu.port, or modbus.tcp.listen with modbus.tcp.write = true"
                 .into(),
         );
     }

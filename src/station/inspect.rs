@@ -79,9 +79,10 @@ impl Inspect<'_> {
     pub(super) fn run(mut self) {
         loop {
             self.beat.run(clock::now());
+            self.refuse_job();
             match self.inbox.take(PATIENCE) {
                 Next::Item(item) => self.run_once(item),
-                Next::Idle => self.refuse_job(),
+                Next::Idle => {}
                 Next::Closed => return,
             }
         }
@@ -89,7 +90,7 @@ impl Inspect<'_> {
 
     /// A station has one bundle: another job is refused, and the PLC is told so.
     fn refuse_job(&self) {
-        if let Some(job) = self.line.update(|handshake| handshake.job_asked()) {
+        if let Some(job) = self.line.job_asked() {
             log::warn!("job {job} was asked for and refused: this station has one bundle");
             self.line.update(|handshake| handshake.job_done(false));
         }
@@ -115,6 +116,7 @@ impl Inspect<'_> {
 
     /// Waits if the outputs are that far behind: a verdict is never dropped.
     fn tell(&self, judged: Judged) {
+        self.line.update(|handshake| handshake.judged(&judged.signals.verdict));
         if self.judged.send(judged).is_err() {
             // Nobody drives the outputs any more, and they are in their safe state.
             self.stop.ask(Stage::Now);
