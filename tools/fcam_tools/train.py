@@ -575,7 +575,7 @@ def fit(
             classifier = describe(t, dataset, t.told)
             if t.team.leads:
                 save(aside, classifier)
-    found, every = train_decoder(t, state)
+    found, every = train_decoder(t, state) if recipe.decoder_epochs else ({}, [])  # 0: verdicts without maps
     t.speed["data_path"] = round(t.feed.speed(), 1)
     return describe(t, dataset, t.told | found | {"seconds": round(time.time() - t.started)}), every
 
