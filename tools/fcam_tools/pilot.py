@@ -175,14 +175,16 @@ def judge(net: Net, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 class Masks:
-    """The mask of any picture of a data set, whatever its split."""
+    """The mask of any picture of a data set, whatever its split. Refuses a wrong one at once: training takes long."""
 
     def __init__(self, dataset: Dataset, size: int) -> None:
         self.of: dict[Path, Truth] = {}
+        self.any = False
         for split in data.SPLITS:
             truth = truth_of(dataset, split, (size, size))
             self.of |= dict.fromkeys((picture.path for picture in truth.pictures), truth)
-        self.any = any(truth.has_masks for truth in {id(t): t for t in self.of.values()}.values())
+            for picture in truth.pictures:
+                self.any |= truth.mask(picture) is not None
 
     def __call__(self, picture: Picture) -> np.ndarray | None:
         return self.of[picture.path].mask(picture)
@@ -438,12 +440,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.folds < 2:
         raise ToolError(f"--folds {args.folds}: two at least")
+    disk.prepare(args.out)
     dataset = data.load(args.data, ok_needed=True)
     given = {name: getattr(args, name) for name in vars(train.Recipe()) if hasattr(args, name)}
     prices = operating.prices_of(args, [picture.label for picture in dataset.pictures()])
     found, judged = pilot(dataset, train.Recipe(**given), args.folds, prices, Goals(args.goal_escape, args.goal_reject))
-    disk.write(args.out, report.page(found, judged).encode())
-    plain = asdict(found) | {"report": str(args.out)}
-    verdict = found.verdict
+    plain, verdict = asdict(found) | {"report": str(args.out)}, found.verdict
+    # Before the report: a disk that has filled up meanwhile must not take the verdict along.
     print(json.dumps(plain) if args.json else f"{verdict['verdict']}: {verdict['why']}\nthe report is {args.out}")
+    disk.write(args.out, report.page(found, judged).encode())
     return 0
