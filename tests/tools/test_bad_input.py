@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, disk, pilot, report, train
+from fcam_tools import __main__, disk, pilot, report, runs, train
 from fcam_tools.errors import ToolError
 from fcam_tools.model import Net
 from PIL import Image
@@ -131,6 +131,16 @@ def test_pilot_tells_its_verdict_though_the_disk_is_full(
     assert "go: so good" in told.out
     assert "pilot.html (8 bytes): no space left on device; make room" in told.err
     assert not list(tree.parent.glob("*pilot.html*"))
+
+
+def test_training_without_room_for_its_log_says_so(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "SummaryWriter", lambda _: (_ for _ in ()).throw(OSError(28, "no space left on device")))
+    assert __main__.main(["train", str(tree), "--out", str(tree.parent / "net.pt")]) == 2
+    run = tree.parent / "net.run"
+    assert f"cannot write logs into {run}: no space left on device; make room" in capsys.readouterr().err
+    assert runs.Run(run).state() == "stopped"  # the lock is free again
 
 
 def test_place_of_a_late_file_is_refused_early(tmp_path: Path) -> None:

@@ -51,12 +51,17 @@ FARTHEST = 8.0  # how much more data is still worth talking about
 EQUAL = Prices(1.0, 1.0, 0.5)  # without prices: the sum of the two rates
 
 # Multiply-adds a second of fcam's int8 engine. x86: the default bundle's 373.6 M in 3.19 ms, measured. ARM: counted
-# instructions of the same network (105.1 M on a Cortex-A72, 58.2 M on a Cortex-A76), at the boards' clocks (1.5 and
-# 2.4 GHz) and one to two instructions a cycle: an estimate, no measurement. src/engine/int8/PERFORMANCE.md has both.
+# instructions of the same network (105.1 M on a Cortex-A72, 58.2 M on a Cortex-A76), at the boards' clocks and one to
+# two instructions a cycle: an estimate, no measurement. src/engine/int8/PERFORMANCE.md has both. The Jetson's cores are
+# Cortex-A78AE, with the A76's instructions; its GPU is not estimated.
 BOARDS: dict[str, tuple[tuple[float, float], str]] = {
-    "x86-64 with AVX512-VNNI, one core": ((117e9, 117e9), "measured, PERFORMANCE.md"),
+    "x86-64 with AVX512-VNNI, one core": ((117e9, 117e9), "measured on an AMD EPYC"),
     "Raspberry Pi 5, one core": ((15.4e9, 30.8e9), "counted instructions at 1 to 2 a cycle, 2.4 GHz"),
     "Raspberry Pi 4, one core": ((5.3e9, 10.7e9), "counted instructions at 1 to 2 a cycle, 1.5 GHz"),
+    "Jetson Orin Nano, one core, without its GPU": (
+        (9.6e9, 19.3e9),
+        "instructions counted on a Cortex-A76 at 1 to 2 a cycle, 1.5 GHz",
+    ),
 }
 
 

@@ -129,6 +129,14 @@ class Run:
         self.lock = open(self.folder / LOCK, "w")  # noqa: SIM115 the run holds it until it ends
         if not taken(self.lock):
             raise ToolError(f"{self.folder} is being trained by another process: wait for it, or stop it")
+        try:
+            self.start_logs()
+        except OSError as error:
+            raise ToolError(
+                f"cannot write logs into {self.folder}: {error.strerror}; make room, or choose another place"
+            ) from error
+
+    def start_logs(self) -> None:
         self.handler = logging.FileHandler(self.folder / "train.log")
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logging.getLogger("fcam_tools").addHandler(self.handler)

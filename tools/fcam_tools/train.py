@@ -739,9 +739,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_run(plan: Plan, run: Run, team: Team, args: argparse.Namespace) -> int:
-    if team.leads:
-        run.open()
     try:
+        if team.leads:
+            run.open()
         progress = sys.stderr.isatty() and not args.json and team.leads
         aside = plan.checkpoint.with_suffix(".classifier.pt")
         checkpoint, every = fit(plan.recipe, plan.dataset, progress, aside, team, run, args.snapshot_seconds)
