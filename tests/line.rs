@@ -99,6 +99,7 @@ fn serial_options(port: std::path::PathBuf) -> serial::Options {
         rs485: false,
         profile: serial::Profile::Binary,
         config: 0,
+        external: true,
     }
 }
 
@@ -121,7 +122,13 @@ fn station(
         bundle: common::tiny_bundle(),
         geometry: Some(Geometry::packed(64, 64, PixelFormat::Rgb8).unwrap()),
         camera,
-        options: Options { engine: Default::default(), roi: None, score_threshold: None, signaller },
+        options: Options {
+            engine: Default::default(),
+            layout: Default::default(),
+            score_threshold: None,
+            vote: None,
+            signaller,
+        },
         trigger: Trigger::External { queue: QUEUE, matching },
         timeout: Duration::from_secs(1),
         frames: None,
@@ -152,7 +159,7 @@ fn run(triggers: u64) -> (Vec<Part>, Vec<Told>, Report, Plc) {
     let line = Line::new(handshake::Options { queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let link = Link::new(BAUD);
-    let serial = Serial::start(serial_options(link.path().into())).unwrap();
+    let serial = Serial::start(serial_options(link.path().into()), line.clone()).unwrap();
     let (station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &line);
     let station = start(station, &line);
     let plc = Plc::start(link, DELAY + PATIENCE);
@@ -200,7 +207,7 @@ fn a_camera_that_runs_free_gives_each_part_its_own_frame() {
             let (at, good) = (clock::now(), chance.below(2) == 0);
             let mut belt = belt.lock().unwrap();
             belt.bad.extend((!good).then_some(at + belt::VIEW));
-            line.trigger(at, index as u32);
+            line.trigger(at, index as u32).unwrap();
             good
         })
         .collect();
@@ -241,7 +248,7 @@ fn memory_is_flat() {
         while !line.status().ready {
             std::thread::yield_now();
         }
-        let ticket = line.trigger(clock::now(), index as u32);
+        let ticket = line.trigger(clock::now(), index as u32).unwrap();
         fire.send(conveyor::Fire { at: ticket.at, good: index % 3 != 0, trouble: None }).unwrap();
         told.try_iter().for_each(drop);
         at_first = if index == parts / 10 { resident_kib() } else { at_first };

@@ -65,7 +65,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn stages_add_up_to_the_whole() {
