@@ -52,9 +52,9 @@ const SPACING: Duration = Duration::from_micros(2500);
 const BAUD: u32 = 921_600;
 
 /// What the station told, and when.
-pub struct Told {
-    pub signals: Signals,
-    pub at: Timestamp,
+struct Told {
+    signals: Signals,
+    at: Timestamp,
 }
 
 /// Remembers every part.
