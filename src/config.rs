@@ -279,7 +279,6 @@ fn trigger_sources(raw: &Raw) -> Vec<&'static str> {
     sources.into_iter().filter_map(|(key, set)| set.then_some(key)).collect()
 }
 
-
 fn validate_serial(serial: &raw::Serial, problems: &mut Vec<String>) {
     let before = problems.len();
     validate_ranges(serial, problems);

@@ -8,8 +8,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use fcam::telegram::message::{CODEC_RUNS, MAX_DATA, MAX_REGIONS, kind};
 use fcam::handshake::Condition;
+use fcam::telegram::message::{CODEC_RUNS, MAX_DATA, MAX_REGIONS, kind};
 use fcam::telegram::spec::{CODES, FIELDS, KINDS, REASONS, REFUSALS};
 use fcam::telegram::{
     Abort, Chunk, MAX_FRAME, Message, OVERHEAD, Received, Receiver, Region, Regions, State, Verdict, encode, runs,
@@ -165,7 +165,8 @@ proptest! {
 
 #[test]
 fn a_gap_frees_what_a_wrong_length_swallowed() {
-    let verdict = Verdict { result_id: 5, ok: true, reason: 0, class: 255, score: 1, latency: 2, regions: 0, part_id: 9 };
+    let verdict =
+        Verdict { result_id: 5, ok: true, reason: 0, class: 255, score: 1, latency: 2, regions: 0, part_id: 9 };
     let mut long = encode(1, &Message::Verdict(verdict)).to_vec();
     long[2] = 3; // LEN says 796
     let mut receiver = Receiver::default();
@@ -184,7 +185,8 @@ fn the_examples_of_the_page() {
     let trigger = encode(0x0102, &Message::Trigger { part_id: 7 });
     assert_eq!(trigger[..12], [0xa5, 0x5a, 0, 10, 1, 0x10, 1, 2, 0, 0, 0, 7]);
     let page = fs::read_to_string("board/plc/telegram.md").unwrap();
-    let verdict = Verdict { result_id: 12, ok: false, reason: 1, class: 3, score: 9876, latency: 123, regions: 2, part_id: 7 };
+    let verdict =
+        Verdict { result_id: 12, ok: false, reason: 1, class: 3, score: 9876, latency: 123, regions: 2, part_id: 7 };
     for message in [Message::Trigger { part_id: 7 }, Message::Ack { sequence: 0x0102 }, Message::Verdict(verdict)] {
         let text: Vec<String> = encode(0x0102, &message).iter().map(|byte| format!("{byte:02X}")).collect();
         assert!(page.contains(&text.join(" ")), "the page has no example {}", text.join(" "));
@@ -194,7 +196,8 @@ fn the_examples_of_the_page() {
 /// A verdict of minor version 0 ends before the part's number.
 #[test]
 fn an_older_verdict_is_read() {
-    let verdict = Verdict { result_id: 5, ok: true, reason: 0, class: 255, score: 1, latency: 2, regions: 0, part_id: 9 };
+    let verdict =
+        Verdict { result_id: 5, ok: true, reason: 0, class: 255, score: 1, latency: 2, regions: 0, part_id: 9 };
     let payload = Message::Verdict(verdict).payload();
     assert_eq!(Message::parse(kind::VERDICT, &payload), Ok(Message::Verdict(verdict)));
     let old = Verdict { part_id: 0, ..verdict };

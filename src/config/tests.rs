@@ -98,6 +98,7 @@ fn combinations_that_cannot_work() {
             "serial: a verdict may wait 10 ms, but the smallest",
         ),
         ("[serial]\nport = \"x\"\nprofile = \"ascii\"", "serial.masks = true needs"),
+        ("[trigger]\nmode = \"external\"", "trigger.mode = \"external\" needs a source of triggers"),
         (
             "[inspect]\nroi = { x = 4294967295, y = 0, width = 5, height = 48 }",
             "inspect.roi 5x48 at (4294967295, 0) does not lie inside the 16384x16384 frame",

@@ -142,7 +142,16 @@ mod tests {
 
     #[test]
     fn a_verdict_is_a_line() {
-        let verdict = Verdict { result_id: 12, ok: false, reason: 1, class: 3, score: 9876, latency: 123, regions: 2, part_id: 7 };
+        let verdict = Verdict {
+            result_id: 12,
+            ok: false,
+            reason: 1,
+            class: 3,
+            score: 9876,
+            latency: 123,
+            regions: 2,
+            part_id: 7,
+        };
         let found = all(&Message::Verdict(verdict));
         let text = "V,12,NG,1,3,0.9876,12.3,2,7";
         assert_eq!(found, [format!("{text}*{:04X}\r\n", crc16(text.as_bytes()))]);

@@ -134,7 +134,10 @@ pub const REFUSALS: [(u8, &str); 6] = [
     (refusal::UNKNOWN, "unknown type"),
     (refusal::JOB, "the job was refused or its change failed: the old one runs"),
     (refusal::JOB_BUSY, "another job change is under way"),
-    (refusal::NO_NUMBER, "no number was given and no VERDICT will come: the station ends, or 1024 triggers have none yet"),
+    (
+        refusal::NO_NUMBER,
+        "no number was given and no VERDICT will come: the station ends, or 1024 triggers have none yet",
+    ),
 ];
 
 /// Codes of [`REFUSALS`].

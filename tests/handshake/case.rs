@@ -37,7 +37,10 @@ fn valid_waits_for_result_ack_to_fall() {
     assert!(!write(&mut handshake, ack).valid);
     tell(&mut handshake, 1, Verdict::Pass);
     let status = handshake.status();
-    assert!(!status.valid && status.waiting == 1, "the PLC, which waits for VALID to fall, would acknowledge a result unread");
+    assert!(
+        !status.valid && status.waiting == 1,
+        "the PLC, which waits for VALID to fall, would acknowledge a result unread"
+    );
     let status = write(&mut handshake, Controls::default());
     assert!(status.valid && status.result.unwrap().sequence == 1);
 }

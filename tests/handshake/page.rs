@@ -17,7 +17,11 @@ fn bits(status: &Status) -> [(&'static str, bool, &'static str); 16] {
     let Status { job_busy, job_failed, heartbeat, .. } = *status;
     [
         ("READY", ready, "a trigger would be judged"),
-        ("BUSY", busy, "a part is under way, from its trigger to its result; may be too short to be seen: never wait for its edge"),
+        (
+            "BUSY",
+            busy,
+            "a part is under way, from its trigger to its result; may be too short to be seen: never wait for its edge",
+        ),
         ("VALID", valid, "a result stands to be read; falls with RESULT_ACK, and never rises while that is high"),
         ("OK", status.ok(), "VALID, the part is good, and the pictures are not simulated"),
         ("NG", status.ng(), "VALID and not OK. Both low: no result. Both high: broken wire or program, a fault"),
@@ -40,7 +44,11 @@ fn words(status: &Status) -> [(&'static str, i64, &'static str); 9] {
     let id = |id: Option<u64>| id.map_or(0, |id| i64::from(fcam::handshake::short_id(id)));
     [
         ("CODE", code.into(), "what holds now, else why the last part was not judged, until cleared; 0 nothing"),
-        ("TRIGGER_ID", id(trigger_id), "number of the last trigger; 1 to 65535 and again 1, never 0 but before the first"),
+        (
+            "TRIGGER_ID",
+            id(trigger_id),
+            "number of the last trigger; 1 to 65535 and again 1, never 0 but before the first",
+        ),
         ("RESULT_ID", id(result.as_ref().map(|result| result.sequence)), "number of the part whose result is shown"),
         ("JOB", job.into(), "the job that runs"),
         ("WAITING", waiting.into(), "results that were not acknowledged, the shown one included"),
@@ -131,7 +139,11 @@ fn states() -> Vec<(&'static str, &'static str, Scene)> {
         ("busy", "as many parts wait as may (`trigger.queue`)", with(&[Scene::trigger])),
         ("valid", "a result stands to be read", with(&[Scene::part])),
         ("acknowledged", "RESULT_ACK is high", with(&[Scene::part, |scene| scene.write(|c| c.result_ack = true)])),
-        ("buffering", "BUFFER_RESULTS is high, three results wait", with(&[buffered, Scene::part, Scene::part, Scene::part])),
+        (
+            "buffering",
+            "BUFFER_RESULTS is high, three results wait",
+            with(&[buffered, Scene::part, Scene::part, Scene::part]),
+        ),
         ("buffer full", "BUFFER_RESULTS is high, eight results wait", {
             let mut scene = with(&[buffered]);
             (0..8).for_each(|_| scene.part());
@@ -139,10 +151,11 @@ fn states() -> Vec<(&'static str, &'static str, Scene)> {
         }),
         ("changing", "a job change is under way", with(&[|scene| assert!(scene.handshake.ask_job(2))])),
         ("offline", "SET_OFFLINE is high", with(&[|scene| scene.write(|controls| controls.set_offline = true)])),
-        ("fault", "the camera is gone; a trigger was missed", with(&[
-            |scene| scene.handshake.set(Condition::Camera, true),
-            Scene::trigger,
-        ])),
+        (
+            "fault",
+            "the camera is gone; a trigger was missed",
+            with(&[|scene| scene.handshake.set(Condition::Camera, true), Scene::trigger]),
+        ),
     ]
 }
 
@@ -193,7 +206,8 @@ fn table() -> String {
     for (name, says, scene) in states() {
         let status = scene.handshake.status();
         let high: Vec<&str> = bits(&status).iter().filter(|bit| bit.1).map(|bit| bit.0).collect();
-        let _ = write!(out, "### {name}: {says}\n\nHigh: {}.\n\n| input | changes |\n|---|---|\n", high.join(", "));
+        let high = if high.is_empty() { "nothing".into() } else { high.join(", ") };
+        let _ = write!(out, "### {name}: {says}\n\nHigh: {high}.\n\n| input | changes |\n|---|---|\n");
         let mut idle = vec![];
         for (input, step) in inputs() {
             let mut after = scene.clone();
