@@ -8,6 +8,7 @@ use crate::engine::{Backend, Isa, Settings};
 
 mod bench;
 mod check;
+mod io;
 mod layers;
 mod plc;
 mod replay;
@@ -39,6 +40,7 @@ enum Verb {
     Check(check::Args),
     Bench(bench::Args),
     Plc(plc::Args),
+    Io(io::Args),
 }
 
 /// Parses the command line and runs the verb; prints an error chain once and turns it into the exit code.
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Plc(args) => plc::run(&args),
+        Verb::Io(args) => io::run(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -20,9 +20,12 @@ use crate::sink::{JsonLines, Log, Serial, Sink, serial};
 use crate::station::{Station, Trigger};
 use crate::telegram::{self, budget};
 
+mod gpio;
 mod raw;
 mod read;
+mod zones;
 
+pub use gpio::{Named, Side, named_lines};
 use raw::{Kind, Mode, Raw};
 
 /// What the command line sets in place of the file.
@@ -66,6 +69,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The GPIO lines cannot be had.
+    #[error("cannot start gpio: {0}")]
+    Gpio(#[from] crate::chip::Error),
     /// The serial sink cannot start.
     #[error("cannot start serial: {0}")]
     Serial(crate::sink::Error),
@@ -137,6 +143,7 @@ impl Setup {
         let sinks = self.sinks(&line)?;
         let options = self.options();
         let raw = self.raw;
+        let zones = zones::build(&raw.zones);
         let trigger = match raw.trigger.mode {
             Mode::FreeRun => Trigger::FreeRun,
             Mode::EveryFrame => Trigger::EveryFrame { queue: raw.trigger.queue },
@@ -147,6 +154,7 @@ impl Setup {
             camera,
             geometry,
             options,
+            zones,
             trigger,
             timeout: Duration::from_millis(raw.camera.timeout_ms),
             frames: self.frames,
@@ -187,8 +195,11 @@ impl Setup {
         }
     }
 
-    fn sinks(&self, _line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
+    fn sinks(&self, line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
+        if let Some(gpio) = gpio::start(&self.raw, line)? {
+            sinks.push(Box::new(gpio));
+        }
         if let Some(options) = self.serial() {
             sinks.push(Box::new(Serial::start(options).map_err(Error::Serial)?));
         }
@@ -265,7 +276,29 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
         problems.push("record.dir is empty: say where parts are to be kept, or set record.keep = \"none\"".into());
     }
     validate_serial(&raw.serial, problems);
+    zones::validate(&raw.zones, geometry, problems);
+    gpio::validate(raw, problems);
+    validate_sources(raw, problems);
     geometry
+}
+
+/// Who may say that a part is there, by the keys that name them.
+fn trigger_sources(raw: &Raw) -> Vec<&'static str> {
+    let sources = [(raw.gpio.trigger.line.is_set(), "gpio.trigger.line")];
+    sources.into_iter().filter_map(|(set, key)| set.then_some(key)).collect()
+}
+
+fn validate_sources(raw: &Raw, problems: &mut Vec<String>) {
+    let sources = trigger_sources(raw);
+    match raw.trigger.mode {
+        Mode::External if sources.is_empty() => problems.push(
+            "trigger.mode = \"external\" needs somebody who says that a part is there: set gpio.trigger.line".into(),
+        ),
+        Mode::External => {}
+        _ if !sources.is_empty() => problems
+            .push(format!("{} would trigger parts, but trigger.mode is not \"external\"", sources.join(" and "))),
+        _ => {}
+    }
 }
 
 fn validate_serial(serial: &raw::Serial, problems: &mut Vec<String>) {

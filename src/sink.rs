@@ -1,13 +1,15 @@
-//! Where signals go. In: [`Signals`]. Out: the log, JSON lines and serial telegrams now; GPIO and Modbus to come.
+//! Where signals go. In: [`Signals`]. Out: the log, JSON lines, serial telegrams and GPIO lines now; Modbus to come.
 
 use crate::handshake::Status;
 use crate::mask::Mask;
 use crate::signal::Signals;
 
+pub mod gpio;
 pub mod json;
 pub mod log;
 pub mod serial;
 
+pub use gpio::Gpio;
 pub use json::JsonLines;
 pub use log::Log;
 pub use serial::Serial;

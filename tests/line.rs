@@ -144,6 +144,7 @@ fn station(
         trigger: Trigger::External { queue: QUEUE, matching },
         timeout: Duration::from_secs(1),
         frames: None,
+        zones: Default::default(),
         line: line.clone(),
         sinks,
         recorder: None,
