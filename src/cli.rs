@@ -11,6 +11,7 @@ mod bench;
 #[cfg(feature = "v4l2")]
 mod cameras;
 mod check;
+mod io;
 mod layers;
 mod plc;
 mod replay;
@@ -44,6 +45,7 @@ enum Verb {
     #[cfg(feature = "v4l2")]
     Cameras(cameras::Args),
     Plc(plc::Args),
+    Io(io::Args),
 }
 
 /// Parses the command line and runs the verb; prints an error chain once and turns it into the exit code.
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "v4l2")]
         Verb::Cameras(args) => cameras::run(&args),
         Verb::Plc(args) => plc::run(&args),
+        Verb::Io(args) => io::run(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

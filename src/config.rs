@@ -22,10 +22,13 @@ use crate::telegram::{self, budget};
 
 #[cfg(feature = "v4l2")]
 mod device;
+mod gpio;
 mod inspect;
 mod raw;
 mod read;
+mod zones;
 
+pub use gpio::{Named, Side, named_lines};
 use raw::{Kind, Mode, Raw};
 
 /// What the command line sets in place of the file.
@@ -69,6 +72,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The GPIO lines cannot be had.
+    #[error("cannot start gpio: {0}")]
+    Gpio(#[from] crate::chip::Error),
     /// The serial sink cannot start.
     #[error("cannot start serial: {0}")]
     Serial(crate::sink::Error),
@@ -144,6 +150,7 @@ impl Setup {
         let sinks = self.sinks(&line)?;
         let options = self.options();
         let raw = self.raw;
+        let zones = zones::build(&raw.zones);
         let trigger = match raw.trigger.mode {
             Mode::FreeRun => Trigger::FreeRun,
             Mode::EveryFrame => Trigger::EveryFrame { queue: raw.trigger.queue },
@@ -154,6 +161,7 @@ impl Setup {
             camera,
             geometry,
             options,
+            zones,
             trigger,
             timeout: Duration::from_millis(raw.camera.timeout_ms),
             frames: self.frames,
@@ -206,6 +214,9 @@ impl Setup {
 
     fn sinks(&self, line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
+        if let Some(gpio) = gpio::start(&self.raw, line)? {
+            sinks.push(Box::new(gpio));
+        }
         if let Some(options) = self.serial() {
             sinks.push(Box::new(Serial::start(options, line.clone()).map_err(Error::Serial)?));
         }
@@ -315,6 +326,8 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
     }
     validate_serial(&raw.serial, problems);
     validate_modbus(&raw.modbus, problems);
+    zones::validate(&raw.zones, geometry, problems);
+    gpio::validate(raw, problems);
     validate_plc(raw, problems);
     geometry
 }
@@ -347,21 +360,36 @@ fn validate_modbus(modbus: &raw::Modbus, problems: &mut Vec<String>) {
     }
 }
 
-/// Who tells parts, and who is told; each way to the PLC has its line in both lists.
-fn validate_plc(raw: &Raw, problems: &mut Vec<String>) {
+/// Who may say that a part is there, by the keys that name them.
+fn trigger_sources(raw: &Raw) -> Vec<&'static str> {
     let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
-    let (on_tcp, on_rtu) = (!tcp.listen.is_empty(), !rtu.port.as_os_str().is_empty());
-    let on_serial = !raw.serial.port.as_os_str().is_empty();
-    let triggers = [on_serial, on_tcp && tcp.write, on_rtu];
-    let tells = [on_serial, on_tcp, on_rtu];
-    if raw.trigger.mode == Mode::External && !triggers.contains(&true) {
+    let sources = [
+        (raw.gpio.trigger.line.is_set(), "gpio.trigger.line"),
+        (!raw.serial.port.as_os_str().is_empty(), "serial.port"),
+        (!rtu.port.as_os_str().is_empty(), "modbus.rtu.port"),
+        (!tcp.listen.is_empty() && tcp.write, "modbus.tcp.write"),
+    ];
+    sources.into_iter().filter_map(|(set, key)| set.then_some(key)).collect()
+}
+
+/// Who says that a part is there, and who is told of it.
+fn validate_plc(raw: &Raw, problems: &mut Vec<String>) {
+    let external = raw.trigger.mode == Mode::External;
+    if external && trigger_sources(raw).is_empty() {
         problems.push(
-            "trigger.mode = \"external\", but nothing can trigger: set serial.port, modbus.rtu.port, or modbus.tcp.listen with modbus.tcp.write = true"
+            "trigger.mode = \"external\" needs somebody who says that a part is there: set gpio.trigger.line, serial.port, modbus.rtu.port, \
+             or modbus.tcp.listen with modbus.tcp.write = true"
                 .into(),
         );
     }
+    if !external && raw.gpio.trigger.line.is_set() {
+        problems.push("gpio.trigger.line would trigger parts, but trigger.mode is not \"external\"".into());
+    }
+    let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
+    let ports = [&raw.serial.port, &rtu.port];
+    let told = ports.iter().any(|port| !port.as_os_str().is_empty()) || !tcp.listen.is_empty();
     let unreal = matches!(raw.camera.kind, Kind::Pattern | Kind::Folder);
-    if unreal && tells.contains(&true) && !raw.plc.simulated {
+    if unreal && told && !raw.plc.simulated {
         problems.push(
             "plc.simulated must be true: the camera's pictures are not of parts on a line, and a PLC is told".into(),
         );

@@ -15,6 +15,10 @@
 
 pub mod clock;
 
+pub mod spelling;
+
+pub mod chip;
+
 pub mod resize;
 
 pub mod camera;
@@ -25,6 +29,8 @@ pub mod engine;
 
 pub mod mask;
 
+pub mod zone;
+
 pub mod verdict;
 
 pub mod vote;
@@ -34,6 +40,8 @@ pub mod signal;
 pub mod handshake;
 
 pub mod line;
+
+pub mod trigger;
 
 pub mod telegram;
 

@@ -50,6 +50,15 @@ impl Line {
         ticket
     }
 
+    /// A part was there whose trigger was lost on its way: it has its number, and is missed.
+    pub fn lost(&self, at: Timestamp) {
+        let mut state = self.lock();
+        let ticket = state.handshake.lost(at);
+        state.tickets.extend(ticket);
+        drop(state);
+        self.ring();
+    }
+
     /// The PLC's control bits and words; returns the status after them, so that both are one moment.
     pub fn control(&self, controls: Controls, now: Timestamp) -> Status {
         let mut state = self.lock();

@@ -209,6 +209,7 @@ mod tests {
             captured: Default::default(),
             score: Some(0.5),
             verdict,
+            zones: 0,
             outputs: Default::default(),
         }
     }

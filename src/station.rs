@@ -26,6 +26,7 @@ use crate::pipeline::{self, Pipeline};
 use crate::proof;
 use crate::record::{Keep, Recorder};
 use crate::sink::Sink;
+use crate::zone::Zones;
 
 mod actuate;
 mod beat;
@@ -72,6 +73,8 @@ pub struct Station {
     pub geometry: Option<Geometry>,
     /// Engine, ROI, threshold and the timing of the outputs.
     pub options: pipeline::Options,
+    /// Where in the frame a defect is told to be.
+    pub zones: Zones,
     /// What makes a part.
     pub trigger: Trigger,
     /// A camera that says nothing for this long is stalled.
@@ -177,6 +180,7 @@ impl Station {
             stop: stop.clone(),
             bundle: &self.bundle,
             options: self.options,
+            zones: self.zones,
             trusted: Trusted::new(pipeline, self.geometry.is_some()),
         };
         let capture = Capture {

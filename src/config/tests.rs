@@ -28,18 +28,19 @@ fn the_manual_is_the_defaults() {
 #[test]
 fn the_manual_has_every_key_in_its_section() {
     let serde_json::Value::Object(sections) = serde_json::to_value(Raw::default()).unwrap() else { panic!() };
-    let mut sections: Vec<(String, serde_json::Value)> = sections.into_iter().collect();
-    while let Some((section, keys)) = sections.pop() {
-        let text = MANUAL.split(&format!("\n[{section}]\n")).nth(1).unwrap_or_else(|| panic!("no [{section}]"));
-        let text = text.split("\n[").next().unwrap();
-        for (key, default) in keys.as_object().unwrap() {
-            if default.is_object() {
-                sections.push((format!("{section}.{key}"), default.clone()));
-                continue;
-            }
-            let line = if default.is_null() { format!("# {key} = ") } else { format!("{key} = ") };
-            assert!(text.lines().any(|found| found.starts_with(&line)), "no `{line}` in [{section}]");
+    sections.iter().for_each(|(section, keys)| has_every_key(section, keys));
+}
+
+fn has_every_key(section: &str, keys: &serde_json::Value) {
+    let text = MANUAL.split(&format!("\n[{section}]\n")).nth(1).unwrap_or_else(|| panic!("no [{section}]"));
+    let text = text.split("\n[").next().unwrap();
+    for (key, default) in keys.as_object().unwrap() {
+        if default.as_object().is_some_and(|keys| !keys.is_empty()) {
+            has_every_key(&format!("{section}.{key}"), default);
+            continue;
         }
+        let line = if default.is_null() { format!("# {key} = ") } else { format!("{key} = ") };
+        assert!(text.lines().any(|found| found.starts_with(&line)), "no `{line}` in [{section}]");
     }
 }
 
@@ -259,4 +260,68 @@ fn flags_override_the_file() {
     let setup = Setup::load(None, overrides).unwrap();
     assert_eq!(setup.bundle().manifest().name, "tiny");
     assert!(matches!(setup.station(), Err(Error::Json { .. })));
+}
+
+/// Lines of a station that is complete; a test breaks one thing each.
+const WIRED: &str = "[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nwidth = 64\nheight = 48\n[trigger]\nmode = \"external\"\n[gpio.lines]\nok = \"A\"\n\
+    ng = { name = \"B\", active_low = true }\nvalid = \"C\"\n[gpio.trigger]\nline = \"D\"\n";
+
+#[test]
+fn lines_that_go_together() {
+    let (raw, problems) = parse(WIRED);
+    assert_eq!(problems, Vec::<String>::new());
+    assert!(raw.gpio.lines.ng.active_low && raw.gpio.trigger.line.is_set());
+    let zones =
+        |zones: &str, lines: &str| format!("[zones]\n{zones}\n[gpio.lines]\n{lines}\n[plc]\nsimulated = true\n");
+    let eight = "[\"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\"]";
+    let cases = [
+        (WIRED.replace("\"C\"", "\"A\""), "gpio: line A is both ok and valid"),
+        (WIRED.replace("valid = \"C\"\n", ""), "gpio.lines.ok needs gpio.lines.ng and gpio.lines.valid"),
+        (WIRED.replace("external", "free-run"), "gpio.trigger.line would trigger parts, but trigger.mode is not"),
+        (WIRED.replace("line = \"D\"", ""), "trigger.mode = \"external\" needs somebody who says"),
+        (
+            WIRED.replace("line = \"D\"", "line = \"D\"\ndebounce_us = 2000000"),
+            "gpio.trigger.debounce_us = 2000000 is outside",
+        ),
+        (format!("{WIRED}debounce_us = 9000\n[signals]\ndelay_ms = 9"), "gpio.trigger.debounce_us is no shorter than"),
+        ("[gpio.lines]\nng = \"A\"".into(), "gpio.lines would tell a PLC of pictures that are no parts"),
+        ("[gpio.strobe]\nline = \"A\"\n[plc]\nsimulated = true".into(), "gpio.strobe needs gpio.trigger.line"),
+        (format!("{WIRED}[gpio.strobe]\nline = \"E\"\nwidth_us = 0"), "gpio.strobe.width_us = 0 is outside"),
+        (zones("kind = \"grid\"\ncolumns = 17\nrows = 1", ""), "zones.columns x zones.rows = 17 x 1"),
+        (zones("kind = \"polygons\"", ""), "zones.polygons has 0 zones"),
+        (zones("kind = \"polygons\"\npolygons = [[[1, 1], [2, 2]]]", ""), "zones.polygons: zone 0 has 2 corners"),
+        (zones("kind = \"grid\"", "zones = [\"0\"]"), "gpio.lines.zones has 1 lines, but there are 8 zones"),
+        (
+            zones("kind = \"grid\"", &format!("zones = {eight}\nzone_strobe = \"S\"")),
+            "gpio.lines.zone_strobe is for more",
+        ),
+        (
+            zones("kind = \"grid\"\nrows = 4", &format!("zones = {eight}")),
+            "gpio.lines.zones has 8 lines, but there are 16",
+        ),
+        (
+            zones(
+                "kind = \"grid\"\nrows = 4\n[signals]\nhold_ms = 15",
+                &format!("zones = {eight}\nzone_strobe = \"S\""),
+            ),
+            "signals.hold_ms = 15 is too short for two bytes",
+        ),
+    ];
+    for (text, start) in cases {
+        let (_, problems) = parse(&text);
+        assert!(problems.len() == 1 && problems[0].starts_with(start), "{text}: {problems:#?}");
+    }
+    for good in [
+        zones("kind = \"grid\"", &format!("zones = {eight}")),
+        zones("kind = \"grid\"\nrows = 4", &format!("zones = {eight}\nzone_strobe = \"S\"")),
+    ] {
+        assert_eq!(parse(&good).1, Vec::<String>::new(), "{good}");
+    }
+}
+
+#[test]
+fn a_corner_outside_the_frame() {
+    let text =
+        "[camera]\nwidth = 64\nheight = 48\n[zones]\nkind = \"polygons\"\npolygons = [[[1, 1], [64, 48], [2, 49]]]";
+    assert_eq!(parse(text).1, ["zones.polygons: zone 0 has a corner at (2, 49), outside the 64x48 frame"]);
 }

@@ -138,6 +138,7 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
         trigger,
         timeout: Duration::from_millis(30),
         frames: None,
+        zones: Default::default(),
         line: Default::default(),
         sinks: vec![Box::new(Memory { told: sender, takes: Duration::ZERO })],
         recorder: None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fcam::preprocess::Roi;
 use fcam::record::{Keep, Options, Picture, Recorder};
-use fcam::signal::{SETUP, Signals};
+use fcam::signal::{LEAD, Signals};
 use fcam::sink::{Error, Sink};
 use fcam::station::{self, Trigger};
 use fcam::verdict::{Fault, Verdict};
@@ -158,7 +158,7 @@ fn with_a_delay_nothing_is_told_early() {
     station.options.signaller.delay = 400 * MS;
     let outcome = fake::run(station, &told);
     assert_eq!(outcome.parts.len(), 20);
-    assert!(outcome.parts.iter().all(|(signals, at)| *at >= signals.captured + 400 * MS - SETUP));
+    assert!(outcome.parts.iter().all(|(signals, at)| *at >= signals.captured + 400 * MS - LEAD));
     assert!(outcome.report.latency.quantile(0.5) < 400 * MS, "latency is to the verdict, not to its due time");
 }
 

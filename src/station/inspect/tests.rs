@@ -54,6 +54,7 @@ fn run(frames: u64, sabotaged: &[u64]) -> (Report, Vec<Signals>) {
         trigger: Trigger::EveryFrame { queue: 256 },
         timeout: Duration::from_secs(10),
         frames: None,
+        zones: Default::default(),
         line: Default::default(),
         sinks: vec![Box::new(Collect(sender))],
         recorder: None,
