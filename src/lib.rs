@@ -33,6 +33,8 @@ pub mod zone;
 
 pub mod verdict;
 
+pub mod vote;
+
 pub mod signal;
 
 pub mod handshake;
@@ -42,6 +44,8 @@ pub mod line;
 pub mod trigger;
 
 pub mod telegram;
+
+pub mod modbus;
 
 pub mod sink;
 

@@ -128,7 +128,7 @@ pub enum Error {
     /// Every part would be late.
     #[error(
         "signals.delay_ms is {delay:?}, but one inspection takes {inspection:.1?} here: every part would be late; raise it, \
-         use a smaller roi or a faster engine"
+         use a smaller roi, fewer tiles or a faster engine"
     )]
     Delay {
         /// As configured.
@@ -235,11 +235,10 @@ fn note<T>(panicked: &mut Vec<&'static str>, name: &'static str, joined: std::th
     joined.ok()
 }
 
-/// A geometry to build the pipeline with before the first frame has told the true one: it holds the ROI.
+/// A geometry to build the pipeline with before the first frame has told the true one: it holds the ROIs.
 fn placeholder(bundle: &Bundle, options: &pipeline::Options) -> Geometry {
     let shape = bundle.shape();
-    let (right, bottom) =
-        options.roi.map_or((0, 0), |roi| (roi.x.saturating_add(roi.width), roi.y.saturating_add(roi.height)));
+    let (right, bottom) = options.layout.extent();
     let (width, height) = (right.max(shape.width as u32), bottom.max(shape.height as u32));
     let format = crate::camera::PixelFormat::Rgb8;
     Geometry { width, height, stride: format.row_bytes(width), format }
@@ -255,6 +254,7 @@ fn warm_up(pipeline: &mut Pipeline, delay: Duration) -> Result<(), Error> {
     let Ok(frame) = Frame::new(0, clock::now(), geometry, &bytes) else { return Ok(()) };
     let times = (0..TRIES).map(|_| pipeline.inspect(&frame).timings.total());
     let inspection = times.min().unwrap_or_default();
+    pipeline.forget(); // gray pictures have no vote
     if !delay.is_zero() && inspection > delay {
         return Err(Error::Delay { delay, inspection });
     }

@@ -14,6 +14,8 @@ mod common;
 mod conveyor;
 #[path = "line/plc.rs"]
 mod plc;
+#[path = "common/random.rs"]
+mod random;
 #[path = "line/report.rs"]
 mod report;
 
@@ -36,6 +38,7 @@ use fcam::verdict::Verdict;
 use belt::{Above, Belt};
 use conveyor::{Conveyor, Part, Sensor};
 use plc::{Link, Plc};
+use random::Random;
 use report::Table;
 
 /// Parts that may be under way.
@@ -47,28 +50,6 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// Between two parts at the rate that the station claims.
 const SPACING: Duration = Duration::from_micros(2500);
 const BAUD: u32 = 921_600;
-
-/// A small generator of chance, the same on every run: splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-pub struct Chance(pub u64);
-
-impl Chance {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// True once in `times`.
-    pub fn once_in(&mut self, times: u64) -> bool {
-        self.next().is_multiple_of(times)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// What the station told, and when.
 pub struct Told {
@@ -89,7 +70,7 @@ impl Sink for Memory {
 }
 
 /// Sleeps now and then, as a full disk or a bad cable does.
-struct Slow(Chance);
+struct Slow(Random);
 
 impl Sink for Slow {
     fn apply(&mut self, _: &Signals) -> Result<(), sink::Error> {
@@ -118,6 +99,7 @@ fn serial_options(port: std::path::PathBuf) -> serial::Options {
         rs485: false,
         profile: serial::Profile::Binary,
         config: 0,
+        external: true,
     }
 }
 
@@ -135,12 +117,18 @@ fn station(
     let signaller = Signaller { delay: DELAY, hold: Duration::from_millis(1) };
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Memory(sender))];
     sinks.extend(serial.map(|serial| Box::new(serial) as Box<dyn Sink>));
-    sinks.push(Box::new(Slow(Chance(7))));
+    sinks.push(Box::new(Slow(Random(7))));
     let station = Station {
         bundle: common::tiny_bundle(),
         geometry: Some(Geometry::packed(64, 64, PixelFormat::Rgb8).unwrap()),
         camera,
-        options: Options { engine: Default::default(), roi: None, score_threshold: None, signaller },
+        options: Options {
+            engine: Default::default(),
+            layout: Default::default(),
+            score_threshold: None,
+            vote: None,
+            signaller,
+        },
         trigger: Trigger::External { queue: QUEUE, matching },
         timeout: Duration::from_secs(1),
         frames: None,
@@ -172,11 +160,11 @@ fn run(triggers: u64) -> (Vec<Part>, Vec<Told>, Report, Plc) {
     let line = Line::new(handshake::Options { queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let link = Link::new(BAUD);
-    let serial = Serial::start(serial_options(link.path().into())).unwrap();
+    let serial = Serial::start(serial_options(link.path().into()), line.clone()).unwrap();
     let (station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &line);
     let station = start(station, &line);
     let plc = Plc::start(link, DELAY + PATIENCE);
-    let parts = Conveyor { line: &line, fire, plc: &plc, chance: Chance(1) }.run(triggers);
+    let parts = Conveyor { line: &line, fire, plc: &plc, chance: Random(1) }.run(triggers);
     // The sensor ends with the conveyor; the station drains.
     let report = station.join().unwrap();
     std::thread::sleep(Duration::from_millis(100)); // the last bytes are on their way
@@ -213,14 +201,14 @@ fn a_camera_that_runs_free_gives_each_part_its_own_frame() {
     let matching = Matching { rule: Rule::Nearest, delay: belt::VIEW, window };
     let (station, told) = station(Box::new(Above::new(belt.clone())), matching, None, &line);
     let running = start(station, &line);
-    let mut chance = Chance(11);
+    let mut chance = Random(11);
     let truths: Vec<bool> = (0..parts)
         .map(|index| {
-            std::thread::sleep(Duration::from_micros(8000 + chance.below(9000)));
+            std::thread::sleep(Duration::from_micros(8000 + chance.below(9000) as u64));
             let (at, good) = (clock::now(), chance.below(2) == 0);
             let mut belt = belt.lock().unwrap();
             belt.bad.extend((!good).then_some(at + belt::VIEW));
-            line.trigger(at, index as u32);
+            line.trigger(at, index as u32).unwrap();
             good
         })
         .collect();
@@ -261,7 +249,7 @@ fn memory_is_flat() {
         while !line.status().ready {
             std::thread::yield_now();
         }
-        let ticket = line.trigger(clock::now(), index as u32);
+        let ticket = line.trigger(clock::now(), index as u32).unwrap();
         fire.send(conveyor::Fire { at: ticket.at, good: index % 3 != 0, trouble: None }).unwrap();
         told.try_iter().for_each(drop);
         at_first = if index == parts / 10 { resident_kib() } else { at_first };

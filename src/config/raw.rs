@@ -2,20 +2,24 @@
 //!
 //! board/station.example.toml is the reference for people; a test holds it to these structs.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::camera::PixelFormat;
+use crate::camera::{PixelFormat, Setting};
 use crate::chip::Pin;
 use crate::engine::Settings;
-use crate::preprocess::Roi;
+use crate::modbus::WordOrder;
+use crate::preprocess::{Area, Tiles};
 use crate::record::{Keep, Picture};
 use crate::sink::serial::{Parity, Profile};
 use crate::station::{Matching, Rule};
 use crate::telegram::budget::Line;
 use crate::trigger::gpio::{Edge, Pull};
+use crate::vote::Vote;
 use crate::zone::Polygon;
 
 /// Everything the file says.
@@ -32,6 +36,7 @@ pub(super) struct Raw {
     pub(super) sinks: Sinks,
     pub(super) serial: Serial,
     pub(super) gpio: Gpio,
+    pub(super) modbus: Modbus,
     pub(super) record: Record,
     pub(super) log: Log,
     pub(super) plc: Plc,
@@ -58,6 +63,9 @@ pub(super) struct Camera {
     pub(super) width: Option<u32>,
     pub(super) height: Option<u32>,
     pub(super) format: Format,
+    pub(super) device: String,
+    pub(super) controls: BTreeMap<String, Setting>,
+    pub(super) stride: Option<usize>,
     pub(super) command: Vec<String>,
     pub(super) restart: bool,
     pub(super) paths: Vec<PathBuf>,
@@ -72,7 +80,10 @@ impl Default for Camera {
             kind: Kind::Pattern,
             width: None,
             height: None,
-            format: Format::Rgb8,
+            format: Format::Auto,
+            device: "/dev/video0".into(),
+            controls: BTreeMap::new(),
+            stride: None,
             command: vec![],
             restart: true,
             paths: vec![],
@@ -89,11 +100,13 @@ pub(super) enum Kind {
     Pattern,
     Folder,
     Pipe,
+    V4l2,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Format {
+    Auto,
     Gray8,
     Rgb8,
     Yuyv,
@@ -103,7 +116,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// How the bytes make pixels; none if only decoding tells.
+    /// How the bytes make pixels; none if only the camera, or decoding, tells.
     pub(super) fn pixels(self) -> Option<PixelFormat> {
         match self {
             Self::Gray8 => Some(PixelFormat::Gray8),
@@ -111,7 +124,7 @@ impl Format {
             Self::Yuyv => Some(PixelFormat::Yuyv),
             Self::Nv12 => Some(PixelFormat::Nv12),
             Self::I420 => Some(PixelFormat::I420),
-            Self::Mjpeg => None,
+            Self::Auto | Self::Mjpeg => None,
         }
     }
 }
@@ -119,8 +132,11 @@ impl Format {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Inspect {
-    pub(super) roi: Option<Roi>,
+    pub(super) roi: Option<Area>,
+    pub(super) rois: Vec<Area>,
+    pub(super) tiles: Tiles,
     pub(super) score: Option<f32>,
+    pub(super) vote: Option<Vote>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -233,6 +249,46 @@ impl Serial {
             frame_bytes: self.frame_bytes,
             masks: self.masks,
         }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Modbus {
+    pub(super) word_order: WordOrder,
+    pub(super) tcp: ModbusTcp,
+    pub(super) rtu: ModbusRtu,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ModbusTcp {
+    pub(super) listen: String,
+    pub(super) write: bool,
+    pub(super) masters: Vec<IpAddr>,
+    pub(super) connections: usize,
+    pub(super) idle_s: u64,
+}
+
+impl Default for ModbusTcp {
+    fn default() -> Self {
+        Self { listen: String::new(), write: false, masters: vec![], connections: 4, idle_s: 60 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ModbusRtu {
+    pub(super) port: PathBuf,
+    pub(super) baud: u32,
+    pub(super) parity: Parity,
+    pub(super) rs485: bool,
+    pub(super) unit: u8,
+}
+
+impl Default for ModbusRtu {
+    fn default() -> Self {
+        Self { port: PathBuf::new(), baud: 19_200, parity: Parity::Even, rs485: false, unit: 1 }
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
         sinks: section(&mut table, "sinks", problems),
         serial: section(&mut table, "serial", problems),
         gpio: section(&mut table, "gpio", problems),
+        modbus: section(&mut table, "modbus", problems),
         record: section(&mut table, "record", problems),
         log: section(&mut table, "log", problems),
         plc: section(&mut table, "plc", problems),
@@ -127,7 +128,7 @@ mod tests {
             [
                 "unknown section [camra]: did you mean `camera`?",
                 "inspect.roi: missing field `y`",
-                "unknown key `zzz` in [inspect]: known are roi, score",
+                "unknown key `zzz` in [inspect]: known are roi, rois, score, tiles, vote",
                 "signals.delay_ms: invalid type: string \"soon\", expected u64",
                 "unknown key `hodl_ms` in [signals]: did you mean `hold_ms`?",
             ]

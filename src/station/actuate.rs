@@ -26,7 +26,7 @@ use crate::verdict::{Fault, Verdict};
 const TICK: Duration = Duration::from_millis(50);
 
 /// Signs of life and the temperature are looked at this often.
-const CHECK: Duration = Duration::from_secs(1);
+const CHECK: Duration = Duration::from_millis(100);
 
 /// A judged part on its way to the outputs.
 #[derive(Debug)]

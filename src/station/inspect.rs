@@ -81,9 +81,10 @@ impl Inspect<'_> {
     pub(super) fn run(mut self) {
         loop {
             self.beat.run(clock::now());
+            self.refuse_job();
             match self.inbox.take(PATIENCE) {
                 Next::Item(item) => self.run_once(item),
-                Next::Idle => self.refuse_job(),
+                Next::Idle => {}
                 Next::Closed => return,
             }
         }
@@ -91,7 +92,7 @@ impl Inspect<'_> {
 
     /// A station has one bundle: another job is refused, and the PLC is told so.
     fn refuse_job(&self) {
-        if let Some(job) = self.line.update(|handshake| handshake.job_asked()) {
+        if let Some(job) = self.line.job_asked() {
             log::warn!("job {job} was asked for and refused: this station has one bundle");
             self.line.update(|handshake| handshake.job_done(false));
         }
@@ -108,6 +109,7 @@ impl Inspect<'_> {
                 self.inbox.give_back(buffer);
             }
             Item::Fault { opened, fault } => {
+                self.trusted.pipeline.forget();
                 let signals = unjudged(&self.options.signaller, opened, fault);
                 self.tell(Judged { signals, at: clock::now(), timings: Timings::default(), mask: None });
             }
@@ -116,6 +118,7 @@ impl Inspect<'_> {
 
     /// Waits if the outputs are that far behind: a verdict is never dropped.
     fn tell(&self, judged: Judged) {
+        self.line.update(|handshake| handshake.judged(&judged.signals.verdict));
         if self.judged.send(judged).is_err() {
             // Nobody drives the outputs any more, and they are in their safe state.
             self.stop.ask(Stage::Now);
@@ -130,6 +133,7 @@ impl Inspect<'_> {
                 Err(fault) => fault,
             },
         };
+        self.trusted.pipeline.forget();
         (unjudged(&self.options.signaller, part.opened, fault), Timings::default(), None)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fcam::camera::{Camera, Error, Frame, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
 
-use crate::Chance;
+use crate::random::Random;
 
 /// Between two frames.
 pub const INTERVAL: Duration = Duration::from_millis(4);
@@ -29,12 +29,12 @@ pub struct Above {
     next: Timestamp,
     sequence: u64,
     bytes: Vec<u8>,
-    chance: Chance,
+    chance: Random,
 }
 
 impl Above {
     pub fn new(belt: Arc<Mutex<Belt>>) -> Self {
-        Self { belt, next: clock::now(), sequence: 0, bytes: vec![], chance: Chance(5) }
+        Self { belt, next: clock::now(), sequence: 0, bytes: vec![], chance: Random(5) }
     }
 
     fn level(&self, captured: Timestamp) -> Option<u8> {
@@ -54,7 +54,7 @@ impl Camera for Above {
         std::thread::sleep(self.next.saturating_sub(clock::now()));
         let captured = self.next;
         // Now and then frames are lost.
-        let lost = if self.chance.once_in(100) { 1 + self.chance.below(10) } else { 0 };
+        let lost = if self.chance.once_in(100) { 1 + self.chance.below(10) as u64 } else { 0 };
         self.next += INTERVAL * (1 + lost as u32);
         self.sequence += 1 + lost;
         let level = self.level(captured).ok_or(Error::Ended)?;

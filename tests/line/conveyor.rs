@@ -8,8 +8,9 @@ use fcam::clock::{self, Timestamp};
 use fcam::handshake::Ticket;
 use fcam::line::Line;
 
+use crate::SPACING;
 use crate::plc::Plc;
-use crate::{Chance, SPACING};
+use crate::random::Random;
 
 /// From the trigger to the end of the exposure.
 const EXPOSURE: Duration = Duration::from_micros(300);
@@ -104,7 +105,7 @@ pub struct Conveyor<'a> {
     pub line: &'a Line,
     pub fire: Sender<Fire>,
     pub plc: &'a Plc,
-    pub chance: Chance,
+    pub chance: Random,
 }
 
 impl Conveyor<'_> {
@@ -129,7 +130,7 @@ impl Conveyor<'_> {
         // A link that is cut for a while, and one that is noisy all the time, are the PLC's.
         let at = clock::now();
         self.plc.expect(at);
-        let ticket = self.line.trigger(at, part_id);
+        let ticket = self.line.trigger(at, part_id).unwrap();
         self.fire.send(Fire { at, good, trouble }).unwrap();
         Part { ticket, good, trouble }
     }
@@ -141,7 +142,7 @@ impl Conveyor<'_> {
         if self.chance.once_in(900) {
             return Some(Trouble::Error);
         }
-        let stall = Duration::from_millis(20 + self.chance.below(100));
+        let stall = Duration::from_millis(20 + self.chance.below(100) as u64);
         self.chance.once_in(1100).then_some(Trouble::Stall(stall))
     }
 }

@@ -11,7 +11,7 @@ use fcam::clock::{self, Timestamp};
 use fcam::telegram::{Message, Received, Receiver};
 use serial2::SerialPort;
 
-use crate::Chance;
+use crate::random::Random;
 
 /// The PLC looks at its inputs this often.
 const SCAN: Duration = Duration::from_millis(2);
@@ -24,7 +24,7 @@ pub struct Link {
     /// When the last byte that was let through has left the wire.
     free: Timestamp,
     waiting: Vec<u8>,
-    chance: Chance,
+    chance: Random,
     cut: Timestamp,
     _other: SerialPort,
 }
@@ -35,7 +35,7 @@ impl Link {
         let path = std::fs::read_link(format!("/proc/self/fd/{}", other.as_raw_fd())).unwrap();
         port.set_read_timeout(Duration::from_millis(1)).unwrap();
         let byte = Duration::from_secs(10) / baud;
-        let (waiting, chance, never) = (vec![], Chance(3), Timestamp::ZERO);
+        let (waiting, chance, never) = (vec![], Random(3), Timestamp::ZERO);
         Self { port, path, byte, free: never, waiting, chance, cut: never, _other: other }
     }
 
@@ -56,7 +56,7 @@ impl Link {
         self.free += self.byte * count as u32;
         let mut out: Vec<u8> = self.waiting.drain(..count).collect();
         if self.chance.once_in(2000) {
-            self.cut = now + Duration::from_millis(self.chance.below(150));
+            self.cut = now + Duration::from_millis(self.chance.below(150) as u64);
         }
         if now < self.cut {
             return vec![];

@@ -43,7 +43,13 @@ fn run(frames: u64, sabotaged: &[u64]) -> (Report, Vec<Signals>) {
     let station = Station {
         geometry: Some(camera.geometry()),
         camera: Box::new(camera) as Box<dyn Camera>,
-        options: Options { engine: Default::default(), roi: None, score_threshold: None, signaller },
+        options: Options {
+            engine: Default::default(),
+            layout: Default::default(),
+            score_threshold: None,
+            vote: None,
+            signaller,
+        },
         bundle,
         trigger: Trigger::EveryFrame { queue: 256 },
         timeout: Duration::from_secs(10),
