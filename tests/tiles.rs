@@ -10,7 +10,6 @@ use fcam::bundle::Bundle;
 use fcam::camera::{Frame, Geometry, PixelFormat, picture};
 use fcam::engine::{Prediction, Shape};
 use fcam::mask::{Masker, Mosaic, Thresholds};
-use fcam::overlay::Overlay;
 use fcam::pipeline::{Options, Pipeline};
 use fcam::preprocess::{Area, Layout, Preprocessor, Roi, Tile, Tiles, tile};
 use fcam::resize::Resizer;
@@ -128,7 +127,8 @@ fn layouts_that_do_not_fit_the_frame_are_refused() {
     let build = |layout| Pipeline::new(&common::tiny_bundle(), gray(128, 64), options(layout)).map(drop);
     for (layout, words) in [
         (Layout::from(roi(100, 0, 29, 64)), "roi 29x64 at (100, 0) does not lie inside the 128x64 frame"),
-        (grid(8, 9, 0.0), "8 x 9 tiles are none, or more than 64"),
+        (grid(8, 9, 0.0), "the rois have 72 tiles, 64 are possible"),
+        (grid(0, 9, 0.0), "0 x 9 tiles are none, or more than 64"),
         (grid(2, 2, 0.7), "an overlap of 0.7 is outside 0..=0.5"),
         (grid(2, 10, 0.0), "2 x 10 tiles of 128x64 pixels have 64x7 each, at least 8x8 are needed"),
         (Layout { areas: vec![roi(0, 0, 64, 64).into(); 33], ..grid(2, 1, 0.0) }, "the rois have 66 tiles, 64 are"),
@@ -137,7 +137,7 @@ fn layouts_that_do_not_fit_the_frame_are_refused() {
         assert!(error.starts_with(words), "{error}");
     }
     let mut pipeline = Pipeline::new(&common::tiny_bundle(), gray(128, 64), options(grid(16, 4, 0.0))).unwrap();
-    assert!(pipeline.refit(gray(127, 64)).is_err(), "seven pixels across");
+    assert!(pipeline.refit(gray(112, 64)).is_err(), "seven pixels across");
     pipeline.refit(gray(256, 64)).unwrap();
 }
 
@@ -331,15 +331,34 @@ fn a_small_defect_is_found_with_tiles_and_not_without() {
     let mut whole = Pipeline::new(&bundle, geometry, options(Layout::default())).unwrap();
     let mut tiled = Pipeline::new(&bundle, geometry, options(grid(4, 4, 0.0))).unwrap();
     assert_eq!(tiled.map_size(), (1024, 1024));
-    for (defective, place) in
-        [("00-print", 3), ("03-dent", 6), ("05-particle", 9), ("06-crack", 12), ("09-scratch", 10), ("10-hole", 5)]
-    {
+    let good = tray(&bundle, "01-good", 0);
+    let frame = Frame::new(0, Duration::ZERO, geometry, &good).unwrap();
+    let unable = whole.inspect(&frame).signals.verdict.word();
+    assert_eq!(tiled.inspect(&frame).signals.verdict, Verdict::Pass);
+
+    for (defective, place) in [("09-scratch", 10), ("10-hole", 5), ("05-particle", 9)] {
         let bytes = tray(&bundle, defective, place);
         let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
-        let one = whole.inspect(&frame);
-        let one = (one.signals.score.unwrap(), one.signals.verdict.word(), one.mask.region_count);
-        let many = tiled.inspect(&frame);
-        let (score, word) = (many.signals.score.unwrap(), many.signals.verdict.word());
-        println!("{defective}: {one:?} {score} {word} {:?}", many.mask.regions);
+        let word = whole.inspect(&frame).signals.verdict.word();
+        assert_eq!(
+            word, unable,
+            "at a quarter of its size the network says the same of {defective} as of the good tray"
+        );
+        let inspection = tiled.inspect(&frame);
+        let Verdict::Reject(findings) = &inspection.signals.verdict else { panic!("{defective} passes") };
+        let (left, top) = (place as u32 % 4 * 256, place as u32 / 4 * 256);
+        let part = Layout::from(roi(left, top, 256, 256));
+        let mut alone = Pipeline::new(&bundle, geometry, options(part)).unwrap();
+        assert_eq!(
+            alone.inspect(&frame).signals,
+            inspection.signals,
+            "{defective}: as if it were alone in the picture"
+        );
+        assert!(!findings.regions.is_empty());
+        for region in &findings.regions {
+            let inside = region.x >= left && region.y >= top;
+            let ends = region.x + region.width <= left + 256 && region.y + region.height <= top + 256;
+            assert!(inside && ends, "{defective} is not at {region:?}");
+        }
     }
 }

@@ -265,8 +265,10 @@ fn set_format(node: &Node, wanted: &Wanted, candidates: &[Candidate]) -> Result<
                 reasons.push(format!("{}: {source}", candidate.fourcc));
             }
             Err(source) => {
-                let (camera, action) = (node.card().to_string(), "take a format (is another program using it?)");
-                return Err(Error::Request { camera, action, source });
+                let busy = source.kind() == io::ErrorKind::ResourceBusy;
+                let action =
+                    if busy { "take a format, perhaps because another program uses it" } else { "take a format" };
+                return Err(Error::Request { camera: node.card().to_string(), action, source });
             }
         }
     }

@@ -123,6 +123,7 @@ fn combinations_that_cannot_work() {
             "serial: a verdict may wait 10 ms, but the smallest",
         ),
         ("[serial]\nport = \"x\"\nprofile = \"ascii\"", "serial.masks = true needs"),
+        ("[trigger]\nmode = \"external\"", "trigger.mode = \"external\" needs a source of triggers"),
         (
             "[modbus.tcp]\nlisten = \"0.0.0.0:502\"\n[plc]\nsimulated = true",
             "modbus.tcp.listen = \"0.0.0.0:502\" is every network",

@@ -81,6 +81,11 @@ pub fn is_write(pdu: &[u8]) -> bool {
     pdu.first().is_some_and(|function| [WRITE_ONE, WRITE_MANY].contains(function))
 }
 
+/// True for an answer that is an exception.
+pub fn is_refusal(answer: &[u8]) -> bool {
+    answer.first().is_some_and(|function| function & REFUSED != 0)
+}
+
 /// Answers requests; its room is kept from one to the next.
 #[derive(Debug, Default)]
 pub struct Codec {

@@ -206,7 +206,8 @@ fn table() -> String {
     for (name, says, scene) in states() {
         let status = scene.handshake.status();
         let high: Vec<&str> = bits(&status).iter().filter(|bit| bit.1).map(|bit| bit.0).collect();
-        let _ = write!(out, "### {name}: {says}\n\nHigh: {}.\n\n| input | changes |\n|---|---|\n", high.join(", "));
+        let high = if high.is_empty() { "nothing".into() } else { high.join(", ") };
+        let _ = write!(out, "### {name}: {says}\n\nHigh: {high}.\n\n| input | changes |\n|---|---|\n");
         let mut idle = vec![];
         for (input, step) in inputs() {
             let mut after = scene.clone();

@@ -1,4 +1,4 @@
-"""Modbus as others speak it: pymodbus and mbpoll against a running station, on TCP and on a serial line that is as slow as a real one."""
+"""Modbus as others speak it: pymodbus and mbpoll with a running station, on TCP and on a line as slow as a real one."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import time
 import tty
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,15 @@ import telegram  # noqa: E402 (the path is set above)
 
 client = pytest.importorskip("pymodbus.client")
 UNIT, BAUD = 7, 115200
-READY, BUSY, VALID, TOGGLE, TRIGGER_ACK, MISSED, OVERRUN, OK, NG, FAULT, RUN, SIMULATED = (1 << bit for bit in range(12))
+READY, BUSY, VALID, TOGGLE, TRIGGER_ACK, MISSED, OVERRUN, OK, NG, FAULT, RUN, SIMULATED = (
+    1 << bit for bit in range(12)
+)
 LATE, HEARTBEAT = 1 << 14, 1 << 15
 ENABLE, TRIGGER, ACK, BUFFER, EXECUTE, CLEAR, OFFLINE = (1 << bit for bit in range(7))
 
 
 class Wire:
-    """Two pseudo-terminals and between them a wire that lets bytes through at their rate: a pseudo-terminal has none."""
+    """Two pseudo-terminals, which have no rate, and between them a wire that lets bytes through at one."""
 
     def __init__(self, baud: int) -> None:
         self.second = 1 / (baud / 10)
@@ -120,12 +123,12 @@ class Plc:
 class Station:
     """`fcam run` in a folder of its own, triggered from outside."""
 
-    def __init__(self, fcam: Path, folder: Path, modbus: str, rest: str = "") -> None:
+    def __init__(self, fcam: Path, folder: Path, modbus: str, plc: str = "") -> None:
         bundle = json.dumps(str(ROOT / "tests/common/tiny"))
         self.folder = folder
         (folder / "station.toml").write_text(
             f"[bundle]\npath = {bundle}\n[camera]\nfps = 50\n"
-            f'[trigger]\nmode = "external"\nwindow_ms = 2000\nqueue = 8\n[plc]\nsimulated = true\n{modbus}\n{rest}'
+            f'[trigger]\nmode = "external"\nwindow_ms = 2000\nqueue = 8\n[plc]\nsimulated = true\n{plc}\n{modbus}\n'
         )
         self.log = (folder / "log").open("w+")
         command = [fcam, "run", "--config", "station.toml", "--json", "out.jsonl"]
@@ -147,8 +150,8 @@ class Station:
 def start(fcam: Path, tmp_path: Path) -> Iterator[Callable[..., Station]]:
     stations = []
 
-    def new(modbus: str, rest: str = "") -> Station:
-        stations.append(Station(fcam, tmp_path, modbus, rest))
+    def new(modbus: str, plc: str = "") -> Station:
+        stations.append(Station(fcam, tmp_path, modbus, plc))
         return stations[-1]
 
     yield new
@@ -252,8 +255,9 @@ def test_parts_by_pymodbus_on_a_line(start: Callable[..., Station]) -> None:
         pass
     masks_belong(plc, [plc.read(0, 20)])
     report(f"RTU at {BAUD} baud, paced", plc, 300)
-    # All units are told to go offline; none answers.
+    # All units are told to go offline; none answers, and all have a moment before the next request.
     plc.connection.write_register(0, OFFLINE, device_id=0, no_response_expected=True)
+    time.sleep(0.1)
     words = plc.wait(lambda words: not words[0] & RUN)
     assert words[1] == 32 and not words[0] & READY
     assert station.stop() == 0, station.text()
@@ -304,30 +308,27 @@ def test_buffered_results_wait_for_their_acknowledgement(start: Callable[..., St
         plc.write(0, ENABLE | BUFFER | ACK)
         plc.wait(lambda words: not words[0] & VALID)
         plc.write(0, ENABLE | BUFFER)
-    assert all(a != b for a, b in zip(toggles, toggles[1:], strict=False))
+    assert all(a != b for a, b in pairwise(toggles))
     assert plc.read(85, 1) == [0]
 
 
 def test_both_hearts_beat(start: Callable[..., Station]) -> None:
     port = free_port()
-    station = start(on_tcp(port))
-    station.process.kill()
-    station.process.wait()
-    text = (station.folder / "station.toml").read_text()
-    (station.folder / "station.toml").write_text(text.replace("simulated = true", "simulated = true\nheartbeat_ms = 1500"))
-    command = [station.process.args[0], "run", "--config", "station.toml"]
-    with subprocess.Popen(command, cwd=station.folder, stderr=subprocess.DEVNULL) as process:
-        plc = tcp(port)
-        beats, until = set(), time.monotonic() + 4
-        while time.monotonic() < until:
-            plc.write(5, int(time.monotonic() * 1000) & 0xFFFF)
-            words = plc.read(0, 2)
-            beats.add(words[0] & HEARTBEAT)
-            time.sleep(0.05)
-        assert beats == {0, HEARTBEAT} and words[0] & READY and words[1] == 0
-        words = plc.wait(lambda words: not words[0] & READY, within=6)
-        assert words[1] == 22, "the PLC's heart stands still"
-        process.kill()
+    start(on_tcp(port), plc="heartbeat_ms = 1500")
+    plc = tcp(port)
+    plc.wait(lambda words: bool(words[0] & READY))
+    beats, until = set(), time.monotonic() + 4
+    while time.monotonic() < until:
+        plc.write(5, int(time.monotonic() * 1000) & 0xFFFF)
+        words = plc.read(0, 2)
+        beats.add(words[0] & HEARTBEAT)
+        assert words[0] & READY and words[1] == 0
+        time.sleep(0.05)
+    assert beats == {0, HEARTBEAT}
+    words = plc.wait(lambda words: not words[0] & READY, within=6)
+    assert words[1] == 22, "the PLC's heart stands still"
+    plc.write(5, 1)
+    plc.wait(lambda words: bool(words[0] & READY))
 
 
 def test_pymodbus_reads_who_it_is_and_what_it_refuses(start: Callable[..., Station]) -> None:

@@ -18,8 +18,11 @@ impl Fourcc {
 
 impl fmt::Display for Fourcc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letters = self.0.to_le_bytes();
-        write!(f, "{}", String::from_utf8_lossy(&letters).trim_end().escape_debug())
+        // The highest bit marks big-endian variants.
+        const BIG_ENDIAN: u32 = 1 << 31;
+        let letters = (self.0 & !BIG_ENDIAN).to_le_bytes();
+        let suffix = if self.0 & BIG_ENDIAN == 0 { "" } else { "-BE" };
+        write!(f, "{}{suffix}", String::from_utf8_lossy(&letters).trim_end().escape_debug())
     }
 }
 
@@ -203,10 +206,9 @@ pub(super) fn negotiate(offers: &[Offer], wanted: &Wanted) -> Result<Vec<Candida
     });
     let candidates: Vec<Candidate> = rated.collect();
     if candidates.is_empty() {
-        let rates: Vec<String> = sized.iter().map(|(fourcc, _, rates)| format!("{fourcc} {rates}")).collect();
-        let rates = rates.join("; ");
+        let rates = rates(&sized);
         return Err(format!(
-            "has not {fps} fps at {width} x {height}; it has {rates} (0 leaves the rate to the driver)"
+            "does not run at {fps} fps with {width} x {height} pixels; it has {rates} (0 leaves the rate to the driver)"
         ));
     }
     Ok(candidates)
@@ -219,6 +221,20 @@ fn unreadable(offers: &[Offer], named: bool) -> String {
         true => format!("does not have that format; it has {offered}"),
         false => format!("has no format that can be read here; it has {offered} (see the pipe camera)"),
     }
+}
+
+/// Rates in words, each once, with the formats that have them.
+fn rates(sized: &[(Fourcc, Layout, &Rates)]) -> String {
+    let mut words: Vec<(String, String)> = vec![];
+    for (fourcc, _, rates) in sized {
+        let rates = rates.to_string();
+        match words.iter_mut().find(|(_, known)| *known == rates) {
+            Some((formats, _)) => *formats += &format!(", {fourcc}"),
+            None => words.push((fourcc.to_string(), rates)),
+        }
+    }
+    let words: Vec<String> = words.into_iter().map(|(formats, rates)| format!("{formats}: {rates}")).collect();
+    words.join("; ")
 }
 
 /// Sizes in words, each once.
@@ -288,7 +304,7 @@ mod tests {
         assert_eq!(refused(&usb(), wanted(800, 600, 30.0)), "has no 800 x 600 pixels; it has 640x480, 1280x720");
         assert_eq!(
             refused(&usb(), wanted(1280, 720, 7.5)),
-            "has not 7.5 fps at 1280 x 720; it has YUYV 10, 5 fps; MJPG 30, 15 fps (0 leaves the rate to the driver)"
+            "does not run at 7.5 fps with 1280 x 720 pixels; it has YUYV: 10, 5 fps; MJPG: 30, 15 fps (0 leaves the rate to the driver)"
         );
         assert_eq!(
             refused(&[offer(b"H264", vec![])], wanted(640, 480, 30.0)),
@@ -314,6 +330,21 @@ mod tests {
         }
         assert_eq!(range.to_string(), "48x48 to 4096x2160 in steps of 2x2");
         assert!(!Extent::Range((1, 1), (9, 9), (0, 0)).has(10, 1), "a step of nothing divides by nothing");
+    }
+
+    #[test]
+    fn the_same_rates_are_told_once() {
+        let size = vec![(Extent::Exact(8, 8), each(&[30, 15]))];
+        let offers = [offer(b"NV12", size.clone()), offer(b"YUYV", size)];
+        let refused = negotiate(&offers, &wanted(8, 8, 20.0)).unwrap_err();
+        assert!(refused.contains("it has NV12, YUYV: 30, 15 fps ("), "{refused}");
+    }
+
+    #[test]
+    fn codes_are_printable() {
+        assert_eq!(Fourcc::new(*b"Y10 ").to_string(), "Y10");
+        assert_eq!(Fourcc(Fourcc::new(*b"Y16 ").0 | 1 << 31).to_string(), "Y16-BE");
+        assert_eq!(Fourcc(7).to_string(), "\\u{7}\\0\\0\\0");
     }
 
     #[test]

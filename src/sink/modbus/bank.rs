@@ -10,6 +10,7 @@ use crate::handshake::{Condition, Status};
 use crate::line::Line;
 use crate::modbus::control::PAGE;
 use crate::modbus::map::{CONTROLS, MIRROR};
+use crate::modbus::pdu::is_refusal;
 use crate::modbus::{Access, Exception, Image, Moment, Picture, WordOrder, Words};
 
 /// What a connection sees of the mask: its own page, and the mask that it keeps while it turns the pages.
@@ -76,17 +77,20 @@ impl Bank {
         write: bool,
         now: Timestamp,
     ) -> Result<(), Exception> {
-        self.counters.requests.fetch_add(1, Relaxed);
-        let done = match access {
+        match access {
             Access::Inputs { address, into } => self.inputs(address.into(), window, into),
             Access::Holdings { address, into } if address >= MIRROR => {
                 self.inputs((address - MIRROR).into(), window, into)
             }
             Access::Holdings { address, into } => self.holdings(address.into(), window, into),
             Access::Write { address, from } => self.write(address, from, window, write, now),
-        };
-        self.counters.refused.fetch_add(u64::from(done.is_err()), Relaxed);
-        done
+        }
+    }
+
+    /// A request was answered.
+    pub(super) fn count(&self, answer: &[u8]) {
+        self.counters.requests.fetch_add(1, Relaxed);
+        self.counters.refused.fetch_add(u64::from(is_refusal(answer)), Relaxed);
     }
 
     fn inputs(&self, address: usize, window: &Window, into: &mut [u8]) -> Result<(), Exception> {

@@ -150,6 +150,7 @@ impl Unit {
         }
         // The part was there when the frame was, not when the silence after it was over.
         let answer = codec.answer(pdu, |access| bank.serve(access, window, true, *last));
+        bank.count(answer);
         rtu_answer(options.unit, answer, &mut self.sent);
         if !std::mem::replace(&mut self.asked, true) {
             self.bank.masters.fetch_add(1, Relaxed);

@@ -207,6 +207,7 @@ impl<'a> Connection<'a> {
         let pdu = request.get(TCP_HEADER + 1..).unwrap_or_default();
         let (bank, window, write) = (self.bank, &mut self.window, self.options.write);
         let answer = self.codec.answer(pdu, |access| bank.serve(access, window, write, now));
+        bank.count(answer);
         let mut out = heapless::Vec::new();
         tcp_answer(request, answer, &mut out);
         self.stream.write_all(&out)?;

@@ -106,9 +106,9 @@ impl Writer {
 
     /// An answer goes out when nothing else wants the line: no verdict waits behind it but for its own bytes.
     fn owe(&mut self, answer: Option<Answer>) {
-        answer.into_iter().for_each(|answer| {
-            let _ = self.owed.push_back(answer);
-        }); // there is room: see `run`
+        if let Some(answer) = answer {
+            let _ = self.owed.push_back(answer); // there is room: see `run`
+        }
     }
 
     /// Until the line is free for what waits; otherwise until it is time to look around.
