@@ -41,16 +41,9 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
     }
 }
 
-/// A section with sections in it.
-fn modbus(root: &mut Table, problems: &mut Vec<String>) -> Modbus {
-    let Some(Value::Table(table)) = root.get_mut("modbus") else { return section(root, "modbus", problems) };
-    let (tcp, rtu) = (section(table, "modbus.tcp", problems), section(table, "modbus.rtu", problems));
-    Modbus { tcp, rtu, ..section(root, "modbus", problems) }
-}
-
-/// A section whose keys are tried one by one, so that one mistake does not hide the next. `root` knows it by the last part of its name.
+/// A section whose keys are tried one by one, so that one mistake does not hide the next.
 fn section<T: Default + Serialize + DeserializeOwned>(root: &mut Table, name: &str, problems: &mut Vec<String>) -> T {
-    let table = match root.remove(name.rsplit('.').next().unwrap_or(name)) {
+    let table = match root.remove(name) {
         Some(Value::Table(table)) => table,
         Some(other) => {
             problems.push(format!("[{name}] is a section with keys, not {}", article(other.type_str())));

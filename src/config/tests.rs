@@ -69,8 +69,8 @@ fn every_problem_is_told() {
     );
     let expected = [
         "unknown key `mdoe`",
-        "modbus.tcp.masters: ",
         "unknown key `party` in [modbus.rtu]: did you mean `parity`?",
+        "modbus.tcp.masters: ",
         "modbus.word_order: ",
         "camera.fps",
         "camera.width and camera.height go together",
@@ -278,13 +278,13 @@ fn lines_that_go_together() {
         (WIRED.replace("\"C\"", "\"A\""), "gpio: line A is both ok and valid"),
         (WIRED.replace("valid = \"C\"\n", ""), "gpio.lines.ok needs gpio.lines.ng and gpio.lines.valid"),
         (WIRED.replace("external", "free-run"), "gpio.trigger.line would trigger parts, but trigger.mode is not"),
-        (WIRED.replace("line = \"D\"", ""), "trigger.mode = \"external\" needs somebody who says"),
+        (WIRED.replace("line = \"D\"", ""), "trigger.mode = \"external\", but nothing can trigger"),
         (
             WIRED.replace("line = \"D\"", "line = \"D\"\ndebounce_us = 2000000"),
             "gpio.trigger.debounce_us = 2000000 is outside",
         ),
         (format!("{WIRED}debounce_us = 9000\n[signals]\ndelay_ms = 9"), "gpio.trigger.debounce_us is no shorter than"),
-        ("[gpio.lines]\nng = \"A\"".into(), "gpio.lines would tell a PLC of pictures that are no parts"),
+        ("[gpio.lines]\nng = \"A\"".into(), "plc.simulated must be true"),
         ("[gpio.strobe]\nline = \"A\"\n[plc]\nsimulated = true".into(), "gpio.strobe needs gpio.trigger.line"),
         (format!("{WIRED}[gpio.strobe]\nline = \"E\"\nwidth_us = 0"), "gpio.strobe.width_us = 0 is outside"),
         (zones("kind = \"grid\"\ncolumns = 17\nrows = 1", ""), "zones.columns x zones.rows = 17 x 1"),
