@@ -365,19 +365,14 @@ fn validate_plc(raw: &Raw, problems: &mut Vec<String>) {
     let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
     let (on_tcp, on_rtu) = (!tcp.listen.is_empty(), !rtu.port.as_os_str().is_empty());
     let on_serial = !raw.serial.port.as_os_str().is_empty();
-    let on_edge = raw.gpio.trigger.line.is_set();
-    let triggers = [on_edge, on_serial, on_rtu, on_tcp && tcp.write];
+    let triggers = [raw.gpio.trigger.line.is_set(), on_serial, on_rtu, on_tcp && tcp.write];
     let tells = [gpio::tells(raw), on_serial, on_rtu, on_tcp];
-    let external = raw.trigger.mode == Mode::External;
-    if external && !triggers.contains(&true) {
+    if raw.trigger.mode == Mode::External && !triggers.contains(&true) {
         problems.push(
             "trigger.mode = \"external\", but nothing can trigger: set gpio.trigger.line, serial.port, modbus.rtu.port, or modbus.tcp.listen with \
              modbus.tcp.write = true"
                 .into(),
         );
-    }
-    if !external && on_edge {
-        problems.push("gpio.trigger.line would trigger parts, but trigger.mode is not \"external\"".into());
     }
     let unreal = matches!(raw.camera.kind, Kind::Pattern | Kind::Folder);
     if unreal && tells.contains(&true) && !raw.plc.simulated {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::raw::{Modbus, Raw};
+use super::raw::Raw;
 use crate::spelling::distance;
 
 /// Reads what can be read; what cannot is a problem, and has its default in the result.
@@ -33,7 +33,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
         zones: section(&mut table, "zones", problems),
         sinks: section(&mut table, "sinks", problems),
         serial: section(&mut table, "serial", problems),
-        modbus: modbus(&mut table, problems),
+        modbus: section(&mut table, "modbus", problems),
         gpio: section(&mut table, "gpio", problems),
         record: section(&mut table, "record", problems),
         log: section(&mut table, "log", problems),
