@@ -1,4 +1,4 @@
-# Telegrams over a UART to the host, which decodes them: the bundle's twelve samples, each a part.
+# Telegrams over a UART to the host, which decodes them: the default bundle judges its twelve samples, each a part.
 #: fcam run on the pattern camera ends without a fault
 #: the host decodes every verdict and every mask
 
@@ -8,6 +8,7 @@ kind = "pattern"
 fps = 2.0
 [trigger]
 mode = "every-frame"
+queue = 16
 [plc]
 simulated = true
 [serial]
@@ -15,5 +16,5 @@ port = "/dev/ttyS0"
 parts_per_minute = 120
 TOML
 
-check "fcam run on the pattern camera ends without a fault" timeout 90 fcam run --config /tmp/serial.toml --frames 12
+check "fcam run on the pattern camera ends without a fault" timeout 180 fcam run --config /tmp/serial.toml --frames 12
 check "the host decodes every verdict and every mask" host telegrams 12
