@@ -360,13 +360,13 @@ fn validate_modbus(modbus: &raw::Modbus, problems: &mut Vec<String>) {
     }
 }
 
-/// Who tells parts, and who is told; each way to the PLC has its line in both lists.
+/// Who tells parts, and who is told; each way to the PLC has its place in both lists.
 fn validate_plc(raw: &Raw, problems: &mut Vec<String>) {
     let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
     let (on_tcp, on_rtu) = (!tcp.listen.is_empty(), !rtu.port.as_os_str().is_empty());
     let on_serial = !raw.serial.port.as_os_str().is_empty();
-    let triggers = [on_serial, on_tcp && tcp.write, on_rtu, raw.gpio.trigger.line.is_set()];
-    let tells = [on_serial, on_tcp, on_rtu, gpio::tells(raw)];
+    let triggers = [raw.gpio.trigger.line.is_set(), on_serial, on_rtu, on_tcp && tcp.write];
+    let tells = [gpio::tells(raw), on_serial, on_rtu, on_tcp];
     if raw.trigger.mode == Mode::External && !triggers.contains(&true) {
         problems.push(
             "trigger.mode = \"external\", but nothing can trigger: set gpio.trigger.line, serial.port, modbus.rtu.port, or modbus.tcp.listen with \

@@ -1,4 +1,4 @@
-//! Where signals go. In: [`Signals`]. Out: the log, JSON lines, serial telegrams, GPIO lines and Modbus.
+//! Where signals go. In: [`Signals`]. Out: the log, JSON lines, serial telegrams, Modbus registers and GPIO lines.
 
 use crate::handshake::Status;
 use crate::mask::Mask;

@@ -158,7 +158,7 @@ fn start(station: Station, line: &Line) -> JoinHandle<Report> {
 }
 
 fn run(triggers: u64) -> (Vec<Part>, Vec<Told>, Report, Plc) {
-    let line = Line::new(handshake::Options { queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let link = Link::new(BAUD);
     let serial = Serial::start(serial_options(link.path().into()), line.clone()).unwrap();
@@ -196,7 +196,7 @@ fn each_trigger_ends_in_one_result_and_nothing_passes_that_was_not_judged_good()
 #[test]
 fn a_camera_that_runs_free_gives_each_part_its_own_frame() {
     let parts = number("FCAM_LINE_TRIGGERS", 4000) / 10;
-    let line = Line::new(handshake::Options { queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
     let belt = Arc::new(Mutex::new(Belt::default()));
     let window = belt::INTERVAL / 2 + Duration::from_micros(100);
     let matching = Matching { rule: Rule::Nearest, delay: belt::VIEW, window };
@@ -240,7 +240,7 @@ fn resident_kib() -> u64 {
 #[test]
 fn memory_is_flat() {
     let parts = number("FCAM_SOAK_PARTS", 4000);
-    let line = Line::new(handshake::Options { queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
     station.options.signaller.delay = Duration::ZERO;

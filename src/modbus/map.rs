@@ -13,8 +13,8 @@ pub const MIRROR: u16 = 1000;
 pub const CONTROLS: usize = 16;
 /// Registers of one region.
 pub const REGION_WORDS: usize = 8;
-/// First register of the mask window.
-pub const WINDOW: usize = 96;
+/// First register of the mask's head; a master that reads it keeps this mask until it reads it again.
+pub const HEAD: usize = 88;
 /// Registers of the mask window, the most that one request reads.
 pub const WINDOW_WORDS: usize = 125;
 /// `CLASS` where there is none.
@@ -175,7 +175,12 @@ pub const TABLE: [Input; 32] = [
         "processor, 0.1 degrees Celsius; 32767: no sensor",
     ),
     row(87, "MAP_VERSION", Word(|_| VERSION), "1"),
-    row(88, "MASK_BYTES", Long(|moment| moment.mask.len() as u32), "bytes of the whole mask; 0 none"),
+    row(
+        HEAD,
+        "MASK_BYTES",
+        Long(|moment| moment.mask.len() as u32),
+        "bytes of the whole mask; 0 none. Read it first: this connection keeps the mask until it reads this register again",
+    ),
     row(90, "MASK_CODEC", Word(|moment| moment.mask.codec), "0 none, 1 run lengths as LEB128 (telegram.md, \"Mask\")"),
     row(91, "MASK_WIDTH", Word(|moment| moment.mask.width), "pixels across the mask"),
     row(92, "MASK_HEIGHT", Word(|moment| moment.mask.height), "pixels down the mask"),
@@ -273,13 +278,7 @@ pub const WRITTEN: [Written; 6] = [
         "u32",
         "the PLC's number of the next part: written before TRIGGER rises, or with it in one request",
     ),
-    (
-        4,
-        1,
-        "MASK_PAGE",
-        "u16",
-        "which 250 bytes of the mask MASK_WINDOW shows, from 0. Each connection has its own. Writing 0 takes the newest mask, and keeps it",
-    ),
+    (4, 1, "MASK_PAGE", "u16", "which 250 bytes of the mask MASK_WINDOW shows, from 0. Each connection has its own"),
     (5, 1, "PLC_HEARTBEAT", "u16", "changes while the PLC is alive (`plc.heartbeat_ms`)"),
     (6, 10, "-", "-", "0; another value is refused"),
 ];

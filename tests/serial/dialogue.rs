@@ -151,7 +151,7 @@ fn a_storm_of_triggers_of_which_every_tenth_is_damaged() {
         }
         plc.port.write_all(&frame).unwrap();
         if n % 10 == 9 {
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
     plc.wait("end of the storm", |_| (plc.verdicts().len() >= intact.len()).then_some(()));
@@ -179,12 +179,14 @@ fn a_flood_is_bounded_and_refused() {
     for n in 0..2 * MAX_OPEN as u32 {
         plc.trigger(n as u16, n);
         if n % 16 == 15 {
-            std::thread::sleep(Duration::from_millis(4)); // or answers find no room, which is counted
+            std::thread::sleep(Duration::from_millis(4));
         }
     }
-    assert_eq!(plc.answer(2 * MAX_OPEN as u16 - 1), 6);
+    std::thread::sleep(Duration::from_millis(300));
+    plc.trigger(9999, 0);
+    assert_eq!(plc.answer(9999), 6);
     let status = station.status();
-    assert_eq!((status.trigger_id, status.counts.missed), (Some(MAX_OPEN as u64 - 1), 2 * MAX_OPEN as u32));
+    assert_eq!((status.trigger_id, status.counts.missed), (Some(MAX_OPEN as u64 - 1), 2 * MAX_OPEN as u32 + 1));
     drop(serial);
 }
 

@@ -111,7 +111,6 @@ class Plc:
         return words
 
     def mask(self) -> tuple[list[int], bytes]:
-        self.write(4, 0)
         head = self.read(88, 8)
         total, pages = self.long(head, 0), b""
         for page in range(-(-total // 250)):
