@@ -46,7 +46,7 @@ fn section<T: Default + Serialize + DeserializeOwned>(root: &mut Table, name: &s
     let table = match root.remove(name) {
         Some(Value::Table(table)) => table,
         Some(other) => {
-            problems.push(format!("[{name}] is a section with keys, not {}", article(other.type_str())));
+            problems.push(no_section(name, &other));
             return T::default();
         }
         None => return T::default(),
@@ -57,7 +57,8 @@ fn section<T: Default + Serialize + DeserializeOwned>(root: &mut Table, name: &s
     sift(table, name, &defaults, &fits, problems).try_into().unwrap_or_default()
 }
 
-/// The keys of a table that are known and fit, each tried alone; those of a table in it likewise.
+/// The keys of a table that are known and fit, each tried alone; likewise those of a table in it that may be empty, which makes it a section.
+/// One that may not is a value, and needs all of its keys at once.
 fn sift(
     table: Table,
     name: &str,
@@ -70,13 +71,15 @@ fn sift(
     for (key, value) in table {
         let path = format!("{name}.{key}");
         let alone = |value: Value| Table::from_iter([(key.clone(), value)]);
+        let is_section = |within| !names(within).is_empty() && fits(alone(Table::new().into())).is_ok();
         match (value, defaults.get(&key)) {
             (_, None) => problems.push(format!("unknown key `{key}` in [{name}]{}", hint(&key, &known))),
-            (Value::Table(inner), Some(within)) if !names(within).is_empty() => {
+            (Value::Table(inner), Some(within)) if is_section(within) => {
                 let fits = |inner: Table| fits(alone(inner.into()));
                 let inner = sift(inner, &path, within, &fits, problems);
                 good.insert(key, inner.into());
             }
+            (other, Some(within)) if is_section(within) => problems.push(no_section(&path, &other)),
             (value, Some(_)) => match fits(alone(value.clone())) {
                 Ok(()) => drop(good.insert(key, value)),
                 Err(error) => problems.push(format!("{path}: {}", error.message())),
@@ -102,6 +105,10 @@ fn hint(wrong: &str, known: &[String]) -> String {
         Some(key) => format!(": did you mean `{key}`?"),
         None => format!(": known are {}", known.join(", ")),
     }
+}
+
+fn no_section(name: &str, value: &Value) -> String {
+    format!("[{name}] is a section with keys, not {}", article(value.type_str()))
 }
 
 fn article(word: &str) -> String {
