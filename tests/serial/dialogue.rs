@@ -184,8 +184,8 @@ fn a_flood_is_bounded_and_refused() {
     }
     std::thread::sleep(Duration::from_millis(300));
     plc.trigger(9999, 0);
-    assert_eq!(plc.answer(9999), 6);
-    let status = station.status();
+    let (answer, status) = (plc.answer(9999), station.status());
+    assert_eq!(answer, 6, "{status:?}");
     assert_eq!((status.trigger_id, status.counts.missed), (Some(MAX_OPEN as u64 - 1), 2 * MAX_OPEN as u32 + 1));
     drop(serial);
 }
