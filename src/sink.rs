@@ -1,14 +1,16 @@
-//! Where signals go. In: [`Signals`]. Out: the log, JSON lines, serial telegrams and Modbus now; GPIO to come.
+//! Where signals go. In: [`Signals`]. Out: the log, JSON lines, serial telegrams, Modbus registers and GPIO lines.
 
 use crate::handshake::Status;
 use crate::mask::Mask;
 use crate::signal::Signals;
 
+pub mod gpio;
 pub mod json;
 pub mod log;
 pub mod modbus;
 pub mod serial;
 
+pub use gpio::Gpio;
 pub use json::JsonLines;
 pub use log::Log;
 pub use modbus::Modbus;

@@ -12,9 +12,15 @@ use super::{Options, Parity};
 /// A device that takes nothing for so long is as good as cut.
 const STUCK: Duration = Duration::from_millis(500);
 
+/// The reader looks around after so much silence.
+const SILENCE: Duration = Duration::from_millis(20);
+
 /// Opens and sets up the device of a station's telegrams.
 pub(super) fn open(options: &Options) -> Result<SerialPort> {
-    configure(&options.port, options.line.baud, options.parity, options.rs485.then_some("serial.rs485"))
+    let Options { port, line, parity, rs485, .. } = options;
+    let mut port = configure(port, line.baud, *parity, rs485.then_some("serial.rs485"))?;
+    port.set_read_timeout(SILENCE)?;
+    Ok(port)
 }
 
 /// Opens and sets up any device; `rs485` is the key that asks for that mode.
