@@ -62,6 +62,7 @@ class Master:
     def part(self, part_id: int) -> None:
         """Trigger, result under its own number, mask of a rejected part, acknowledgement."""
         self.write(CONTROL, ENABLE)
+        self.wait("TRIGGER_ACK", TRIGGER_ACK, level=False)
         self.wait("READY", READY)
         self.write(CONTROL, ENABLE | TRIGGER, 0, part_id >> 16, part_id & 0xFFFF)
         number = self.wait("TRIGGER_ACK", TRIGGER_ACK)[3]
@@ -79,11 +80,12 @@ class Master:
     def mask(self, number: int) -> None:
         """Page by page; its CRC-32 and its pixels add up."""
         end = time.monotonic() + PATIENCE_S
-        while (about := self.about())["id"] != number:
+        while (about := self.keep())["id"] != number:
             expect(time.monotonic() < end, f"the mask is of part {about['id']} instead of {number}")
         data = b""
         for page in range((about["bytes"] + 2 * WINDOW_WORDS - 1) // (2 * WINDOW_WORDS)):
-            self.write(PAGE, page)
+            if page:
+                self.write(PAGE, page)
             data += b"".join(word.to_bytes(2, "big") for word in self.read(WINDOW, WINDOW_WORDS))
         data = data[: about["bytes"]]
         expect(zlib.crc32(data) == about["crc"], f"the CRC-32 of {len(data)} mask bytes is not {about['crc']:#x}")
@@ -91,7 +93,9 @@ class Master:
         expect(sum(lengths) == about["width"] * about["height"], f"{sum(lengths)} pixels of {about}")
         expect(sum(lengths[1::2]) > 0, "the mask of a rejected part is empty")
 
-    def about(self) -> dict[str, Any]:
+    def keep(self) -> dict[str, Any]:
+        """The newest mask, which stays this connection's until page 0 is asked for again."""
+        self.write(PAGE, 0)
         bytes_high, bytes_low, _, width, height, number, crc_high, crc_low = self.read(MASK, MASK_WORDS)
         size = {"bytes": bytes_high << 16 | bytes_low, "width": width, "height": height}
         return size | {"id": number, "crc": crc_high << 16 | crc_low}
