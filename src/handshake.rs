@@ -3,9 +3,10 @@
 //!
 //! Pure: time comes in as a value, nothing is stored elsewhere, and nothing fails. Its table is in board/plc/handshake.md. What it refuses:
 //! - A trigger while READY is low is no part to judge. It still takes a number and ends in a fault, so that the PLC's shift register does not
-//!   slip by one.
+//!   slip by one. It takes none only where nothing would close it: see [`Handshake::trigger`].
 //! - No output ever needs an edge of BUSY to be seen: every result has a number, and TOGGLE changes with each.
-//! - A result that waits for its acknowledgement is never overwritten while results are buffered; one that finds no room is counted (OVERRUN).
+//! - VALID never rises while RESULT_ACK is high: a PLC that acknowledged one result cannot take the next one for it.
+//! - A result that waits for its acknowledgement is never overwritten while results are buffered; one that finds no room is told (OVERRUN).
 
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub const MAX_RESULTS: usize = 8;
 /// Regions of a result that the PLC can read.
 pub const MAX_REGIONS: usize = 8;
 
+/// Triggers that have a number and no result yet, at most; a line that brings more is out of its mind.
+pub const MAX_OPEN: usize = 1024;
+
 /// HEARTBEAT changes this often while the inspection loop is alive.
 pub const HEARTBEAT: Duration = Duration::from_millis(250);
 
@@ -47,6 +51,10 @@ pub enum Condition {
     Engine,
     /// The inspection loop stands still.
     Hung,
+    /// A GPIO output cannot be driven.
+    Outputs,
+    /// A GPIO input cannot be read.
+    Inputs,
     /// The camera is gone or delivers errors.
     Camera,
     /// No frame came in time.
@@ -65,10 +73,12 @@ pub enum Condition {
 
 impl Condition {
     /// All, the gravest first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Panic,
         Self::Engine,
         Self::Hung,
+        Self::Outputs,
+        Self::Inputs,
         Self::Camera,
         Self::Stalled,
         Self::Overheated,
@@ -88,6 +98,8 @@ impl Condition {
             Self::Overheated => 21,
             Self::PlcLost => 22,
             Self::Hung => 23,
+            Self::Outputs => 24,
+            Self::Inputs => 25,
             Self::Starting => 30,
             Self::Stopping => 31,
             Self::Offline => 32,
@@ -141,9 +153,11 @@ pub struct Ticket {
 /// What a station fixes once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Parts that may be on their way at once, at least 1; with as many, READY is low.
+    /// Triggers make the parts. Without, the camera does, and a trigger is only counted as missed.
+    pub external: bool,
+    /// Parts that may wait to be judged, at least 1; with as many, READY is low.
     pub queue: usize,
-    /// A PLC whose heartbeat does not change for so long is lost; zero: it has none.
+    /// A PLC whose heartbeat does not change for so long is lost, from the start on; zero: it has none.
     pub plc_timeout: Duration,
     /// The pictures are not of parts on a line.
     pub simulated: bool,
@@ -155,7 +169,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { queue: 1, plc_timeout: Duration::ZERO, simulated: false, job: 0, limit: None }
+        Self { external: true, queue: 1, plc_timeout: Duration::ZERO, simulated: false, job: 0, limit: None }
     }
 }
 
@@ -163,7 +177,11 @@ impl Default for Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
     Settled,
-    Changing(u16),
+    /// `refused`: another one was asked for meanwhile, and was not taken.
+    Changing {
+        job: u16,
+        refused: bool,
+    },
     Failed,
 }
 
@@ -175,8 +193,12 @@ pub struct Handshake {
     conditions: [bool; Condition::ALL.len()],
     controls: Controls,
     next: u64,
-    /// Triggers taken that have no result yet.
+    /// Triggers with a number that were not told.
+    open: usize,
+    /// Those of them that were taken.
     underway: usize,
+    /// Those of them that were not judged.
+    queued: usize,
     trigger_id: Option<u64>,
     results: heapless::Deque<Outcome, MAX_RESULTS>,
     /// The result that the PLC sees now; it stays to be read after its acknowledgement.
@@ -192,7 +214,8 @@ pub struct Handshake {
     job: u16,
     change: Job,
     heartbeat: bool,
-    beaten: Timestamp,
+    /// When the inspection loop, and the PLC, showed a sign of life; at first when they were looked for.
+    beaten: Option<Timestamp>,
     plc_heard: Option<Timestamp>,
     temperature: Option<i16>,
 }
@@ -205,7 +228,9 @@ impl Handshake {
             conditions: [false; Condition::ALL.len()],
             controls: Controls::default(),
             next: 0,
+            open: 0,
             underway: 0,
+            queued: 0,
             trigger_id: None,
             results: heapless::Deque::new(),
             shown: None,
@@ -219,7 +244,7 @@ impl Handshake {
             job: options.job,
             change: Job::Settled,
             heartbeat: false,
-            beaten: Timestamp::ZERO,
+            beaten: None,
             plc_heard: None,
             temperature: None,
         };
@@ -247,9 +272,9 @@ impl Handshake {
 
     /// True if a trigger would be judged.
     pub fn ready(&self) -> bool {
-        let room = self.underway + self.waiting() < MAX_RESULTS || !self.controls.buffer_results;
-        let settled = !matches!(self.change, Job::Changing(_));
-        self.condition().is_none() && settled && self.underway < self.options.queue.max(1) && room
+        let room = !self.controls.buffer_results || self.underway + self.waiting() < MAX_RESULTS;
+        let settled = !matches!(self.change, Job::Changing { .. });
+        self.condition().is_none() && settled && self.queued < self.options.queue.max(1) && room
     }
 
     /// Results that the PLC has not acknowledged, the valid one included.
@@ -257,10 +282,15 @@ impl Handshake {
         self.results.len() + usize::from(self.valid)
     }
 
-    /// A part is there. It takes the next number, whether it can be judged or not.
-    pub fn trigger(&mut self, at: Timestamp, part_id: u32) -> Ticket {
-        let taken = self.ready();
-        self.open(at, part_id, taken)
+    /// A part is there. It takes the next number, whether it can be judged or not. None where no result will ever close it: the camera makes the
+    /// parts, the station ends, or [`MAX_OPEN`] are open; then it is only counted as missed.
+    pub fn trigger(&mut self, at: Timestamp, part_id: u32) -> Option<Ticket> {
+        self.open(at, part_id, true)
+    }
+
+    /// A part of which only the loss is known: its trigger came, and was not kept. It takes a number and is missed.
+    pub fn lost(&mut self, at: Timestamp) -> Option<Ticket> {
+        self.open(at, 0, false)
     }
 
     /// The next number for a part that the camera itself brings.
@@ -270,15 +300,29 @@ impl Handshake {
         sequence
     }
 
-    fn open(&mut self, at: Timestamp, part_id: u32, taken: bool) -> Ticket {
-        let sequence = self.number();
-        self.trigger_id = Some(sequence);
-        self.underway += usize::from(taken);
+    fn open(&mut self, at: Timestamp, part_id: u32, enabled: bool) -> Option<Ticket> {
+        let closed = self.holds(Condition::Stopping) || self.holds(Condition::Panic);
+        let numbered = self.options.external && !closed && self.open < MAX_OPEN;
+        let taken = numbered && enabled && self.ready();
         if !taken {
             self.missed = true;
             self.counts.missed = self.counts.missed.wrapping_add(1);
         }
-        Ticket { sequence, part_id, at, taken }
+        numbered.then(|| {
+            let sequence = self.number();
+            self.trigger_id = Some(sequence);
+            self.open += 1;
+            self.underway += usize::from(taken);
+            self.queued += usize::from(taken);
+            Ticket { sequence, part_id, at, taken }
+        })
+    }
+
+    /// A part has its verdict, and room for another one is free; it is told when it is due. A missed trigger took none.
+    pub fn judged(&mut self, verdict: &Verdict) {
+        if *verdict != Verdict::Fault(Fault::Missed) {
+            self.queued = self.queued.saturating_sub(1);
+        }
     }
 
     /// A part's result, at the moment at which the line is told. `latency` is from the trigger to now.
@@ -288,20 +332,26 @@ impl Handshake {
             self.latched = fault.code();
             self.late |= fault == Fault::Late;
         }
-        // A missed trigger was never under way.
+        self.open = self.open.saturating_sub(1);
         if signals.verdict != Verdict::Fault(Fault::Missed) {
             self.underway = self.underway.saturating_sub(1);
+            self.queued = self.queued.min(self.underway); // whoever does not say `judged`
         }
         let counter = if outcome.ok { &mut self.counts.ok } else { &mut self.counts.ng };
         *counter = counter.wrapping_add(1);
+        self.post(outcome);
+    }
+
+    /// Shows a result, or lets it wait: for the acknowledgement of those before it if they are buffered, and for RESULT_ACK to fall in any case.
+    fn post(&mut self, outcome: Outcome) {
         if !self.controls.buffer_results {
             self.results.clear();
-            return self.show(outcome);
         }
-        match self.valid || self.controls.result_ack {
-            false if self.results.is_empty() => self.show(outcome),
-            _ if self.waiting() < MAX_RESULTS && self.results.push_back(outcome).is_ok() => {}
-            _ => self.overrun = true,
+        let free = !self.valid || !self.controls.buffer_results;
+        if free && !self.controls.result_ack {
+            self.show(outcome);
+        } else if self.waiting() >= MAX_RESULTS || self.results.push_back(outcome).is_err() {
+            self.overrun = true;
         }
     }
 
@@ -314,29 +364,44 @@ impl Handshake {
     /// The PLC's controls as they stand now. What acts on an edge acts on the change from the last call; a rising trigger gives a ticket.
     pub fn control(&mut self, controls: Controls, now: Timestamp) -> Option<Ticket> {
         let before = std::mem::replace(&mut self.controls, controls);
-        if controls.heartbeat != before.heartbeat || self.plc_heard.is_none() {
-            self.plc_heard = Some(now);
-            self.set(Condition::PlcLost, false);
-        }
+        let rises = |bit: fn(&Controls) -> bool| bit(&controls) && !bit(&before);
+        self.hear(controls.heartbeat != before.heartbeat, now);
         self.set(Condition::Offline, controls.set_offline);
-        if controls.clear_fault && !before.clear_fault {
+        if rises(|controls| controls.clear_fault) {
             self.clear();
+        }
+        if before.buffer_results && !controls.buffer_results {
+            self.unbuffer();
         }
         if controls.result_ack != before.result_ack {
             self.acknowledge(controls.result_ack);
         }
-        if controls.job_execute && !before.job_execute {
+        if rises(|controls| controls.job_execute) {
             self.ask_job(controls.job);
         }
-        let rises = controls.trigger && !before.trigger;
-        let taken = controls.trigger_enable && self.ready();
-        rises.then(|| self.open(now, controls.part_id, taken))
+        let triggered = rises(|controls| controls.trigger);
+        triggered.then(|| self.open(now, controls.part_id, controls.trigger_enable)).flatten()
+    }
+
+    fn hear(&mut self, beats: bool, now: Timestamp) {
+        if beats {
+            self.plc_heard = Some(now);
+            self.set(Condition::PlcLost, false);
+        }
+    }
+
+    /// Results that wait for an acknowledgement are not waited for any more.
+    fn unbuffer(&mut self) {
+        self.overrun |= !self.results.is_empty();
+        self.results.clear();
     }
 
     /// A result was read, without a level to lower again: telegrams and pulses.
     pub fn acknowledged(&mut self) {
         self.acknowledge(true);
-        self.acknowledge(false);
+        if !self.controls.result_ack {
+            self.acknowledge(false);
+        }
     }
 
     /// Rising: VALID falls. Falling: the next result is shown, if one waits.
@@ -358,54 +423,66 @@ impl Handshake {
         }
     }
 
-    /// A job change is asked for; READY is low until it is [`Self::job_done`]. The job that runs is done at once.
-    pub fn ask_job(&mut self, job: u16) {
-        if !matches!(self.change, Job::Changing(_)) {
-            self.change = if job == self.job { Job::Settled } else { Job::Changing(job) };
+    /// A job change is asked for; READY is low until it is [`Self::job_done`]. The job that runs is done at once. False if another change is under
+    /// way: this one is refused, which JOB_FAIL tells at the end of the other.
+    pub fn ask_job(&mut self, job: u16) -> bool {
+        match &mut self.change {
+            Job::Changing { job: other, refused } => {
+                *refused |= *other != job;
+                *other == job
+            }
+            change => {
+                *change = if job == self.job { Job::Settled } else { Job::Changing { job, refused: false } };
+                true
+            }
         }
     }
 
     /// The job to change to, once nothing is under way that the old one must judge.
     pub fn job_asked(&self) -> Option<u16> {
         match self.change {
-            Job::Changing(job) if self.underway == 0 => Some(job),
+            Job::Changing { job, .. } if self.underway == 0 => Some(job),
             _ => None,
         }
     }
 
     /// The change is over. One that failed keeps the old job, and says so until it is cleared or the next change.
     pub fn job_done(&mut self, changed: bool) {
-        if let Job::Changing(job) = self.change {
+        if let Job::Changing { job, refused } = self.change {
             self.job = if changed { job } else { self.job };
-            self.change = if changed { Job::Settled } else { Job::Failed };
+            self.change = if changed && !refused { Job::Settled } else { Job::Failed };
         }
     }
 
     /// Time passes: what did not show a sign of life for too long is lost. For a caller that is not the inspection loop.
     pub fn tick(&mut self, now: Timestamp, temperature: Option<i16>) {
-        let lost = self.plc_heard.is_some_and(|heard| now.saturating_sub(heard) > self.options.plc_timeout);
-        if lost && !self.options.plc_timeout.is_zero() {
+        let heard = *self.plc_heard.get_or_insert(now);
+        let timeout = self.options.plc_timeout;
+        if !timeout.is_zero() && now.saturating_sub(heard) > timeout {
             self.set(Condition::PlcLost, true);
         }
-        let hung = !self.beaten.is_zero() && now.saturating_sub(self.beaten) > HUNG;
+        let beaten = *self.beaten.get_or_insert(now);
+        // A loop that was told to end beats no more.
+        let hung = !self.holds(Condition::Stopping) && now.saturating_sub(beaten) > HUNG;
         self.set(Condition::Hung, hung);
         self.heat(temperature);
     }
 
-    /// Hysteresis, so that READY does not flicker at the limit.
+    /// Hysteresis, so that READY does not flicker at the limit. A sensor that is gone has not cooled down.
     fn heat(&mut self, temperature: Option<i16>) {
         self.temperature = temperature;
         let back = if self.holds(Condition::Overheated) { COOLED } else { 0 };
-        let hot = temperature.zip(self.options.limit).is_some_and(|(now, limit)| now > limit.saturating_sub(back));
-        self.set(Condition::Overheated, hot);
+        if let Some((now, limit)) = temperature.zip(self.options.limit) {
+            self.set(Condition::Overheated, now > limit.saturating_sub(back));
+        }
     }
 
     /// The inspection loop is alive. True if HEARTBEAT changed.
     pub fn beat(&mut self, now: Timestamp) -> bool {
-        if now.saturating_sub(self.beaten) < HEARTBEAT {
+        if self.beaten.is_some_and(|beaten| now.saturating_sub(beaten) < HEARTBEAT) {
             return false;
         }
-        (self.beaten, self.heartbeat) = (now, !self.heartbeat);
+        (self.beaten, self.heartbeat) = (Some(now), !self.heartbeat);
         true
     }
 
@@ -425,7 +502,7 @@ impl Handshake {
             fault: condition.is_some_and(Condition::is_fault) || self.latched != 0,
             run: condition.is_none(),
             simulated: self.options.simulated,
-            job_busy: matches!(self.change, Job::Changing(_)),
+            job_busy: matches!(self.change, Job::Changing { .. }),
             job_failed: self.change == Job::Failed,
             heartbeat: self.heartbeat,
             code: if active == 0 { self.latched } else { active },

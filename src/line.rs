@@ -9,10 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clock::Timestamp;
-use crate::handshake::{Controls, Handshake, Options, Status, Ticket};
-
-/// Tickets that may wait for capture; with more the oldest inputs are far too fast for any line, and are faults all the same.
-const TICKETS: usize = 1024;
+use crate::handshake::{Controls, Handshake, MAX_OPEN, Options, Status, Ticket};
 
 /// A shared handshake.
 #[derive(Debug, Clone)]
@@ -39,26 +36,34 @@ impl Default for Line {
 impl Line {
     /// A line of a station that starts.
     pub fn new(options: Options) -> Self {
-        let state = State { handshake: Handshake::new(options), tickets: VecDeque::with_capacity(TICKETS) };
+        let state = State { handshake: Handshake::new(options), tickets: VecDeque::with_capacity(MAX_OPEN) };
         Self(Arc::new(Shared { state: Mutex::new(state), bell: bounded(1) }))
     }
 
-    /// A part is there: it has its number from now on.
-    pub fn trigger(&self, at: Timestamp, part_id: u32) -> Ticket {
+    /// A part is there: it has its number from now on. None if it takes none: see [`Handshake::trigger`].
+    pub fn trigger(&self, at: Timestamp, part_id: u32) -> Option<Ticket> {
         let mut state = self.lock();
         let ticket = state.handshake.trigger(at, part_id);
-        state.tickets.push_back(ticket);
+        state.tickets.extend(ticket);
         drop(state);
         self.ring();
         ticket
     }
 
+    /// A part was there whose trigger was lost on its way: it has its number, and is missed.
+    pub fn lost(&self, at: Timestamp) {
+        let mut state = self.lock();
+        let ticket = state.handshake.lost(at);
+        state.tickets.extend(ticket);
+        drop(state);
+        self.ring();
+    }
+
     /// The PLC's control bits and words; returns the status after them, so that both are one moment.
     pub fn control(&self, controls: Controls, now: Timestamp) -> Status {
         let mut state = self.lock();
-        if let Some(ticket) = state.handshake.control(controls, now) {
-            state.tickets.push_back(ticket);
-        }
+        let ticket = state.handshake.control(controls, now);
+        state.tickets.extend(ticket);
         let status = state.handshake.status();
         drop(state);
         self.ring();
@@ -75,6 +80,11 @@ impl Line {
         let changed = change(&mut self.lock().handshake);
         self.ring();
         changed
+    }
+
+    /// The job to change to now, if one was asked for.
+    pub fn job_asked(&self) -> Option<u16> {
+        self.lock().handshake.job_asked()
     }
 
     /// The oldest ticket and what `turn` makes of it, if anything. It is shown the time of the next one too, if there is one already.

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
+#[path = "serial/dialogue.rs"]
+mod dialogue;
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use fcam::line::Line as Station;
 use fcam::signal::Signaller;
 use fcam::sink::serial::{Options, Parity, Profile};
 use fcam::sink::{Serial, Sink};
@@ -76,7 +79,8 @@ struct Bench(TempDir);
 impl Bench {
     fn new(port: &Path, serial: &str, rest: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let text = format!("[bundle]\npath = {:?}\n{rest}\n[serial]\nport = {port:?}\n{serial}\n", common::tiny());
+        let serial = format!("[serial]\nport = {port:?}\n{serial}\n[plc]\nsimulated = true\n");
+        let text = format!("[bundle]\npath = {:?}\n{rest}\n{serial}", common::tiny());
         std::fs::write(dir.path().join("station.toml"), text).unwrap();
         Self(dir)
     }
@@ -242,7 +246,7 @@ fn a_mask_never_delays_a_verdict() {
     let (mut free, mut worst, mut longest) = (Instant::now() - Duration::from_secs(3600), Duration::ZERO, 0);
     let heard = plc.heard.lock().unwrap();
     for (at, bytes) in heard.iter() {
-        let verdict = bytes.len() == 32 && bytes[5] == 3;
+        let verdict = bytes.len() == 36 && bytes[5] == 3;
         if verdict {
             worst = worst.max(free.saturating_duration_since(*at));
         } else {
@@ -251,26 +255,23 @@ fn a_mask_never_delays_a_verdict() {
         free = free.max(*at) + Duration::from_micros(bytes.len() as u64 * 10_000_000 / 38400);
     }
     println!("a verdict waited {worst:.1?} at most; the longest other frame had {longest} bytes");
-    assert!(longest > 32 && worst > Duration::ZERO, "no verdict met a mask: nothing is proven");
+    assert!(longest > 36 && worst > Duration::ZERO, "no verdict met a mask: nothing is proven");
     // Two milliseconds for a busy machine's clocks.
     assert!(worst <= Duration::from_millis(17), "{worst:?}");
+}
+
+/// A line without a program behind it.
+fn options(plc: &Plc, baud: u32) -> Options {
+    let line = Line { baud, bits: 10, parts_per_minute: 60, head_of_line_ms: 10, frame_bytes: 240, masks: true };
+    let (parity, profile) = (Parity::None, Profile::Binary);
+    Options { port: plc.path.clone(), line, parity, rs485: false, profile, config: 0, external: true }
 }
 
 /// A rejected part whose mask the station had no room to keep is not waited for.
 #[test]
 fn a_mask_that_was_not_kept_is_called_off() {
     let plc = Plc::new(false);
-    let line =
-        Line { baud: 115_200, bits: 10, parts_per_minute: 60, head_of_line_ms: 10, frame_bytes: 240, masks: true };
-    let options = Options {
-        port: plc.path.clone(),
-        line,
-        parity: Parity::None,
-        rs485: false,
-        profile: Profile::Binary,
-        config: 0,
-    };
-    let mut serial = Serial::start(options).unwrap();
+    let mut serial = Serial::start(options(&plc, 115_200), Station::default()).unwrap();
     let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
     serial.draw(&signaller.run(7, Duration::ZERO, None, Verdict::Pass), None);
     drop(serial); // sends what was told
@@ -309,7 +310,7 @@ fn what_the_plc_asks_is_answered() {
             }
         });
     });
-    assert_eq!(refused, [(40, 1), (42, 1)]);
+    assert_eq!(refused, [(40, 1), (42, 4)]);
     assert!(bench.log().contains("1 acknowledged"), "{}", bench.log());
 }
 
@@ -354,7 +355,7 @@ fn budget_is_the_arithmetic_of_the_station_file() {
     assert_eq!(output.status.code(), Some(0));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdict = report["messages"].as_array().unwrap().iter().find(|row| row["message"] == "VERDICT").unwrap();
-    assert_eq!((verdict["bytes"].as_u64(), verdict["us"].as_u64()), (Some(32), Some(2778)));
+    assert_eq!((verdict["bytes"].as_u64(), verdict["us"].as_u64()), (Some(36), Some(3125)));
     assert!(report["problem"].is_null());
 
     let bench = Bench::new(Path::new("/dev/none"), "baud = 9600", "");

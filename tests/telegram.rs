@@ -8,8 +8,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use fcam::handshake::Condition;
 use fcam::telegram::message::{CODEC_RUNS, MAX_DATA, MAX_REGIONS, kind};
-use fcam::telegram::spec::{FIELDS, KINDS, REASONS, REFUSALS};
+use fcam::telegram::spec::{CODES, FIELDS, KINDS, REASONS, REFUSALS};
 use fcam::telegram::{
     Abort, Chunk, MAX_FRAME, Message, OVERHEAD, Received, Receiver, Region, Regions, State, Verdict, encode, runs,
 };
@@ -31,9 +32,9 @@ fn region() -> impl Strategy<Value = Region> {
 }
 
 fn verdict() -> impl Strategy<Value = Message> {
-    (any::<u32>(), 0u8..9, any::<u8>(), any::<u16>(), any::<u16>(), any::<u8>()).prop_map(
-        |(result_id, reason, class, score, latency, regions)| {
-            Message::Verdict(Verdict { result_id, ok: reason == 0, reason, class, score, latency, regions })
+    (any::<u32>(), 0u8..9, any::<u8>(), any::<u16>(), any::<u16>(), any::<u8>(), any::<u32>()).prop_map(
+        |(result_id, reason, class, score, latency, regions, part_id)| {
+            Message::Verdict(Verdict { result_id, ok: reason == 0, reason, class, score, latency, regions, part_id })
         },
     )
 }
@@ -67,9 +68,11 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (any::<u8>(), any::<u8>(), any::<u16>(), any::<u32>())
             .prop_map(|(minor, caps, frame_bytes, config)| Message::Hello { minor, caps, frame_bytes, config }),
-        (any::<u32>(), any::<i16>(), any::<u32>(), any::<u32>()).prop_map(
-            |(uptime_s, temperature, missed, masks_lost)| {
-                Message::Heartbeat { state: State::Ready, uptime_s, temperature, missed, masks_lost }
+        (1u8..6, any::<u8>(), any::<u32>(), any::<i16>(), any::<u32>(), any::<u32>()).prop_map(
+            |(state, code, uptime_s, temperature, missed, masks_lost)| {
+                let known = [State::Ready, State::Stopping, State::NotReady, State::Fault, State::Other(5)];
+                let state = known[usize::from(state) - 1];
+                Message::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost }
             }
         ),
         any::<u32>().prop_map(|result_id| Message::MaskAbort { result_id, reason: Abort::Superseded }),
@@ -162,7 +165,8 @@ proptest! {
 
 #[test]
 fn a_gap_frees_what_a_wrong_length_swallowed() {
-    let verdict = Verdict { result_id: 5, ok: true, reason: 0, class: 255, score: 1, latency: 2, regions: 0 };
+    let verdict =
+        Verdict { result_id: 5, ok: true, reason: 0, class: 255, score: 1, latency: 2, regions: 0, part_id: 9 };
     let mut long = encode(1, &Message::Verdict(verdict)).to_vec();
     long[2] = 3; // LEN says 796
     let mut receiver = Receiver::default();
@@ -181,10 +185,38 @@ fn the_examples_of_the_page() {
     let trigger = encode(0x0102, &Message::Trigger { part_id: 7 });
     assert_eq!(trigger[..12], [0xa5, 0x5a, 0, 10, 1, 0x10, 1, 2, 0, 0, 0, 7]);
     let page = fs::read_to_string("board/plc/telegram.md").unwrap();
-    let verdict = Verdict { result_id: 12, ok: false, reason: 1, class: 3, score: 9876, latency: 123, regions: 2 };
-    for message in [Message::Trigger { part_id: 7 }, Message::Verdict(verdict)] {
+    let verdict =
+        Verdict { result_id: 12, ok: false, reason: 1, class: 3, score: 9876, latency: 123, regions: 2, part_id: 7 };
+    for message in [Message::Trigger { part_id: 7 }, Message::Ack { sequence: 0x0102 }, Message::Verdict(verdict)] {
         let text: Vec<String> = encode(0x0102, &message).iter().map(|byte| format!("{byte:02X}")).collect();
         assert!(page.contains(&text.join(" ")), "the page has no example {}", text.join(" "));
+    }
+}
+
+/// A verdict of minor version 0 ends before the part's number.
+#[test]
+fn an_older_verdict_is_read() {
+    let verdict =
+        Verdict { result_id: 5, ok: true, reason: 0, class: 255, score: 1, latency: 2, regions: 0, part_id: 9 };
+    let payload = Message::Verdict(verdict).payload();
+    assert_eq!(Message::parse(kind::VERDICT, &payload), Ok(Message::Verdict(verdict)));
+    let old = Verdict { part_id: 0, ..verdict };
+    assert_eq!(Message::parse(kind::VERDICT, &payload[..22]), Ok(Message::Verdict(old)));
+    assert!(Message::parse(kind::VERDICT, &payload[..21]).is_err());
+}
+
+/// The codec knows no conditions; its table does.
+#[test]
+fn every_code_is_listed() {
+    for condition in Condition::ALL {
+        let known = REASONS.iter().chain(&CODES).any(|(code, _)| *code == condition.code());
+        assert!(known, "{condition:?}");
+    }
+    for (code, _) in CODES {
+        assert!(Condition::ALL.iter().any(|condition| condition.code() == code), "{code}");
+    }
+    for (fault, _) in fcam::station::FAULTS {
+        assert!(REASONS.iter().any(|(code, _)| *code == fault.code()), "{fault:?}");
     }
 }
 
@@ -223,7 +255,12 @@ fn tables() -> String {
             out += &format!("| {offset} | {field} | {form} | {meaning} |\n");
         }
     }
-    for (title, codes) in [("`reason` of VERDICT", &REASONS[..]), ("`code` of NAK", &REFUSALS[..])] {
+    let lists = [
+        ("`reason` of VERDICT", &REASONS[..]),
+        ("`code` of HEARTBEAT, beside those reasons", &CODES[..]),
+        ("`code` of NAK", &REFUSALS[..]),
+    ];
+    for (title, codes) in lists {
         out += &format!("\n### {title}\n\n| code | meaning |\n|---|---|\n");
         for (code, meaning) in codes {
             out += &format!("| {code} | {meaning} |\n");
@@ -250,10 +287,11 @@ fn the_tables_are_the_payloads() {
     let sample = |kind| match kind {
         kind::HELLO => Message::Hello { minor: 1, caps: 2, frame_bytes: 3, config: 4 },
         kind::HEARTBEAT => {
-            Message::Heartbeat { state: State::Ready, uptime_s: 1, temperature: 2, missed: 3, masks_lost: 4 }
+            Message::Heartbeat { state: State::Ready, code: 0, uptime_s: 1, temperature: 2, missed: 3, masks_lost: 4 }
         }
         kind::VERDICT => {
-            Message::Verdict(Verdict { result_id: 1, ok: true, reason: 0, class: 0, score: 1, latency: 2, regions: 3 })
+            let (score, latency, regions, part_id) = (1, 2, 3, 4);
+            Message::Verdict(Verdict { result_id: 1, ok: true, reason: 0, class: 0, score, latency, regions, part_id })
         }
         kind::REGIONS => {
             let regions = heapless::Vec::from_slice(&[Region::default()]).unwrap();

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Outcome;
+use super::{Condition, Outcome};
 
 /// Results since the start; they wrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -11,7 +11,7 @@ pub struct Counts {
     pub ok: u32,
     /// NG, parts that were not judged included.
     pub ng: u32,
-    /// Triggers while the station was not ready.
+    /// Triggers that were not taken.
     pub missed: u32,
 }
 
@@ -28,9 +28,9 @@ pub struct Status {
     pub toggle: bool,
     /// Follows the PLC's trigger bit.
     pub trigger_ack: bool,
-    /// A trigger came while not ready; latched.
+    /// A trigger was not taken; latched.
     pub missed: bool,
-    /// A result found no room; latched.
+    /// A result found no room, or was given up; latched.
     pub overrun: bool,
     /// A verdict was not told in time; latched.
     pub late: bool,
@@ -42,7 +42,7 @@ pub struct Status {
     pub simulated: bool,
     /// A job change is under way.
     pub job_busy: bool,
-    /// The last job change failed, and the old job runs.
+    /// The job that was last asked for does not run.
     pub job_failed: bool,
     /// Changes every [`super::HEARTBEAT`] while the inspection loop is alive.
     pub heartbeat: bool,
@@ -63,13 +63,19 @@ pub struct Status {
 }
 
 impl Status {
-    /// OK: a valid result says so.
+    /// OK: a valid result says so, and it is of a part on the line.
     pub fn ok(&self) -> bool {
-        self.valid && self.result.as_ref().is_some_and(|result| result.ok)
+        self.valid && !self.simulated && self.result.as_ref().is_some_and(|result| result.ok)
     }
 
-    /// NG: a valid result says so.
+    /// NG: a valid result that is not OK.
     pub fn ng(&self) -> bool {
-        self.valid && self.result.as_ref().is_some_and(|result| !result.ok)
+        self.valid && !self.ok()
+    }
+
+    /// What keeps the station from taking parts; none while it runs.
+    pub fn condition(&self) -> Option<Condition> {
+        let holds = |condition: &Condition| !self.run && condition.code() == self.code;
+        Condition::ALL.into_iter().find(holds)
     }
 }

@@ -1,26 +1,32 @@
-//! Telegrams on a serial line. In: signals, and the masks of rejected parts. Out: frames for a PLC (board/plc/telegram.md).
+//! Telegrams on a serial line. In: signals, and the masks of rejected parts; what the PLC says. Out: frames for a PLC (board/plc/telegram.md);
+//! triggers, jobs and acknowledgements for the station.
 //!
 //! The line has a thread of its own, because it is slow and can be cut: telling it a verdict takes the station a queue's place and never a
 //! wait. On the wire a verdict waits for nothing but the frame that is being sent; regions and masks go out when the line is free, in frames
-//! short enough for that ([`Line::low_priority_frame`]). What cannot be told is counted, and the station sees it as an error of this sink.
+//! short enough for that ([`Line::low_priority_frame`]), answers to the PLC before them. What cannot be told is counted, and the station sees it
+//! as an error of this sink. A second thread hears the PLC, so that a trigger's time is its own.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
+use serial2::SerialPort;
 
 use super::{Error, Sink};
 use crate::clock::Timestamp;
+use crate::line;
 use crate::mask::{Mask, Stored};
 use crate::signal::Signals;
 use crate::telegram::{self, budget::Line};
 
+mod dialogue;
 mod picture;
-mod port;
+pub(super) mod port;
+mod reader;
 mod words;
 mod writer;
 
@@ -28,6 +34,10 @@ mod writer;
 const QUEUE: usize = 64;
 /// Masks that may be on their way to the line.
 const MASKS: usize = 4;
+/// Answers to the PLC that may wait for the line.
+const ANSWERS: usize = 32;
+/// No VERDICT was sent yet.
+const NO_VERDICT: u32 = u32::MAX;
 
 /// How bytes are checked on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,14 +83,39 @@ pub struct Options {
     pub profile: Profile,
     /// CRC-32 of the station's configuration, for HELLO.
     pub config: u32,
+    /// Triggers make the parts: TRIGGER is followed.
+    pub external: bool,
 }
 
-/// What the line's thread and the station know of each other.
-#[derive(Debug, Default)]
+/// What the line's threads and the station know of each other.
+#[derive(Debug)]
 struct Shared {
     up: AtomicBool,
+    stop: AtomicBool,
+    /// The device, while it is there.
+    port: Mutex<Option<Arc<SerialPort>>>,
+    /// SEQ of the newest VERDICT.
+    verdict: AtomicU32,
+    acknowledged: AtomicU64,
+    unanswered: AtomicU64,
     missed: AtomicU64,
     masks_lost: AtomicU64,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let [missed, masks_lost, acknowledged, unanswered] = std::array::from_fn(|_| AtomicU64::new(0));
+        let (up, stop, port) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::new(None));
+        Self { up, stop, port, verdict: AtomicU32::new(NO_VERDICT), acknowledged, unanswered, missed, masks_lost }
+    }
+
+    fn port(&self) -> Option<Arc<SerialPort>> {
+        self.port.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_port(&self, port: Option<Arc<SerialPort>>) {
+        *self.port.lock().unwrap_or_else(PoisonError::into_inner) = port;
+    }
 }
 
 /// Something for the line.
@@ -94,32 +129,43 @@ enum Post {
     NoMask { result_id: u32 },
 }
 
-/// The sink; dropping it stops its thread.
+/// The sink; dropping it stops its threads.
 pub struct Serial {
     name: String,
     masks: bool,
+    simulated: bool,
     posts: Option<Sender<Post>>,
     /// Room for masks, and where it comes back from.
     spare: Vec<Stored>,
     emptied: Receiver<Stored>,
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Serial {
-    /// Starts the line's thread, which opens the device, and opens it again whenever it comes back.
-    pub fn start(options: Options) -> Result<Self, Error> {
+    /// Starts the line's threads, which open the device, and open it again whenever it comes back. `station` is where the PLC's wishes go.
+    pub fn start(options: Options, station: line::Line) -> Result<Self, Error> {
         let name = format!("the serial line {}", options.port.display());
         let failed = |source| Error::Write { sink: name.clone(), source };
         let (posts, inbox) = bounded(QUEUE);
         let (empty, emptied) = bounded(MASKS);
         let spare = vec![Stored::default(); MASKS];
-        let (shared, masks) = (Arc::new(Shared::default()), options.line.masks);
-        let mut writer = writer::Writer::new(options, inbox, empty, shared.clone());
+        let (shared, masks) = (Arc::new(Shared::new()), options.line.masks);
+        let simulated = station.status().simulated;
+        let (say, answers) = bounded(ANSWERS);
+        let dialogue = dialogue::Dialogue::new(station.clone(), shared.clone(), options.external);
+        let reader = reader::Reader::new(options.profile, shared.clone(), dialogue, say.clone());
+        let mut writer = writer::Writer::new(options, station, inbox, (say, answers), empty, shared.clone());
         // The first parts would be missed if the line were opened in their time only.
         writer.connect();
-        let thread = std::thread::Builder::new().name("serial".into()).spawn(move || writer.run()).map_err(failed)?;
-        Ok(Self { name, masks, posts: Some(posts), spare, emptied, shared, thread: Some(thread) })
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let (posts, writer) = (Some(posts), Some(thread("serial").spawn(move || writer.run()).map_err(failed)?));
+        let mut serial = Self { name, masks, simulated, posts, spare, emptied, shared, writer, reader: None };
+        let reader = thread("serial-in").spawn(move || reader.run());
+        let failed = |source| Error::Write { sink: serial.name.clone(), source };
+        serial.reader = Some(reader.map_err(failed)?);
+        Ok(serial)
     }
 
     #[expect(clippy::result_large_err, reason = "what cannot be posted goes back to its owner, who keeps its room")]
@@ -136,7 +182,7 @@ impl Serial {
 
 impl Sink for Serial {
     fn apply(&mut self, signals: &Signals) -> Result<(), Error> {
-        let post = Post::Verdict { telegram: words::verdict(signals), captured: signals.captured };
+        let post = Post::Verdict { telegram: words::verdict(signals, self.simulated), captured: signals.captured };
         let missed = self.post(post);
         missed.map_err(|(kind, _)| {
             self.shared.missed.fetch_add(1, Relaxed);
@@ -165,12 +211,13 @@ impl Sink for Serial {
     }
 
     fn fail_safe(&mut self) {
-        // What was told is sent, then the thread says that the station stops, and ends.
+        // What was told is sent, then the line's thread says that the station stops, and ends.
         self.posts = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("{}: its thread panicked: please report this", self.name);
+        let written = self.writer.take().map(JoinHandle::join);
+        self.shared.stop.store(true, Relaxed);
+        let heard = self.reader.take().map(JoinHandle::join);
+        if written.into_iter().chain(heard).any(|joined| joined.is_err()) {
+            log::error!("{}: a thread of it panicked: please report this", self.name);
         }
     }
 }

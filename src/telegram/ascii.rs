@@ -2,15 +2,18 @@
 //! `*` and the CRC-16/MODBUS of everything before the `*` (four hex digits, high byte first), then CR LF.
 //!
 //! ```text
-//! V,result_id,OK|NG,reason,class,score,latency_ms,regions*CRC
+//! V,result_id,OK|NG,reason,class,score,latency_ms,regions,part_id*CRC
 //! R,result_id,number,x,y,width,height,center_x,center_y,area,peak*CRC
-//! H,state,uptime_s,missed*CRC
+//! H,state,uptime_s,missed,code*CRC
 //! ```
+//!
+//! The PLC says `T,part_id`, `J,job` or `A` (the result was read), with or without `*CRC`; `A,...` and `N,...` answer it.
 
 use core::fmt::Write;
 
 use super::crc16;
 use super::message::{Message, Regions, Verdict};
+use super::spec::refusal;
 
 /// Bytes of a line at most, CR LF included.
 pub const MAX_LINE: usize = 96;
@@ -23,19 +26,19 @@ pub fn lines(message: &Message, mut take: impl FnMut(Line)) {
     match message {
         Message::Verdict(verdict) => take(verdict_line(verdict)),
         Message::Regions(regions) => (0..regions.regions.len()).for_each(|index| take(region_line(regions, index))),
-        Message::Heartbeat { state, uptime_s, missed, .. } => {
-            take(finish(format_args!("H,{},{uptime_s},{missed}", state.code())));
+        Message::Heartbeat { state, code, uptime_s, missed, .. } => {
+            take(finish(format_args!("H,{},{uptime_s},{missed},{code}", state.code())));
         }
         _ => {}
     }
 }
 
 fn verdict_line(verdict: &Verdict) -> Line {
-    let Verdict { result_id, ok, reason, class, score, latency, regions } = *verdict;
+    let Verdict { result_id, ok, reason, class, score, latency, regions, part_id } = *verdict;
     let word = if ok { "OK" } else { "NG" };
     let (whole, part) = (score / 10_000, score % 10_000);
     let (ms, tenth) = (latency / 10, latency % 10);
-    finish(format_args!("V,{result_id},{word},{reason},{class},{whole}.{part:04},{ms}.{tenth},{regions}"))
+    finish(format_args!("V,{result_id},{word},{reason},{class},{whole}.{part:04},{ms}.{tenth},{regions},{part_id}"))
 }
 
 fn region_line(telegram: &Regions, index: usize) -> Line {
@@ -55,6 +58,77 @@ fn finish(fields: core::fmt::Arguments) -> Line {
     line
 }
 
+/// What a PLC says in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// A part is there, under this number.
+    Trigger(u32),
+    /// Change the job.
+    Job(u16),
+    /// The result was read.
+    Read,
+}
+
+/// Reads a line without its end. None where nothing was said: an empty line, or one of the camera's own that came back. An error is the code of
+/// [`super::spec::REFUSALS`]; a CRC is believed if it is there, and not asked for.
+pub fn command(line: &[u8]) -> Option<Result<Command, u8>> {
+    if line.is_empty() || own(line) {
+        return None;
+    }
+    Some(read(line))
+}
+
+fn own(line: &[u8]) -> bool {
+    let answer = line.starts_with(b"A,") || line.starts_with(b"N,");
+    answer || matches!(line, [b'V' | b'R' | b'H', b',', ..])
+}
+
+fn read(line: &[u8]) -> Result<Command, u8> {
+    let text = match line.iter().rposition(|byte| *byte == b'*') {
+        Some(at) => checked(line, at).ok_or(refusal::MALFORMED)?,
+        None => line,
+    };
+    match text {
+        [b'T', b',', digits @ ..] => number(digits).map(Command::Trigger).ok_or(refusal::MALFORMED),
+        [b'J', b',', digits @ ..] => {
+            number(digits).and_then(|job| job.try_into().ok()).map(Command::Job).ok_or(refusal::MALFORMED)
+        }
+        [b'A'] => Ok(Command::Read),
+        _ => Err(refusal::UNKNOWN),
+    }
+}
+
+/// What stands before the `*`, if the CRC behind it is right.
+fn checked(line: &[u8], star: usize) -> Option<&[u8]> {
+    let (text, digits) = line.split_at_checked(star)?;
+    let [b'*', digits @ ..] = digits else { return None };
+    let right = digits.len() == 4 && digits.iter().all(u8::is_ascii_hexdigit);
+    let crc = u16::from_str_radix(core::str::from_utf8(digits).ok()?, 16).ok()?;
+    (right && crc == crc16(text)).then_some(text)
+}
+
+fn number(digits: &[u8]) -> Option<u32> {
+    let text = core::str::from_utf8(digits).ok()?;
+    let plain = digits.iter().all(u8::is_ascii_digit);
+    text.parse().ok().filter(|_| plain)
+}
+
+/// The answer to a line: followed, or refused with a code.
+pub fn answer(command: Option<Command>, refused: Option<u8>) -> Line {
+    let mut what: heapless::String<16> = heapless::String::new();
+    // A letter, a comma and ten digits have room.
+    let _ = match command {
+        Some(Command::Trigger(part_id)) => write!(what, "T,{part_id}"),
+        Some(Command::Job(job)) => write!(what, "J,{job}"),
+        Some(Command::Read) => write!(what, "A"),
+        None => write!(what, "?"),
+    };
+    match refused {
+        None => finish(format_args!("A,{what}")),
+        Some(code) => finish(format_args!("N,{what},{code}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Region;
@@ -68,11 +142,46 @@ mod tests {
 
     #[test]
     fn a_verdict_is_a_line() {
-        let verdict = Verdict { result_id: 12, ok: false, reason: 1, class: 3, score: 9876, latency: 123, regions: 2 };
+        let verdict = Verdict {
+            result_id: 12,
+            ok: false,
+            reason: 1,
+            class: 3,
+            score: 9876,
+            latency: 123,
+            regions: 2,
+            part_id: 7,
+        };
         let found = all(&Message::Verdict(verdict));
-        let text = "V,12,NG,1,3,0.9876,12.3,2";
+        let text = "V,12,NG,1,3,0.9876,12.3,2,7";
         assert_eq!(found, [format!("{text}*{:04X}\r\n", crc16(text.as_bytes()))]);
         assert_eq!(all(&Message::Ack { sequence: 1 }), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_plc_says_lines() {
+        let crc = |text: &str| format!("{text}*{:04X}", crc16(text.as_bytes()));
+        for (line, expected) in [
+            ("T,7", Some(Ok(Command::Trigger(7)))),
+            (&crc("T,4294967295"), Some(Ok(Command::Trigger(u32::MAX)))),
+            (&crc("J,3"), Some(Ok(Command::Job(3)))),
+            ("A", Some(Ok(Command::Read))),
+            (&crc("A"), Some(Ok(Command::Read))),
+            ("T,8*0000", Some(Err(refusal::MALFORMED))),
+            ("T,7*", Some(Err(refusal::MALFORMED))),
+            ("T,", Some(Err(refusal::MALFORMED))),
+            ("T,+7", Some(Err(refusal::MALFORMED))),
+            ("T,4294967296", Some(Err(refusal::MALFORMED))),
+            ("J,65536", Some(Err(refusal::MALFORMED))),
+            ("t,7", Some(Err(refusal::UNKNOWN))),
+            ("", None),
+            ("A,T,7*0000", None),
+            ("V,1,OK", None),
+        ] {
+            assert_eq!(command(line.as_bytes()), expected, "{line}");
+        }
+        assert_eq!(answer(Some(Command::Trigger(7)), None).as_str(), format!("{}\r\n", crc("A,T,7")));
+        assert_eq!(answer(None, Some(2)).as_str(), format!("{}\r\n", crc("N,?,2")));
     }
 
     #[test]

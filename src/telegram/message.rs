@@ -17,12 +17,17 @@ pub mod kind {
     pub const NAK: u8 = 0x7f;
 }
 
+/// Minor version: which fields there are at the end of payloads.
+pub const MINOR: u8 = 1;
+
 /// The word for a good part; its complement is [`NG`].
 pub const OK: u16 = 0x5aa5;
 /// The word for a part that is not good, or was not judged.
 pub const NG: u16 = 0xa55a;
 /// `class` of a part without one, `temperature` where there is no sensor.
 pub const NO_CLASS: u8 = 0xff;
+/// `reason` of a good part in a picture that was not taken of a part: never OK.
+pub const SIMULATED: u8 = 19;
 /// No sensor.
 pub const NO_TEMPERATURE: i16 = i16::MAX;
 /// `codec` of run lengths as LEB128.
@@ -47,10 +52,14 @@ pub const MAX_DATA: usize = MAX_PAYLOAD - CHUNK_HEADER - CHUNK_CRC;
 /// What a station says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Parts are judged.
+    /// A part would be judged.
     Ready,
     /// It is about to end: expect nothing more.
     Stopping,
+    /// Not now: parts are under way, or it was told so.
+    NotReady,
+    /// Not before what its code says is mended.
+    Fault,
     /// A code that this version does not know.
     Other(u8),
 }
@@ -61,6 +70,8 @@ impl State {
         match self {
             Self::Ready => 1,
             Self::Stopping => 2,
+            Self::NotReady => 3,
+            Self::Fault => 4,
             Self::Other(code) => code,
         }
     }
@@ -69,12 +80,14 @@ impl State {
         match code {
             1 => Self::Ready,
             2 => Self::Stopping,
+            3 => Self::NotReady,
+            4 => Self::Fault,
             other => Self::Other(other),
         }
     }
 }
 
-/// VERDICT: 22 bytes, so that the whole frame has 32.
+/// VERDICT: 26 bytes, so that the whole frame has 36.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// The part's number, modulo 2^32; twice in the payload.
@@ -91,6 +104,8 @@ pub struct Verdict {
     pub latency: u16,
     /// Regions that were found.
     pub regions: u8,
+    /// The PLC's number of the part, from its TRIGGER; 0 if it gave none, or the sender is of minor version 0.
+    pub part_id: u32,
 }
 
 /// One region, in frame pixels.
@@ -200,7 +215,7 @@ pub enum Message {
     Hello {
         /// Minor version of the format: what was added at the end of payloads.
         minor: u8,
-        /// Bit 0: sends masks.
+        /// Bit 0: sends masks. Bit 1: follows TRIGGER.
         caps: u8,
         /// Bytes of the longest frame that will come.
         frame_bytes: u16,
@@ -211,6 +226,8 @@ pub enum Message {
     Heartbeat {
         /// How it is.
         state: State,
+        /// What holds, or why the last part was not judged; see [`super::spec::CODES`].
+        code: u8,
         /// Seconds since its start.
         uptime_s: u32,
         /// 0.1 degrees Celsius, or [`NO_TEMPERATURE`].
@@ -243,7 +260,7 @@ pub enum Message {
         /// Which.
         job: u16,
     },
-    /// The frame was taken.
+    /// The frame was taken: a trigger has its number, a job change is done, or a verdict was read.
     Ack {
         /// Its sequence number.
         sequence: u16,
@@ -355,8 +372,8 @@ impl Message {
             Self::Hello { minor, caps, frame_bytes, config } => {
                 out.u8(*minor).u8(*caps).u16(*frame_bytes).u32(*config);
             }
-            Self::Heartbeat { state, uptime_s, temperature, missed, masks_lost } => {
-                out.u8(state.code()).u8(0).u32(*uptime_s).put(temperature.to_be_bytes());
+            Self::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost } => {
+                out.u8(state.code()).u8(*code).u32(*uptime_s).put(temperature.to_be_bytes());
                 out.u32(*missed).u32(*masks_lost);
             }
             Self::Verdict(verdict) => verdict.put(&mut out),
@@ -399,9 +416,10 @@ impl Message {
     }
 
     fn heartbeat(from: &mut Reader) -> Option<Self> {
-        let (state, _) = (State::of(from.u8()?), from.u8()?);
+        let (state, code) = (State::of(from.u8()?), from.u8()?);
         let (uptime_s, temperature) = (from.u32()?, i16::from_be_bytes(from.take()?));
-        Some(Self::Heartbeat { state, uptime_s, temperature, missed: from.u32()?, masks_lost: from.u32()? })
+        let (missed, masks_lost) = (from.u32()?, from.u32()?);
+        Some(Self::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost })
     }
 }
 
@@ -409,7 +427,7 @@ impl Verdict {
     fn put(&self, out: &mut Writer) {
         let word = if self.ok { OK } else { NG };
         out.u32(self.result_id).u16(word).u16(!word).u8(self.reason).u8(self.class).u16(self.score);
-        out.u16(self.latency).u8(self.regions).u8(0).u16(0).u32(self.result_id);
+        out.u16(self.latency).u8(self.regions).u8(0).u16(0).u32(self.result_id).u32(self.part_id);
     }
 
     fn parse(from: &mut Reader) -> Result<Self, Malformed> {
@@ -422,9 +440,10 @@ impl Verdict {
         let (result_id, word, complement) = (from.u32()?, from.u16()?, from.u16()?);
         let (reason, class, score) = (from.u8()?, from.u8()?, from.u16()?);
         let (latency, regions, _, _, again) = (from.u16()?, from.u8()?, from.u8()?, from.u16()?, from.u32()?);
+        let part_id = from.u32().unwrap_or(0);
         let ok = word == OK;
         let consistent = (ok || word == NG) && complement == !word && again == result_id && ok == (reason == 0);
-        Some((Self { result_id, ok, reason, class, score, latency, regions }, consistent))
+        Some((Self { result_id, ok, reason, class, score, latency, regions, part_id }, consistent))
     }
 }
 

@@ -8,14 +8,14 @@ pub type Kind = (u8, &'static str, &'static str, &'static str);
 /// Every message type.
 pub const KINDS: [Kind; 10] = [
     (kind::HELLO, "HELLO", "camera", "first on every connection: what the station is"),
-    (kind::HEARTBEAT, "HEARTBEAT", "camera", "every 250 ms when nothing else was sent"),
+    (kind::HEARTBEAT, "HEARTBEAT", "camera", "every 250 ms when nothing else was sent, and when the code changes"),
     (kind::VERDICT, "VERDICT", "camera", "the judgement of a part"),
     (kind::REGIONS, "REGIONS", "camera", "boxes of a part's defects, and where its mask lies"),
     (kind::MASK_CHUNK, "MASK_CHUNK", "camera", "a piece of a part's mask"),
     (kind::MASK_ABORT, "MASK_ABORT", "camera", "no (more) mask of this part"),
-    (kind::TRIGGER, "TRIGGER", "PLC", "inspect a part; answered by NAK 1 so far: parts are triggered at the camera"),
-    (kind::JOB, "JOB", "PLC", "change the job; answered by NAK 1 so far: a station has one bundle"),
-    (kind::ACK, "ACK", "PLC", "a telegram was taken; optional, counted"),
+    (kind::TRIGGER, "TRIGGER", "PLC", "a part is there; answered by ACK when it has its number, else by NAK"),
+    (kind::JOB, "JOB", "PLC", "change the job; answered by ACK when it is done, by NAK when it is refused"),
+    (kind::ACK, "ACK", "both", "a telegram was followed; from the PLC: the VERDICT of this SEQ was read (optional)"),
     (kind::NAK, "NAK", "both", "a telegram was understood and cannot be followed"),
 ];
 
@@ -28,7 +28,7 @@ pub const FIELDS: [(u8, &[Field]); 10] = [
         kind::HELLO,
         &[
             (0, "minor", "u8", "minor version: fields were added at the end of payloads"),
-            (1, "caps", "u8", "bit 0: regions and masks are sent"),
+            (1, "caps", "u8", "bit 0: regions and masks are sent; bit 1: TRIGGER is followed"),
             (2, "frame_bytes", "u16", "bytes of the longest frame that will come"),
             (4, "config", "u32", "CRC-32 of the station's configuration"),
         ],
@@ -36,8 +36,8 @@ pub const FIELDS: [(u8, &[Field]); 10] = [
     (
         kind::HEARTBEAT,
         &[
-            (0, "state", "u8", "1 ready, 2 stopping"),
-            (1, "-", "u8", "0"),
+            (0, "state", "u8", "1 ready, 2 stopping, 3 not ready, 4 fault"),
+            (1, "code", "u8", "what holds, else why the last part was not judged, below; 0 nothing"),
             (2, "uptime_s", "u32", "seconds since the start"),
             (6, "temperature", "i16", "0.1 degrees Celsius; 7FFF: no sensor"),
             (8, "missed", "u32", "verdicts that this line was not told"),
@@ -58,6 +58,7 @@ pub const FIELDS: [(u8, &[Field]); 10] = [
             (15, "-", "u8", "0"),
             (16, "-", "u16", "0"),
             (18, "result_id", "u32", "again"),
+            (22, "part_id", "u32", "the PLC's number of the part, from its TRIGGER; 0 none. From minor version 1 on"),
         ],
     ),
     (
@@ -111,7 +112,7 @@ pub const FIELDS: [(u8, &[Field]); 10] = [
 ];
 
 /// `reason` of VERDICT.
-pub const REASONS: [(u8, &str); 9] = [
+pub const REASONS: [(u8, &str); 12] = [
     (0, "pass"),
     (1, "reject"),
     (2, "not judged: camera gone"),
@@ -121,11 +122,45 @@ pub const REASONS: [(u8, &str); 9] = [
     (6, "not judged: the engine failed"),
     (7, "not judged in time"),
     (8, "not judged: the station was stopped"),
+    (9, "not judged: triggered while the station was not ready"),
+    (10, "not judged: no frame near enough to the trigger"),
+    (19, "not of a part: the pictures are simulated"),
 ];
 
 /// `code` of NAK.
-pub const REFUSALS: [(u8, &str); 3] =
-    [(1, "the station does not do this"), (2, "malformed payload"), (3, "unknown type")];
+pub const REFUSALS: [(u8, &str); 6] = [
+    (refusal::UNSUPPORTED, "the station does not do this: TRIGGER without `trigger.mode = \"external\"`"),
+    (refusal::MALFORMED, "malformed payload or line"),
+    (refusal::UNKNOWN, "unknown type"),
+    (refusal::JOB, "the job was refused or its change failed: the old one runs"),
+    (refusal::JOB_BUSY, "another job change is under way"),
+    (
+        refusal::NO_NUMBER,
+        "no number was given and no VERDICT will come: the station ends, or 1024 triggers have none yet",
+    ),
+];
+
+/// Codes of [`REFUSALS`].
+pub mod refusal {
+    #![allow(missing_docs)] // the table above says what they mean
+    pub const UNSUPPORTED: u8 = 1;
+    pub const MALFORMED: u8 = 2;
+    pub const UNKNOWN: u8 = 3;
+    pub const JOB: u8 = 4;
+    pub const JOB_BUSY: u8 = 5;
+    pub const NO_NUMBER: u8 = 6;
+}
+
+/// `code` of HEARTBEAT beside those of [`REASONS`]; what holds comes before the last part's reason.
+pub const CODES: [(u8, &str); 7] = [
+    (20, "a thread of the station panicked"),
+    (21, "the processor is too hot"),
+    (22, "the PLC's heartbeat stopped"),
+    (23, "the inspection loop stands still"),
+    (30, "starting: the bundle is being proven"),
+    (31, "about to end"),
+    (32, "offline, as the PLC asked"),
+];
 
 /// What a code of [`REASONS`] means.
 pub fn reason(code: u8) -> &'static str {

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-NAMES = {1: "HELLO", 2: "HEARTBEAT", 3: "VERDICT", 4: "REGIONS", 5: "MASK_CHUNK", 6: "MASK_ABORT", 0x7F: "NAK"}
+NAMES = {1: "HELLO", 2: "HEARTBEAT", 3: "VERDICT", 4: "REGIONS", 5: "MASK_CHUNK", 6: "MASK_ABORT", 0x12: "ACK", 0x7F: "NAK"}
 DAMAGED_SHARE = 0.1
 
 
@@ -55,12 +55,15 @@ def runs(data: bytes) -> list[int]:
 
 
 def verdict(payload: bytes) -> dict[str, object]:
-    number, word, complement, reason, cls, score, latency, regions, _, _, again = struct.unpack(">IHHBBHHBBHI", payload)
+    number, word, complement, reason, cls, score, latency, regions, _, _, again, part = struct.unpack(
+        ">IHHBBHHBBHII", payload
+    )
     if word ^ complement != 0xFFFF or number != again or word not in (0x5AA5, 0xA55A):
         raise ValueError("a verdict contradicts itself")
     word_ok = word == 0x5AA5
     return {
         "result_id": number,
+        "part_id": part,
         "ok": word_ok,
         "reason": reason,
         "class": cls,
@@ -124,6 +127,13 @@ def messages(stream: bytes) -> Iterator[dict[str, object]]:
             out |= regions(payload)
         elif kind == 5:
             out |= masks.chunk(payload)
+        elif kind == 2:
+            names = ("state", "code", "uptime_s", "temperature", "missed", "masks_lost")
+            out |= dict(zip(names, struct.unpack_from(">BBIhII", payload), strict=True))
+        elif kind == 0x12:
+            out |= {"of": struct.unpack_from(">H", payload)[0]}
+        elif kind == 0x7F:
+            out |= dict(zip(("of", "code"), struct.unpack_from(">HB", payload), strict=True))
         elif kind == 6:
             out |= dict(zip(("result_id", "reason"), struct.unpack_from(">IB", payload), strict=True))
         yield out

@@ -130,7 +130,7 @@ impl Conveyor<'_> {
         // A link that is cut for a while, and one that is noisy all the time, are the PLC's.
         let at = clock::now();
         self.plc.expect(at);
-        let ticket = self.line.trigger(at, part_id);
+        let ticket = self.line.trigger(at, part_id).unwrap();
         self.fire.send(Fire { at, good, trouble }).unwrap();
         Part { ticket, good, trouble }
     }

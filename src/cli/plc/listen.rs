@@ -197,11 +197,11 @@ fn draw(width: usize, pixels: &[u8]) -> String {
 fn fields(message: &Message) -> Value {
     match message {
         Message::Hello { minor, caps, frame_bytes, config } => {
-            json!({ "minor": minor, "masks": caps & 1 == 1, "frame_bytes": frame_bytes, "config": format!("{config:08x}") })
+            json!({ "minor": minor, "masks": caps & 1 == 1, "triggers": caps & 2 == 2, "frame_bytes": frame_bytes, "config": format!("{config:08x}") })
         }
-        Message::Heartbeat { state, uptime_s, temperature, missed, masks_lost } => {
+        Message::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost } => {
             let degrees = (*temperature != i16::MAX).then(|| f64::from(*temperature) / 10.0);
-            json!({ "state": state.code(), "uptime_s": uptime_s, "temperature": degrees, "missed": missed, "masks_lost": masks_lost })
+            json!({ "state": state.code(), "code": code, "uptime_s": uptime_s, "temperature": degrees, "missed": missed, "masks_lost": masks_lost })
         }
         Message::Verdict(verdict) => verdict_fields(verdict),
         Message::Regions(regions) => {
@@ -225,9 +225,9 @@ fn fields(message: &Message) -> Value {
 }
 
 fn verdict_fields(verdict: &Verdict) -> Value {
-    let Verdict { result_id, ok, reason, class, score, latency, regions } = verdict;
+    let Verdict { result_id, ok, reason, class, score, latency, regions, part_id } = verdict;
     json!({
-        "result_id": result_id, "ok": ok, "reason": spec::reason(*reason), "class": (*class != 0xff).then_some(class),
+        "result_id": result_id, "part_id": part_id, "ok": ok, "reason": spec::reason(*reason), "class": (*class != 0xff).then_some(class),
         "score": f64::from(*score) / 1e4, "latency_ms": f64::from(*latency) / 10.0, "regions": regions,
     })
 }

@@ -2,19 +2,21 @@
 
 use crate::mask;
 use crate::signal::Signals;
-use crate::telegram::message::NO_CLASS;
+use crate::telegram::message::{NO_CLASS, SIMULATED};
 use crate::telegram::{Region, Verdict};
 use crate::verdict;
 
-/// The telegram of a part; the latency is filled in when it is sent.
-pub(super) fn verdict(signals: &Signals) -> Verdict {
+/// The telegram of a part; the latency is filled in when it is sent. Pictures that are not of parts are never OK.
+pub(super) fn verdict(signals: &Signals, simulated: bool) -> Verdict {
     let (reason, class, regions) = match &signals.verdict {
+        verdict::Verdict::Pass if simulated => (SIMULATED, NO_CLASS, 0),
         verdict::Verdict::Pass => (0, NO_CLASS, 0),
         verdict::Verdict::Reject(findings) => (1, small(findings.class), small(findings.regions.len())),
         verdict::Verdict::Fault(fault) => (fault.code(), NO_CLASS, 0),
     };
     let score = share(signals.score.unwrap_or(0.0));
-    Verdict { result_id: signals.sequence as u32, ok: reason == 0, reason, class, score, latency: 0, regions }
+    let (result_id, part_id) = (signals.sequence as u32, signals.part_id);
+    Verdict { result_id, ok: reason == 0, reason, class, score, latency: 0, regions, part_id }
 }
 
 pub(super) fn region(region: &mask::Region) -> Region {

@@ -4,33 +4,37 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, never, select};
 use serial2::SerialPort;
 
+use super::dialogue::{Answer, Asked};
 use super::picture::Picture;
-use super::{Options, Post, Profile, Shared, port};
+use super::{ANSWERS, Options, Post, Profile, Shared, port};
 use crate::clock::{self, Timestamp};
+use crate::handshake::{Condition, Status};
+use crate::line::Line;
 use crate::mask::Stored;
-use crate::telegram::message::NO_TEMPERATURE;
-use crate::telegram::receive::GAP_MS;
-use crate::telegram::{self, Abort, Malformed, Message, Received, State, ascii, encode};
+use crate::telegram::message::{MINOR, NO_TEMPERATURE};
+use crate::telegram::{self, Abort, Message, State, ascii, encode};
 
 /// A quiet line is told so often that the station lives.
 const HEARTBEAT: Duration = Duration::from_millis(250);
 /// Between two tries to open the device.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often the PLC is listened to.
-const LISTEN: Duration = Duration::from_millis(20);
+/// How often a quiet line looks around.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Everything that the thread owns.
 pub(super) struct Writer {
     options: Options,
+    station: Line,
     inbox: Receiver<Post>,
+    /// The reader's answers; its sender is kept, so that they never end.
+    answers: (Sender<Answer>, Receiver<Answer>),
+    owed: heapless::Deque<Answer, ANSWERS>,
     empty: Sender<Stored>,
     shared: Arc<Shared>,
-    port: Option<SerialPort>,
-    receiver: telegram::Receiver,
-    heard: Timestamp,
+    port: Option<Arc<SerialPort>>,
     sequence: u16,
     picture: Picture,
     began: Timestamp,
@@ -39,20 +43,29 @@ pub(super) struct Writer {
     retry: Timestamp,
     lost: bool,
     told: u64,
-    acknowledged: u64,
+    /// Whether the last HEARTBEAT told of a station that needs help, and its code.
+    state: Option<(bool, u8)>,
 }
 
 impl Writer {
-    pub(super) fn new(options: Options, inbox: Receiver<Post>, empty: Sender<Stored>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        options: Options,
+        station: Line,
+        inbox: Receiver<Post>,
+        answers: (Sender<Answer>, Receiver<Answer>),
+        empty: Sender<Stored>,
+        shared: Arc<Shared>,
+    ) -> Self {
         let began = clock::now();
         Self {
             options,
+            station,
             inbox,
+            answers,
+            owed: heapless::Deque::new(),
             empty,
             shared,
             port: None,
-            receiver: telegram::Receiver::default(),
-            heard: began,
             sequence: 0,
             picture: Picture::default(),
             began,
@@ -60,52 +73,83 @@ impl Writer {
             retry: began,
             lost: false,
             told: 0,
-            acknowledged: 0,
+            state: None,
         }
     }
 
     pub(super) fn run(mut self) {
+        let (inbox, said, nothing) = (self.inbox.clone(), self.answers.1.clone(), never());
         loop {
-            match self.inbox.recv_timeout(self.wait()) {
-                Ok(Post::Verdict { telegram, captured }) => self.tell(telegram, captured),
-                Ok(Post::Mask { result_id, mask }) => {
-                    let room = self.picture.begin(result_id, mask);
-                    let _ = self.empty.try_send(room); // there is room for each
-                }
-                Ok(Post::NoMask { result_id }) => self.abort(result_id, Abort::Overrun),
-                Err(RecvTimeoutError::Timeout) => self.idle(),
-                Err(RecvTimeoutError::Disconnected) => return self.close(),
+            let answers = if self.owed.is_full() { &nothing } else { &said };
+            let wait = self.wait();
+            select! {
+                recv(inbox) -> post => match post {
+                    Ok(post) => self.post(post),
+                    Err(_) => return self.close(),
+                },
+                recv(answers) -> answer => self.owe(answer.ok()),
+                default(wait) => self.idle(),
             }
-            self.listen();
         }
     }
 
-    /// Until the line is free for the rest of a picture; otherwise until it is time to look around.
+    fn post(&mut self, post: Post) {
+        match post {
+            Post::Verdict { telegram, captured } => self.tell(telegram, captured),
+            Post::Mask { result_id, mask } => {
+                let room = self.picture.begin(result_id, mask);
+                let _ = self.empty.try_send(room); // there is room for each
+            }
+            Post::NoMask { result_id } => self.abort(result_id, Abort::Overrun),
+        }
+    }
+
+    /// An answer goes out when nothing else wants the line: no verdict waits behind it but for its own bytes.
+    fn owe(&mut self, answer: Option<Answer>) {
+        if let Some(answer) = answer {
+            let _ = self.owed.push_back(answer); // there is room: see `run`
+        }
+    }
+
+    /// Until the line is free for what waits; otherwise until it is time to look around.
     fn wait(&self) -> Duration {
         let rest = self.free.saturating_sub(clock::now());
-        if self.port.is_some() && self.picture.pending() { rest.min(LISTEN) } else { LISTEN }
+        let waits = self.picture.pending() || !self.owed.is_empty();
+        if self.port.is_some() && waits { rest.min(LOOK) } else { LOOK }
     }
 
     fn idle(&mut self) {
         self.connect();
         let now = clock::now();
-        if now < self.free {
+        if now < self.free || self.port.is_none() {
             return;
         }
+        let status = self.station.status();
         let lines = self.options.profile == Profile::Ascii;
-        if let Some(message) = self.picture.next(&self.options.line, lines) {
+        if let Some(answer) = self.owed.pop_front() {
+            self.answer(answer);
+        } else if self.state != Some(trouble(&status)) || now >= self.free + HEARTBEAT {
+            self.heartbeat(state(&status), &status);
+        } else if let Some(message) = self.picture.next(&self.options.line, lines) {
             if matches!(message, Message::MaskAbort { .. }) {
                 self.shared.masks_lost.fetch_add(1, Relaxed);
             }
             self.send(&message);
-        } else if now >= self.free + HEARTBEAT {
-            self.heartbeat(State::Ready);
         }
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        match (answer.asked, answer.refused) {
+            (Asked::Frame(sequence), None) => self.send(&Message::Ack { sequence }),
+            (Asked::Frame(sequence), Some(code)) => self.send(&Message::Nak { sequence, code }),
+            (Asked::Line(command), refused) => self.write(ascii::answer(command, refused).as_bytes()),
+        };
     }
 
     fn tell(&mut self, mut telegram: telegram::Verdict, captured: Timestamp) {
         let age = clock::now().saturating_sub(captured).as_micros() / 100;
         telegram.latency = age.try_into().unwrap_or(u16::MAX);
+        self.shared.verdict.store(self.sequence.into(), Relaxed);
         if self.send(&Message::Verdict(telegram)) {
             self.told += 1;
         } else {
@@ -121,12 +165,14 @@ impl Writer {
         self.send(&Message::MaskAbort { result_id, reason });
     }
 
-    fn heartbeat(&mut self, state: State) {
+    fn heartbeat(&mut self, state: State, status: &Status) {
+        self.state = Some(trouble(status));
         let number = |value: u64| value.try_into().unwrap_or(u32::MAX);
         self.send(&Message::Heartbeat {
             state,
+            code: status.code,
             uptime_s: number(clock::now().saturating_sub(self.began).as_secs()),
-            temperature: NO_TEMPERATURE,
+            temperature: status.temperature.unwrap_or(NO_TEMPERATURE),
             missed: number(self.shared.missed.load(Relaxed)),
             masks_lost: number(self.shared.masks_lost.load(Relaxed)),
         });
@@ -140,10 +186,13 @@ impl Writer {
         self.retry = clock::now() + RETRY;
         match port::open(&self.options) {
             Ok(port) => {
+                let port = Arc::new(port);
+                self.shared.set_port(Some(port.clone()));
                 self.port = Some(port);
-                let Options { line, config, .. } = self.options;
-                let (minor, caps, frame_bytes) = (0, u8::from(line.masks), line.frame_bytes as u16);
-                if self.send(&Message::Hello { minor, caps, frame_bytes, config }) {
+                self.state = None;
+                let Options { line, config, external, .. } = self.options;
+                let (caps, frame_bytes) = (u8::from(line.masks) | u8::from(external) << 1, line.frame_bytes as u16);
+                if self.send(&Message::Hello { minor: MINOR, caps, frame_bytes, config }) {
                     self.shared.up.store(true, Relaxed);
                     let again = if std::mem::take(&mut self.lost) { " again" } else { "" };
                     log::info!("{}: open{again}, {} baud", self.options.port.display(), line.baud);
@@ -156,6 +205,8 @@ impl Writer {
     /// The device is gone, or takes nothing: told once, tried again and again.
     fn lose(&mut self, error: &std::io::Error) {
         self.port = None;
+        self.owed.clear();
+        self.shared.set_port(None);
         self.shared.up.store(false, Relaxed);
         self.retry = clock::now() + RETRY;
         if self.picture.stop() {
@@ -197,56 +248,35 @@ impl Writer {
         }
     }
 
-    /// Takes what the PLC has sent, and answers.
-    fn listen(&mut self) {
-        let Some(port) = self.port.as_ref() else { return };
-        let mut bytes = [0; 256];
-        let mut found: heapless::Vec<Received, 8> = heapless::Vec::new();
-        let now = clock::now();
-        match port.read(&mut bytes) {
-            Ok(count) => {
-                self.heard = now;
-                for byte in bytes.iter().take(count) {
-                    self.receiver.push(*byte, |frame| drop(found.push(frame))); // more than 8 at once are a flood
-                }
-            }
-            Err(_) if now > self.heard + Duration::from_millis(GAP_MS) => {
-                self.receiver.gap(|frame| drop(found.push(frame)));
-            }
-            Err(_) => {} // a device that is gone is noticed at the next write
-        }
-        found.iter().for_each(|frame| self.answer(frame));
-    }
-
-    fn answer(&mut self, frame: &Received) {
-        if frame.version != telegram::VERSION || self.options.profile == Profile::Ascii {
-            return;
-        }
-        let code = match Message::parse(frame.kind, &frame.payload) {
-            Ok(Message::Trigger { .. } | Message::Job { .. }) => 1,
-            Ok(Message::Ack { .. }) => {
-                self.acknowledged += 1;
-                return;
-            }
-            // Its own telegrams come back on two-wire lines, and a NAK is never answered.
-            Ok(_) => return,
-            Err(Malformed::Short(_) | Malformed::Contradiction(_)) => 2,
-            Err(Malformed::Unknown(_)) => 3,
-        };
-        self.send(&Message::Nak { sequence: frame.sequence, code });
-    }
-
     fn close(&mut self) {
         if self.picture.stop() {
             self.abort(self.picture.result_id, Abort::Stopping);
         }
-        self.heartbeat(State::Stopping);
-        let [missed, masks] = [&self.shared.missed, &self.shared.masks_lost].map(|counter| counter.load(Relaxed));
+        let status = self.station.status();
+        self.heartbeat(State::Stopping, &status);
+        let Shared { missed, masks_lost, acknowledged, unanswered, .. } = &*self.shared;
+        let [missed, masks, acknowledged, unanswered] =
+            [missed, masks_lost, acknowledged, unanswered].map(|counter| counter.load(Relaxed));
         log::info!(
-            "{}: {} verdicts told, {missed} missed, {masks} masks lost, {} acknowledged",
+            "{}: {} verdicts told, {missed} missed, {masks} masks lost, {acknowledged} acknowledged, \
+             {unanswered} answers without room",
             self.options.port.display(),
             self.told,
-            self.acknowledged
         );
     }
+}
+
+/// How a station is, for HEARTBEAT.
+fn state(status: &Status) -> State {
+    match status.condition() {
+        Some(Condition::Stopping) => State::Stopping,
+        Some(condition) if condition.is_fault() => State::Fault,
+        _ if status.ready => State::Ready,
+        _ => State::NotReady,
+    }
+}
+
+/// What is told at once when it changes; READY alone changes with every part.
+fn trouble(status: &Status) -> (bool, u8) {
+    (matches!(state(status), State::Fault | State::Stopping), status.code)
 }

@@ -1,0 +1,188 @@
+//! What went wrong once, or would: one case each, as a PLC sees it.
+
+use std::time::Duration;
+
+use fcam::handshake::{Condition, Controls, Handshake, MAX_OPEN, Options, Status};
+use fcam::line::Line;
+use fcam::signal::{Signaller, Signals};
+use fcam::verdict::{Fault, Verdict};
+
+pub const NOW: Duration = Duration::from_secs(100);
+
+pub fn started(options: Options) -> Handshake {
+    let mut handshake = Handshake::new(options);
+    handshake.set(Condition::Starting, false);
+    handshake
+}
+
+pub fn signals(id: u64, verdict: Verdict) -> Signals {
+    Signaller { delay: Duration::ZERO, hold: Duration::ZERO }.run(id, NOW, None, verdict)
+}
+
+pub fn tell(handshake: &mut Handshake, id: u64, verdict: Verdict) {
+    handshake.told(&signals(id, verdict), 0, Duration::ZERO);
+}
+
+fn write(handshake: &mut Handshake, controls: Controls) -> Status {
+    handshake.control(controls, NOW);
+    handshake.status()
+}
+
+#[test]
+fn valid_waits_for_result_ack_to_fall() {
+    let mut handshake = started(Options { queue: 2, ..Options::default() });
+    (0..2).for_each(|_| assert!(handshake.trigger(NOW, 0).unwrap().taken));
+    tell(&mut handshake, 0, Verdict::Pass);
+    let ack = Controls { result_ack: true, ..Controls::default() };
+    assert!(!write(&mut handshake, ack).valid);
+    tell(&mut handshake, 1, Verdict::Pass);
+    let status = handshake.status();
+    assert!(
+        !status.valid && status.waiting == 1,
+        "the PLC, which waits for VALID to fall, would acknowledge a result unread"
+    );
+    let status = write(&mut handshake, Controls::default());
+    assert!(status.valid && status.result.unwrap().sequence == 1);
+}
+
+#[test]
+fn results_that_are_given_up_are_told() {
+    let mut handshake = started(Options { queue: 4, ..Options::default() });
+    let buffering = Controls { buffer_results: true, ..Controls::default() };
+    write(&mut handshake, buffering);
+    for id in 0..3 {
+        handshake.trigger(NOW, 0);
+        tell(&mut handshake, id, Verdict::Pass);
+    }
+    assert!(!handshake.status().overrun);
+    let status = write(&mut handshake, Controls::default());
+    assert!(status.overrun && status.waiting == 1 && status.result.unwrap().sequence == 0);
+}
+
+#[test]
+fn a_missed_trigger_beside_a_full_buffer_is_an_overrun() {
+    let mut handshake = started(Options { queue: 9, ..Options::default() });
+    write(&mut handshake, Controls { buffer_results: true, ..Controls::default() });
+    (0..8).for_each(|_| assert!(handshake.trigger(NOW, 0).unwrap().taken));
+    assert!(!handshake.trigger(NOW, 0).unwrap().taken, "there would be no place for its result");
+    (0..8).for_each(|id| tell(&mut handshake, id, Verdict::Pass));
+    assert!(!handshake.status().overrun);
+    tell(&mut handshake, 8, Verdict::Fault(Fault::Missed));
+    assert!(handshake.status().overrun && handshake.status().waiting == 8);
+}
+
+#[test]
+fn parts_that_wait_for_their_due_time_take_no_place() {
+    let mut handshake = started(Options { queue: 1, ..Options::default() });
+    for id in 0..5 {
+        assert!(handshake.trigger(NOW, 0).unwrap().taken, "part {id}");
+        handshake.judged(&Verdict::Pass);
+    }
+    assert!(handshake.status().ready && handshake.status().busy);
+    (0..5).for_each(|id| tell(&mut handshake, id, Verdict::Pass));
+    assert!(!handshake.status().busy);
+}
+
+#[test]
+fn a_trigger_that_nothing_would_close_takes_no_number() {
+    let line = Line::new(Options { external: false, ..Options::default() });
+    line.update(|handshake| handshake.set(Condition::Starting, false));
+    assert_eq!(line.trigger(NOW, 7), None);
+    let controls = Controls { trigger: true, trigger_enable: true, ..Controls::default() };
+    let status = line.control(controls, NOW);
+    assert!(status.missed && status.trigger_ack && status.counts.missed == 2 && status.trigger_id.is_none());
+    assert!(line.next_ticket(|_, _| Some(())).is_none());
+    assert_eq!(line.number(), 0);
+
+    let line = Line::default();
+    assert!(!line.trigger(NOW, 1).unwrap().taken, "it starts");
+    line.update(|handshake| handshake.set(Condition::Stopping, true));
+    assert_eq!(line.trigger(NOW, 2), None, "capture has gone, and would never fetch it");
+}
+
+#[test]
+fn a_flood_of_triggers_is_bounded() {
+    let line = Line::default();
+    let tickets = (0..3 * MAX_OPEN).filter_map(|_| line.trigger(NOW, 0)).count();
+    assert_eq!((tickets, line.status().counts.missed as usize), (MAX_OPEN, 3 * MAX_OPEN));
+    line.update(|handshake| tell(handshake, 0, Verdict::Fault(Fault::Missed)));
+    assert_eq!(line.trigger(NOW, 0).unwrap().sequence, MAX_OPEN as u64);
+}
+
+#[test]
+fn a_plc_that_never_came_is_lost_too() {
+    let options = Options { plc_timeout: Duration::from_millis(500), ..Options::default() };
+    let mut handshake = started(options);
+    handshake.tick(NOW, None);
+    assert!(handshake.ready());
+    // It writes, but its program does not run: nothing counts.
+    let ms = Duration::from_millis;
+    handshake.control(Controls { trigger_enable: true, ..Controls::default() }, NOW + ms(400));
+    handshake.tick(NOW + ms(501), None);
+    assert_eq!(handshake.condition(), Some(Condition::PlcLost));
+    handshake.control(Controls { heartbeat: 1, ..Controls::default() }, NOW + ms(700));
+    assert!(handshake.ready());
+    handshake.tick(NOW + ms(1201), None);
+    assert_eq!(handshake.status().code, Condition::PlcLost.code());
+}
+
+#[test]
+fn a_loop_that_never_began_stands_still() {
+    let mut handshake = started(Options::default());
+    handshake.tick(NOW, None);
+    handshake.tick(NOW + Duration::from_millis(2001), None);
+    assert_eq!(handshake.status().condition(), Some(Condition::Hung));
+    handshake.beat(NOW + Duration::from_millis(2002));
+    handshake.tick(NOW + Duration::from_millis(2003), None);
+    assert!(handshake.ready());
+    // The end of the loop is no fault when the station ends.
+    handshake.set(Condition::Stopping, true);
+    handshake.tick(NOW + Duration::from_secs(60), None);
+    assert_eq!(handshake.status().condition(), Some(Condition::Stopping));
+}
+
+#[test]
+fn a_sensor_that_is_gone_has_not_cooled_down() {
+    let mut handshake = started(Options { limit: Some(850), ..Options::default() });
+    for (heat, hot) in [(Some(850), false), (Some(851), true), (None, true), (Some(801), true), (Some(800), false)] {
+        handshake.tick(NOW, heat);
+        handshake.beat(NOW);
+        assert_eq!(handshake.holds(Condition::Overheated), hot, "{heat:?}");
+    }
+}
+
+#[test]
+fn a_job_asked_for_during_another_change_is_refused_and_told() {
+    let mut handshake = started(Options::default());
+    assert!(handshake.ask_job(2) && handshake.ask_job(2));
+    assert!(!handshake.ask_job(3));
+    assert!(!handshake.ready() && handshake.job_asked() == Some(2));
+    handshake.job_done(true);
+    let status = handshake.status();
+    assert!(status.ready && status.job == 2 && status.job_failed && !status.job_busy);
+    assert!(handshake.ask_job(2));
+    assert!(!handshake.status().job_failed, "it runs");
+}
+
+#[test]
+fn a_job_waits_for_the_parts_of_the_old_one() {
+    let mut handshake = started(Options { queue: 2, ..Options::default() });
+    handshake.trigger(NOW, 0);
+    handshake.judged(&Verdict::Pass);
+    handshake.ask_job(2);
+    assert_eq!(handshake.job_asked(), None);
+    tell(&mut handshake, 0, Verdict::Pass);
+    assert_eq!(handshake.job_asked(), Some(2));
+    handshake.job_done(false);
+    let status = handshake.status();
+    assert!(status.ready && status.job == 0 && status.job_failed);
+}
+
+#[test]
+fn pictures_that_are_not_of_parts_are_never_ok() {
+    let mut handshake = started(Options { simulated: true, ..Options::default() });
+    handshake.trigger(NOW, 0);
+    tell(&mut handshake, 0, Verdict::Pass);
+    let status = handshake.status();
+    assert!(status.simulated && status.valid && status.ng() && !status.ok());
+}
