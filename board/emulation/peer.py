@@ -70,7 +70,7 @@ class Peer:
         verdicts = [message for message in heard if message["type"] == "VERDICT"]
         numbers = [message["result_id"] for message in verdicts]
         expect(numbers == list(range(int(parts))), f"verdicts of {parts} parts are numbered {numbers}")
-        for message, word in zip(verdicts, cycle(expected)):  # noqa: B905
+        for message, word in zip(verdicts, cycle(expected)):
             expect(message["ok"] == (word == "OK"), f"{message} is not {word}")
             if word == "NG":
                 whole_mask(heard, message["result_id"])
