@@ -41,7 +41,7 @@ edges() {
 }
 
 measure() {
-    fcam run --config /tmp/latency.toml 2>/tmp/latency.log &
+    fcam run --bundle /tiny --config /tmp/latency.toml 2>/tmp/latency.log &
     station=$!
     within 40 high READY || return 1
     echo mono >$trace/trace_clock
