@@ -51,6 +51,7 @@ end() {
 
 check "fcam cameras lists vivid with its formats and controls" listed
 check "what is judged is what the camera shows: white is good, black is not" contents
+: >/tmp/lost.jsonl
 fcam run --bundle /tiny --config /tmp/camera.toml --json /tmp/lost.jsonl &
 station=$!
 check "a camera that is taken away is one fault" lose
