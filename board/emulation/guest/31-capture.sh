@@ -11,6 +11,7 @@
 capture() {
     name=$1
     shift
+    say "# capture: $name"
     printf '%s\n' '[camera]' 'kind = "v4l2"' 'device = "vivid"' "$@" >"/tmp/$name.toml"
     timeout 60 fcam run --bundle /tiny --config "/tmp/$name.toml" --frames 30 --json "/tmp/$name.jsonl" 2>&1 | tee /dev/console >"/tmp/$name.log"
     grep -q 'stopped: 30 frames' "/tmp/$name.log"

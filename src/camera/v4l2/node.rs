@@ -15,7 +15,7 @@ use v4l::v4l_sys as sys;
 use v4l::v4l2::{self, vidioc};
 
 use super::control::{Control, Kind};
-use super::format::{Extent, Fourcc, Interval, Offer, Rates};
+use super::format::{self, Extent, Fourcc, Interval, Offer, Rates};
 
 /// More entries than this in one list are a driver that does not end it.
 const MOST: u32 = 1024;
@@ -102,14 +102,18 @@ impl Node {
         }
     }
 
-    /// What it offers, with the rates at `size`, or at each size that it names.
+    /// What it offers: everything, or what matters for frames of one `size`. A driver can have thousands of combinations.
     pub(super) fn offers(&self, size: Option<(u32, u32)>) -> Vec<Offer> {
         let formats = list(|index| {
             let mut entry = sys::v4l2_fmtdesc { index, type_: self.queue(), ..zeroed() };
             self.request(vidioc::VIDIOC_ENUM_FMT, &mut entry)?;
             Ok((Fourcc(entry.pixelformat), text(&entry.description)))
         });
-        let offer = |(fourcc, description)| Offer { fourcc, description, sizes: self.sizes(fourcc, size) };
+        let matters = |fourcc| size.is_none() || format::KNOWN.iter().any(|(known, _)| *known == fourcc);
+        let offer = |(fourcc, description)| {
+            let sizes = if matters(fourcc) { self.sizes(fourcc, size) } else { vec![] };
+            Offer { fourcc, description, sizes }
+        };
         formats.into_iter().map(offer).collect()
     }
 
@@ -120,12 +124,13 @@ impl Node {
             Ok(extent(&entry))
         });
         let of = |extent: Extent| {
-            let asked = size.filter(|(width, height)| extent.has(*width, *height));
-            let (width, height) = match extent {
-                Extent::Exact(width, height) => (width, height),
-                Extent::Range(_, max, _) => asked.unwrap_or(max),
+            let rates = match (size, extent) {
+                (Some((width, height)), _) if extent.has(width, height) => self.rates(fourcc, width, height),
+                (Some(_), _) => Rates::Unknown,
+                (None, Extent::Exact(width, height)) => self.rates(fourcc, width, height),
+                (None, Extent::Range(_, (width, height), _)) => self.rates(fourcc, width, height),
             };
-            (extent, self.rates(fourcc, width, height))
+            (extent, rates)
         };
         extents.into_iter().map(of).collect()
     }
