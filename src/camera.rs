@@ -9,16 +9,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
+mod backoff;
 pub mod folder;
 mod pace;
 pub mod pattern;
 pub mod picture;
 pub mod pipe;
 mod rgb;
+pub mod setting;
+#[cfg(feature = "v4l2")]
+pub mod v4l2;
 
 pub use folder::Folder;
 pub use pattern::Pattern;
 pub use pipe::Pipe;
+pub use setting::Setting;
+#[cfg(feature = "v4l2")]
+pub use v4l2::V4l2;
 
 /// How a frame's bytes make pixels. The names are those of V4L2 and ffmpeg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +135,8 @@ impl<'a> Frame<'a> {
         self.sequence
     }
 
-    /// When the exposure ended, by the driver where it tells, else when the last byte arrived.
+    /// When it was exposed, by the driver where it tells (most mean the end of the exposure, USB cameras its start), else when the last
+    /// byte arrived.
     pub fn captured(&self) -> Timestamp {
         self.captured
     }
@@ -195,6 +203,68 @@ pub enum Error {
         camera: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A device that cannot be opened.
+    #[error("cannot open camera {path}: {source}{hint}", path = path.display())]
+    Device {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A path to something that delivers no pictures.
+    #[error("{path} is {is}: `fcam cameras` lists what delivers pictures", path = path.display())]
+    NoCapture {
+        /// Which path.
+        path: PathBuf,
+        /// What it is in place of a camera.
+        is: String,
+    },
+    /// No camera, or more than one, goes by a name.
+    #[error("no camera named {wanted:?}: {found}")]
+    NoCamera {
+        /// The name.
+        wanted: String,
+        /// What there is.
+        found: String,
+    },
+    /// Another camera is where the first one was.
+    #[error("{path} is {found} now, and not {known}: name the camera by its link in /dev/v4l/by-id", path = path.display())]
+    OtherCamera {
+        /// Where.
+        path: PathBuf,
+        /// The camera that was there.
+        known: String,
+        /// The camera that is there.
+        found: String,
+    },
+    /// The camera does not offer what it is asked for.
+    #[error("{camera} {why}")]
+    Refused {
+        /// Which camera.
+        camera: String,
+        /// What it does not do, and what it does.
+        why: String,
+    },
+    /// The driver fails.
+    #[error("{camera} does not {action}: {source}")]
+    Request {
+        /// Which camera.
+        camera: String,
+        /// What it was asked to do.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The driver says that a picture is not whole.
+    #[error("frame {sequence} of {camera} is damaged: is the cable good, and the bus not overloaded?")]
+    Damaged {
+        /// Which camera.
+        camera: String,
+        /// Which frame.
+        sequence: u64,
     },
     /// A compressed picture could not be decoded.
     #[error("cannot decode {what}: {reason}")]

@@ -5,9 +5,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::engine::{Backend, Isa, Settings};
+use crate::preprocess::{Layout, Roi, Tiles};
 
 mod bench;
+#[cfg(feature = "v4l2")]
+mod cameras;
 mod check;
+mod io;
 mod layers;
 mod plc;
 mod replay;
@@ -38,7 +42,10 @@ enum Verb {
     Replay(replay::Args),
     Check(check::Args),
     Bench(bench::Args),
+    #[cfg(feature = "v4l2")]
+    Cameras(cameras::Args),
     Plc(plc::Args),
+    Io(io::Args),
 }
 
 /// Parses the command line and runs the verb; prints an error chain once and turns it into the exit code.
@@ -49,7 +56,10 @@ pub fn main() -> ExitCode {
         Verb::Replay(args) => replay::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        #[cfg(feature = "v4l2")]
+        Verb::Cameras(args) => cameras::run(&args),
         Verb::Plc(args) => plc::run(&args),
+        Verb::Io(args) => io::run(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -81,5 +91,59 @@ impl EngineArgs {
     fn settings(&self) -> Settings {
         let Self { backend, threads, isa, float_layers } = self.clone();
         Settings { backend, threads: threads.max(1), isa, float_layers }
+    }
+}
+
+/// What is looked at in a picture, for every verb that looks at pictures.
+#[derive(Debug, Clone, clap::Args)]
+struct LayoutArgs {
+    /// Inspect only this rectangle of each picture, in pixels; may be given several times
+    #[arg(long = "roi", value_name = "X,Y,W,H", value_parser = parse_roi)]
+    rois: Vec<Roi>,
+    /// Cut what is inspected into so many tiles across and down, which share this part of their sides: small defects are seen
+    #[arg(long, value_name = "COLUMNSxROWS[,OVERLAP]", value_parser = parse_tiles)]
+    tiles: Option<Tiles>,
+}
+
+impl LayoutArgs {
+    fn layout(&self) -> Layout {
+        let areas = self.rois.iter().copied().map(Into::into).collect();
+        Layout { areas, tiles: self.tiles.unwrap_or_default() }
+    }
+}
+
+fn parse_roi(text: &str) -> Result<Roi, String> {
+    let numbers: Result<Vec<u32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    match numbers.as_deref() {
+        Ok(&[x, y, width, height]) => Ok(Roi { x, y, width, height }),
+        _ => Err(format!("`{text}` is not X,Y,W,H in pixels, such as 100,50,640,480")),
+    }
+}
+
+fn parse_tiles(text: &str) -> Result<Tiles, String> {
+    let default = Tiles::default();
+    let (grid, overlap) =
+        text.split_once(',').map_or((text, Ok(default.overlap)), |(grid, share)| (grid, share.parse()));
+    let parsed = grid.split_once('x').map(|(columns, rows)| (columns.parse(), rows.parse()));
+    match (parsed, overlap) {
+        (Some((Ok(columns), Ok(rows))), Ok(overlap)) => Ok(Tiles { columns, rows, overlap }),
+        _ => {
+            Err(format!("`{text}` is not COLUMNSxROWS or COLUMNSxROWS,OVERLAP, such as 4x3 or 4x3,{}", default.overlap))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rectangles_and_tiles_as_they_are_typed() {
+        assert_eq!(parse_roi("1, 2,3,4"), Ok(Roi { x: 1, y: 2, width: 3, height: 4 }));
+        assert_eq!(parse_tiles("4x3"), Ok(Tiles { columns: 4, rows: 3, overlap: 0.1 }));
+        assert_eq!(parse_tiles("2x1,0.25"), Ok(Tiles { columns: 2, rows: 1, overlap: 0.25 }));
+        for wrong in ["", "4", "4x", "x4", "4x4,", "4,4", "-1x2", "4x4,0.1,2"] {
+            assert!(parse_tiles(wrong).unwrap_err().contains("such as 4x3"), "{wrong}");
+        }
     }
 }

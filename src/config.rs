@@ -4,25 +4,31 @@
 //! can be half configured. This is the only reader of TOML for the station.
 
 use std::fs::OpenOptions;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::bundle::Bundle;
 use crate::camera::pipe::Stream;
-use crate::camera::{self, Camera, Folder, Geometry, Pattern, Pipe};
+use crate::camera::{self, Camera, Folder, Geometry, Pattern, Pipe, PixelFormat};
 use crate::handshake;
 use crate::line::Line;
 use crate::pipeline;
-use crate::preprocess::Roi;
 use crate::record::{self, Keep, Recorder};
 use crate::signal::Signaller;
-use crate::sink::{JsonLines, Log, Serial, Sink, serial};
+use crate::sink::{JsonLines, Log, Modbus, Serial, Sink, modbus, serial};
 use crate::station::{Station, Trigger};
 use crate::telegram::{self, budget};
 
+#[cfg(feature = "v4l2")]
+mod device;
+mod gpio;
+mod inspect;
 mod raw;
 mod read;
+mod zones;
 
+pub use gpio::{Named, Side, named_lines};
 use raw::{Kind, Mode, Raw};
 
 /// What the command line sets in place of the file.
@@ -66,9 +72,15 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The GPIO lines cannot be had.
+    #[error("cannot start gpio: {0}")]
+    Gpio(#[from] crate::chip::Error),
     /// The serial sink cannot start.
     #[error("cannot start serial: {0}")]
     Serial(crate::sink::Error),
+    /// The Modbus sink cannot start.
+    #[error("cannot start modbus: {0}")]
+    Modbus(crate::sink::Error),
 }
 
 fn count(problems: usize) -> String {
@@ -124,8 +136,9 @@ impl Setup {
         let delay = Duration::from_millis(signals.delay_ms);
         pipeline::Options {
             engine: engine.clone(),
-            roi: inspect.roi,
+            layout: inspect.layout(),
             score_threshold: inspect.score,
+            vote: inspect.vote,
             signaller: Signaller { delay, hold: Duration::from_millis(signals.hold_ms) },
         }
     }
@@ -137,6 +150,7 @@ impl Setup {
         let sinks = self.sinks(&line)?;
         let options = self.options();
         let raw = self.raw;
+        let zones = zones::build(&raw.zones);
         let trigger = match raw.trigger.mode {
             Mode::FreeRun => Trigger::FreeRun,
             Mode::EveryFrame => Trigger::EveryFrame { queue: raw.trigger.queue },
@@ -147,6 +161,7 @@ impl Setup {
             camera,
             geometry,
             options,
+            zones,
             trigger,
             timeout: Duration::from_millis(raw.camera.timeout_ms),
             frames: self.frames,
@@ -173,6 +188,15 @@ impl Setup {
                 let stream = self.geometry.map_or(Stream::Mjpeg, Stream::Raw);
                 Ok((Box::new(Pipe::new(camera.command.clone(), stream, camera.restart)), self.geometry))
             }
+            #[cfg(feature = "v4l2")]
+            Kind::V4l2 => {
+                let fired = self.raw.trigger.mode == Mode::External && self.raw.trigger.frame == raw::Frame::Next;
+                let device = device::open(camera, fired)?;
+                let geometry = device.geometry();
+                Ok((Box::new(device), Some(geometry)))
+            }
+            #[cfg(not(feature = "v4l2"))]
+            Kind::V4l2 => Err(camera::Error::Ended), // refused by `validate_device`
         }
     }
 
@@ -190,8 +214,14 @@ impl Setup {
 
     fn sinks(&self, line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
+        if let Some(gpio) = gpio::start(&self.raw, line)? {
+            sinks.push(Box::new(gpio));
+        }
         if let Some(options) = self.serial() {
             sinks.push(Box::new(Serial::start(options, line.clone()).map_err(Error::Serial)?));
+        }
+        if let Some(options) = self.modbus() {
+            sinks.push(Box::new(Modbus::start(options, line.clone()).map_err(Error::Modbus)?));
         }
         match self.raw.sinks.json.as_str() {
             "" => {}
@@ -213,11 +243,39 @@ impl Setup {
     /// The serial line, if there is one.
     fn serial(&self) -> Option<serial::Options> {
         let raw::Serial { port, profile, parity, rs485, .. } = self.raw.serial.clone();
-        let config = serde_json::to_vec(&self.raw).map_or(0, |bytes| telegram::crc32(&bytes));
-        let line = self.raw.serial.line();
+        let (line, config) = (self.raw.serial.line(), self.fingerprint());
         let external = self.raw.trigger.mode == Mode::External;
         let options = serial::Options { port, line, parity, rs485, profile, config, external };
         (!options.port.as_os_str().is_empty()).then_some(options)
+    }
+
+    /// Modbus, where a master may ask.
+    fn modbus(&self) -> Option<modbus::Options> {
+        let raw::Modbus { word_order: order, tcp, rtu } = &self.raw.modbus;
+        let raw::ModbusTcp { listen, write, masters, connections, idle_s } = tcp.clone();
+        // It was validated.
+        let tcp = listen.parse().ok().map(|listen| modbus::Tcp {
+            listen,
+            write,
+            masters,
+            connections,
+            idle: Duration::from_secs(idle_s),
+        });
+        let raw::ModbusRtu { port, baud, parity, rs485, unit } = rtu.clone();
+        let rtu = (!port.as_os_str().is_empty()).then_some(modbus::Rtu { port, baud, parity, rs485, unit });
+        let delay = Duration::from_millis(self.raw.signals.delay_ms);
+        (tcp.is_some() || rtu.is_some()).then(|| modbus::Options {
+            tcp,
+            rtu,
+            order: *order,
+            delay,
+            config: self.fingerprint(),
+        })
+    }
+
+    /// CRC-32 of the configuration, by which a PLC notices that it is another one.
+    fn fingerprint(&self) -> u32 {
+        serde_json::to_vec(&self.raw).map_or(0, |bytes| telegram::crc32(&bytes))
     }
 }
 
@@ -247,7 +305,7 @@ fn apply(raw: &mut Raw, overrides: Overrides) {
 /// Ranges and combinations. Returns what frames will be like, where the file alone tells.
 fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
     let geometry = validate_camera(&raw.camera, problems);
-    validate_inspect(&raw.inspect, &raw.camera, problems);
+    inspect::validate(&raw.inspect, &raw.camera, raw.trigger.mode, problems);
     let mut range = |key, value, low, high| {
         if !(low..=high).contains(&value) {
             problems.push(format!("{key} = {value} is outside {low}..={high}"));
@@ -267,16 +325,75 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
         problems.push("record.dir is empty: say where parts are to be kept, or set record.keep = \"none\"".into());
     }
     validate_serial(&raw.serial, problems);
-    if raw.trigger.mode == Mode::External && trigger_sources(raw).is_empty() {
-        problems.push("trigger.mode = \"external\" needs a source of triggers: set serial.port".into());
-    }
+    validate_modbus(&raw.modbus, problems);
+    zones::validate(&raw.zones, geometry, problems);
+    gpio::validate(raw, problems);
+    validate_plc(raw, problems);
     geometry
 }
 
-/// The keys by which triggers can come in from outside.
+fn validate_modbus(modbus: &raw::Modbus, problems: &mut Vec<String>) {
+    let raw::Modbus { tcp, rtu, .. } = modbus;
+    let mut range = |key, value: u64, low, high| {
+        if !(low..=high).contains(&value) {
+            problems.push(format!("{key} = {value} is outside {low}..={high}"));
+        }
+    };
+    range("modbus.tcp.connections", tcp.connections as u64, 1, 16);
+    range("modbus.tcp.idle_s", tcp.idle_s, 1, 3600);
+    range("modbus.rtu.baud", rtu.baud.into(), 1200, 4_000_000);
+    range("modbus.rtu.unit", rtu.unit.into(), 1, 247);
+    match tcp.listen.parse::<SocketAddr>() {
+        _ if tcp.listen.is_empty() => {}
+        Err(_) => problems.push(format!(
+            "modbus.tcp.listen = {:?} is no address with a port: \"192.168.1.10:502\", say, or \"[fd00::10]:502\"",
+            tcp.listen
+        )),
+        Ok(address) if address.ip().is_unspecified() => problems.push(format!(
+            "modbus.tcp.listen = {:?} is every network of this machine: name the address of the one that the PLC is in",
+            tcp.listen
+        )),
+        Ok(_) => {}
+    }
+    if tcp.listen.is_empty() && tcp.write {
+        problems.push("modbus.tcp.write = true needs modbus.tcp.listen".into());
+    }
+}
+
+/// Who may say that a part is there, by the keys that name them.
 fn trigger_sources(raw: &Raw) -> Vec<&'static str> {
-    let sources = [("serial.port", !raw.serial.port.as_os_str().is_empty())];
-    sources.into_iter().filter_map(|(key, set)| set.then_some(key)).collect()
+    let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
+    let sources = [
+        (raw.gpio.trigger.line.is_set(), "gpio.trigger.line"),
+        (!raw.serial.port.as_os_str().is_empty(), "serial.port"),
+        (!rtu.port.as_os_str().is_empty(), "modbus.rtu.port"),
+        (!tcp.listen.is_empty() && tcp.write, "modbus.tcp.write"),
+    ];
+    sources.into_iter().filter_map(|(set, key)| set.then_some(key)).collect()
+}
+
+/// Who says that a part is there, and who is told of it.
+fn validate_plc(raw: &Raw, problems: &mut Vec<String>) {
+    let external = raw.trigger.mode == Mode::External;
+    if external && trigger_sources(raw).is_empty() {
+        problems.push(
+            "trigger.mode = \"external\" needs somebody who says that a part is there: set gpio.trigger.line, serial.port, modbus.rtu.port, \
+             or modbus.tcp.listen with modbus.tcp.write = true"
+                .into(),
+        );
+    }
+    if !external && raw.gpio.trigger.line.is_set() {
+        problems.push("gpio.trigger.line would trigger parts, but trigger.mode is not \"external\"".into());
+    }
+    let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
+    let ports = [&raw.serial.port, &rtu.port];
+    let told = ports.iter().any(|port| !port.as_os_str().is_empty()) || !tcp.listen.is_empty();
+    let unreal = matches!(raw.camera.kind, Kind::Pattern | Kind::Folder);
+    if unreal && told && !raw.plc.simulated {
+        problems.push(
+            "plc.simulated must be true: the camera's pictures are not of parts on a line, and a PLC is told".into(),
+        );
+    }
 }
 
 fn validate_serial(serial: &raw::Serial, problems: &mut Vec<String>) {
@@ -331,7 +448,7 @@ fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<G
         problems.push("camera.width and camera.height go together: set both or none".into());
     }
     match camera.kind {
-        Kind::Pattern if camera.format != raw::Format::Rgb8 => {
+        Kind::Pattern if !matches!(camera.format, raw::Format::Auto | raw::Format::Rgb8) => {
             problems.push("camera.format is \"rgb8\" for the pattern camera".into());
         }
         Kind::Folder if camera.paths.is_empty() => {
@@ -340,37 +457,47 @@ fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<G
         Kind::Pipe if camera.command.first().is_none_or(String::is_empty) => {
             problems.push("camera.command is empty: name the program that writes video, and its arguments".into());
         }
+        Kind::Pipe if camera.format == raw::Format::Auto => {
+            problems
+                .push("camera.format must say how the command writes pixels: a pipe has no other way to tell".into());
+        }
+        Kind::V4l2 => validate_device(camera, problems),
         _ => {}
     }
-    let raw_pipe = camera.kind == Kind::Pipe && camera.format != raw::Format::Mjpeg;
+    let raw_pipe = camera.kind == Kind::Pipe && !matches!(camera.format, raw::Format::Auto | raw::Format::Mjpeg);
     if raw_pipe && camera.width.is_none() && camera.height.is_none() {
         problems
             .push("camera.width and camera.height must say how large the frames are that the command writes".into());
     }
-    if camera.kind == Kind::Folder {
+    if matches!(camera.kind, Kind::Folder | Kind::V4l2) {
         return None;
     }
     let (width, height) = camera.width.zip(camera.height)?;
-    let geometry = Geometry::packed(width, height, camera.format.pixels()?);
+    let format = camera.format.pixels()?;
+    let stride = camera.stride.filter(|_| camera.kind == Kind::Pipe).unwrap_or(format.row_bytes(width));
+    let geometry = Geometry::new(width, height, stride, format);
     geometry.map_err(|error| problems.push(format!("camera: {error}"))).ok()
 }
 
-fn validate_inspect(inspect: &raw::Inspect, camera: &raw::Camera, problems: &mut Vec<String>) {
-    if let Some(score) = inspect.score
-        && !(0.0..=1.0).contains(&score)
-    {
-        problems.push(format!("inspect.score = {score} is outside 0..=1"));
+/// What can be said of a device that is not here yet.
+fn validate_device(camera: &raw::Camera, problems: &mut Vec<String>) {
+    if !cfg!(feature = "v4l2") {
+        problems.push("camera.kind = \"v4l2\" needs an fcam that was built with its feature v4l2".into());
     }
-    let Some(Roi { x, y, width, height }) = inspect.roi else { return };
-    if width == 0 || height == 0 {
-        problems.push("inspect.roi has no pixels: width and height are at least 1".into());
+    if camera.device.is_empty() {
+        problems.push("camera.device is empty: give a path or a name that `fcam cameras` lists".into());
     }
-    let known = camera.width.zip(camera.height).filter(|_| camera.kind != Kind::Folder);
-    let (across, down) = known.unwrap_or((Geometry::MAX_SIDE, Geometry::MAX_SIDE));
-    let sticks_out = |start: u32, length: u32, end| u64::from(start) + u64::from(length) > u64::from(end);
-    if sticks_out(x, width, across) || sticks_out(y, height, down) {
-        problems
-            .push(format!("inspect.roi {width}x{height} at ({x}, {y}) does not lie inside the {across}x{down} frame"));
+    match camera.width.zip(camera.height) {
+        Some((width, height)) => {
+            let format = camera.format.pixels().unwrap_or(PixelFormat::Gray8);
+            problems.extend(Geometry::packed(width, height, format).err().map(|error| format!("camera: {error}")));
+        }
+        None if camera.width.is_none() && camera.height.is_none() => {
+            problems.push(
+                "camera.width and camera.height must say how large the frames are: `fcam cameras` lists sizes".into(),
+            );
+        }
+        None => {}
     }
 }
 

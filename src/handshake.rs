@@ -51,6 +51,10 @@ pub enum Condition {
     Engine,
     /// The inspection loop stands still.
     Hung,
+    /// A GPIO output cannot be driven.
+    Outputs,
+    /// A GPIO input cannot be read.
+    Inputs,
     /// The camera is gone or delivers errors.
     Camera,
     /// No frame came in time.
@@ -69,10 +73,12 @@ pub enum Condition {
 
 impl Condition {
     /// All, the gravest first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Panic,
         Self::Engine,
         Self::Hung,
+        Self::Outputs,
+        Self::Inputs,
         Self::Camera,
         Self::Stalled,
         Self::Overheated,
@@ -92,6 +98,8 @@ impl Condition {
             Self::Overheated => 21,
             Self::PlcLost => 22,
             Self::Hung => 23,
+            Self::Outputs => 24,
+            Self::Inputs => 25,
             Self::Starting => 30,
             Self::Stopping => 31,
             Self::Offline => 32,
@@ -278,6 +286,11 @@ impl Handshake {
     /// parts, the station ends, or [`MAX_OPEN`] are open; then it is only counted as missed.
     pub fn trigger(&mut self, at: Timestamp, part_id: u32) -> Option<Ticket> {
         self.open(at, part_id, true)
+    }
+
+    /// A part of which only the loss is known: its trigger came, and was not kept. It takes a number and is missed.
+    pub fn lost(&mut self, at: Timestamp) -> Option<Ticket> {
+        self.open(at, 0, false)
     }
 
     /// The next number for a part that the camera itself brings.

@@ -15,6 +15,10 @@
 
 pub mod clock;
 
+pub mod spelling;
+
+pub mod chip;
+
 pub mod resize;
 
 pub mod camera;
@@ -25,7 +29,11 @@ pub mod engine;
 
 pub mod mask;
 
+pub mod zone;
+
 pub mod verdict;
+
+pub mod vote;
 
 pub mod signal;
 
@@ -33,7 +41,11 @@ pub mod handshake;
 
 pub mod line;
 
+pub mod trigger;
+
 pub mod telegram;
+
+pub mod modbus;
 
 pub mod sink;
 

@@ -50,6 +50,15 @@ impl Line {
         ticket
     }
 
+    /// A part was there whose trigger was lost on its way: it has its number, and is missed.
+    pub fn lost(&self, at: Timestamp) {
+        let mut state = self.lock();
+        let ticket = state.handshake.lost(at);
+        state.tickets.extend(ticket);
+        drop(state);
+        self.ring();
+    }
+
     /// The PLC's control bits and words; returns the status after them, so that both are one moment.
     pub fn control(&self, controls: Controls, now: Timestamp) -> Status {
         let mut state = self.lock();
@@ -78,11 +87,12 @@ impl Line {
         self.lock().handshake.job_asked()
     }
 
-    /// The oldest ticket, if `wanted` says that its turn has come.
-    pub fn next_ticket(&self, wanted: impl FnOnce(&Ticket) -> bool) -> Option<Ticket> {
+    /// The oldest ticket and what `turn` makes of it, if anything. It is shown the time of the next one too, if there is one already.
+    pub fn next_ticket<T>(&self, turn: impl FnOnce(&Ticket, Option<Timestamp>) -> Option<T>) -> Option<(Ticket, T)> {
         let mut state = self.lock();
-        let due = state.tickets.front().is_some_and(wanted);
-        due.then(|| state.tickets.pop_front()).flatten()
+        let following = state.tickets.get(1).map(|ticket| ticket.at);
+        let turn = state.tickets.front().and_then(|ticket| turn(ticket, following))?;
+        Some((state.tickets.pop_front()?, turn))
     }
 
     /// The next number, for a part that the camera itself brings.

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Prediction;
 use crate::preprocess::Roi;
 
+pub mod mosaic;
 mod stored;
 
+pub use mosaic::{Cells, Mosaic};
 pub use stored::Stored;
 
 /// Regions reported at most; the largest win, all stay in the mask.
@@ -43,8 +45,23 @@ pub struct Region {
     pub area_px: f32,
     /// Centre of mass: x, then y.
     pub centroid: [f32; 2],
-    /// The highest foreground probability in it, 0..1.
+    /// The highest foreground probability in it, 0..1; of several tiles, in those that reject.
     pub peak: f32,
+}
+
+/// The highest value of a run that counts: all do, unless some tiles are said to reject.
+fn peak(run: Run, values: &[f32], rejecting: &[Cells]) -> f32 {
+    let highest = |values: &[f32]| values.iter().copied().fold(0.0, f32::max);
+    if rejecting.is_empty() {
+        return highest(values);
+    }
+    let within = |cells: &Cells| {
+        let (left, right) = (cells.left.max(run.start), cells.right.min(run.end));
+        let here = left < right && (cells.top..cells.bottom).contains(&run.row);
+        let span = here.then(|| values.get((left - run.start) as usize..(right - run.start) as usize)).flatten();
+        highest(span.unwrap_or_default())
+    };
+    rejecting.iter().map(within).fold(0.0, f32::max)
 }
 
 /// A span of foreground in one row of the map.
@@ -79,6 +96,11 @@ impl Mask<'_> {
     /// An empty mask: what a part has that could not be judged.
     pub fn empty(roi: Roi) -> Mask<'static> {
         Mask { width: 0, height: 0, roi, runs: &[], regions: &[], region_count: 0 }
+    }
+
+    /// The same map without anything in it.
+    pub fn blank(self) -> Self {
+        Self { runs: &[], regions: &[], region_count: 0, ..self }
     }
 
     /// Foreground pixels of the map.
@@ -175,8 +197,14 @@ impl Masker {
 
     /// The mask of a prediction whose map has the size this was built for.
     pub fn run(&mut self, prediction: &Prediction) -> Mask<'_> {
+        self.run_among(prediction, &[])
+    }
+
+    /// The same for a part of several tiles. Where some of them reject, a region must reach the high threshold in one of these: what the
+    /// map shows on a tile that passes is no finding, but a finding may extend into it.
+    pub fn run_among(&mut self, prediction: &Prediction, rejecting: &[Cells]) -> Mask<'_> {
         debug_assert_eq!((prediction.width, prediction.height), (self.width, self.height));
-        self.find_runs(prediction.map);
+        self.find_runs(prediction.map, rejecting);
         self.join_runs();
         let region_count = self.keep_regions();
         Mask {
@@ -189,7 +217,7 @@ impl Masker {
         }
     }
 
-    fn find_runs(&mut self, map: &[f32]) {
+    fn find_runs(&mut self, map: &[f32], rejecting: &[Cells]) {
         self.runs.clear();
         self.parents.clear();
         self.pieces.clear();
@@ -206,7 +234,7 @@ impl Masker {
                     let run = Run { row: row as u32, start: start as u32, end: end as u32 };
                     self.parents.push(self.runs.len() as u32);
                     self.runs.push(run);
-                    self.pieces.push(Piece::of(run, span.iter().copied().fold(0.0, f32::max)));
+                    self.pieces.push(Piece::of(run, peak(run, span, rejecting)));
                 }
                 start = end;
             }

@@ -5,7 +5,7 @@
 
 use crate::camera::{Frame, Geometry};
 use crate::mask::{Mask, Region};
-use crate::preprocess::Roi;
+use crate::preprocess::{Layout, Roi};
 use crate::signal::Signals;
 use crate::verdict::Verdict;
 
@@ -25,6 +25,7 @@ const EDGE: Color = [255, 110, 200];
 /// Draws overlays; keeps its memory from one picture to the next.
 #[derive(Debug, Default)]
 pub struct Overlay {
+    layout: Layout,
     canvas: Canvas,
     /// The mask's cells.
     cells: Vec<bool>,
@@ -33,13 +34,16 @@ pub struct Overlay {
 }
 
 impl Overlay {
+    /// For frames of which this is inspected.
+    pub fn of(layout: Layout) -> Self {
+        Self { layout, ..Self::default() }
+    }
+
     /// Draws one part; `classes` are the manifest's names. Returns RGB pixels of the frame's width and height.
     pub fn draw(&mut self, frame: &Frame, mask: &Mask, signals: &Signals, classes: &[String]) -> &[u8] {
         self.canvas.load(frame);
         let scale = Scale::of(frame.geometry());
-        if mask.roi != Roi::whole(&frame.geometry()) {
-            self.canvas.outline(roi_area(mask.roi), scale.line, WHITE, SOLID / 3);
-        }
+        self.draw_rois(&frame.geometry(), mask, scale.line);
         // The classifier gates the map: what it shows on a part that passes is no finding, and would only worry the operator.
         let regions = if signals.verdict == Verdict::Pass { &[] } else { mask.regions };
         if signals.verdict != Verdict::Pass {
@@ -52,6 +56,15 @@ impl Overlay {
         self.canvas.outline([0, 0, width, height], scale.border, color(&signals.verdict), SOLID);
         self.draw_label(&label(signals, classes), regions, color(&signals.verdict), scale);
         self.canvas.pixels()
+    }
+
+    /// What is inspected, unless it is all there is: one rectangle each, or the mask's if nobody said more.
+    fn draw_rois(&mut self, geometry: &Geometry, mask: &Mask, line: i32) {
+        let areas = self.layout.areas.iter().map(|area| area.roi());
+        let alone = self.layout.areas.is_empty().then_some(mask.roi);
+        for roi in areas.chain(alone).filter(|roi| *roi != Roi::whole(geometry)) {
+            self.canvas.outline(roi_area(roi), line, WHITE, SOLID / 3);
+        }
     }
 
     fn draw_mask(&mut self, mask: &Mask, line: i32) {
@@ -196,6 +209,7 @@ mod tests {
             captured: Default::default(),
             score: Some(0.5),
             verdict,
+            zones: 0,
             outputs: Default::default(),
         }
     }
@@ -236,6 +250,25 @@ mod tests {
         assert_eq!((at(60, 65), at(109, 65), at(80, 50), at(80, 79)), (EDGE, EDGE, EDGE, EDGE));
         assert_eq!((at(59, 65), at(110, 65), at(80, 49), at(80, 80)), ([100; 3], [100; 3], [100; 3], [100; 3]));
         assert!(at(80, 65)[0] > 150 && at(80, 65)[1] < 100);
+    }
+
+    #[test]
+    fn every_roi_is_outlined() {
+        let geometry = Geometry::packed(160, 120, PixelFormat::Gray8).unwrap();
+        let rois = [Roi { x: 20, y: 30, width: 40, height: 50 }, Roi { x: 100, y: 40, width: 30, height: 20 }];
+        let mut overlay = Overlay::of(Layout { areas: rois.map(Into::into).to_vec(), ..Layout::default() });
+        let bytes = vec![100; geometry.frame_bytes()];
+        let frame = Frame::new(0, Default::default(), geometry, &bytes).unwrap();
+        // The mask covers the box around both.
+        let mask = Mask::empty(Roi { x: 20, y: 30, width: 110, height: 50 });
+        let pixels = overlay.draw(&frame, &mask, &signals(Verdict::Fault(Fault::Late)), &[]);
+        let gray = |x: usize, y: usize| pixels[(y * 160 + x) * 3];
+        for (x, y) in [(20, 60), (59, 60), (40, 79), (100, 50), (129, 50), (110, 40), (110, 59)] {
+            assert!(gray(x, y) > 140, "{x} {y}");
+        }
+        for (x, y) in [(60, 60), (99, 50), (129, 70), (90, 79), (110, 50)] {
+            assert_eq!(gray(x, y), 100, "{x} {y}");
+        }
     }
 
     #[test]

@@ -8,34 +8,37 @@ use crate::bundle::Bundle;
 use crate::camera::{Frame, Geometry};
 use crate::clock;
 use crate::engine::{self, Engine, Prediction, Settings, StepTime};
-use crate::mask::{Mask, Masker, Thresholds};
-use crate::preprocess::{self, Preprocessor, Roi, Tensor};
+use crate::mask::{Mask, Masker, Mosaic, Thresholds};
+use crate::preprocess::{self, Layout, Preprocessor, Roi, Tensor, tile};
 use crate::signal::{Signaller, Signals};
 use crate::verdict::{Fault, Judge, Verdict};
+use crate::vote::{Ballot, Vote};
 
 /// What the station file may set about the pipeline.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How the network is run.
     pub engine: Settings,
-    /// The inspected rectangle; the whole frame if none.
-    pub roi: Option<Roi>,
+    /// The inspected rectangles and their tiles.
+    pub layout: Layout,
     /// Instead of the bundle's score threshold.
     pub score_threshold: Option<f32>,
+    /// Frames that decide together; each alone if none.
+    pub vote: Option<Vote>,
     /// Timing of the outputs.
     pub signaller: Signaller,
 }
 
-/// How long each step of one inspection took.
+/// How long each step of one inspection took; of several tiles, all of them together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
     /// Crop, convert, resize.
     pub preprocess: Duration,
     /// The network.
     pub engine: Duration,
-    /// Threshold and regions.
+    /// Putting tiles together, threshold and regions.
     pub mask: Duration,
-    /// Verdict.
+    /// Verdict and vote.
     pub verdict: Duration,
     /// Signals.
     pub signal: Duration,
@@ -62,7 +65,7 @@ impl Timings {
 /// Everything known about one part.
 #[derive(Debug)]
 pub struct Inspection<'a> {
-    /// The network's answer; none after a fault.
+    /// The network's answer, of several tiles put together ([`Mosaic`]); none after a fault.
     pub prediction: Option<Prediction<'a>>,
     /// The mask; empty after a fault.
     pub mask: Mask<'a>,
@@ -85,12 +88,24 @@ pub enum Error {
 
 /// The middle of the flow, from frame to signals, for frames of one geometry.
 pub struct Pipeline {
-    preprocessor: Preprocessor,
+    fitted: Fitted,
     engine: Engine,
-    masker: Masker,
     judge: Judge,
+    ballot: Option<Ballot>,
     options: Options,
     thresholds: Thresholds,
+}
+
+/// What is built for one geometry of frames.
+struct Fitted {
+    preprocessor: Preprocessor,
+    /// Puts tiles together; none where there is one.
+    mosaic: Option<Mosaic>,
+    masker: Masker,
+    /// What the mask covers, in frame pixels.
+    roi: Roi,
+    /// Its pixels, across and down.
+    map: (usize, usize),
 }
 
 impl Pipeline {
@@ -105,19 +120,31 @@ impl Pipeline {
         let score = options.score_threshold.unwrap_or(bundle.manifest().thresholds.score);
         let judge = Judge::new(bundle.ok_class(), score);
         let thresholds = bundle.mask_thresholds();
-        let (preprocessor, masker) = fit(&engine, geometry, options.roi, thresholds)?;
-        Ok(Self { preprocessor, engine, masker, judge, options, thresholds })
+        let fitted = Fitted::new(&engine, geometry, &options.layout, thresholds)?;
+        let ballot = options.vote.map(Ballot::new);
+        Ok(Self { fitted, engine, judge, ballot, options, thresholds })
     }
 
     /// Fits the pipeline to frames of another geometry; the network stays loaded.
     pub fn refit(&mut self, geometry: Geometry) -> Result<(), Error> {
-        (self.preprocessor, self.masker) = fit(&self.engine, geometry, self.options.roi, self.thresholds)?;
+        self.fitted = Fitted::new(&self.engine, geometry, &self.options.layout, self.thresholds)?;
+        self.forget();
         Ok(())
     }
 
     /// The geometry frames must have.
     pub fn geometry(&self) -> Geometry {
-        self.preprocessor.geometry()
+        self.fitted.preprocessor.geometry()
+    }
+
+    /// How many times the network looks at a frame.
+    pub fn tiles(&self) -> usize {
+        self.fitted.preprocessor.tiles()
+    }
+
+    /// Pixels of the mask, across and down.
+    pub fn map_size(&self) -> (usize, usize) {
+        self.fitted.map
     }
 
     /// The backend that runs, in words.
@@ -130,9 +157,9 @@ impl Pipeline {
         self.engine.is_int8()
     }
 
-    /// The first step alone, for the proof of a bundle. The frame must have the pipeline's geometry.
+    /// The first step alone, for the proof of a bundle: the first tile. The frame must have the pipeline's geometry.
     pub fn preprocess(&mut self, frame: &Frame) -> Tensor<'_> {
-        self.preprocessor.run(frame)
+        self.fitted.preprocessor.run(frame)
     }
 
     /// The second step alone, on a tensor from elsewhere.
@@ -143,7 +170,7 @@ impl Pipeline {
     /// How long each step of the network takes on a frame; none where the backend does not tell. See [`Engine::profile`].
     pub fn profile(&mut self, frame: &Frame, runs: usize) -> Option<(Vec<StepTime>, f64)> {
         let peak = self.engine.peak()?;
-        let tensor = self.preprocessor.run(frame);
+        let tensor = self.fitted.preprocessor.run(frame);
         Some((self.engine.profile(&tensor, runs)?, peak))
     }
 
@@ -154,53 +181,108 @@ impl Pipeline {
 
     /// Judges one part. Always ends in a verdict: whatever fails becomes a fault.
     pub fn inspect(&mut self, frame: &Frame) -> Inspection<'_> {
-        if frame.geometry() != self.preprocessor.geometry() {
+        if frame.geometry() != self.geometry() {
             return self.fault(frame, Fault::Geometry);
         }
         let mut timings = Timings::default();
-        let mut lap = Lap::start();
-        let tensor = self.preprocessor.run(frame);
-        timings.preprocess = lap.time();
-        let prediction = match self.engine.run(&tensor) {
-            Ok(prediction) => prediction,
+        let Self { fitted, engine, judge, ballot, options, .. } = self;
+        let roi = fitted.roi;
+        let Seen { prediction, mut mask } = match fitted.see(engine, *judge, frame, &mut timings) {
+            Ok(seen) => seen,
             Err(error) => {
                 log::error!("part {}: {error}", frame.sequence());
-                return Self::unjudged(&self.options, self.preprocessor.roi(), frame, Fault::Engine);
+                ballot.iter_mut().for_each(Ballot::clear);
+                return unjudged(options, roi, frame, Fault::Engine);
             }
         };
-        timings.engine = lap.time();
-        let mask = self.masker.run(&prediction);
-        timings.mask = lap.time();
-        let score = self.judge.score(&prediction);
-        let verdict = self.judge.run(&prediction, &mask);
+        let mut lap = Lap::start();
+        let score = judge.score(&prediction);
+        let mut verdict = judge.run(&prediction, &mask);
+        if let Some(ballot) = ballot {
+            let found = matches!(verdict, Verdict::Reject(_));
+            verdict = ballot.run(verdict, score);
+            if !found && verdict != Verdict::Pass {
+                mask = mask.blank();
+            }
+        }
         timings.verdict = lap.time();
-        let signals = self.options.signaller.run(frame.sequence(), frame.captured(), Some(score), verdict);
+        let signals = options.signaller.run(frame.sequence(), frame.captured(), Some(score), verdict);
         timings.signal = lap.time();
         Inspection { prediction: Some(prediction), mask, signals, timings }
     }
 
     /// The inspection of a part that cannot be judged.
-    pub fn fault(&self, frame: &Frame, fault: Fault) -> Inspection<'static> {
-        Self::unjudged(&self.options, self.preprocessor.roi(), frame, fault)
+    pub fn fault(&mut self, frame: &Frame, fault: Fault) -> Inspection<'static> {
+        self.forget();
+        unjudged(&self.options, self.fitted.roi, frame, fault)
     }
 
-    fn unjudged(options: &Options, roi: Roi, frame: &Frame, fault: Fault) -> Inspection<'static> {
-        let verdict = Verdict::Fault(fault);
-        let signals = options.signaller.run(frame.sequence(), frame.captured(), None, verdict);
-        Inspection { prediction: None, mask: Mask::empty(roi), signals, timings: Timings::default() }
+    /// Forgets the frames that would vote on the next one: after a fault that happened elsewhere.
+    pub fn forget(&mut self) {
+        self.ballot.iter_mut().for_each(Ballot::clear);
     }
 }
 
-fn fit(
-    engine: &Engine,
-    geometry: Geometry,
-    roi: Option<Roi>,
-    thresholds: Thresholds,
-) -> Result<(Preprocessor, Masker), Error> {
-    let roi = roi.unwrap_or_else(|| Roi::whole(&geometry));
-    let shape = engine.shape();
-    let preprocessor = Preprocessor::new(geometry, roi, shape.width as u32, shape.height as u32)?;
-    Ok((preprocessor, Masker::new(thresholds, roi, shape.width, shape.height)))
+fn unjudged(options: &Options, roi: Roi, frame: &Frame, fault: Fault) -> Inspection<'static> {
+    let verdict = Verdict::Fault(fault);
+    let signals = options.signaller.run(frame.sequence(), frame.captured(), None, verdict);
+    Inspection { prediction: None, mask: Mask::empty(roi), signals, timings: Timings::default() }
+}
+
+/// What was seen of a part.
+struct Seen<'a> {
+    prediction: Prediction<'a>,
+    mask: Mask<'a>,
+}
+
+impl Fitted {
+    fn new(engine: &Engine, geometry: Geometry, layout: &Layout, thresholds: Thresholds) -> Result<Self, Error> {
+        let shape = engine.shape();
+        let tiles = layout.plan(&geometry)?;
+        let preprocessor = Preprocessor::tiled(geometry, &tiles, shape.width as u32, shape.height as u32)?;
+        let mosaic = (tiles.len() > 1).then(|| Mosaic::new(&tiles, shape));
+        let roi = tile::around(&tiles);
+        let map = mosaic.as_ref().map_or((shape.width, shape.height), Mosaic::size);
+        let thresholds = mosaic.as_ref().map_or(thresholds, |mosaic| mosaic.thresholds(thresholds));
+        let masker = Masker::new(thresholds, roi, map.0, map.1);
+        Ok(Self { preprocessor, mosaic, masker, roi, map })
+    }
+
+    /// The steps from the frame to the mask.
+    fn see<'a>(
+        &'a mut self,
+        engine: &'a mut Engine,
+        judge: Judge,
+        frame: &Frame,
+        timings: &mut Timings,
+    ) -> Result<Seen<'a>, engine::Error> {
+        let Self { preprocessor, mosaic, masker, .. } = self;
+        let mut lap = Lap::start();
+        let Some(mosaic) = mosaic else {
+            let tensor = preprocessor.run(frame);
+            timings.preprocess = lap.time();
+            let prediction = engine.run(&tensor)?;
+            timings.engine = lap.time();
+            let mask = masker.run(&prediction);
+            timings.mask = lap.time();
+            return Ok(Seen { prediction, mask });
+        };
+        mosaic.begin();
+        timings.mask += lap.time();
+        for index in 0..preprocessor.tiles() {
+            let tensor = preprocessor.run_tile(frame, index);
+            timings.preprocess += lap.time();
+            let prediction = engine.run(&tensor)?;
+            timings.engine += lap.time();
+            let score = judge.score(&prediction);
+            mosaic.add(index, &prediction, score, judge.rejects(score));
+            timings.mask += lap.time();
+        }
+        let prediction = mosaic.prediction();
+        let mask = masker.run_among(&prediction, mosaic.rejecting());
+        timings.mask += lap.time();
+        Ok(Seen { prediction, mask })
+    }
 }
 
 /// A stopwatch that gives the time since the last lap.

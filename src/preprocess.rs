@@ -1,7 +1,7 @@
 //! In: a frame. Out: the network's input as an int8 tensor, value = pixel - 128.
 //!
-//! Crop to the ROI, convert to RGB, resize by anti-aliased bilinear convolution (see [`crate::resize`]). Everything is allocated
-//! when the preprocessor is built.
+//! Crop to the ROI, or to one of its tiles after the other, convert to RGB, resize by anti-aliased bilinear convolution (see
+//! [`crate::resize`]). Everything is allocated when the preprocessor is built.
 //!
 //! Cost (see `fcam bench`): reading every pixel of the ROI once dominates; gray and RGB frames are read where they are, without
 //! a copy.
@@ -12,6 +12,9 @@ use crate::camera::{Frame, Geometry, PixelFormat};
 use crate::resize::Resizer;
 
 mod color;
+pub mod tile;
+
+pub use tile::{Area, Layout, Tile, Tiles};
 
 /// A rectangle of the frame that is inspected, in frame pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,14 +79,28 @@ pub enum Error {
         /// Pixels down.
         height: u32,
     },
+    /// A ROI cannot be cut like this.
+    #[error("{problem}")]
+    Tiles {
+        /// Why, with the numbers.
+        problem: String,
+    },
+    /// Each tile costs a run of the network.
+    #[error("the rois have {count} tiles, {} are possible", tile::MAX_TILES)]
+    TooMany {
+        /// Tiles there would be.
+        count: usize,
+    },
 }
 
-/// Turns frames of one geometry into tensors of one size.
+/// Turns frames of one geometry into tensors of one size, a tensor for each tile.
 pub struct Preprocessor {
     geometry: Geometry,
-    roi: Roi,
-    resizer: Resizer,
-    /// The ROI as packed RGB, when the frame is not RGB or gray itself; empty otherwise.
+    /// Each tile, and the resizer that brings its size to the network's.
+    tiles: Vec<(Roi, usize)>,
+    /// One for each size of tile.
+    resizers: Vec<Resizer>,
+    /// A tile as packed RGB, when the frame is not RGB or gray itself; empty otherwise.
     staging: Vec<u8>,
     width: usize,
     height: usize,
@@ -93,23 +110,32 @@ pub struct Preprocessor {
 impl Preprocessor {
     /// Checks the ROI and allocates; `width` x `height` is the network's input in pixels.
     pub fn new(geometry: Geometry, roi: Roi, width: u32, height: u32) -> Result<Self, Error> {
-        if !roi.fits(&geometry) {
-            return Err(Error::Roi { roi, geometry });
+        Self::tiled(geometry, &[roi.into()], width, height)
+    }
+
+    /// The same for tiles, which must lie in the frame.
+    pub fn tiled(geometry: Geometry, tiles: &[Tile], width: u32, height: u32) -> Result<Self, Error> {
+        if let Some(Tile { roi, .. }) = tiles.iter().find(|tile| !tile.roi.fits(&geometry)) {
+            return Err(Error::Roi { roi: *roi, geometry });
         }
         if width == 0 || height == 0 || width > Geometry::MAX_SIDE || height > Geometry::MAX_SIDE {
             return Err(Error::Size { width, height });
         }
-        let staged = if in_place(geometry.format) { 0 } else { roi.width as usize * roi.height as usize * 3 };
-        let resizer = Resizer::new((roi.width, roi.height), (width, height), geometry.format == PixelFormat::Gray8);
-        let (width, height) = (width as usize, height as usize);
+        let mut sizes: Vec<(u32, u32)> = tiles.iter().map(|tile| (tile.roi.width, tile.roi.height)).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        let resizer = |roi: Roi| sizes.binary_search(&(roi.width, roi.height)).unwrap_or(0);
+        let tiles = tiles.iter().map(|tile| (tile.roi, resizer(tile.roi))).collect();
+        let gray = geometry.format == PixelFormat::Gray8;
+        let most = sizes.iter().map(|&(width, height)| width as usize * height as usize * 3).max().unwrap_or(0);
         Ok(Self {
             geometry,
-            roi,
-            resizer,
-            staging: vec![0; staged],
-            width,
-            height,
-            tensor: vec![0; width * height * 3],
+            tiles,
+            resizers: sizes.iter().map(|&size| Resizer::new(size, (width, height), gray)).collect(),
+            staging: vec![0; if in_place(geometry.format) { 0 } else { most }],
+            width: width as usize,
+            height: height as usize,
+            tensor: vec![0; width as usize * height as usize * 3],
         })
     }
 
@@ -118,28 +144,39 @@ impl Preprocessor {
         self.geometry
     }
 
-    /// The ROI this was built for.
-    pub fn roi(&self) -> Roi {
-        self.roi
+    /// How many tensors a frame makes.
+    pub fn tiles(&self) -> usize {
+        self.tiles.len()
     }
 
-    /// The tensor of a frame. The frame must have the geometry this was built for: the pipeline checks it once a frame.
+    /// The tensor of a frame, or of its first tile. The frame must have the geometry this was built for: the pipeline checks it
+    /// once a frame.
     pub fn run(&mut self, frame: &Frame) -> Tensor<'_> {
+        self.run_tile(frame, 0)
+    }
+
+    /// The tensor of one tile of a frame; `tile` is below [`Preprocessor::tiles`].
+    pub fn run_tile(&mut self, frame: &Frame, tile: usize) -> Tensor<'_> {
         debug_assert_eq!(frame.geometry(), self.geometry);
-        let Self { roi, resizer, staging, tensor, width, height, .. } = self;
+        debug_assert!(tile < self.tiles.len());
+        let Self { tiles, resizers, staging, tensor, width, height, .. } = self;
         let Geometry { stride, format, .. } = self.geometry;
-        let (bytes, stride) = if in_place(format) {
-            let start = roi.y as usize * stride + format.row_bytes(roi.x);
-            (frame.bytes().get(start..).unwrap_or_default(), stride)
-        } else {
-            color::stage(frame, *roi, staging);
-            (staging.as_slice(), roi.width as usize * 3)
-        };
-        let mut rows = tensor.chunks_exact_mut(*width * 3);
-        resizer.run(bytes, stride, |row| match format {
-            PixelFormat::Gray8 => spread_gray(row, rows.next().unwrap_or_default()),
-            _ => center_rgb(row, rows.next().unwrap_or_default()),
-        });
+        if let Some(&(roi, size)) = tiles.get(tile)
+            && let Some(resizer) = resizers.get_mut(size)
+        {
+            let (bytes, stride) = if in_place(format) {
+                let start = roi.y as usize * stride + format.row_bytes(roi.x);
+                (frame.bytes().get(start..).unwrap_or_default(), stride)
+            } else {
+                color::stage(frame, roi, staging);
+                (staging.as_slice(), roi.width as usize * 3)
+            };
+            let mut rows = tensor.chunks_exact_mut(*width * 3);
+            resizer.run(bytes, stride, |row| match format {
+                PixelFormat::Gray8 => spread_gray(row, rows.next().unwrap_or_default()),
+                _ => center_rgb(row, rows.next().unwrap_or_default()),
+            });
+        }
         Tensor { width: *width, height: *height, values: tensor }
     }
 }

@@ -13,7 +13,7 @@ use crate::camera::picture::{self, Gray16, Picture};
 use crate::camera::{self, Frame, Geometry, PixelFormat};
 use crate::engine;
 use crate::pipeline::{self, Options, Pipeline};
-use crate::preprocess::Tensor;
+use crate::preprocess::{Layout, Tensor};
 
 /// Grey levels that two correct resizers may differ by.
 const MAX_TENSOR_DIFF: u8 = 1;
@@ -113,10 +113,10 @@ fn prove(bundle: &Bundle, options: &Options) -> (Report, Option<Pipeline>) {
     (report, Some(pipeline))
 }
 
-/// Without the station's ROI and threshold: the proof was made without them.
+/// Without the station's ROIs, threshold and vote: the proof was made without them.
 fn proof_pipeline(bundle: &Bundle, options: &Options) -> Result<Pipeline, pipeline::Error> {
     let manifest = bundle.manifest();
-    let options = Options { roi: None, score_threshold: None, ..options.clone() };
+    let options = Options { layout: Layout::default(), score_threshold: None, vote: None, ..options.clone() };
     // Stands until the first golden picture is known; a tensor-sized frame always fits.
     let geometry = Geometry {
         width: manifest.input.width,

@@ -45,6 +45,8 @@ pub struct Signals {
     pub score: Option<f32>,
     /// The judgement.
     pub verdict: Verdict,
+    /// Zones of the frame with a mask pixel in them, one bit each ([`crate::zone`]); 0 unless rejected.
+    pub zones: u16,
     /// What the outputs do.
     pub outputs: heapless::Vec<Signal, 4>,
 }
@@ -59,7 +61,7 @@ impl Signals {
 /// Timing of the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signaller {
-    /// From the capture to the edge of VALID. OK and NG are set up `SETUP` earlier.
+    /// From the capture to the edge of VALID. OK and NG are set up `LEAD` earlier.
     pub delay: Duration,
     /// How long the outputs hold their levels.
     pub hold: Duration,
@@ -68,14 +70,19 @@ pub struct Signaller {
 /// OK and NG stand for this long before VALID rises, so that a PLC that reads on VALID reads settled levels.
 pub const SETUP: Duration = Duration::from_millis(1);
 
+/// OK and NG are due so long before VALID: what they must stand, and what the threads of a busy machine need to wake up, so that VALID itself
+/// is never late for want of a settled level.
+pub const LEAD: Duration = Duration::from_millis(3);
+
 impl Signaller {
     /// The signals of one judged part. OK and NG are a pair: never both, and both low is no result.
     pub fn run(&self, sequence: u64, captured: Timestamp, score: Option<f32>, verdict: Verdict) -> Signals {
         let ok = verdict == Verdict::Pass;
         let due = captured + self.delay;
-        let early = due.saturating_sub(SETUP);
-        let signal = |output, level, due| Signal { output, level, due, hold: self.hold };
+        let early = due.saturating_sub(LEAD);
+        // All return to inactive together.
+        let signal = |output, level, at| Signal { output, level, due: at, hold: self.hold + (due - at) };
         let outputs = [signal(Output::Ok, ok, early), signal(Output::Ng, !ok, early), signal(Output::Valid, true, due)];
-        Signals { sequence, part_id: 0, captured, score, verdict, outputs: heapless::Vec::from_iter(outputs) }
+        Signals { sequence, part_id: 0, captured, score, verdict, zones: 0, outputs: heapless::Vec::from_iter(outputs) }
     }
 }

@@ -1,15 +1,19 @@
-//! Where signals go. In: [`Signals`]. Out: the log, JSON lines and serial telegrams now; GPIO and Modbus to come.
+//! Where signals go. In: [`Signals`]. Out: the log, JSON lines, serial telegrams, Modbus registers and GPIO lines.
 
 use crate::handshake::Status;
 use crate::mask::Mask;
 use crate::signal::Signals;
 
+pub mod gpio;
 pub mod json;
 pub mod log;
+pub mod modbus;
 pub mod serial;
 
+pub use gpio::Gpio;
 pub use json::JsonLines;
 pub use log::Log;
+pub use modbus::Modbus;
 pub use serial::Serial;
 
 /// A receiver of signals, chosen at run time.
@@ -39,4 +43,22 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A place where the other side would ask cannot be had.
+    #[error("cannot serve {sink}: {source}{}", port_advice(.source))]
+    Serve {
+        /// Which sink.
+        sink: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+fn port_advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "; a port below 1024 needs CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities)"
+        }
+        std::io::ErrorKind::AddrInUse => "; does another program serve there?",
+        _ => "",
+    }
 }

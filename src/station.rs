@@ -26,6 +26,7 @@ use crate::pipeline::{self, Pipeline};
 use crate::proof;
 use crate::record::{Keep, Recorder};
 use crate::sink::Sink;
+use crate::zone::Zones;
 
 mod actuate;
 mod beat;
@@ -72,6 +73,8 @@ pub struct Station {
     pub geometry: Option<Geometry>,
     /// Engine, ROI, threshold and the timing of the outputs.
     pub options: pipeline::Options,
+    /// Where in the frame a defect is told to be.
+    pub zones: Zones,
     /// What makes a part.
     pub trigger: Trigger,
     /// A camera that says nothing for this long is stalled.
@@ -125,7 +128,7 @@ pub enum Error {
     /// Every part would be late.
     #[error(
         "signals.delay_ms is {delay:?}, but one inspection takes {inspection:.1?} here: every part would be late; raise it, \
-         use a smaller roi or a faster engine"
+         use a smaller roi, fewer tiles or a faster engine"
     )]
     Delay {
         /// As configured.
@@ -177,6 +180,7 @@ impl Station {
             stop: stop.clone(),
             bundle: &self.bundle,
             options: self.options,
+            zones: self.zones,
             trusted: Trusted::new(pipeline, self.geometry.is_some()),
         };
         let capture = Capture {
@@ -231,11 +235,10 @@ fn note<T>(panicked: &mut Vec<&'static str>, name: &'static str, joined: std::th
     joined.ok()
 }
 
-/// A geometry to build the pipeline with before the first frame has told the true one: it holds the ROI.
+/// A geometry to build the pipeline with before the first frame has told the true one: it holds the ROIs.
 fn placeholder(bundle: &Bundle, options: &pipeline::Options) -> Geometry {
     let shape = bundle.shape();
-    let (right, bottom) =
-        options.roi.map_or((0, 0), |roi| (roi.x.saturating_add(roi.width), roi.y.saturating_add(roi.height)));
+    let (right, bottom) = options.layout.extent();
     let (width, height) = (right.max(shape.width as u32), bottom.max(shape.height as u32));
     let format = crate::camera::PixelFormat::Rgb8;
     Geometry { width, height, stride: format.row_bytes(width), format }
@@ -251,6 +254,7 @@ fn warm_up(pipeline: &mut Pipeline, delay: Duration) -> Result<(), Error> {
     let Ok(frame) = Frame::new(0, clock::now(), geometry, &bytes) else { return Ok(()) };
     let times = (0..TRIES).map(|_| pipeline.inspect(&frame).timings.total());
     let inspection = times.min().unwrap_or_default();
+    pipeline.forget(); // gray pictures have no vote
     if !delay.is_zero() && inspection > delay {
         return Err(Error::Delay { delay, inspection });
     }

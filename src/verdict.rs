@@ -99,12 +99,16 @@ impl Judge {
         1.0 - prediction.scores.get(self.ok).copied().unwrap_or(0.0)
     }
 
+    /// True if a defect score rejects; one that is not a number does.
+    pub fn rejects(&self, score: f32) -> bool {
+        !matches!(score.partial_cmp(&self.threshold), Some(std::cmp::Ordering::Less))
+    }
+
     /// The verdict. The classifier gates the map: a map alone rejects nothing, because an image label taught the
     /// classifier what a reject is, and nobody taught the map.
     pub fn run(&self, prediction: &Prediction, mask: &Mask) -> Verdict {
         let score = self.score(prediction);
-        // Written so that a score that is not a number rejects.
-        if score < self.threshold {
+        if !self.rejects(score) {
             return Verdict::Pass;
         }
         let regions = heapless::Vec::from_slice(mask.regions).unwrap_or_default();

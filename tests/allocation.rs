@@ -13,9 +13,10 @@ use fcam::camera::{Frame, Geometry, PixelFormat};
 use fcam::engine::{Backend, Prediction, Settings};
 use fcam::mask::{Masker, Thresholds};
 use fcam::pipeline::{Options, Pipeline};
-use fcam::preprocess::{Preprocessor, Roi, Tensor};
+use fcam::preprocess::{Layout, Preprocessor, Roi, Tensor, Tiles};
 use fcam::signal::Signaller;
 use fcam::verdict::{Judge, Verdict};
+use fcam::vote::Vote;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -42,6 +43,7 @@ fn our_stages_allocate_nothing() {
     the_stages_after_the_engine_allocate_nothing();
     an_inspection_allocates_what_its_engine_does(Backend::Cpu, Some(0));
     an_inspection_allocates_what_its_engine_does(Backend::Tract, None);
+    an_inspection_of_tiles_allocates_nothing();
 }
 
 fn preprocess_allocates_nothing(format: PixelFormat) {
@@ -78,7 +80,8 @@ fn the_stages_after_the_engine_allocate_nothing() {
 
 fn an_inspection_allocates_what_its_engine_does(backend: Backend, known: Option<usize>) {
     let engine = Settings { backend, ..Settings::default() };
-    let options = Options { engine, roi: None, score_threshold: None, signaller: signaller() };
+    let options =
+        Options { engine, layout: Default::default(), score_threshold: None, vote: None, signaller: signaller() };
     let geometry = common::geometry();
     let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
     let bytes = common::plain(50);
@@ -92,4 +95,34 @@ fn an_inspection_allocates_what_its_engine_does(backend: Backend, known: Option<
     let engine = allocations(|| pipeline.predict(&tensor).unwrap().map.len());
     assert_eq!(whole, engine, "the inspection allocates beyond its engine, {backend:?}");
     assert_eq!(whole, known.unwrap_or(whole), "{backend:?}");
+}
+
+/// Several looks at a frame, put together, and a vote on what comes out: rejects with regions, passes, and one told for the other.
+fn an_inspection_of_tiles_allocates_nothing() {
+    let tiles = Tiles { columns: 3, rows: 2, overlap: 0.2 };
+    let areas =
+        vec![Roi { x: 0, y: 0, width: 60, height: 80 }.into(), Roi { x: 50, y: 8, width: 46, height: 72 }.into()];
+    for format in [PixelFormat::Rgb8, PixelFormat::Nv12] {
+        let options = Options {
+            engine: Settings::default(),
+            layout: Layout { areas: areas.clone(), tiles },
+            score_threshold: None,
+            vote: Some(Vote { of: 3, need: 2 }),
+            signaller: signaller(),
+        };
+        let geometry = Geometry::packed(96, 80, format).unwrap();
+        let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
+        assert_eq!(pipeline.tiles(), 12);
+        let frames = [(200, "pass"), (200, "pass"), (20, "pass"), (20, "reject"), (200, "reject"), (200, "pass")];
+        for (level, verdict) in frames {
+            let mut bytes = vec![level; geometry.frame_bytes()];
+            if format == PixelFormat::Nv12 {
+                bytes[96 * 80..].fill(128); // no colour
+            }
+            let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
+            let mut word = "";
+            let count = allocations(|| word = pipeline.inspect(&frame).signals.verdict.word());
+            assert_eq!((word, count), (verdict, 0), "{format:?} {level}");
+        }
+    }
 }

@@ -78,7 +78,7 @@ fn refusal(path: &Path) -> String {
 
 fn options() -> Options {
     let signaller = Signaller { delay: Duration::from_millis(100), hold: Duration::from_millis(50) };
-    Options { engine: Settings::default(), roi: None, score_threshold: None, signaller }
+    Options { engine: Settings::default(), layout: Default::default(), score_threshold: None, vote: None, signaller }
 }
 
 fn bad(name: &str) -> Vec<u8> {
@@ -480,14 +480,14 @@ fn a_station_gets_a_pipeline_only_from_a_proven_bundle() {
 
 #[test]
 fn the_proof_ignores_a_stations_own_threshold_and_roi() {
-    let roi = Some(fcam::preprocess::Roi { x: 90, y: 70, width: 2, height: 2 });
-    let options = Options { roi, score_threshold: Some(0.0), ..options() };
+    let roi = fcam::preprocess::Roi { x: 90, y: 70, width: 2, height: 2 };
+    let options = Options { layout: roi.into(), score_threshold: Some(0.0), ..options() };
     let mut pipeline = proof::require(&common::tiny_bundle(), common::geometry(), options).unwrap();
     let bytes = common::plain(200);
     let frame = Frame::new(0, Duration::ZERO, common::geometry(), &bytes).unwrap();
     let inspection = pipeline.inspect(&frame);
     assert_eq!(inspection.signals.verdict.word(), "reject", "the station's threshold holds again after the proof");
-    assert_eq!(Some(inspection.mask.roi), roi);
+    assert_eq!(inspection.mask.roi, roi);
 }
 
 proptest! {

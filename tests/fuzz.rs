@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "common/random.rs"]
+mod random;
+
 use std::fs;
 use std::panic;
 use std::path::Path;
@@ -14,6 +17,7 @@ use std::time::{Duration, Instant};
 use fcam::engine::{Backend, Engine, Settings, Shape};
 use fcam::preprocess::Tensor;
 use prost::Message;
+use random::Random;
 use tract_onnx::pb::{ModelProto, TensorProto};
 
 const SHAPE: Shape = Shape { width: 20, height: 24, classes: 3 };
@@ -21,27 +25,6 @@ const SECONDS: u64 = 5;
 
 /// Where our own code panicked, if it did; tract's panics are errors by the time they leave the engine.
 static PANICKED: Mutex<Option<String>> = Mutex::new(None);
-
-/// splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-}
 
 /// One change that keeps the file a protobuf, but seldom a sensible network.
 fn mutate(model: &mut ModelProto, random: &mut Random) {

@@ -135,7 +135,7 @@ impl Camera {
             self.handshake.set(Condition::Camera, false);
         }
         self.handshake.beat(self.now);
-        if self.now.as_millis() % 100 == 0 {
+        if self.now.as_millis().is_multiple_of(100) {
             self.handshake.tick(self.now, None);
         }
         if let Some((_, changed)) = self.job.take_if(|(at, _)| *at <= self.now) {

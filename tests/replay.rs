@@ -180,7 +180,13 @@ fn the_embedded_bundle_judges_its_own_samples_anywhere() {
 fn inspect(path: &Path) -> (Vec<f32>, Geometry) {
     let Picture { geometry, bytes } = picture::decode(&std::fs::read(path).unwrap(), "it").unwrap();
     let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-    let options = Options { engine: Settings::default(), roi: None, score_threshold: None, signaller };
+    let options = Options {
+        engine: Settings::default(),
+        layout: Default::default(),
+        score_threshold: None,
+        vote: None,
+        signaller,
+    };
     let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
     let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
     (pipeline.inspect(&frame).prediction.unwrap().map.to_vec(), geometry)

@@ -79,7 +79,8 @@ struct Bench(TempDir);
 impl Bench {
     fn new(port: &Path, serial: &str, rest: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let text = format!("[bundle]\npath = {:?}\n{rest}\n[serial]\nport = {port:?}\n{serial}\n", common::tiny());
+        let serial = format!("[serial]\nport = {port:?}\n{serial}\n[plc]\nsimulated = true\n");
+        let text = format!("[bundle]\npath = {:?}\n{rest}\n{serial}", common::tiny());
         std::fs::write(dir.path().join("station.toml"), text).unwrap();
         Self(dir)
     }

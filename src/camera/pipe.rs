@@ -5,8 +5,7 @@
 //! delivered. When the child ends while frames are expected, that is an error, and it is started again when the next frame
 //! is asked for, after a pause that doubles from 0.1 s to 5 s for as long as no frame comes.
 
-use std::time::Duration;
-
+use super::backoff::Backoff;
 use super::picture::{self, Picture};
 use super::{Camera, Error, Frame, Geometry, PixelFormat};
 use crate::clock::{self, Timestamp};
@@ -16,9 +15,6 @@ mod mjpeg;
 
 use child::{Child, Got, Status};
 use mjpeg::{Cut, Splitter};
-
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Bytes of Motion JPEG that are read at once.
 const CHUNK_BYTES: usize = 1 << 16;
@@ -44,9 +40,7 @@ pub struct Pipe {
     /// Frames that the running child has delivered.
     delivered: u64,
     sequence: u64,
-    /// The next pause, and when the last one is over.
-    pause: Duration,
-    start_at: Timestamp,
+    backoff: Backoff,
     ended: bool,
     frame: Picture,
     /// Bytes of a raw frame that have arrived.
@@ -71,8 +65,7 @@ impl Pipe {
             child: None,
             delivered: 0,
             sequence: 0,
-            pause: FIRST_PAUSE,
-            start_at: Timestamp::ZERO,
+            backoff: Backoff::default(),
             ended: false,
             frame: Picture { geometry, bytes: vec![0; geometry.frame_bytes()] },
             filled: 0,
@@ -86,8 +79,7 @@ impl Pipe {
         if self.child.is_some() {
             return Ok(true);
         }
-        std::thread::sleep(self.start_at.min(deadline).saturating_sub(clock::now()));
-        if self.start_at > deadline {
+        if !self.backoff.wait(deadline) {
             return Ok(false);
         }
         self.filled = 0;
@@ -96,16 +88,11 @@ impl Pipe {
         match Child::spawn(&self.command) {
             Ok(child) => self.child = Some(child),
             Err(source) => {
-                self.back_off();
+                self.backoff.failed(clock::now());
                 return Err(Error::Spawn { command: self.command.join(" "), source });
             }
         }
         Ok(true)
-    }
-
-    fn back_off(&mut self) {
-        self.start_at = clock::now() + self.pause;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
     /// Brings the next frame into `self.frame` and says when it arrived; none if the deadline came first.
@@ -166,7 +153,7 @@ impl Pipe {
             Ok(Got::End(status)) => Err(self.child_ended(&status)),
             Err(source) => {
                 self.child = None;
-                self.back_off();
+                self.backoff.failed(clock::now());
                 Err(Error::Read { camera: self.describe(), source })
             }
         }
@@ -179,7 +166,7 @@ impl Pipe {
             self.ended = true;
             return Error::Ended;
         }
-        self.back_off();
+        self.backoff.failed(clock::now());
         let place = if partial { ", in the middle of a frame" } else { "" };
         let status = format!("{}{place}", status.words);
         Error::ChildEnded { command: self.command.join(" "), status, frames: self.delivered, stderr }
@@ -198,7 +185,7 @@ impl Camera for Pipe {
         let sequence = self.sequence;
         self.sequence += 1;
         self.delivered += 1;
-        self.pause = FIRST_PAUSE;
+        self.backoff.reset();
         Frame::new(sequence, captured, self.frame.geometry, &self.frame.bytes)
     }
 

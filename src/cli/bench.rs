@@ -24,6 +24,8 @@ pub(super) struct Args {
     bundle: Option<PathBuf>,
     #[command(flatten)]
     engine: super::EngineArgs,
+    #[command(flatten)]
+    layout: super::LayoutArgs,
     /// Frames that are timed, after a tenth as many that are not.
     #[arg(long, default_value_t = 200)]
     frames: usize,
@@ -130,8 +132,9 @@ fn compared(int8_us: f64, float_us: f64) -> String {
 fn options(args: &Args) -> Options {
     Options {
         engine: args.engine.settings(),
-        roi: None,
+        layout: args.layout.layout(),
         score_threshold: None,
+        vote: None,
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) },
     }
 }
@@ -164,6 +167,7 @@ fn report(
     json!({
         "bundle": manifest.name, "source": bundle.source(), "version": manifest.version, "backend": pipeline.describe(),
         "frame": [args.width, args.height], "input": [manifest.input.width, manifest.input.height],
+        "tiles": pipeline.tiles(), "map": [pipeline.map_size().0, pipeline.map_size().1],
         "frames": timings.len(), "stages": stages,
         "allocations_per_frame": allocations, "resident_mib": resident_mib(), "ready_ms": ready.as_millis() as u64,
     })
@@ -190,6 +194,10 @@ fn print_table(report: &Value) {
     let text = |key: &str| report.get(key).map(ToString::to_string).unwrap_or_default().replace('"', "");
     println!("{} {} {} on {}", text("source"), text("bundle"), text("version"), text("backend"));
     println!("frame {} -> input {}, {} frames", text("frame"), text("input"), text("frames"));
+    if let Some(tiles) = report.get("tiles").and_then(Value::as_u64).filter(|tiles| *tiles > 1) {
+        let each = engine_us(report) / 1e3 / tiles as f64;
+        println!("{tiles} tiles -> map {}, the network takes {each:.2} ms for each", text("map"));
+    }
     println!("{:<16}{:>12}{:>12}{:>12}", "stage", "p50 us", "p99 us", "max us");
     for (name, times) in report.get("stages").and_then(Value::as_object).into_iter().flatten() {
         let time = |key: &str| times.get(key).and_then(Value::as_f64).unwrap_or(0.0);

@@ -76,7 +76,13 @@ impl Checked {
 
     fn of_bundle(bundle: &Bundle, args: &Args) -> Self {
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-        let options = Options { engine: args.engine.settings(), roi: None, score_threshold: None, signaller };
+        let options = Options {
+            engine: args.engine.settings(),
+            layout: Default::default(),
+            score_threshold: None,
+            vote: None,
+            signaller,
+        };
         let report = proof::replay(bundle, &options);
         let layers = args.layers.then(|| profile(bundle, options)).flatten();
         let samples = bundle.samples().filter_map(|(name, bytes)| picture::decode(bytes, name).err());

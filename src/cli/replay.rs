@@ -14,7 +14,6 @@ use crate::bundle::Bundle;
 use crate::camera::{self, Camera, Folder, Frame, Geometry, Pattern, PixelFormat};
 use crate::clock;
 use crate::pipeline::{Options, Pipeline};
-use crate::preprocess::Roi;
 use crate::proof;
 use crate::signal::Signaller;
 
@@ -41,7 +40,7 @@ pub(super) struct Args {
     /// Write each picture with its mask, regions and verdict drawn on it, as JPEG.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Write each foreground map as 16-bit gray PNG of the network's size: value = probability x 65535.
+    /// Write each foreground map as 16-bit gray PNG: value = probability x 65535; of the network's size, or of all tiles put together.
     #[arg(long, value_name = "DIR")]
     maps: Option<PathBuf>,
     #[command(flatten)]
@@ -49,9 +48,8 @@ pub(super) struct Args {
     /// Reject from this defect score on, 0 to 1, instead of the bundle's threshold.
     #[arg(long, value_name = "T", value_parser = parse_score)]
     score: Option<f32>,
-    /// Inspect only this rectangle of each picture, in pixels.
-    #[arg(long, value_name = "X,Y,W,H", value_parser = parse_roi)]
-    roi: Option<Roi>,
+    #[command(flatten)]
+    layout: super::LayoutArgs,
     /// Add the mask to each line, as run lengths in row-major order, background first.
     #[arg(long)]
     runs: bool,
@@ -63,7 +61,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let bundle = Bundle::load(args.bundle.as_deref(), &args.engine.float_layers)?;
     let Pictures { mut camera, paths, names } = Pictures::open(&args.paths, &bundle)?;
-    let outputs = Outputs::new(args.out.as_deref(), args.maps.as_deref(), &names, &paths)?;
+    let layout = args.layout.layout();
+    let outputs = Outputs::new(args.out.as_deref(), args.maps.as_deref(), layout, &names, &paths)?;
     let mut replay = Replay::new(args, &bundle, outputs)?;
     let progress = Progress::new(paths.len());
     for (path, name) in paths.iter().zip(&names) {
@@ -142,19 +141,19 @@ impl Replay {
     }
 }
 
-/// The pipeline, proven unless it is not wanted. It is fitted to each picture's size; to begin with, any that holds the ROI
+/// The pipeline, proven unless it is not wanted. It is fitted to each picture's size; to begin with, any that holds the ROIs
 /// will do.
 fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
     let options = Options {
         engine: args.engine.settings(),
-        roi: args.roi,
+        layout: args.layout.layout(),
         score_threshold: args.score,
+        vote: None,
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::ZERO },
     };
     let input = &bundle.manifest().input;
-    let extent = |roi: Roi| (roi.x.saturating_add(roi.width), roi.y.saturating_add(roi.height));
-    let (width, height) = args.roi.map_or((input.width, input.height), extent);
-    let geometry = Geometry::packed(width, height, PixelFormat::Gray8)?;
+    let (width, height) = options.layout.extent();
+    let geometry = Geometry::packed(width.max(input.width), height.max(input.height), PixelFormat::Gray8)?;
     if args.no_proof {
         log::warn!("the bundle's proof is not replayed: what follows may not be what the bundle says");
         return Ok(Pipeline::new(bundle, geometry, options)?);
@@ -165,12 +164,4 @@ fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
 fn parse_score(text: &str) -> Result<f32, String> {
     let score = text.parse().ok().filter(|score| (0.0..=1.0).contains(score));
     score.ok_or_else(|| format!("`{text}` is not a number from 0 to 1"))
-}
-
-fn parse_roi(text: &str) -> Result<Roi, String> {
-    let numbers: Result<Vec<u32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
-    match numbers.as_deref() {
-        Ok(&[x, y, width, height]) => Ok(Roi { x, y, width, height }),
-        _ => Err(format!("`{text}` is not X,Y,W,H in pixels, such as 100,50,640,480")),
-    }
 }

@@ -38,6 +38,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     listen(stop.clone()).context("cannot listen for signals")?;
     let report = setup.station()?.run(&stop)?;
     log::info!("stopped: {report}");
+    log::info!("where the time of a part went:\n{}", report.stages);
     if !report.counts.balanced() {
         log::error!("the books do not balance, parts went unjudged: please report this");
     }

@@ -2,18 +2,25 @@
 //!
 //! board/station.example.toml is the reference for people; a test holds it to these structs.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::camera::PixelFormat;
+use crate::camera::{PixelFormat, Setting};
+use crate::chip::Pin;
 use crate::engine::Settings;
-use crate::preprocess::Roi;
+use crate::modbus::WordOrder;
+use crate::preprocess::{Area, Tiles};
 use crate::record::{Keep, Picture};
 use crate::sink::serial::{Parity, Profile};
 use crate::station::{Matching, Rule};
 use crate::telegram::budget::Line;
+use crate::trigger::gpio::{Edge, Pull};
+use crate::vote::Vote;
+use crate::zone::Polygon;
 
 /// Everything the file says.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -25,8 +32,11 @@ pub(super) struct Raw {
     pub(super) engine: Settings,
     pub(super) trigger: Trigger,
     pub(super) signals: Signals,
+    pub(super) zones: Zones,
     pub(super) sinks: Sinks,
     pub(super) serial: Serial,
+    pub(super) modbus: Modbus,
+    pub(super) gpio: Gpio,
     pub(super) record: Record,
     pub(super) log: Log,
     pub(super) plc: Plc,
@@ -53,6 +63,9 @@ pub(super) struct Camera {
     pub(super) width: Option<u32>,
     pub(super) height: Option<u32>,
     pub(super) format: Format,
+    pub(super) device: String,
+    pub(super) controls: BTreeMap<String, Setting>,
+    pub(super) stride: Option<usize>,
     pub(super) command: Vec<String>,
     pub(super) restart: bool,
     pub(super) paths: Vec<PathBuf>,
@@ -67,7 +80,10 @@ impl Default for Camera {
             kind: Kind::Pattern,
             width: None,
             height: None,
-            format: Format::Rgb8,
+            format: Format::Auto,
+            device: "/dev/video0".into(),
+            controls: BTreeMap::new(),
+            stride: None,
             command: vec![],
             restart: true,
             paths: vec![],
@@ -84,11 +100,13 @@ pub(super) enum Kind {
     Pattern,
     Folder,
     Pipe,
+    V4l2,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Format {
+    Auto,
     Gray8,
     Rgb8,
     Yuyv,
@@ -98,7 +116,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// How the bytes make pixels; none if only decoding tells.
+    /// How the bytes make pixels; none if only the camera, or decoding, tells.
     pub(super) fn pixels(self) -> Option<PixelFormat> {
         match self {
             Self::Gray8 => Some(PixelFormat::Gray8),
@@ -106,7 +124,7 @@ impl Format {
             Self::Yuyv => Some(PixelFormat::Yuyv),
             Self::Nv12 => Some(PixelFormat::Nv12),
             Self::I420 => Some(PixelFormat::I420),
-            Self::Mjpeg => None,
+            Self::Auto | Self::Mjpeg => None,
         }
     }
 }
@@ -114,8 +132,11 @@ impl Format {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Inspect {
-    pub(super) roi: Option<Roi>,
+    pub(super) roi: Option<Area>,
+    pub(super) rois: Vec<Area>,
+    pub(super) tiles: Tiles,
     pub(super) score: Option<f32>,
+    pub(super) vote: Option<Vote>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -228,6 +249,119 @@ impl Serial {
             frame_bytes: self.frame_bytes,
             masks: self.masks,
         }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Modbus {
+    pub(super) word_order: WordOrder,
+    pub(super) tcp: ModbusTcp,
+    pub(super) rtu: ModbusRtu,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ModbusTcp {
+    pub(super) listen: String,
+    pub(super) write: bool,
+    pub(super) masters: Vec<IpAddr>,
+    pub(super) connections: usize,
+    pub(super) idle_s: u64,
+}
+
+impl Default for ModbusTcp {
+    fn default() -> Self {
+        Self { listen: String::new(), write: false, masters: vec![], connections: 4, idle_s: 60 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ModbusRtu {
+    pub(super) port: PathBuf,
+    pub(super) baud: u32,
+    pub(super) parity: Parity,
+    pub(super) rs485: bool,
+    pub(super) unit: u8,
+}
+
+impl Default for ModbusRtu {
+    fn default() -> Self {
+        Self { port: PathBuf::new(), baud: 19_200, parity: Parity::Even, rs485: false, unit: 1 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Zones {
+    pub(super) kind: ZoneKind,
+    pub(super) columns: u32,
+    pub(super) rows: u32,
+    pub(super) polygons: Vec<Polygon>,
+}
+
+impl Default for Zones {
+    fn default() -> Self {
+        Self { kind: ZoneKind::None, columns: 4, rows: 2, polygons: vec![] }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ZoneKind {
+    None,
+    Grid,
+    Polygons,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Gpio {
+    pub(super) chip: String,
+    pub(super) lines: Lines,
+    pub(super) trigger: Input,
+    pub(super) strobe: Strobe,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Lines {
+    pub(super) ready: Pin,
+    pub(super) busy: Pin,
+    pub(super) ok: Pin,
+    pub(super) ng: Pin,
+    pub(super) valid: Pin,
+    pub(super) healthy: Pin,
+    pub(super) fault: Pin,
+    pub(super) zones: Vec<Pin>,
+    pub(super) zone_strobe: Pin,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Input {
+    pub(super) line: Pin,
+    pub(super) edge: Edge,
+    pub(super) debounce_us: u64,
+    pub(super) pull: Pull,
+    pub(super) ack: Pin,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Strobe {
+    pub(super) line: Pin,
+    pub(super) delay_us: u64,
+    pub(super) width_us: u64,
+    pub(super) pwm_channel: Option<u8>,
+    pub(super) pwm_hz: f32,
+    pub(super) pwm_duty: f32,
+}
+
+impl Default for Strobe {
+    fn default() -> Self {
+        Self { line: Pin::default(), delay_us: 0, width_us: 1000, pwm_channel: None, pwm_hz: 20_000.0, pwm_duty: 1.0 }
     }
 }
 

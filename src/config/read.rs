@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::raw::Raw;
+use super::raw::{Modbus, Raw};
+use crate::spelling::distance;
 
 /// Reads what can be read; what cannot is a problem, and has its default in the result.
 pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
@@ -29,17 +30,27 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
         engine: section(&mut table, "engine", problems),
         trigger: section(&mut table, "trigger", problems),
         signals: section(&mut table, "signals", problems),
+        zones: section(&mut table, "zones", problems),
         sinks: section(&mut table, "sinks", problems),
         serial: section(&mut table, "serial", problems),
+        modbus: modbus(&mut table, problems),
+        gpio: section(&mut table, "gpio", problems),
         record: section(&mut table, "record", problems),
         log: section(&mut table, "log", problems),
         plc: section(&mut table, "plc", problems),
     }
 }
 
-/// A section whose keys are tried one by one, so that one mistake does not hide the next.
+/// A section with sections in it.
+fn modbus(root: &mut Table, problems: &mut Vec<String>) -> Modbus {
+    let Some(Value::Table(table)) = root.get_mut("modbus") else { return section(root, "modbus", problems) };
+    let (tcp, rtu) = (section(table, "modbus.tcp", problems), section(table, "modbus.rtu", problems));
+    Modbus { tcp, rtu, ..section(root, "modbus", problems) }
+}
+
+/// A section whose keys are tried one by one, so that one mistake does not hide the next. `root` knows it by the last part of its name.
 fn section<T: Default + Serialize + DeserializeOwned>(root: &mut Table, name: &str, problems: &mut Vec<String>) -> T {
-    let table = match root.remove(name) {
+    let table = match root.remove(name.rsplit('.').next().unwrap_or(name)) {
         Some(Value::Table(table)) => table,
         Some(other) => {
             problems.push(format!("[{name}] is a section with keys, not {}", article(other.type_str())));
@@ -47,29 +58,48 @@ fn section<T: Default + Serialize + DeserializeOwned>(root: &mut Table, name: &s
         }
         None => return T::default(),
     };
-    let known = keys(&T::default());
+    let defaults = serde_json::to_value(T::default()).unwrap_or_default();
+    let fits = |table: Table| table.try_into::<T>().map(drop);
+    // Every key is taken alone; together they are taken too.
+    sift(table, name, &defaults, &fits, problems).try_into().unwrap_or_default()
+}
+
+/// The keys of a table that are known and fit, each tried alone; those of a table in it likewise.
+fn sift(
+    table: Table,
+    name: &str,
+    defaults: &serde_json::Value,
+    fits: &dyn Fn(Table) -> Result<(), toml::de::Error>,
+    problems: &mut Vec<String>,
+) -> Table {
+    let known = names(defaults);
     let mut good = Table::new();
     for (key, value) in table {
-        if !known.contains(&key) {
-            problems.push(format!("unknown key `{key}` in [{name}]{}", hint(&key, &known)));
-            continue;
-        }
-        let alone = Table::from_iter([(key.clone(), value.clone())]);
-        match alone.try_into::<T>() {
-            Ok(_) => drop(good.insert(key, value)),
-            Err(error) => problems.push(format!("{name}.{key}: {}", error.message())),
+        let path = format!("{name}.{key}");
+        let alone = |value: Value| Table::from_iter([(key.clone(), value)]);
+        match (value, defaults.get(&key)) {
+            (_, None) => problems.push(format!("unknown key `{key}` in [{name}]{}", hint(&key, &known))),
+            (Value::Table(inner), Some(within)) if !names(within).is_empty() => {
+                let fits = |inner: Table| fits(alone(inner.into()));
+                let inner = sift(inner, &path, within, &fits, problems);
+                good.insert(key, inner.into());
+            }
+            (value, Some(_)) => match fits(alone(value.clone())) {
+                Ok(()) => drop(good.insert(key, value)),
+                Err(error) => problems.push(format!("{path}: {}", error.message())),
+            },
         }
     }
-    // Every key was taken alone; together they are taken too.
-    good.try_into().unwrap_or_default()
+    good
 }
 
 /// The names of a struct's fields, those that are none by default included.
 pub(super) fn keys<T: Serialize>(default: &T) -> Vec<String> {
-    match serde_json::to_value(default) {
-        Ok(serde_json::Value::Object(fields)) => fields.keys().cloned().collect(),
-        _ => vec![],
-    }
+    names(&serde_json::to_value(default).unwrap_or_default())
+}
+
+fn names(default: &serde_json::Value) -> Vec<String> {
+    default.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
 }
 
 fn hint(wrong: &str, known: &[String]) -> String {
@@ -86,20 +116,6 @@ fn article(word: &str) -> String {
     format!("{article} {word}")
 }
 
-/// Levenshtein's distance: letters to insert, delete or replace.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut left = i + 1;
-        let mut diagonal = row.first_mut().map_or(0, |first| std::mem::replace(first, left));
-        for (to, above) in b.chars().zip(row.iter_mut().skip(1)) {
-            left = (diagonal + usize::from(from != to)).min(left + 1).min(*above + 1);
-            diagonal = std::mem::replace(above, left);
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,13 +127,6 @@ mod tests {
     }
 
     #[test]
-    fn distances() {
-        for (a, b, expected) in [("", "", 0), ("", "abc", 3), ("hodl_ms", "hold_ms", 2), ("kitten", "sitting", 3)] {
-            assert_eq!((distance(a, b), distance(b, a)), (expected, expected), "{a} {b}");
-        }
-    }
-
-    #[test]
     fn names_the_nearest_key_and_every_problem() {
         let text =
             "[signals]\nhodl_ms = 5\ndelay_ms = \"soon\"\n[camra]\nfps = 1\n[inspect]\nroi = { x = 1 }\nzzz = 1\n";
@@ -126,11 +135,26 @@ mod tests {
             [
                 "unknown section [camra]: did you mean `camera`?",
                 "inspect.roi: missing field `y`",
-                "unknown key `zzz` in [inspect]: known are roi, score",
+                "unknown key `zzz` in [inspect]: known are roi, rois, score, tiles, vote",
                 "signals.delay_ms: invalid type: string \"soon\", expected u64",
                 "unknown key `hodl_ms` in [signals]: did you mean `hold_ms`?",
             ]
         );
+    }
+
+    #[test]
+    fn sections_in_sections_are_read_the_same_way() {
+        let text = "[gpio]\nchip = 5\n[gpio.lines]\nok = \"A\"\nvlaid = \"B\"\nng = 3\n[gpio.triger]\nline = \"C\"\n";
+        assert_eq!(
+            problems(text),
+            [
+                "gpio.chip: invalid type: integer `5`, expected a string",
+                "gpio.lines.ng: invalid type: integer `3`, expected a line's name, or { name, active_low, drive }",
+                "unknown key `vlaid` in [gpio.lines]: did you mean `valid`?",
+                "unknown key `triger` in [gpio]: did you mean `trigger`?",
+            ]
+        );
+        assert_eq!(read(text, &mut vec![]).gpio.lines.ok.name, "A");
     }
 
     #[test]

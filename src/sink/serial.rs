@@ -25,7 +25,7 @@ use crate::telegram::{self, budget::Line};
 
 mod dialogue;
 mod picture;
-mod port;
+pub(super) mod port;
 mod reader;
 mod words;
 mod writer;

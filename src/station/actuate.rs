@@ -34,8 +34,6 @@ pub(super) struct Judged {
     pub(super) signals: Signals,
     pub(super) at: Timestamp,
     pub(super) timings: Timings,
-    /// Zones of the frame with a mask pixel in them.
-    pub(super) zones: u16,
     /// The mask of a rejected part.
     pub(super) mask: Option<Stored>,
 }
@@ -177,7 +175,7 @@ impl<'a> Actuate<'a> {
     }
 
     fn run_once(&mut self, judged: Judged) {
-        let Judged { mut signals, at, timings, zones, mask } = judged;
+        let Judged { mut signals, at, timings, mask } = judged;
         let due = first_due(&signals);
         let now = clock::now();
         let late = is_late(&self.signaller, signals.captured, now);
@@ -189,7 +187,7 @@ impl<'a> Actuate<'a> {
             signals = unjudged(&self.signaller, Opened { sequence, part_id, at: captured }, fault);
         }
         self.book(&signals);
-        self.tell(&signals, zones);
+        self.tell(&signals);
         self.measured.stages.add(signals.captured, at, &timings, due, clock::now());
         self.draw(&signals, mask);
     }
@@ -203,9 +201,9 @@ impl<'a> Actuate<'a> {
         self.counters.verdict(&signals.verdict);
     }
 
-    fn tell(&mut self, signals: &Signals, zones: u16) {
+    fn tell(&mut self, signals: &Signals) {
         let latency = clock::now().saturating_sub(signals.captured);
-        self.line.update(|handshake| handshake.told(signals, zones, latency));
+        self.line.update(|handshake| handshake.told(signals, signals.zones, latency));
         for (sink, failing) in self.outputs.0.iter_mut().zip(&mut self.failing) {
             let told = sink.apply(signals);
             match &told {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::count::Counters;
 use super::inbox::{Buffer, Inbox, Offer, Opened, Trigger};
-use super::matching::{Choice, Matching, Unused};
+use super::matching::{Choice, Matching, Neighbours, Rule, Unused};
 use super::stop::{Stage, Stop};
 use crate::camera::{self, Camera, Frame, Geometry};
 use crate::clock::{self, Timestamp};
@@ -121,6 +121,8 @@ pub(super) struct Intake<'a> {
     /// From a trigger to its outputs; zero if they come as soon as they are known.
     due: Duration,
     previous: Previous,
+    /// The triggers before the next one.
+    past: Neighbours,
     frames: u64,
     /// The camera's number of the next frame, if the last thing that came was a frame.
     expected: Option<u64>,
@@ -138,13 +140,25 @@ impl<'a> Intake<'a> {
             Trigger::External { matching, .. } => Some(matching),
             Trigger::FreeRun | Trigger::EveryFrame { .. } => None,
         };
-        let previous = Previous::default();
-        let (expected, trouble, closed) = (None, None, false);
-        Self { inbox, counters, line, trigger, matching, due, previous, frames: 0, expected, heard, trouble, closed }
+        Self {
+            inbox,
+            counters,
+            line,
+            trigger,
+            matching,
+            due,
+            previous: Previous::default(),
+            past: Neighbours::default(),
+            frames: 0,
+            expected: None,
+            heard,
+            trouble: None,
+            closed: false,
+        }
     }
 
     fn fired(&self) -> bool {
-        self.matching.is_some_and(|matching| matching.rule == super::matching::Rule::Next)
+        self.matching.is_some_and(|matching| matching.rule == Rule::Next)
     }
 
     fn frame(&mut self, frame: &Frame) {
@@ -183,7 +197,7 @@ impl<'a> Intake<'a> {
     fn matched(&mut self, matching: Matching, frame: &Frame) {
         let now = frame.captured();
         let mut unused = Unused { previous: self.previous.captured, this: Some(now) };
-        while let Some((ticket, choice)) = self.next(|ticket| matching.choose(ticket.at, now, unused)) {
+        while let Some((ticket, choice)) = self.next(|ticket, around| matching.choose(ticket.at, around, now, unused)) {
             let opened = Opened::of(&ticket);
             match choice {
                 Choice::This => {
@@ -193,6 +207,10 @@ impl<'a> Intake<'a> {
                 Choice::Previous => {
                     unused.previous = None;
                     self.offer_previous(opened);
+                }
+                Choice::Doubtful => {
+                    unused.this = None;
+                    self.fault(opened, Fault::NoFrame);
                 }
                 Choice::None | Choice::Wait => self.fault(opened, Fault::NoFrame),
             }
@@ -210,11 +228,20 @@ impl<'a> Intake<'a> {
     }
 
     /// The next ticket that can be judged now, and how; those that were missed become faults on the way, in their place.
-    fn next(&mut self, choose: impl Fn(&Ticket) -> Choice) -> Option<(Ticket, Choice)> {
+    fn next(&mut self, choose: impl Fn(&Ticket, Neighbours) -> Choice) -> Option<(Ticket, Choice)> {
         loop {
-            let ticket = self.line.next_ticket(|ticket| !ticket.taken || choose(ticket) != Choice::Wait)?;
+            let past = self.past;
+            let turn = |ticket: &Ticket, after| {
+                let choice = if ticket.taken { choose(ticket, Neighbours { after, ..past }) } else { Choice::None };
+                (choice != Choice::Wait).then_some(choice)
+            };
+            let (ticket, choice) = self.line.next_ticket(turn)?;
+            self.past.before = Some(ticket.at);
+            if !matches!(choice, Choice::This | Choice::Previous) {
+                self.past.unserved = Some(ticket.at);
+            }
             if ticket.taken {
-                return Some((ticket, choose(&ticket)));
+                return Some((ticket, choice));
             }
             self.fault(Opened::of(&ticket), Fault::Missed);
         }
@@ -230,7 +257,7 @@ impl<'a> Intake<'a> {
             let told = if due.is_zero() { last } else { (ticket.at + due).saturating_sub(MARGIN) };
             trouble.is_some() || now >= last.min(told)
         };
-        while let Some((ticket, _)) = self.next(|ticket| if over(ticket) { Choice::None } else { Choice::Wait }) {
+        while let Some((ticket, _)) = self.next(|ticket, _| if over(ticket) { Choice::None } else { Choice::Wait }) {
             self.fault(Opened::of(&ticket), fault);
         }
     }
@@ -239,7 +266,7 @@ impl<'a> Intake<'a> {
     fn finish(&mut self) {
         self.line.update(|handshake| handshake.set(Condition::Stopping, true));
         if self.matching.is_some() {
-            while let Some((ticket, _)) = self.next(|_| Choice::None) {
+            while let Some((ticket, _)) = self.next(|_, _| Choice::None) {
                 self.fault(Opened::of(&ticket), Fault::Stopped);
             }
         }

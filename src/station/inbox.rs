@@ -88,7 +88,6 @@ pub(super) enum Item {
 
 /// What came when inspect asked.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum Next {
     /// Something to judge.
     Item(Item),

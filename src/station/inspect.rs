@@ -22,6 +22,7 @@ use crate::pipeline::{self, Inspection, Pipeline, Timings};
 use crate::record::Keep;
 use crate::signal::Signals;
 use crate::verdict::{Fault, Verdict};
+use crate::zone::Zones;
 
 /// Panics in a row after which the engine is given up.
 const PANICS: u32 = 3;
@@ -56,6 +57,7 @@ pub(super) struct Inspect<'a> {
     pub(super) stop: Stop,
     pub(super) bundle: &'a Bundle,
     pub(super) options: pipeline::Options,
+    pub(super) zones: Zones,
     pub(super) trusted: Trusted,
 }
 
@@ -103,12 +105,13 @@ impl Inspect<'_> {
                 signals.part_id = part.opened.part_id;
                 let at = clock::now();
                 let buffer = self.keep(part, &signals, timings);
-                self.tell(Judged { signals, at, timings, zones: 0, mask });
+                self.tell(Judged { signals, at, timings, mask });
                 self.inbox.give_back(buffer);
             }
             Item::Fault { opened, fault } => {
+                self.trusted.pipeline.forget();
                 let signals = unjudged(&self.options.signaller, opened, fault);
-                self.tell(Judged { signals, at: clock::now(), timings: Timings::default(), zones: 0, mask: None });
+                self.tell(Judged { signals, at: clock::now(), timings: Timings::default(), mask: None });
             }
         }
     }
@@ -130,6 +133,7 @@ impl Inspect<'_> {
                 Err(fault) => fault,
             },
         };
+        self.trusted.pipeline.forget();
         (unjudged(&self.options.signaller, part.opened, fault), Timings::default(), None)
     }
 
@@ -176,12 +180,15 @@ impl Inspect<'_> {
 
     fn inspect(&mut self, part: &Part) -> Result<(Signals, Timings, Option<Stored>), Fault> {
         let frame = part.frame().map_err(|_| Fault::Camera)?;
-        let (pipeline, masks) = (&mut self.trusted.pipeline, &self.masks);
+        let (pipeline, masks, zones) = (&mut self.trusted.pipeline, &self.masks, &self.zones);
         let inspected = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
             tests::sabotage(frame.sequence());
-            let inspection = pipeline.inspect(&frame);
+            let mut inspection = pipeline.inspect(&frame);
             let mask = keep_mask(masks, &inspection);
+            if matches!(inspection.signals.verdict, Verdict::Reject(_)) {
+                inspection.signals.zones = zones.run(&inspection.mask);
+            }
             (inspection.signals, inspection.timings, mask)
         }));
         match inspected {

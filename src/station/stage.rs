@@ -62,6 +62,8 @@ impl fmt::Display for Stages {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

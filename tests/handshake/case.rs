@@ -91,7 +91,7 @@ fn a_trigger_that_nothing_would_close_takes_no_number() {
     let controls = Controls { trigger: true, trigger_enable: true, ..Controls::default() };
     let status = line.control(controls, NOW);
     assert!(status.missed && status.trigger_ack && status.counts.missed == 2 && status.trigger_id.is_none());
-    assert!(line.next_ticket(|_| true).is_none());
+    assert!(line.next_ticket(|_, _| Some(())).is_none());
     assert_eq!(line.number(), 0);
 
     let line = Line::default();

@@ -33,18 +33,16 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    fn start(&self, args: &[&str]) -> Child {
+    fn command(&self, args: &[&str]) -> Command {
         let log = std::fs::File::create(self.path("log")).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_fcam"))
-            .arg("run")
-            .args(["--config", "station.toml", "--json", "out.jsonl"])
-            .args(args)
-            .current_dir(self.dir.path())
-            .env("RUST_LOG", "info")
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fcam"));
+        command.args(["run", "--config", "station.toml", "--json", "out.jsonl"]).args(args);
+        command.current_dir(self.dir.path()).env("RUST_LOG", "info").stdout(Stdio::null()).stderr(log);
+        command
+    }
+
+    fn start(&self, args: &[&str]) -> Child {
+        self.command(args).spawn().unwrap()
     }
 
     /// Waits for the end, which must come within a minute.
@@ -259,4 +257,27 @@ fn check_reads_station_files_too() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("did you mean `hold_ms`?") && text.contains("signals.hold_ms = 0 is outside"), "{text}");
+}
+
+/// What a service tells systemd (sd_notify(3)).
+#[test]
+fn the_inspection_loop_feeds_the_watchdog() {
+    let bench = Bench::new("[camera]\nfps = 50\n");
+    let socket = std::os::unix::net::UnixDatagram::bind(bench.path("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut command = bench.command(&["--frames", "50"]);
+    command.env("NOTIFY_SOCKET", bench.path("notify")).env("WATCHDOG_USEC", "200000").env_remove("WATCHDOG_PID");
+    let child = command.spawn().unwrap();
+    let mut told = vec![];
+    let mut bytes = [0; 256];
+    while !told.iter().any(|line: &String| line.contains("STOPPING=1")) {
+        let count = socket.recv(&mut bytes).unwrap();
+        told.push(String::from_utf8_lossy(&bytes[..count]).into_owned());
+    }
+    let ended = bench.end(child);
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert!(told[0].contains("READY=1"), "{told:?}");
+    // A second of parts, fed twice in each time that systemd allows.
+    let fed = told.iter().filter(|line| line.contains("WATCHDOG=1")).count();
+    assert!((5..30).contains(&fed), "{told:?}");
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use fcam::preprocess::Roi;
 use fcam::record::{Keep, Options, Picture, Recorder};
-use fcam::signal::{SETUP, Signals};
+use fcam::signal::{LEAD, Signals};
 use fcam::sink::{Error, Sink};
 use fcam::station::{self, Trigger};
 use fcam::verdict::{Fault, Verdict};
+use fcam::vote::Vote;
 use proptest::prelude::*;
 
 use crate::fake::{self, BRIGHT, DARK, Fake, Outcome, Step, alternating, frame};
@@ -97,11 +98,25 @@ fn another_geometry_is_a_fault_and_then_judged_if_it_fits() {
     let sizes = [64, 64, 96, 96, 32, 32, 64, 64];
     let steps: Vec<Step> = sizes.into_iter().map(|side| Step::Frame { level: BRIGHT, side }).collect();
     let (mut station, told) = fake::station(Fake::new(steps, MS), ROOMY);
-    station.options.roi = Some(Roi { x: 0, y: 0, width: 64, height: 64 });
+    station.options.layout = Roi { x: 0, y: 0, width: 64, height: 64 }.into();
     let outcome = fake::run(station, &told);
     // 32 x 32 does not hold the ROI: all of its parts are faults, and the next size is another change.
     assert_eq!(words(&outcome), ["pass", "pass", "fault", "pass", "fault", "fault", "fault", "pass"]);
     assert_eq!(outcome.report.counts.fault(Fault::Geometry), 4);
+}
+
+#[test]
+fn frames_vote_until_a_fault() {
+    let levels = [BRIGHT, BRIGHT, DARK, DARK, BRIGHT, BRIGHT].map(frame);
+    // Without a fault in between, one dark frame after four bright ones would be outvoted.
+    let steps: Vec<Step> = levels.into_iter().chain([Step::Error, frame(DARK), frame(BRIGHT)]).collect();
+    let (mut station, told) = fake::station(Fake::new(steps, MS), ROOMY);
+    station.options.vote = Some(Vote { of: 3, need: 2 });
+    let outcome = fake::run(station, &told);
+    assert_eq!(words(&outcome), ["pass", "pass", "pass", "reject", "reject", "pass", "fault", "reject", "pass"]);
+    let Verdict::Reject(outvoted) = &outcome.parts[4].0.verdict else { panic!("two of three are dark") };
+    assert!(outvoted.regions.is_empty() && outvoted.score < 0.5, "the frame itself is bright");
+    assert_eq!(outcome.report.counts.fault(Fault::Camera), 1);
 }
 
 #[test]
@@ -143,7 +158,7 @@ fn with_a_delay_nothing_is_told_early() {
     station.options.signaller.delay = 400 * MS;
     let outcome = fake::run(station, &told);
     assert_eq!(outcome.parts.len(), 20);
-    assert!(outcome.parts.iter().all(|(signals, at)| *at >= signals.captured + 400 * MS - SETUP));
+    assert!(outcome.parts.iter().all(|(signals, at)| *at >= signals.captured + 400 * MS - LEAD));
     assert!(outcome.report.latency.quantile(0.5) < 400 * MS, "latency is to the verdict, not to its due time");
 }
 

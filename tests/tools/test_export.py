@@ -69,6 +69,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, data: Pat
     return out
 
 
+def test_classifier_alone_is_not_exported(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    saved = torch.load(checkpoint, weights_only=True) | {"training": {"val_auroc": 0.9, "epoch": 3}}
+    torch.save(saved | {"recipe": {"decoder_epochs": 0, "start": ""}}, tmp_path / "net.pt")
+    with pytest.raises(ToolError, match=r"net\.pt was not trained: train with one --decoder-epochs or more"):
+        export.export(tmp_path / "net.pt", tmp_path / "bundle", data, OPTIONS)
+    assert not (tmp_path / "bundle").exists()
+
+
 @pytest.fixture
 def model(bundle: Path) -> ModelProto:
     return onnx.load(bundle / "model.onnx")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, disk, feed, parallel, runs, train, tune
+from fcam_tools import __main__, data, disk, feed, parallel, runs, train, tune
 from fcam_tools.errors import ToolError
 from PIL import Image
 from trees import TREES
@@ -174,6 +174,33 @@ def test_runs_are_listed(pictures: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert __main__.main(["train", str(pictures), "--resume", entry["run"]]) == 2
     assert "give nothing else" in capsys.readouterr().err
     assert __main__.main(["runs", str(tmp_path / "absent")]) == 2
+
+
+def test_without_decoder_epochs_no_map_is_drawn(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "defect_maps", lambda *_: pytest.fail("maps for a decoder that is not trained"))
+    recipe = train.Recipe(pretrained=False, size=32, batch=8, epochs=1, decoder_epochs=0, precision="fp32")
+    checkpoint, every = train.fit(recipe, data.load(str(pictures)), progress=False)
+    assert every == [] and 0 <= checkpoint["training"]["val_auroc"] <= 1
+    assert "val_weak_loss" not in checkpoint["training"]
+
+
+def test_spread_is_of_finished_runs_and_of_what_all_of_them_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, (auroc, pxap) in enumerate([(0.9, 40.0), (0.94, None), (0.98, 50.0)]):
+        run = runs.create(tmp_path / str(seed), {"state": "done"})
+        run.add_metrics(test={"image_auroc": auroc, "pxap": pxap})
+    runs.create(tmp_path / "killed", {}).add_metrics(test={"image_auroc": 0.1})
+    assert __main__.main(["runs", str(tmp_path), "--spread", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["runs"]) == 4 and list(found["spread"]) == ["image_auroc"]
+    told = found["spread"]["image_auroc"]
+    # Deviations of -0.04, 0, 0.04 from the mean: their squares' sum over 3 - 1 is 0.0016.
+    assert told == pytest.approx({"runs": 3, "mean": 0.94, "deviation": 0.04, "lowest": 0.9, "highest": 0.98})
+    assert __main__.main(["runs", str(tmp_path), "--spread"]) == 0
+    assert "image_auroc: 0.9400 ± 0.0400 (0.9000 to 0.9800, 3 runs)" in capsys.readouterr().out
+    assert __main__.main(["runs", str(tmp_path / "1"), "--spread"]) == 2
+    assert "1 finished runs have no spread: train two or more" in capsys.readouterr().err
 
 
 def test_unfinished_run_is_not_overwritten(pictures: Path, tmp_path: Path) -> None:

@@ -34,6 +34,18 @@ def write(path: Path, content: bytes) -> None:
         ) from error
 
 
+def prepare(path: Path) -> None:
+    """Makes the folder of a file that will be written much later, and refuses a place where it could not be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ToolError(f"cannot make {path.parent}: {error.strerror}; choose another place") from error
+    if path.is_dir():
+        raise ToolError(f"{path} is a folder: give the name of a file")
+    if not os.access(path.parent, os.W_OK):
+        raise ToolError(f"cannot write into {path.parent}: choose another place")
+
+
 def sync(folder: Path) -> None:
     """Makes a rename in the folder last."""
     opened = os.open(folder, os.O_RDONLY)

@@ -427,12 +427,21 @@ def export(checkpoint: Path, out: Path, data: Path, options: Options | None = No
     options = options or Options(name=out.name)
     refuse_existing(out, options.replace)
     loaded = load_checkpoint(checkpoint)
+    refuse_untrained(checkpoint)
     dataset = load(str(data))
     refuse_foreign(dataset, loaded)
     loaded.provenance.update({"checkpoint_sha256": sha256(checkpoint_in(checkpoint))})
     written = write_bundle(loaded, dataset, out, options)
     keep_bundle(checkpoint, out)
     return written
+
+
+def refuse_untrained(checkpoint: Path) -> None:
+    """A classifier alone draws marks at random."""
+    saved = torch.load(checkpoint_in(checkpoint), map_location="cpu", weights_only=True)
+    trained = "decoder_epoch" in saved.get("training", {"decoder_epoch": 1})  # what others write is taken at its word
+    if not trained and not saved.get("recipe", {}).get("start"):
+        raise ToolError(f"the decoder in {checkpoint} was not trained: train with one --decoder-epochs or more")
 
 
 def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Options) -> Exported:

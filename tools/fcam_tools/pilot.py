@@ -51,12 +51,17 @@ FARTHEST = 8.0  # how much more data is still worth talking about
 EQUAL = Prices(1.0, 1.0, 0.5)  # without prices: the sum of the two rates
 
 # Multiply-adds a second of fcam's int8 engine. x86: the default bundle's 373.6 M in 3.19 ms, measured. ARM: counted
-# instructions of the same network (105.1 M on a Cortex-A72, 58.2 M on a Cortex-A76), at the boards' clocks (1.5 and
-# 2.4 GHz) and one to two instructions a cycle: an estimate, no measurement. src/engine/int8/PERFORMANCE.md has both.
+# instructions of the same network (105.1 M on a Cortex-A72, 58.2 M on a Cortex-A76), at the boards' clocks and one to
+# two instructions a cycle: an estimate, no measurement. src/engine/int8/PERFORMANCE.md has both. The Jetson's cores are
+# Cortex-A78AE, with the A76's instructions; its GPU is not estimated.
 BOARDS: dict[str, tuple[tuple[float, float], str]] = {
-    "x86-64 with AVX512-VNNI, one core": ((117e9, 117e9), "measured, PERFORMANCE.md"),
+    "x86-64 with AVX512-VNNI, one core": ((117e9, 117e9), "measured on an AMD EPYC"),
     "Raspberry Pi 5, one core": ((15.4e9, 30.8e9), "counted instructions at 1 to 2 a cycle, 2.4 GHz"),
     "Raspberry Pi 4, one core": ((5.3e9, 10.7e9), "counted instructions at 1 to 2 a cycle, 1.5 GHz"),
+    "Jetson Orin Nano, one core, without its GPU": (
+        (9.6e9, 19.3e9),
+        "instructions counted on a Cortex-A76 at 1 to 2 a cycle, 1.5 GHz",
+    ),
 }
 
 
@@ -175,14 +180,16 @@ def judge(net: Net, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 class Masks:
-    """The mask of any picture of a data set, whatever its split."""
+    """The mask of any picture of a data set, whatever its split. Refuses a wrong one at once: training takes long."""
 
     def __init__(self, dataset: Dataset, size: int) -> None:
         self.of: dict[Path, Truth] = {}
+        self.any = False
         for split in data.SPLITS:
             truth = truth_of(dataset, split, (size, size))
             self.of |= dict.fromkeys((picture.path for picture in truth.pictures), truth)
-        self.any = any(truth.has_masks for truth in {id(t): t for t in self.of.values()}.values())
+            for picture in truth.pictures:
+                self.any |= truth.mask(picture) is not None
 
     def __call__(self, picture: Picture) -> np.ndarray | None:
         return self.of[picture.path].mask(picture)
@@ -438,12 +445,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.folds < 2:
         raise ToolError(f"--folds {args.folds}: two at least")
+    disk.prepare(args.out)
     dataset = data.load(args.data, ok_needed=True)
     given = {name: getattr(args, name) for name in vars(train.Recipe()) if hasattr(args, name)}
     prices = operating.prices_of(args, [picture.label for picture in dataset.pictures()])
     found, judged = pilot(dataset, train.Recipe(**given), args.folds, prices, Goals(args.goal_escape, args.goal_reject))
-    disk.write(args.out, report.page(found, judged).encode())
-    plain = asdict(found) | {"report": str(args.out)}
-    verdict = found.verdict
+    plain, verdict = asdict(found) | {"report": str(args.out)}, found.verdict
+    # Before the report: a disk that has filled up meanwhile must not take the verdict along.
     print(json.dumps(plain) if args.json else f"{verdict['verdict']}: {verdict['why']}\nthe report is {args.out}")
+    disk.write(args.out, report.page(found, judged).encode())
     return 0

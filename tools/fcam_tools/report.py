@@ -26,10 +26,15 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+MAP_THRESHOLD = 0.5
 COLOURS = {"go": "#1a7f37", "more data": "#9a6700", "no": "#b42318"}
+NAMES = {
+    "image_auroc": "image AUROC", "image_ap": "image AP", "pxap": "PxAP (0 to 100)", "pixel_auroc": "pixel AUROC",
+    "aupro_030": "AUPRO to a false-positive rate of 0.3", "max_box_acc_v2": "MaxBoxAccV2 (0 to 100)",
+    "iou_fixed": f"IoU at the map threshold {MAP_THRESHOLD:g}",
+}  # fmt: skip
 SHOWN = 6  # overlays of each kind
 SIDE = 160
-MAP_THRESHOLD = 0.5
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#1f2328}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #d0d7de;text-align:right}
 td:first-child,th:first-child{text-align:left}figure{display:inline-block;margin:.3em;font-size:12px;text-align:center}
@@ -145,9 +150,9 @@ def curves(found: Pilot, judged: Judged) -> str:
 
 def quality(found: Pilot) -> str:
     metrics = found.metrics
-    rows = [[n, metrics[n], span(metrics[f"{n}_interval"])] for n in ("image_auroc", "image_ap")]
+    rows = [[NAMES[n], metrics[n], span(metrics[f"{n}_interval"])] for n in ("image_auroc", "image_ap")]
     names = [name for name in metrics if not name.startswith("image_")]
-    rows += [[name, metrics[name], ""] for name in names]
+    rows += [[NAMES.get(name, name), metrics[name], ""] for name in names]
     told = table(["metric", "value", "95 % interval (bootstrap)"], rows)
     if not found.oracle:
         return f"<h2>Quality</h2>{told}<p class='note'>There are no masks: how well maps fit is not measured.</p>"
@@ -170,9 +175,13 @@ def learning(found: Pilot) -> str:
     for name in ("escape_rate", "false_reject_rate", "error"):
         axis.plot([p["pictures"] for p in points], [p[name] for p in points], "o-", label=name.replace("_", " "))
     axis.set(xlabel="pictures to learn from", ylabel="rate, first fold", xscale="log", ylim=(0, None))
+    axis.set_xticks([p["pictures"] for p in points], [str(p["pictures"]) for p in points])
+    axis.minorticks_off()
     axis.legend(frameon=False)
     names = ("pictures", "defects", "image_auroc", "escape_rate", "false_reject_rate", "error")
-    told = table([name.replace("_", " ") for name in names], [[p[name] for name in names] for p in points])
+    told = table(
+        [NAMES.get(name, name.replace("_", " ")) for name in names], [[p[name] for name in names] for p in points]
+    )
     return (
         f"<h2>Is more data worth it?</h2>{figure(drawn)}{told}<p class='note'>First fold only; rates at the cheapest "
         "threshold, on pictures that did not choose it (bootstrap). Few points on few pictures: a direction, "
@@ -190,10 +199,11 @@ def robustness(found: Pilot) -> str:
         good = metric == "image_auroc"
         axis.imshow(grid, vmin=0.5 if good else 0, vmax=1, cmap="RdYlGn" if good else "RdYlGn_r", aspect="auto")
         for (y, x), value in np.ndenumerate(grid):
-            axis.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8)
+            dark = abs(value - (0.75 if good else 0.5)) > (0.18 if good else 0.36)  # either end of the colours
+            axis.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
         axis.set_xticks(range(3), ["normal", "bad day", "fault"])
         axis.set_yticks(range(len(names)), names)
-        axis.set_title(f"{metric.replace('_', ' ')} (undisturbed {plain[metric]:.2f})", fontsize=9)
+        axis.set_title(f"{NAMES.get(metric, metric.replace('_', ' '))} (undisturbed {plain[metric]:.2f})", fontsize=9)
     return (
         f"<h2>What a line does to pictures</h2>{figure(drawn)}<p class='note'>The first fold's network at the "
         "operating point's threshold, on its own held-out pictures.</p>"

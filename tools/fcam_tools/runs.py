@@ -1,5 +1,8 @@
 """Run folders: what a training run leaves behind, and a list of them. In: a folder. Out: a table, or JSON.
 
+With `--spread`, each metric's mean, standard deviation (of a sample) and range over the finished runs follow:
+several seeds of one recipe, told as one figure.
+
     run.json          command, data set and its hash, recipe, versions of everything, device, processes, state
     metrics.json      validation and (after `evaluate --record`) test metrics, thresholds, pictures a second
     history.jsonl     one line an epoch
@@ -25,8 +28,9 @@ import logging
 import platform
 import secrets
 import shutil
+import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +129,14 @@ class Run:
         self.lock = open(self.folder / LOCK, "w")  # noqa: SIM115 the run holds it until it ends
         if not taken(self.lock):
             raise ToolError(f"{self.folder} is being trained by another process: wait for it, or stop it")
+        try:
+            self.start_logs()
+        except OSError as error:
+            raise ToolError(
+                f"cannot write logs into {self.folder}: {error.strerror}; make room, or choose another place"
+            ) from error
+
+    def start_logs(self) -> None:
         self.handler = logging.FileHandler(self.folder / "train.log")
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logging.getLogger("fcam_tools").addHandler(self.handler)
@@ -251,8 +263,32 @@ def cell(value: object) -> str:
     return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
+def spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Of each metric that all finished runs have: mean, standard deviation, range. Refuses fewer than two runs."""
+    done = [entry for entry in rows if entry["state"] == "done"]
+    if len(done) < 2:
+        raise ToolError(
+            f"{len(done)} finished runs have no spread: train two or more (`train --seed 0`, `--seed 1` ...)"
+        )
+    out = {}
+    for name in SHOWN:
+        values = [entry[name] for entry in done if entry[name] is not None]
+        if len(values) == len(done):
+            out[name] = {"runs": len(values), "mean": statistics.mean(values), "deviation": statistics.stdev(values)}
+            out[name] |= {"lowest": min(values), "highest": max(values)}
+    return out
+
+
+def told_spread(found: Mapping[str, Mapping[str, float]]) -> str:
+    return "\n".join(
+        "{name}: {mean:.4f} ± {deviation:.4f} ({lowest:.4f} to {highest:.4f}, {runs} runs)".format(name=name, **values)
+        for name, values in found.items()
+    )
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, nargs="?", default=Path("runs"), help="where to look (default: %(default)s)")
+    parser.add_argument("--spread", action="store_true", help="also each metric's mean and deviation over all of them")
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
@@ -266,5 +302,11 @@ def run(args: argparse.Namespace) -> int:
         except (ToolError, KeyError) as error:  # one broken folder must not hide the others
             log.warning("%s is left out: %s", found.folder, error)
     rows.sort(key=lambda entry: entry["created"])
-    print(json.dumps(rows) if args.json else table(rows) if rows else f"no runs in {args.root}")
+    found = spread(rows) if args.spread else {}
+    if args.json:
+        print(json.dumps({"runs": rows, "spread": found} if args.spread else rows))
+    else:
+        print(
+            "\n\n".join([table(rows) if rows else f"no runs in {args.root}", *([told_spread(found)] if found else [])])
+        )
     return 0

@@ -575,7 +575,7 @@ def fit(
             classifier = describe(t, dataset, t.told)
             if t.team.leads:
                 save(aside, classifier)
-    found, every = train_decoder(t, state)
+    found, every = train_decoder(t, state) if recipe.decoder_epochs else ({}, [])  # 0: verdicts without maps
     t.speed["data_path"] = round(t.feed.speed(), 1)
     return describe(t, dataset, t.told | found | {"seconds": round(time.time() - t.started)}), every
 
@@ -739,9 +739,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_run(plan: Plan, run: Run, team: Team, args: argparse.Namespace) -> int:
-    if team.leads:
-        run.open()
     try:
+        if team.leads:
+            run.open()
         progress = sys.stderr.isatty() and not args.json and team.leads
         aside = plan.checkpoint.with_suffix(".classifier.pt")
         checkpoint, every = fit(plan.recipe, plan.dataset, progress, aside, team, run, args.snapshot_seconds)

@@ -47,18 +47,20 @@ class PixelTruth:
         return FINDERS[self.dataset.layout][1]
 
     def marks(self, picture: Picture) -> np.ndarray | None:
-        """Bool [height, width] at the picture's size; None for an OK picture, and where nobody marked the defect."""
+        """Bool [height, width] at the picture's size; None for an OK picture, and where nobody marked the defect.
+        Refuses marks that mark nothing."""
         if picture.label == 0:
             return None
-        return FINDERS[self.dataset.layout][0](self.dataset, picture, size_of(picture.path))
+        marks = FINDERS[self.dataset.layout][0](self.dataset, picture, size_of(picture.path))
+        if marks is not None and not marks.any():
+            raise ToolError(f"the mask of {picture.path} is empty, its label says defect: correct one of them")
+        return marks
 
     def mask(self, picture: Picture, size: Size) -> np.ndarray | None:
         """`marks` at the network's size (width, height): never empty if a defect is marked at all."""
         marks = self.marks(picture)
         if marks is None:
             return None
-        if not marks.any():
-            raise ToolError(f"the mask of {picture.path} is empty, its label says defect: correct one of them")
         covered = cv2.resize(marks.astype(np.float32), size, interpolation=cv2.INTER_AREA)
         found = covered >= COVERED
         return found if found.any() else covered >= covered.max()

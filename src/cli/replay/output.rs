@@ -18,6 +18,7 @@ use crate::camera::Frame;
 use crate::engine::Prediction;
 use crate::overlay::Overlay;
 use crate::pipeline::Inspection;
+use crate::preprocess::Layout;
 
 /// High enough that scratches of one pixel survive.
 const JPEG_QUALITY: u8 = 92;
@@ -34,6 +35,7 @@ impl Outputs {
     pub(super) fn new(
         overlays: Option<&Path>,
         maps: Option<&Path>,
+        layout: Layout,
         names: &[PathBuf],
         pictures: &[PathBuf],
     ) -> anyhow::Result<Self> {
@@ -43,7 +45,7 @@ impl Outputs {
                 check(directory, extension, names, pictures)?;
             }
         }
-        Ok(Self { overlays: overlays.map(Into::into), maps: maps.map(Into::into), overlay: Overlay::default() })
+        Ok(Self { overlays: overlays.map(Into::into), maps: maps.map(Into::into), overlay: Overlay::of(layout) })
     }
 
     /// Writes the files of one picture.
@@ -161,7 +163,9 @@ mod tests {
         pictures.iter().for_each(|picture| drop(File::create(picture).unwrap()));
         let outputs = |to: &str, pictures: &[PathBuf]| {
             let names = names(&[root.path().into()], pictures).unwrap();
-            Outputs::new(None, Some(&at(to)), &names, pictures).map(drop).map_err(|error| error.to_string())
+            Outputs::new(None, Some(&at(to)), Layout::default(), &names, pictures)
+                .map(drop)
+                .map_err(|error| error.to_string())
         };
         assert!(outputs("", &pictures[..1]).unwrap_err().contains("overwritten"));
         assert!(outputs("maps", &pictures[..2]).unwrap_err().contains("same file"));

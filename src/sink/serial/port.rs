@@ -1,6 +1,7 @@
 //! The device: raw bytes at a rate, RS-485 where the kernel has it, and no write that waits for ever.
 
 use std::io::{Error, ErrorKind, Result};
+use std::path::Path;
 use std::time::Duration;
 
 use serial2::rs4xx::Rs485Config;
@@ -18,14 +19,22 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// The reader looks around after so much silence.
 const SILENCE: Duration = Duration::from_millis(20);
 
-/// Opens and sets up the device.
+/// Opens and sets up the device of a station's telegrams.
 pub(super) fn open(options: &Options) -> Result<SerialPort> {
-    let mut port = SerialPort::open(&options.port, |mut settings: Settings| {
+    let Options { port, line, parity, rs485, .. } = options;
+    let mut port = configure(port, line.baud, *parity, rs485.then_some("serial.rs485"))?;
+    port.set_read_timeout(SILENCE)?;
+    Ok(port)
+}
+
+/// Opens and sets up any device; `rs485` is the key that asks for that mode.
+pub(in crate::sink) fn configure(path: &Path, baud: u32, parity: Parity, rs485: Option<&str>) -> Result<SerialPort> {
+    let mut port = SerialPort::open(path, |mut settings: Settings| {
         settings.set_raw();
-        settings.set_baud_rate(options.line.baud)?;
+        settings.set_baud_rate(baud)?;
         settings.set_char_size(CharSize::Bits8);
         settings.set_stop_bits(StopBits::One);
-        settings.set_parity(match options.parity {
+        settings.set_parity(match parity {
             Parity::None => serial2::Parity::None,
             Parity::Even => serial2::Parity::Even,
             Parity::Odd => serial2::Parity::Odd,
@@ -33,11 +42,11 @@ pub(super) fn open(options: &Options) -> Result<SerialPort> {
         settings.set_flow_control(FlowControl::None);
         Ok(settings)
     })?;
-    if options.rs485 {
-        rs485(&port)?;
+    if let Some(key) = rs485 {
+        enable_rs485(&port, key)?;
     }
     port.set_write_timeout(STUCK)?;
-    port.set_read_timeout(SILENCE)?;
+    port.set_read_timeout(Duration::ZERO)?;
     let _ = port.discard_buffers(); // what an earlier program left; not every driver can
     Ok(port)
 }
@@ -59,10 +68,9 @@ pub(super) fn write(port: &SerialPort, mut bytes: &[u8]) -> Result<()> {
 }
 
 /// The kernel raises RTS for each transmission. Drivers may change what is asked for, so it is read back.
-fn rs485(port: &SerialPort) -> Result<()> {
-    let refused = |error: Error| {
-        Error::new(error.kind(), format!("its driver has no RS-485 mode ({error}); set serial.rs485 = false"))
-    };
+fn enable_rs485(port: &SerialPort, key: &str) -> Result<()> {
+    let refused =
+        |error: Error| Error::new(error.kind(), format!("its driver has no RS-485 mode ({error}); set {key} = false"));
     port.set_rs4xx_mode(Rs485Config::new()).map_err(refused)?;
     match port.get_rs4xx_mode().map_err(refused)? {
         serial2::rs4xx::TransceiverMode::Rs485(_) => Ok(()),

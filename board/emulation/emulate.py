@@ -1,0 +1,208 @@
+"""Runs the station on an emulated 64-bit ARM machine and says what was proven.
+
+In: the folder that initramfs.sh filled, and the names of chapters (all of guest/ if none). Out: a line for each check,
+and an exit code: 0 only if every check that a chapter lists came, and came good. It never waits for ever: a machine
+that says nothing more is ended.
+"""
+
+import argparse
+import json
+import queue
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from socket import AF_UNIX, socket
+
+from peer import Peer
+
+GUEST = Path(__file__).parent / "guest"
+PLAN = "#: "
+# Seconds without a word from the guest, and for everything.
+SILENCE_S, LIMIT_S = 120, 600
+# The guest's, in QEMU's own network.
+ADDRESS = "10.0.2.15"
+
+
+def chapters() -> dict[str, Path]:
+    return {path.stem.split("-", 1)[1]: path for path in sorted(GUEST.glob("[0-9]*-*.sh"))}
+
+
+def plan(names: list[str]) -> list[str]:
+    """The checks that these chapters list."""
+    lines = [line for name in names for line in chapters()[name].read_text().splitlines()]
+    return [line.removeprefix(PLAN) for line in lines if line.startswith(PLAN)]
+
+
+class Machine:
+    """QEMU, and the host's ends of its lines."""
+
+    def __init__(self, folder: Path, names: list[str], scratch: Path) -> None:
+        self.ports = {way: free_port() for way in ("rtu", "tcp")}
+        self.log = (folder / "console.log").open("wb")
+        listeners = {name: listen(scratch / name) for name in ("telegrams", "checks", "qmp")}
+        self.process = subprocess.Popen(
+            command(folder, names, scratch, self.ports),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            self.lines = {name: accept(listener) for name, listener in listeners.items()}
+        except OSError as error:
+            self.end()
+            raise SystemExit(f"QEMU did not start: {(folder / 'console.log').read_text()}") from error
+        self.events: list[str] = []
+        self.lines["qmp"].sendall(b'{"execute": "qmp_capabilities"}')
+        self.watcher = threading.Thread(target=self.watch, daemon=True)
+        self.watcher.start()
+
+    def watch(self) -> None:
+        """Keeps what QEMU tells of the machine: WATCHDOG, SHUTDOWN and its reason."""
+        for line in self.lines["qmp"].makefile():
+            message = json.loads(line)
+            if "event" in message:
+                reason = message.get("data", {}).get("reason", "")
+                self.events.append(f"{message['event']} {reason}".strip())
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.watcher.join(5)
+        self.log.close()
+
+
+def command(folder: Path, names: list[str], scratch: Path, ports: dict[str, int]) -> list[str]:
+    """A machine with a Cortex-A72 (Raspberry Pi 4), by translation alone, so that it is the same on every host."""
+    chardevs = [f"socket,id={name},path={scratch / name}" for name in ("telegrams", "checks")]
+    chardevs.append(f"socket,id=modbus,host=127.0.0.1,port={ports['rtu']},server=on,wait=off")
+    return [
+        *("qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi"),
+        *("-smp", "2", "-m", "768", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"),
+        *("-kernel", str(folder / "vmlinuz"), "-initrd", str(folder / "initramfs")),
+        *("-append", f"console=ttyAMA0 quiet panic=-1 random.trust_cpu=on 8250.nr_uarts=4 chapters={','.join(names)}"),
+        *(word for chardev in chardevs for word in ("-chardev", chardev)),
+        *("-device", "pci-serial-4x,chardev1=telegrams,chardev2=modbus,chardev3=checks", "-device", "i6300esb"),
+        *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ports['tcp']}-{ADDRESS}:502"),
+        *("-device", "virtio-net-pci,netdev=net,romfile="),
+        *("-qmp", f"unix:{scratch / 'qmp'}"),
+    ]
+
+
+def free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listen(path: Path) -> socket:
+    listener = socket(AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(1)
+    listener.settimeout(20)
+    return listener
+
+
+def accept(listener: socket) -> socket:
+    connection, _ = listener.accept()
+    connection.settimeout(None)
+    return connection
+
+
+class Report:
+    """What was listed, what came, and when."""
+
+    def __init__(self, planned: list[str]) -> None:
+        self.planned = planned
+        self.good: list[str] = []
+        self.bad: list[str] = []
+        self.began = time.monotonic()
+        self.reset = ""
+
+    def say(self, line: str) -> None:
+        print(f"[{time.monotonic() - self.began:6.1f}] {line}", flush=True)
+
+    def hear(self, line: str) -> None:
+        verdict, _, name = line.partition(" - ")
+        (self.good if verdict == "ok" and name in self.planned else self.bad).append(name)
+        self.say(line if name in self.planned else f"{line} (not listed in its chapter)")
+
+    def close(self, events: list[str]) -> bool:
+        """True if all that was listed came, and came good. Only now is it known whether the machine was reset."""
+        if self.reset:
+            self.hear(f"{'ok' if 'WATCHDOG' in events else 'not ok'} - {self.reset}")
+        missing = [name for name in self.planned if name not in self.good and name not in self.bad]
+        for name in missing:
+            self.say(f"not ok - {name} (never reported)")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        wall, cpu = time.monotonic() - self.began, used.ru_utime + used.ru_stime
+        tally = f"{len(self.good)} of {len(self.planned)} checks good"
+        print(f"{tally}; {wall:.0f} s from power-on to the end, {cpu:.0f} s of CPU")
+        return not missing and not self.bad and len(self.good) == len(self.planned)
+
+
+def follow(machine: Machine, peer: Peer, report: Report) -> None:
+    """Everything that the guest says, until it has nothing more to say."""
+    heard: queue.Queue[str] = queue.Queue()
+    checks = machine.lines["checks"]
+
+    def read() -> None:
+        for line in checks.makefile(errors="replace"):
+            heard.put(line.strip())
+        heard.put("")
+
+    threading.Thread(target=read, daemon=True).start()
+    deadline = report.began + LIMIT_S
+    while True:
+        try:
+            line = heard.get(timeout=max(0, min(SILENCE_S, deadline - time.monotonic())))
+        except queue.Empty:
+            return report.hear("not ok - the machine ends by itself")
+        if not line:
+            return None
+        answer(line, checks, peer, report)
+
+
+def answer(line: str, checks: socket, peer: Peer, report: Report) -> None:
+    if line.startswith("resets - "):
+        report.reset = line.partition(" - ")[2]
+    if not line.startswith("host "):
+        return report.hear(line) if line.startswith(("ok - ", "not ok - ")) else report.say(line)
+    try:
+        peer.do(*line.split()[1:])
+        checks.sendall(b"ok\n")
+    except Exception as error:  # whatever the peer stumbles over is the answer
+        report.say(f"# host: {error or type(error).__name__}")
+        checks.sendall(b"wrong\n")
+    return None
+
+
+def main() -> int:
+    known = list(chapters())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where initramfs.sh put kernel and initramfs")
+    parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help=", ".join(known))
+    args = parser.parse_args()
+    if unknown := [name for name in args.chapters if name not in known]:
+        parser.error(f"no chapter {unknown[0]!r}; there are {', '.join(known)}")
+    names = [name for name in known if not args.chapters or name in ("boot", *args.chapters)]
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Report(plan(names))
+        machine = Machine(args.folder, names, Path(scratch))
+        try:
+            follow(machine, Peer(machine.lines["telegrams"], machine.ports), report)
+        finally:
+            machine.end()
+        good = report.close(machine.events)
+    if not good:
+        print(f"the machine's console is in {args.folder / 'console.log'}; its last lines:", file=sys.stderr)
+        lines = (args.folder / "console.log").read_text(errors="replace").splitlines()
+        print("\n".join(lines[-30:]), file=sys.stderr)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+# The chip's lines: triggers come in, judgements go out, and nothing is left high by a station that is gone.
+#: READY rises once the station can judge, and HEALTHY toggles
+#: each of eight trigger edges ends in VALID and OK, and one part
+#: without a camera READY is low, and a trigger is told as NG
+#: SIGTERM leaves READY, OK, VALID and HEALTHY low
+#: a threshold that rejects everything tells NG
+#: what SIGKILL leaves on the lines
+
+# station SCORE: the defect score from which on a part is NG. vivid's test picture is no part, so that its score says nothing.
+station() {
+    cat >/tmp/lines.toml <<TOML
+[camera]
+kind = "v4l2"
+device = "platform:vivid-000"
+width = 640
+height = 480
+fps = 10.0
+[inspect]
+score = $1
+[trigger]
+mode = "external"
+window_ms = 500
+[signals]
+hold_ms = 300
+[gpio]
+chip = "board"
+[gpio.lines]
+ready = "READY"
+busy = "BUSY"
+ok = "OK"
+ng = "NG"
+valid = "VALID"
+healthy = "HEALTHY"
+fault = "FAULT"
+[gpio.trigger]
+line = "TRIGGER"
+TOML
+    rm -f /tmp/lines.jsonl
+    fcam run --config /tmp/lines.toml --json /tmp/lines.jsonl &
+    station=$!
+}
+
+ready() { within 40 high READY && within 5 high HEALTHY && within 5 low HEALTHY && within 5 high HEALTHY; }
+
+# part OK|NG: one trigger, and what it should end in.
+part() {
+    other=NG
+    [ "$1" = NG ] && other=OK
+    within 10 high READY && trigger up && within 10 high VALID || return 1
+    levels
+    high "$1" && low "$other" || return 1
+    trigger down
+    within 5 low VALID
+}
+
+parts() {
+    for number in 1 2 3 4 5 6 7 8; do
+        part OK || return 1
+    done
+    [ "$(grep -c '"verdict":"pass"' /tmp/lines.jsonl)" = 8 ] && [ "$(wc -l </tmp/lines.jsonl)" = 8 ]
+}
+
+blind() {
+    echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind
+    within 20 low READY || return 1
+    trigger up
+    within 10 high VALID && high NG && low OK && low READY
+    told=$?
+    trigger down
+    echo vivid.0 >/sys/bus/platform/drivers/vivid/bind
+    within 30 high READY && [ $told = 0 ]
+}
+
+term() {
+    kill -TERM "$station"
+    wait "$station"
+    levels
+    low READY && low OK && low VALID && low HEALTHY
+}
+
+# Nobody drives the lines any more. The simulator's fall to their pull; on a board a line may keep its level, hence the advice to pull it down.
+murder() {
+    within 40 high READY || return 1
+    kill -KILL "$station"
+    wait "$station"
+    say "# after SIGKILL: $(levels)"
+    low READY && low OK && low VALID && low HEALTHY
+}
+
+station 1.0
+check "READY rises once the station can judge, and HEALTHY toggles" ready
+check "each of eight trigger edges ends in VALID and OK, and one part" parts
+check "without a camera READY is low, and a trigger is told as NG" blind
+check "SIGTERM leaves READY, OK, VALID and HEALTHY low" term
+station 0.0
+check "a threshold that rejects everything tells NG" part NG
+check "what SIGKILL leaves on the lines" murder

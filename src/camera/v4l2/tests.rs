@@ -1,0 +1,61 @@
+//! What is decided without a device: what the driver's answer to a format means, and what a JPEG picture may be.
+
+use std::io::Cursor;
+
+use image::{ImageFormat, RgbImage};
+
+use super::*;
+
+const WANTED: Wanted = Wanted { width: 62, height: 40, layout: None, fps: 0.0 };
+
+fn known(letters: &str) -> Candidate {
+    let (fourcc, layout) = format::KNOWN.into_iter().find(|(fourcc, _)| fourcc.to_string() == letters).unwrap();
+    Candidate { fourcc, layout, interval: None }
+}
+
+fn pixels(candidate: &Candidate, stride: u32) -> Pixels {
+    let fourcc = candidate.fourcc;
+    Pixels { fourcc, width: 62, height: 40, stride, bytes: 1 << 16, progressive: true, planes: 1 }
+}
+
+#[test]
+fn the_drivers_stride_is_the_frames() {
+    for (letters, stride, format, expected) in [
+        ("YUYV", 128, PixelFormat::Yuyv, 128),
+        ("NV12", 64, PixelFormat::Nv12, 64),
+        ("YU12", 64, PixelFormat::I420, 64),
+        ("RGB3", 0, PixelFormat::Rgb8, 186),
+        ("GREY", 62, PixelFormat::Gray8, 62),
+        ("MJPG", 0, PixelFormat::Rgb8, 186),
+    ] {
+        let candidate = known(letters);
+        let mode = mode(&candidate, &WANTED, &pixels(&candidate, stride)).unwrap();
+        assert_eq!(mode.geometry, Geometry::new(62, 40, expected, format).unwrap(), "{letters}");
+    }
+}
+
+#[test]
+fn what_the_driver_changes_is_not_taken() {
+    let yuyv = known("YUYV");
+    let good = pixels(&yuyv, 124);
+    let refused = |pixels| mode(&yuyv, &WANTED, &pixels).unwrap_err();
+    assert_eq!(refused(Pixels { height: 30, ..good }), "it becomes 62 x 30 YUYV");
+    assert_eq!(refused(Pixels { fourcc: known("NV12").fourcc, ..good }), "it becomes 62 x 40 NV12");
+    assert!(refused(Pixels { progressive: false, ..good }).contains("two fields"));
+    assert!(refused(Pixels { planes: 2, ..good }).contains("in 2 buffers"));
+    assert!(refused(Pixels { stride: 60, ..good }).contains("stride shorter than a row"));
+}
+
+#[test]
+fn a_jpeg_must_be_what_was_agreed() {
+    let encode = |width, height| {
+        let mut bytes = Cursor::new(vec![]);
+        RgbImage::new(width, height).write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+        bytes.into_inner()
+    };
+    let geometry = Geometry::packed(62, 40, PixelFormat::Rgb8).unwrap();
+    assert_eq!(decode(&encode(62, 40), 7, geometry).unwrap().geometry, geometry);
+    let error = decode(&encode(64, 40), 7, geometry).unwrap_err().to_string();
+    assert_eq!(error, "cannot decode frame 7: it has 64 x 40 pixels, which nobody asked for");
+    assert!(decode(&encode(62, 40)[..100], 7, geometry).is_err());
+}

@@ -1,0 +1,47 @@
+//! The station as Modbus registers. In: requests of a master, without their transport's frame. Out: answers, from one picture of one moment.
+//!
+//! The map is data ([`map`]), and board/plc/modbus.md is generated from it. Parsing and building go through the crate `rmodbus`; what it takes
+//! on trust is checked before ([`pdu`]), and what it does not know is here: device identification, and the exceptions of malformed requests.
+//!
+//! Pure: no clock, no port, no lock. Source: MODBUS Application Protocol Specification V1.1b3, MODBUS over Serial Line V1.02, MODBUS Messaging
+//! on TCP/IP Implementation Guide V1.0b. What it refuses: coils, files, diagnostics, and every address that is not in the map.
+
+pub mod adu;
+pub mod control;
+pub mod identity;
+pub mod image;
+pub mod map;
+pub mod pdu;
+pub mod picture;
+
+pub use control::{Control, Words};
+pub use image::{Image, Moment};
+pub use pdu::{Access, Codec, Exception};
+pub use picture::Picture;
+
+use serde::{Deserialize, Serialize};
+
+/// Which half of a number of 32 bits comes first. Within a register Modbus itself fixes it: the high byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WordOrder {
+    /// The high word, as Modbus programmers expect it.
+    #[default]
+    Big,
+    /// The low word, as some PLCs store it.
+    Little,
+}
+
+impl WordOrder {
+    /// Two registers.
+    pub fn split(self, value: u32) -> [u16; 2] {
+        let (high, low) = ((value >> 16) as u16, value as u16);
+        if self == Self::Big { [high, low] } else { [low, high] }
+    }
+
+    /// The number that two registers make.
+    pub fn join(self, [first, second]: [u16; 2]) -> u32 {
+        let (high, low) = if self == Self::Big { (first, second) } else { (second, first) };
+        u32::from(high) << 16 | u32::from(low)
+    }
+}

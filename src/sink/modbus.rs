@@ -1,0 +1,155 @@
+//! Modbus registers, on a serial line and on TCP. In: requests of masters, masks of rejected parts. Out: answers (board/plc/modbus.md).
+//!
+//! Nothing is pushed: a master asks, and each request is answered from one picture of one moment ([`bank`]). Verdicts are told to the
+//! [`Line`] before any sink, so that telling them here takes no time; a master that hammers, stalls or sends garbage never makes one wait.
+//!
+//! [`Sink::fail_safe`] lowers READY, VALID, OK, NG and RUN in every answer at once; when the sink is dropped, masters have a moment to see that,
+//! then connections are closed and the line is silent. A PLC must take silence for NG, since a process that is killed tells nobody.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Error, Sink};
+use crate::clock;
+use crate::line::Line;
+use crate::mask::Mask;
+use crate::modbus::{Picture, WordOrder};
+use crate::signal::Signals;
+
+mod bank;
+mod rtu;
+mod tcp;
+
+use bank::Bank;
+
+/// How long masters can see the safe state before they are let go: a few of their cycles.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// Where masters ask, and what they are told that does not change.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// On TCP; none: not at all.
+    pub tcp: Option<Tcp>,
+    /// On a serial line; none: not at all.
+    pub rtu: Option<Rtu>,
+    /// Of numbers of 32 bits.
+    pub order: WordOrder,
+    /// From a trigger to its outputs.
+    pub delay: Duration,
+    /// CRC-32 of the station's configuration.
+    pub config: u32,
+}
+
+/// A server on TCP.
+#[derive(Debug, Clone)]
+pub struct Tcp {
+    /// The address to listen at, and nowhere else.
+    pub listen: std::net::SocketAddr,
+    /// Masters may write controls.
+    pub write: bool,
+    /// Who may connect; everybody if empty.
+    pub masters: Vec<std::net::IpAddr>,
+    /// Connections at once at most.
+    pub connections: usize,
+    /// One that asks nothing for so long is closed.
+    pub idle: Duration,
+}
+
+/// A unit on a serial line.
+#[derive(Debug, Clone)]
+pub struct Rtu {
+    /// The device, by a path that stays the same when it comes back: /dev/serial/by-id/...
+    pub port: PathBuf,
+    /// Bits a second.
+    pub baud: u32,
+    /// How bytes are checked.
+    pub parity: super::serial::Parity,
+    /// The kernel switches the transmitter of an RS-485 transceiver.
+    pub rs485: bool,
+    /// Its address on the line, 1 to 247.
+    pub unit: u8,
+}
+
+/// The sink; dropping it stops its threads.
+pub struct Modbus {
+    bank: Arc<Bank>,
+    /// Masks are encoded here and then exchanged with the one that is read.
+    spare: Picture,
+    /// The serial line, whose loss is an error of this sink: its master knows nothing then.
+    line: Option<String>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Modbus {
+    /// Binds and opens what is there; what is not yet is tried again and again.
+    pub fn start(options: Options, line: Line) -> Result<Self, Error> {
+        let Options { tcp, rtu, order, delay, config } = options;
+        let deadline = (delay.as_micros() / 100).try_into().unwrap_or(u16::MAX);
+        let bank = Arc::new(Bank::new(line, order, deadline, config));
+        let mut sink = Self { bank, spare: Picture::default(), line: None, threads: vec![] };
+        if let Some(options) = tcp {
+            let name = format!("Modbus on {}", options.listen);
+            let server = tcp::Server::bind(options, sink.bank.clone()).map_err(failed(&name))?;
+            sink.spawn("modbus-tcp", name, move || server.run())?;
+        }
+        if let Some(options) = rtu {
+            let name = format!("Modbus on {}", options.port.display());
+            sink.line = Some(name.clone());
+            let mut unit = rtu::Unit::new(options, sink.bank.clone());
+            unit.connect();
+            sink.spawn("modbus-rtu", name, move || unit.run())?;
+        }
+        Ok(sink)
+    }
+
+    fn spawn(&mut self, thread: &str, name: String, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        let started = std::thread::Builder::new().name(thread.into()).spawn(run).map_err(failed(&name))?;
+        self.threads.push(started);
+        Ok(())
+    }
+}
+
+fn failed(name: &str) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Serve { sink: name.into(), source }
+}
+
+impl Sink for Modbus {
+    fn apply(&mut self, _signals: &Signals) -> Result<(), Error> {
+        match &self.line {
+            Some(name) if !self.bank.line_is_up() => {
+                Err(Error::Serve { sink: name.clone(), source: std::io::ErrorKind::NotConnected.into() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn draw(&mut self, signals: &Signals, mask: Option<&Mask>) {
+        self.spare.set(signals.sequence, mask);
+        self.bank.publish(&mut self.spare);
+    }
+
+    fn fail_safe(&mut self) {
+        self.bank.make_safe();
+    }
+}
+
+impl Drop for Modbus {
+    fn drop(&mut self) {
+        self.fail_safe();
+        if !self.threads.is_empty() {
+            let began = clock::now();
+            while self.bank.is_asked() && clock::now().saturating_sub(began) < FAREWELL {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        self.bank.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("a Modbus thread panicked: please report this");
+            }
+        }
+        log::info!("Modbus: {}", self.bank.books());
+    }
+}

@@ -1,0 +1,122 @@
+//! The camera sections of board/, through `fcam run`. Stand-ins for the vendors' programs (tests/common/board) refuse words that the real ones do
+//! not know, and write bytes in their layout. No sensor and no image processor is tested by this.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use image::RgbImage;
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn section(board: &str) -> String {
+    std::fs::read_to_string(root("board").join(board).join("camera.toml")).unwrap()
+}
+
+/// Programs are looked for among the stand-ins first.
+fn path() -> OsString {
+    let others = std::env::var_os("PATH").unwrap();
+    std::env::join_paths(std::iter::once(root("tests/common/board")).chain(std::env::split_paths(&others))).unwrap()
+}
+
+/// Three frames of a camera section, each recorded.
+fn run(folder: &Path, camera: &str) -> Output {
+    let station = format!(
+        "{camera}\n[bundle]\npath = {:?}\n[trigger]\nmode = \"every-frame\"\nqueue = 64\n[record]\nkeep = \"all\"\n",
+        common::tiny()
+    );
+    std::fs::write(folder.join("station.toml"), station).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_fcam"))
+        .args(["run", "--config", "station.toml", "--frames", "3"])
+        .current_dir(folder)
+        .env("PATH", path())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap()
+}
+
+/// The recorded pictures of a run that must end well.
+fn pictures(camera: &str) -> Vec<RgbImage> {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), camera);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(log.contains("stopped: 3 frames"), "{log}");
+    let day = std::fs::read_dir(folder.path().join("record")).unwrap().next().unwrap().unwrap().path();
+    let files = std::fs::read_dir(day).unwrap().map(|entry| entry.unwrap().path());
+    let pictures = files.filter(|path| path.extension().unwrap() == "png");
+    pictures.map(|path| image::open(path).unwrap().into_rgb8()).collect()
+}
+
+/// BT.601, limited range, straight from its definition.
+fn rgb(y: f64, u: f64, v: f64) -> [f64; 3] {
+    let (y, u, v) = ((y - 16.0) * 255.0 / 219.0, (u - 128.0) * 255.0 / 224.0, (v - 128.0) * 255.0 / 224.0);
+    [y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u]
+}
+
+/// Left half and right half, up to the last pixel of the last row: a wrong stride shears, and lets the padding in.
+fn check(camera: &str, width: u32, height: u32) {
+    let pictures = pictures(camera);
+    assert_eq!(pictures.len(), 3);
+    for picture in pictures {
+        assert_eq!(picture.dimensions(), (width, height));
+        for (x, y, pixel) in picture.enumerate_pixels() {
+            let expected = if x < width / 2 { rgb(60.0, 150.0, 110.0) } else { rgb(180.0, 110.0, 150.0) };
+            let near = pixel.0.iter().zip(expected).all(|(got, expected)| (f64::from(*got) - expected).abs() <= 3.0);
+            assert!(near, "({x}, {y}) is {pixel:?} and not {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn raspberry_pi() {
+    check(&section("rpi"), 1280, 720);
+}
+
+#[test]
+fn raspberry_pi_with_padded_rows() {
+    let padded = section("rpi")
+        .replace("\"1280\"", "\"1296\"")
+        .replace("\"720\"", "\"972\"")
+        .replace("width = 1280\nheight = 720", "width = 1296\nheight = 972")
+        .replace("stride = 1280", "stride = 1344");
+    check(&padded, 1296, 972);
+}
+
+#[test]
+fn jetson() {
+    check(&section("jetson"), 1280, 720);
+}
+
+#[test]
+fn stand_ins_refuse_what_the_programs_do_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    for (wrong, words) in [
+        (section("rpi").replace("--shutter", "--shuter"), "unrecognized arguments"),
+        (section("rpi").replace("cdn_off", "fast"), "invalid choice"),
+        (section("jetson").replace("aelock", "ae-lock"), "KeyError: 'ae-lock'"),
+        (section("jetson").replace("-q", "-v"), "tells its state"),
+    ] {
+        let log = complaint(folder.path(), &wrong);
+        assert!(log.contains(words), "{log}");
+    }
+}
+
+/// What the command of a camera section says when it is run by hand, and fails.
+fn complaint(folder: &Path, camera: &str) -> String {
+    let file = folder.join("camera.toml");
+    std::fs::write(&file, camera).unwrap();
+    assert_eq!(fcam::config::check(&file), Vec::<String>::new());
+    let table: toml::Table = camera.parse().unwrap();
+    let words: Vec<&str> =
+        table["camera"]["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    let output = Command::new(words[0]).args(&words[1..]).env("PATH", path()).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into()
+}

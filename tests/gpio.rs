@@ -1,0 +1,10 @@
+//! The outputs' timing against a model that computes every part's interval at once, and the sink with its thread on lines that remember.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "gpio/lines.rs"]
+mod lines;
+#[path = "gpio/thread.rs"]
+mod thread;
+#[path = "gpio/timing.rs"]
+mod timing;
