@@ -1,6 +1,5 @@
 # The kernel's camera: its frames are judged; it is taken away while the station runs, and comes back.
 #: fcam cameras lists vivid with its formats and controls
-#: the default bundle judges frames of vivid without a fault
 #: what is judged is what the camera shows: white is good, black is not
 #: a camera that is taken away is one fault
 #: frames are judged again once it is back
@@ -16,11 +15,6 @@ fps = 5.0
 TOML
 
 listed() { fcam cameras | tee /dev/console | grep -q 'name *"vivid"' && fcam cameras --json | grep -q brightness; }
-
-judge() {
-    timeout 180 fcam run --config /tmp/camera.toml --frames 10 --json /tmp/judged.jsonl || return 1
-    [ "$(grep -c '"reject"\|"pass"' /tmp/judged.jsonl)" -ge 2 ] && ! grep -q '"fault"' /tmp/judged.jsonl
-}
 
 # shows ITEM VERDICT: of each frame, with the tests' bundle, which calls dark pictures defective.
 shows() {
@@ -56,8 +50,8 @@ end() {
 }
 
 check "fcam cameras lists vivid with its formats and controls" listed
-check "the default bundle judges frames of vivid without a fault" judge
 check "what is judged is what the camera shows: white is good, black is not" contents
+: >/tmp/lost.jsonl
 fcam run --bundle /tiny --config /tmp/camera.toml --json /tmp/lost.jsonl &
 station=$!
 check "a camera that is taken away is one fault" lose
