@@ -321,7 +321,6 @@ fn lines_that_go_together() {
 
 #[test]
 fn a_corner_outside_the_frame() {
-    let text =
-        "[camera]\nwidth = 64\nheight = 48\n[zones]\nkind = \"polygons\"\npolygons = [[[1, 1], [64, 48], [2, 49]]]";
+    let text = "[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"gray8\"\nwidth = 64\nheight = 48\n[zones]\nkind = \"polygons\"\npolygons = [[[1, 1], [64, 48], [2, 49]]]";
     assert_eq!(parse(text).1, ["zones.polygons: zone 0 has a corner at (2, 49), outside the 64x48 frame"]);
 }
