@@ -22,7 +22,7 @@ from peer import Peer
 GUEST = Path(__file__).parent / "guest"
 PLAN = "#: "
 # Seconds without a word from the guest, and for everything.
-SILENCE_S, LIMIT_S = 120, 600
+SILENCE_S, LIMIT_S = 280, 1200
 # The guest's, in QEMU's own network.
 ADDRESS = "10.0.2.15"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # In: the folder that debian.sh filled, and the program. Out: `initramfs` and `vmlinuz` in that folder: busybox and systemd, kernel modules in the
-# order of their loading, the program, and the chapters of guest/. Modules are decompressed here: emulated, that takes seconds.
+# order of their loading, the program, the tests' small bundle, and the chapters of guest/. Modules are decompressed here: emulated, that takes seconds.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 dir=$1
@@ -40,6 +40,7 @@ done <"$dir/order"
 
 cp "$here"/guest/*.sh "$tree/chapters/"
 cp -R "$here/guest/etc/." "$tree/etc"
+cp -R "$here/../../tests/common/tiny" "$tree/tiny"
 cp "$here/guest/chapters.service" "$here/../systemd/fcam.service" "$tree/lib/systemd/system"
 cp "$here/guest/init" "$tree/init"
 chmod +x "$tree/init" "$tree/chapters/run.sh"

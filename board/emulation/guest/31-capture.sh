@@ -7,12 +7,12 @@
 #: a picture that the driver calls damaged is a fault, and the frames after it are judged
 #: a driver with the multi-planar interface is a camera too
 
-# capture NAME LINES...: 30 frames of a station file with these lines in [camera]; what it says is in /tmp/NAME.log.
+# capture NAME LINES...: 30 frames, with the tests' small bundle, of a station file with these lines in [camera]; what it says is in /tmp/NAME.log.
 capture() {
     name=$1
     shift
     printf '%s\n' '[camera]' 'kind = "v4l2"' 'device = "vivid"' "$@" >"/tmp/$name.toml"
-    timeout 60 fcam run --config "/tmp/$name.toml" --frames 30 --json "/tmp/$name.jsonl" 2>&1 | tee /dev/console >"/tmp/$name.log"
+    timeout 60 fcam run --bundle /tiny --config "/tmp/$name.toml" --frames 30 --json "/tmp/$name.jsonl" 2>&1 | tee /dev/console >"/tmp/$name.log"
     grep -q 'stopped: 30 frames' "/tmp/$name.log"
 }
 

@@ -3,10 +3,10 @@
 #: each of eight trigger edges ends in VALID and OK, and one part
 #: without a camera READY is low, and a trigger is told as NG
 #: SIGTERM leaves READY, OK, VALID and HEALTHY low
-#: a threshold that rejects everything tells NG
+#: a defective part ends in VALID and NG
 #: what SIGKILL leaves on the lines
 
-# station SCORE: the defect score from which on a part is NG. vivid's test picture is no part, so that its score says nothing.
+# station ITEM: what the camera shows. The tests' bundle calls dark pictures defective.
 station() {
     cat >/tmp/lines.toml <<TOML
 [camera]
@@ -15,8 +15,7 @@ device = "platform:vivid-000"
 width = 640
 height = 480
 fps = 10.0
-[inspect]
-score = $1
+controls = { test_pattern = "$1" }
 [trigger]
 mode = "external"
 window_ms = 500
@@ -36,7 +35,7 @@ fault = "FAULT"
 line = "TRIGGER"
 TOML
     rm -f /tmp/lines.jsonl
-    fcam run --config /tmp/lines.toml --json /tmp/lines.jsonl &
+    fcam run --bundle /tiny --config /tmp/lines.toml --json /tmp/lines.jsonl &
     station=$!
 }
 
@@ -87,11 +86,11 @@ murder() {
     low READY && low OK && low VALID && low HEALTHY
 }
 
-station 1.0
+station "100% White"
 check "READY rises once the station can judge, and HEALTHY toggles" ready
 check "each of eight trigger edges ends in VALID and OK, and one part" parts
 check "without a camera READY is low, and a trigger is told as NG" blind
 check "SIGTERM leaves READY, OK, VALID and HEALTHY low" term
-station 0.0
-check "a threshold that rejects everything tells NG" part NG
+station "100% Black"
+check "a defective part ends in VALID and NG" part NG
 check "what SIGKILL leaves on the lines" murder

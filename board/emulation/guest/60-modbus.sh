@@ -27,7 +27,7 @@ end() {
     wait "$station"
 }
 
-fcam run --config /tmp/modbus.toml &
+fcam run --bundle /tiny --config /tmp/modbus.toml &
 station=$!
 within 30 grep -q ':01F6 ' /proc/net/tcp
 check "a Modbus RTU master takes four parts through the handshake" host modbus rtu 4
