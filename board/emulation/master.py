@@ -16,8 +16,9 @@ from telegram import runs
 PATIENCE_S = 20
 READY, VALID, TRIGGER_ACK, OK, NG = (1 << bit for bit in (0, 2, 4, 7, 8))
 ENABLE, TRIGGER, ACK = 1, 2, 4
-# Input registers: up to PART_ID, then the mask's own.
-HEAD_WORDS, MASK, MASK_WORDS, WINDOW, WINDOW_WORDS = 20, 88, 8, 96, 125
+# Input registers: status and result, then the mask's own.
+HEAD_WORDS, REASON, MASK, MASK_WORDS, WINDOW, WINDOW_WORDS = 88, 84, 88, 8, 96, 125
+REJECT = 1
 CONTROL, PAGE = 0, 4
 
 
@@ -57,7 +58,7 @@ class Master:
             if bool(head[0] & mask) == level:
                 return head
             time.sleep(0.02)
-        raise ValueError(f"{what} is not {level} within {PATIENCE_S} s; the registers are {head}")
+        raise ValueError(f"{what} is not {level} within {PATIENCE_S} s; the registers are {head[:20]}")
 
     def part(self, part_id: int) -> None:
         """Trigger, result under its own number, mask of a rejected part, acknowledgement."""
@@ -71,7 +72,7 @@ class Master:
         expect(head[2] == number, f"result {head[2]} came for trigger {number}")
         expect(head[10] << 16 | head[11] == part_id, f"part {part_id} came back as {head[10:12]}")
         expect(bool(head[0] & OK) != bool(head[0] & NG), f"OK and NG are {head[0]:#06x}")
-        if head[0] & NG:
+        if head[REASON] == REJECT:
             self.mask(number)
         self.write(CONTROL, ENABLE | ACK)
         self.wait("VALID", VALID, level=False)

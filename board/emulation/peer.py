@@ -62,7 +62,7 @@ class Peer:
         self.line.take()
 
     def telegrams(self, parts: str, *expected: str) -> None:
-        """So many parts and no telegram lost; if OK and NG in turn are expected, these verdicts, and whole masks."""
+        """So many parts, no telegram lost; if reasons are expected, these in turn, with a whole mask for a reject."""
         heard = list(messages(self.line.take()))
         expect(bool(heard) and heard[0]["type"] == "HELLO", f"the first telegram is no HELLO, of {len(heard)}")
         sequences = [message["sequence"] for message in heard]
@@ -70,9 +70,9 @@ class Peer:
         verdicts = [message for message in heard if message["type"] == "VERDICT"]
         numbers = [message["result_id"] for message in verdicts]
         expect(numbers == list(range(int(parts))), f"verdicts of {parts} parts are numbered {numbers}")
-        for message, word in zip(verdicts, cycle(expected)):
-            expect(message["ok"] == (word == "OK"), f"{message} is not {word}")
-            if word == "NG":
+        for message, reason in zip(verdicts, cycle(map(int, expected))):
+            expect(message["reason"] == reason and message["ok"] == (reason == 0), f"{message} is not {reason}")
+            if reason == 1:
                 whole_mask(heard, message["result_id"])
 
     def modbus(self, way: str, parts: str) -> None:

@@ -241,26 +241,6 @@ fn status_bits(status: &Status) -> u16 {
     STATUS.iter().enumerate().map(|(bit, (_, holds, _))| u16::from(holds(status)) << bit).fold(0, |all, bit| all | bit)
 }
 
-/// Numbers of `FAULT` and `REASON` from 2 on, and what they mean.
-pub const FAULTS: [(u8, &str); 16] = [
-    (2, "the camera is gone or delivers errors"),
-    (3, "no frame in time"),
-    (4, "a frame of another size"),
-    (5, "more parts than the station can hold"),
-    (6, "the engine failed"),
-    (7, "the result was not there in time"),
-    (8, "the station was stopped at once"),
-    (9, "the trigger came while READY was low"),
-    (10, "no frame near enough to the trigger"),
-    (20, "a thread of the station panicked"),
-    (21, "the processor is too hot"),
-    (22, "PLC_HEARTBEAT stands still"),
-    (23, "the inspection loop stands still"),
-    (30, "starting: the bundle is not proven yet"),
-    (31, "stopping"),
-    (32, "offline: SET_OFFLINE is high"),
-];
-
 /// Bit of `CONTROL`, name, meaning. What is no bit here is refused.
 pub const CONTROL: [(u16, &str, &str); 7] = [
     (Control::TRIGGER_ENABLE, "TRIGGER_ENABLE", "TRIGGER is looked at; a rising TRIGGER without it is a missed part"),
@@ -302,16 +282,3 @@ pub const WRITTEN: [Written; 6] = [
     (5, 1, "PLC_HEARTBEAT", "u16", "changes while the PLC is alive (`plc.heartbeat_ms`)"),
     (6, 10, "-", "-", "0; another value is refused"),
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::handshake::Condition;
-
-    #[test]
-    fn every_condition_has_its_meaning() {
-        let known = |code| FAULTS.iter().any(|(number, _)| *number == code);
-        assert!(Condition::ALL.iter().all(|condition| known(condition.code())));
-        assert!((2..=10).all(known));
-    }
-}

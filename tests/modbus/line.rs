@@ -145,3 +145,33 @@ fn a_device_that_comes_back_is_opened_again() {
     assert!(station.sink.apply(&signals).is_ok());
     assert_eq!(second.ask(&read).len(), 7);
 }
+
+/// Not before the silence that ends the request, which the line's other units listen for too.
+#[test]
+fn an_answer_comes_after_the_silence() {
+    let master = Master::new();
+    let _station = Station::on_line(&master.path, 115_200);
+    let request = frame(7, &[4, 0, 0, 0, 20]);
+    let mut times: Vec<Duration> = (0..300).map(|_| first_byte(&master, &request)).collect();
+    times.sort();
+    let (shortest, [p50, p99]) = (times[0], [150, 297].map(|at| times[at]));
+    println!(
+        "request's last byte to answer's first, 115200 baud: {shortest:.2?} at least, p50 {p50:.2?}, p99 {p99:.2?}"
+    );
+    assert!(shortest >= Duration::from_micros(1750), "{shortest:?}");
+    assert!(p50 < Duration::from_millis(20), "{p50:?}");
+}
+
+/// From a request to the first byte of its answer; the rest is taken too.
+fn first_byte(master: &Master, request: &[u8]) -> Duration {
+    let (start, mut room, mut heard, mut first) = (Instant::now(), [0; 64], 0, None);
+    master.send(request);
+    while heard < 45 {
+        heard += master.port.read(&mut room).unwrap_or(0);
+        if heard > 0 {
+            first.get_or_insert(start.elapsed());
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "{heard} bytes");
+    }
+    first.unwrap()
+}

@@ -17,4 +17,5 @@ TOML
 
 host forget
 check "fcam run on the pattern camera ends without a fault" timeout 90 fcam run --bundle /tiny --config /tmp/serial.toml --frames 12
-check "the host decodes every verdict and every mask" host telegrams 12 OK NG
+# Bright pictures are good, but no part on a line: the PLC is told why they are not OK (19, simulated). Dark ones are rejects (1).
+check "the host decodes every verdict and every mask" host telegrams 12 19 1

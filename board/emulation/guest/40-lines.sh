@@ -1,6 +1,6 @@
 # The chip's lines: triggers come in, judgements go out, and nothing is left high by a station that is gone.
 #: READY rises once the station can judge, and HEALTHY toggles
-#: each of eight trigger edges ends in VALID and OK, and one part
+#: each of five trigger edges ends in VALID and OK, and one part
 #: without a camera READY is low, and a trigger is told as NG
 #: SIGTERM leaves READY, OK, VALID and HEALTHY low
 #: a defective part ends in VALID and NG
@@ -45,6 +45,7 @@ ready() { within 40 high READY && within 5 high HEALTHY && within 5 low HEALTHY 
 part() {
     other=NG
     [ "$1" = NG ] && other=OK
+    trigger down
     within 10 high READY && trigger up && within 10 high VALID || return 1
     # Read first, and shown then: a busy host takes long for each line.
     high "$1" && low "$other"
@@ -56,10 +57,10 @@ part() {
 }
 
 parts() {
-    for number in 1 2 3 4 5 6 7 8; do
+    for number in 1 2 3 4 5; do
         part OK || return 1
     done
-    [ "$(grep -c '"verdict":"pass"' /tmp/lines.jsonl)" = 8 ] && [ "$(wc -l </tmp/lines.jsonl)" = 8 ]
+    [ "$(grep -c '"verdict":"pass"' /tmp/lines.jsonl)" = 5 ] && [ "$(wc -l </tmp/lines.jsonl)" = 5 ]
 }
 
 blind() {
@@ -91,9 +92,9 @@ murder() {
 
 station "100% White"
 check "READY rises once the station can judge, and HEALTHY toggles" ready
-check "each of eight trigger edges ends in VALID and OK, and one part" parts
+check "each of five trigger edges ends in VALID and OK, and one part" parts
 check "without a camera READY is low, and a trigger is told as NG" blind
 check "SIGTERM leaves READY, OK, VALID and HEALTHY low" term
 station "100% Black"
-check "a defective part ends in VALID and NG" part NG
+check "a defective part ends in VALID and NG" eval 'within 40 high READY && part NG'
 check "what SIGKILL leaves on the lines" murder

@@ -15,7 +15,7 @@ fps = 30.0
 mode = "external"
 window_ms = 500
 [signals]
-hold_ms = 40
+hold_ms = 300
 [gpio]
 chip = "board"
 [gpio.lines]
@@ -44,16 +44,15 @@ measure() {
     station=$!
     within 40 high READY || return 1
     echo mono >$trace/trace_clock
+    echo 'name == "fcam"' >$trace/events/irq/irq_handler_entry/filter
     echo 1 >$trace/events/gpio/gpio_value/enable
     echo 1 >$trace/events/irq/irq_handler_entry/enable
     number=0
     while [ $number -lt 20 ]; do
-        within 10 high READY
-        trigger up
-        usleep 50000
+        within 10 high READY && trigger up && within 10 high VALID
         trigger down
+        within 5 low VALID
         number=$((number + 1))
-        within 10 high READY
     done
     sleep 1
     echo 0 >$trace/tracing_on

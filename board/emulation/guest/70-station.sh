@@ -16,7 +16,7 @@ fps = 10.0
 mode = "external"
 window_ms = 500
 [signals]
-hold_ms = 300
+hold_ms = 1000
 [serial]
 port = "/dev/ttyS0"
 [gpio]
@@ -32,7 +32,6 @@ TOML
 
 part() {
     within 20 high READY && trigger up && within 40 high VALID || return 1
-    levels
     if high OK; then low NG; else high NG; fi || return 1
     trigger down
     within 5 low VALID
@@ -43,6 +42,7 @@ end() {
     wait "$station"
 }
 
+trigger down
 host forget
 fcam run --config /tmp/station.toml &
 station=$!

@@ -19,8 +19,8 @@ hang() {
     within 30 other "$hung" && [ "$(show NRestarts)" = 1 ]
 }
 
-stop() { systemctl stop fcam.service && state inactive && [ "$(show Result)" = success ] && [ "$(show ExecMainStatus)" = 0 ]; }
+stop() { systemctl --no-ask-password stop fcam.service && state inactive && [ "$(show Result)" = success ] && [ "$(show ExecMainStatus)" = 0 ]; }
 
-check "systemd hears that the station is ready" systemctl start fcam.service
+check "systemd hears that the station is ready" systemctl --no-ask-password start fcam.service
 check "a station that hangs is killed and started again" hang
 check "systemd stops it without a fault" stop

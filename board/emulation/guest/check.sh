@@ -16,20 +16,23 @@ host() {
     read -r -t 60 answer <&3 && [ "$answer" = ok ]
 }
 
-# within SECONDS COMMAND ...: good once the command succeeds, tried fifty times a second.
+# within SECONDS COMMAND ...: good once the command succeeds. No process is made but the command's and a nap's: emulated, each costs milliseconds.
 within() {
-    tries=$(($1 * 50))
+    seconds=$1
     shift
+    read -r now _ </proc/uptime
+    end=$((${now%.*} + seconds + 1))
     until "$@"; do
-        tries=$((tries - 1))
-        [ $tries -gt 0 ] || return 1
+        read -r now _ </proc/uptime
+        [ "${now%.*}" -lt "$end" ] || return 1
         usleep 20000
     done
 }
 
 # high NAME, low NAME: the level of a line, as the simulator has it.
-high() { [ "$(cat "/tmp/line/$1/value")" = 1 ]; }
-low() { [ "$(cat "/tmp/line/$1/value")" = 0 ]; }
+level() { read -r level <"/tmp/line/$1/value" && [ "$level" = "$2" ]; }
+high() { level "$1" 1; }
+low() { level "$1" 0; }
 
 # trigger up|down: the level of the line TRIGGER.
 trigger() { echo "pull-$1" >/tmp/line/TRIGGER/pull; }
