@@ -325,9 +325,9 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
         problems.push("record.dir is empty: say where parts are to be kept, or set record.keep = \"none\"".into());
     }
     validate_serial(&raw.serial, problems);
-    validate_modbus(&raw.modbus, problems);
     zones::validate(&raw.zones, geometry, problems);
     gpio::validate(raw, problems);
+    validate_modbus(&raw.modbus, problems);
     validate_plc(raw, problems);
     geometry
 }
@@ -360,36 +360,22 @@ fn validate_modbus(modbus: &raw::Modbus, problems: &mut Vec<String>) {
     }
 }
 
-/// Who may say that a part is there, by the keys that name them.
-fn trigger_sources(raw: &Raw) -> Vec<&'static str> {
-    let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
-    let sources = [
-        (raw.gpio.trigger.line.is_set(), "gpio.trigger.line"),
-        (!raw.serial.port.as_os_str().is_empty(), "serial.port"),
-        (!rtu.port.as_os_str().is_empty(), "modbus.rtu.port"),
-        (!tcp.listen.is_empty() && tcp.write, "modbus.tcp.write"),
-    ];
-    sources.into_iter().filter_map(|(set, key)| set.then_some(key)).collect()
-}
-
-/// Who says that a part is there, and who is told of it.
+/// Who tells parts, and who is told; each way to the PLC has its place in both lists.
 fn validate_plc(raw: &Raw, problems: &mut Vec<String>) {
-    let external = raw.trigger.mode == Mode::External;
-    if external && trigger_sources(raw).is_empty() {
+    let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
+    let (on_tcp, on_rtu) = (!tcp.listen.is_empty(), !rtu.port.as_os_str().is_empty());
+    let on_serial = !raw.serial.port.as_os_str().is_empty();
+    let triggers = [raw.gpio.trigger.line.is_set(), on_serial, on_rtu, on_tcp && tcp.write];
+    let tells = [gpio::tells(raw), on_serial, on_rtu, on_tcp];
+    if raw.trigger.mode == Mode::External && !triggers.contains(&true) {
         problems.push(
-            "trigger.mode = \"external\" needs somebody who says that a part is there: set gpio.trigger.line, serial.port, modbus.rtu.port, \
-             or modbus.tcp.listen with modbus.tcp.write = true"
+            "trigger.mode = \"external\", but nothing can trigger: set gpio.trigger.line, serial.port, modbus.rtu.port, or modbus.tcp.listen with \
+             modbus.tcp.write = true"
                 .into(),
         );
     }
-    if !external && raw.gpio.trigger.line.is_set() {
-        problems.push("gpio.trigger.line would trigger parts, but trigger.mode is not \"external\"".into());
-    }
-    let raw::Modbus { tcp, rtu, .. } = &raw.modbus;
-    let ports = [&raw.serial.port, &rtu.port];
-    let told = ports.iter().any(|port| !port.as_os_str().is_empty()) || !tcp.listen.is_empty();
     let unreal = matches!(raw.camera.kind, Kind::Pattern | Kind::Folder);
-    if unreal && told && !raw.plc.simulated {
+    if unreal && tells.contains(&true) && !raw.plc.simulated {
         problems.push(
             "plc.simulated must be true: the camera's pictures are not of parts on a line, and a PLC is told".into(),
         );

@@ -50,7 +50,7 @@ impl Line {
         ticket
     }
 
-    /// A part was there whose trigger was lost on its way: it has its number, and is missed.
+    /// A part was there whose trigger was lost on its way: it is missed, and has its number if a result will close it.
     pub fn lost(&self, at: Timestamp) {
         let mut state = self.lock();
         let ticket = state.handshake.lost(at);

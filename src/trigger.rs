@@ -73,7 +73,7 @@ mod tests {
     }
 
     fn line() -> Line {
-        let line = Line::new(Options { queue: 16, ..Options::default() });
+        let line = Line::new(Options { queue: 16, external: true, ..Options::default() });
         line.update(|handshake| handshake.set(Condition::Starting, false));
         line
     }

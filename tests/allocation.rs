@@ -17,6 +17,7 @@ use fcam::preprocess::{Layout, Preprocessor, Roi, Tensor, Tiles};
 use fcam::signal::Signaller;
 use fcam::verdict::{Judge, Verdict};
 use fcam::vote::Vote;
+use fcam::zone::Zones;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -65,6 +66,8 @@ fn the_stages_after_the_engine_allocate_nothing() {
     let judge = Judge::new(0, 0.5);
     let specks: Vec<f32> = (0..256 * 256).map(|i| if i % 3 == 0 && (i / 256) % 2 == 0 { 0.9 } else { 0.1 }).collect();
     let bar: Vec<f32> = (0..256 * 256).map(|i| if (i / 256) == 128 { 0.9 } else { 0.1 }).collect();
+    let half = vec![[0, 0], [640, 0], [640, 720], [0, 720]];
+    let zones = [Zones::Grid { columns: 4, rows: 4 }, Zones::Polygons(vec![half; 8])];
     for map in [specks, bar] {
         let scores = [0.1, 0.9];
         let prediction = Prediction { logits: &scores, scores: &scores, map: &map, width: 256, height: 256 };
@@ -72,6 +75,7 @@ fn the_stages_after_the_engine_allocate_nothing() {
             let mask = masker.run(&prediction);
             let verdict = judge.run(&prediction, &mask);
             assert!(matches!(verdict, Verdict::Reject(_)));
+            assert!(zones.iter().all(|zones| zones.run(&mask) != 0));
             signaller().run(0, Duration::ZERO, Some(0.9), verdict)
         });
         assert_eq!(count, 0);

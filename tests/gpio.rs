@@ -4,6 +4,8 @@
 
 #[path = "gpio/lines.rs"]
 mod lines;
+#[path = "gpio/program.rs"]
+mod program;
 #[path = "gpio/thread.rs"]
 mod thread;
 #[path = "gpio/timing.rs"]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Setting {
     /// Of a switch.
     Switch(bool),
-    /// A number, or the index of a menu item.
+    /// A number, one of a menu of numbers, or the place of an item in a menu of names.
     Number(i64),
     /// The name of a menu item.
     Item(String),

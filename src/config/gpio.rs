@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::raw::{Kind, Mode, Raw};
+use super::raw::{Mode, Raw};
 use super::{Error, read, zones};
 use crate::chip::{self, Pin};
 use crate::line::Line;
@@ -80,18 +80,15 @@ pub(super) fn validate(raw: &Raw, problems: &mut Vec<String>) {
             problems.push(format!("gpio: line {} is both {} and {}", line.pin.name, line.key, other.key));
         }
     }
-    let unreal = matches!(raw.camera.kind, Kind::Pattern | Kind::Folder);
-    if unreal && !raw.plc.simulated && named.iter().any(|line| line.side == Side::Output) {
-        problems.push(
-            "gpio.lines would tell a PLC of pictures that are no parts on its line: set plc.simulated = true (OK stays low then), or \
-             another camera.kind"
-                .into(),
-        );
-    }
     validate_pair(raw, problems);
     validate_zones(raw, problems);
     validate_inputs(raw, problems);
     validate_strobe(raw, problems);
+}
+
+/// True if a PLC is told by lines.
+pub(super) fn tells(raw: &Raw) -> bool {
+    all(raw).iter().any(|line| line.side == Side::Output)
 }
 
 /// A level of OK means nothing without the others.
@@ -132,6 +129,9 @@ fn validate_zones(raw: &Raw, problems: &mut Vec<String>) {
 
 fn validate_inputs(raw: &Raw, problems: &mut Vec<String>) {
     let trigger = &raw.gpio.trigger;
+    if trigger.line.is_set() && raw.trigger.mode != Mode::External {
+        problems.push("gpio.trigger.line would trigger parts, but trigger.mode is not \"external\"".into());
+    }
     if trigger.debounce_us > 1_000_000 {
         problems.push(format!("gpio.trigger.debounce_us = {} is outside 0..=1000000", trigger.debounce_us));
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::raw::{Modbus, Raw};
+use super::raw::Raw;
 use crate::spelling::distance;
 
 /// Reads what can be read; what cannot is a problem, and has its default in the result.
@@ -33,7 +33,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
         zones: section(&mut table, "zones", problems),
         sinks: section(&mut table, "sinks", problems),
         serial: section(&mut table, "serial", problems),
-        modbus: modbus(&mut table, problems),
+        modbus: section(&mut table, "modbus", problems),
         gpio: section(&mut table, "gpio", problems),
         record: section(&mut table, "record", problems),
         log: section(&mut table, "log", problems),
@@ -41,19 +41,12 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
     }
 }
 
-/// A section with sections in it.
-fn modbus(root: &mut Table, problems: &mut Vec<String>) -> Modbus {
-    let Some(Value::Table(table)) = root.get_mut("modbus") else { return section(root, "modbus", problems) };
-    let (tcp, rtu) = (section(table, "modbus.tcp", problems), section(table, "modbus.rtu", problems));
-    Modbus { tcp, rtu, ..section(root, "modbus", problems) }
-}
-
-/// A section whose keys are tried one by one, so that one mistake does not hide the next. `root` knows it by the last part of its name.
+/// A section whose keys are tried one by one, so that one mistake does not hide the next.
 fn section<T: Default + Serialize + DeserializeOwned>(root: &mut Table, name: &str, problems: &mut Vec<String>) -> T {
-    let table = match root.remove(name.rsplit('.').next().unwrap_or(name)) {
+    let table = match root.remove(name) {
         Some(Value::Table(table)) => table,
         Some(other) => {
-            problems.push(format!("[{name}] is a section with keys, not {}", article(other.type_str())));
+            problems.push(no_section(name, &other));
             return T::default();
         }
         None => return T::default(),
@@ -64,7 +57,8 @@ fn section<T: Default + Serialize + DeserializeOwned>(root: &mut Table, name: &s
     sift(table, name, &defaults, &fits, problems).try_into().unwrap_or_default()
 }
 
-/// The keys of a table that are known and fit, each tried alone; those of a table in it likewise.
+/// The keys of a table that are known and fit, each tried alone; likewise those of a table in it that may be empty, which makes it a section.
+/// One that may not is a value, and needs all of its keys at once.
 fn sift(
     table: Table,
     name: &str,
@@ -77,13 +71,15 @@ fn sift(
     for (key, value) in table {
         let path = format!("{name}.{key}");
         let alone = |value: Value| Table::from_iter([(key.clone(), value)]);
+        let is_section = |within| !names(within).is_empty() && fits(alone(Table::new().into())).is_ok();
         match (value, defaults.get(&key)) {
             (_, None) => problems.push(format!("unknown key `{key}` in [{name}]{}", hint(&key, &known))),
-            (Value::Table(inner), Some(within)) if !names(within).is_empty() => {
+            (Value::Table(inner), Some(within)) if is_section(within) => {
                 let fits = |inner: Table| fits(alone(inner.into()));
                 let inner = sift(inner, &path, within, &fits, problems);
                 good.insert(key, inner.into());
             }
+            (other, Some(within)) if is_section(within) => problems.push(no_section(&path, &other)),
             (value, Some(_)) => match fits(alone(value.clone())) {
                 Ok(()) => drop(good.insert(key, value)),
                 Err(error) => problems.push(format!("{path}: {}", error.message())),
@@ -109,6 +105,10 @@ fn hint(wrong: &str, known: &[String]) -> String {
         Some(key) => format!(": did you mean `{key}`?"),
         None => format!(": known are {}", known.join(", ")),
     }
+}
+
+fn no_section(name: &str, value: &Value) -> String {
+    format!("[{name}] is a section with keys, not {}", article(value.type_str()))
 }
 
 fn article(word: &str) -> String {

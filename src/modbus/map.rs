@@ -13,8 +13,8 @@ pub const MIRROR: u16 = 1000;
 pub const CONTROLS: usize = 16;
 /// Registers of one region.
 pub const REGION_WORDS: usize = 8;
-/// First register of the mask window.
-pub const WINDOW: usize = 96;
+/// First register of the mask's head; a master that reads it keeps this mask until it reads it again.
+pub const HEAD: usize = 88;
 /// Registers of the mask window, the most that one request reads.
 pub const WINDOW_WORDS: usize = 125;
 /// `CLASS` where there is none.
@@ -175,7 +175,12 @@ pub const TABLE: [Input; 32] = [
         "processor, 0.1 degrees Celsius; 32767: no sensor",
     ),
     row(87, "MAP_VERSION", Word(|_| VERSION), "1"),
-    row(88, "MASK_BYTES", Long(|moment| moment.mask.len() as u32), "bytes of the whole mask; 0 none"),
+    row(
+        HEAD,
+        "MASK_BYTES",
+        Long(|moment| moment.mask.len() as u32),
+        "bytes of the whole mask; 0 none. Read it first: this connection keeps the mask until it reads this register again",
+    ),
     row(90, "MASK_CODEC", Word(|moment| moment.mask.codec), "0 none, 1 run lengths as LEB128 (telegram.md, \"Mask\")"),
     row(91, "MASK_WIDTH", Word(|moment| moment.mask.width), "pixels across the mask"),
     row(92, "MASK_HEIGHT", Word(|moment| moment.mask.height), "pixels down the mask"),
@@ -236,6 +241,26 @@ fn status_bits(status: &Status) -> u16 {
     STATUS.iter().enumerate().map(|(bit, (_, holds, _))| u16::from(holds(status)) << bit).fold(0, |all, bit| all | bit)
 }
 
+/// Numbers of `FAULT` and `REASON` from 2 on, and what they mean.
+pub const FAULTS: [(u8, &str); 16] = [
+    (2, "the camera is gone or delivers errors"),
+    (3, "no frame in time"),
+    (4, "a frame of another size"),
+    (5, "more parts than the station can hold"),
+    (6, "the engine failed"),
+    (7, "the result was not there in time"),
+    (8, "the station was stopped at once"),
+    (9, "the trigger came while READY was low"),
+    (10, "no frame near enough to the trigger"),
+    (20, "a thread of the station panicked"),
+    (21, "the processor is too hot"),
+    (22, "PLC_HEARTBEAT stands still"),
+    (23, "the inspection loop stands still"),
+    (30, "starting: the bundle is not proven yet"),
+    (31, "stopping"),
+    (32, "offline: SET_OFFLINE is high"),
+];
+
 /// Bit of `CONTROL`, name, meaning. What is no bit here is refused.
 pub const CONTROL: [(u16, &str, &str); 7] = [
     (Control::TRIGGER_ENABLE, "TRIGGER_ENABLE", "TRIGGER is looked at; a rising TRIGGER without it is a missed part"),
@@ -273,13 +298,20 @@ pub const WRITTEN: [Written; 6] = [
         "u32",
         "the PLC's number of the next part: written before TRIGGER rises, or with it in one request",
     ),
-    (
-        4,
-        1,
-        "MASK_PAGE",
-        "u16",
-        "which 250 bytes of the mask MASK_WINDOW shows, from 0. Each connection has its own. Writing 0 takes the newest mask, and keeps it",
-    ),
+    (4, 1, "MASK_PAGE", "u16", "which 250 bytes of the mask MASK_WINDOW shows, from 0. Each connection has its own"),
     (5, 1, "PLC_HEARTBEAT", "u16", "changes while the PLC is alive (`plc.heartbeat_ms`)"),
     (6, 10, "-", "-", "0; another value is refused"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::Condition;
+
+    #[test]
+    fn every_condition_has_its_meaning() {
+        let known = |code| FAULTS.iter().any(|(number, _)| *number == code);
+        assert!(Condition::ALL.iter().all(|condition| known(condition.code())));
+        assert!((2..=10).all(known));
+    }
+}

@@ -31,7 +31,7 @@ mod words;
 mod writer;
 
 /// Verdicts and masks that may wait for the line's thread.
-const QUEUE: usize = 64;
+const QUEUE: usize = 256;
 /// Masks that may be on their way to the line.
 const MASKS: usize = 4;
 /// Answers to the PLC that may wait for the line.

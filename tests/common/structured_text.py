@@ -1,8 +1,8 @@
 """Structured Text on a desk: the function blocks of board/plc, translated into Python statement by statement.
 
 The translation knows just the statements that these blocks use. It is no compiler: types and widths are not checked.
-As a program it is one block in a PLC: `structured_text.py BLOCK.st` reads a scan a line, as JSON with the block's inputs, `ms`
-since the scan before, and `restart` for a PLC that was switched off and on; it writes the block's outputs, as JSON.
+As a program it is one block in a PLC: `structured_text.py BLOCK.st` reads a scan a line, as JSON with the block's
+inputs, `ms` since the scan before, and `restart` for a PLC that was switched off; it writes the outputs, as JSON.
 """
 
 import json
@@ -15,9 +15,10 @@ STATEMENT = re.compile(
     r"\s*(IF\b.*?\bTHEN\b|ELSIF\b.*?\bTHEN\b|ELSE\b|END_IF;|FOR\b.*?\bDO\b|END_FOR;|[^;]+;)", re.DOTALL
 )
 # Names that compilers keep for themselves.
-RESERVED = set(
-    "st n len mul add sub div mod r s ld cal ret jmp left right mid min max any en eno at in pt q et set reset".split()
-)
+RESERVED = {
+    *("st", "n", "len", "mul", "add", "sub", "div", "mod", "r", "s", "ld", "cal", "ret", "jmp", "left", "right", "mid"),
+    *("min", "max", "any", "en", "eno", "at", "in", "pt", "q", "et", "set", "reset"),
+}
 WORDS = [
     (r"16#", "0x"),
     (r"T#(\d+)ms", r"\1"),
@@ -64,10 +65,12 @@ class Timer:
     """TON on a clock that the test moves, in milliseconds."""
 
     def __init__(self) -> None:
-        self.now, self.since, self.Q = 0, 0, False
+        self.now, self.since, self.running, self.Q = 0, 0, False, False
 
     def __call__(self, running: bool, preset: int) -> None:
-        self.since = self.since if running else self.now
+        """Time runs from the call in which IN rises."""
+        self.since = self.since if self.running else self.now
+        self.running = running
         self.Q = running and self.now - self.since >= preset
 
 
@@ -80,7 +83,8 @@ class Block:
         assert match is not None
         *declared, body = match[1].split("END_VAR")
         self.types = {found: form for part in declared for found, form in re.findall(r"(\w+) : (\w+)", part)}
-        self.outputs = re.findall(r"(\w+) :", next(part for part in declared if "VAR_OUTPUT" in part))
+        sections = {part.split()[0]: re.findall(r"(\w+) :", part) for part in declared}
+        self.inputs, self.outputs = sections["VAR_INPUT"], sections["VAR_OUTPUT"]
         assert not {found.lower() for found in self.types} & RESERVED
         lines, depth = [], 0
         for found in STATEMENT.finditer(body):

@@ -13,7 +13,16 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-NAMES = {1: "HELLO", 2: "HEARTBEAT", 3: "VERDICT", 4: "REGIONS", 5: "MASK_CHUNK", 6: "MASK_ABORT", 0x12: "ACK", 0x7F: "NAK"}
+NAMES = {
+    1: "HELLO",
+    2: "HEARTBEAT",
+    3: "VERDICT",
+    4: "REGIONS",
+    5: "MASK_CHUNK",
+    6: "MASK_ABORT",
+    0x12: "ACK",
+    0x7F: "NAK",
+}
 DAMAGED_SHARE = 0.1
 
 

@@ -9,6 +9,7 @@ use fcam::verdict::{Fault, Verdict};
 
 /// Something that happened.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a test's list")]
 enum Fact {
     Wrote(Controls, Duration),
     /// A number was given; `taken`: to a trigger that will be judged.
@@ -264,7 +265,7 @@ impl Model {
         if !controls.buffer_results {
             self.waits().into_iter().for_each(|id| self.note(Fact::Replaced(id)));
         }
-        if !controls.result_ack && !(controls.buffer_results && self.valid()) {
+        if !(controls.result_ack || controls.buffer_results && self.valid()) {
             self.note(Fact::Shown(id));
         } else if self.waiting() < MAX_RESULTS {
             self.note(Fact::Waits(id));

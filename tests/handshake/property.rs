@@ -38,6 +38,7 @@ const CONDITIONS: [Condition; 6] = [
 ];
 
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a test's list")]
 enum Event {
     /// Some of the controls change in one write.
     Write(Vec<usize>),

@@ -6,7 +6,7 @@ use std::fs;
 use fcam::handshake::Status;
 use fcam::modbus::adu::{rtu_answer, tcp_answer};
 use fcam::modbus::identity::OBJECTS;
-use fcam::modbus::map::{CONTROL, REGION, STATUS, TABLE, WRITTEN};
+use fcam::modbus::map::{CONTROL, FAULTS, REGION, STATUS, TABLE, WRITTEN};
 use fcam::modbus::{Access, Codec, Exception, Image, Moment, Picture, WordOrder, Words};
 
 fn addresses(first: usize, words: usize) -> String {
@@ -24,6 +24,11 @@ fn tables() -> String {
     out += "\nOf numbers of 32 bits (u32) the high word comes first, unless `modbus.word_order` says otherwise.\n\n### STATUS\n\n| bit | name | meaning |\n|---|---|---|\n";
     for (bit, (name, _, meaning)) in STATUS.iter().enumerate() {
         let _ = writeln!(out, "| {bit} | {name} | {meaning} |");
+    }
+    out +=
+        "\n### FAULT, REASON\n\n| number | meaning |\n|---|---|\n| 0 | none; pass |\n| 1 | reject (REASON alone) |\n";
+    for (number, meaning) in FAULTS {
+        let _ = writeln!(out, "| {number} | {meaning} |");
     }
     out += "\n### REGION\n\nRegion n, from 0, begins at 20 + 8 n.\n\n| offset | name | meaning |\n|---|---|---|\n";
     for (offset, name, meaning) in REGION {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use fcam::handshake::{self, Condition, Regions};
+use fcam::handshake::{self, Condition, Regions, Ticket};
 use fcam::line::Line;
 use fcam::mask::{Mask, Region, Run, Stored};
 use fcam::modbus::WordOrder;
@@ -49,6 +49,11 @@ impl Station {
     pub fn on_line(port: &Path, baud: u32) -> Self {
         let (port, parity) = (port.into(), Parity::None);
         start(None, Some(Rtu { port, baud, parity, rs485: false, unit: 7 }))
+    }
+
+    /// The next trigger that was taken or missed.
+    pub fn ticket(&self) -> Option<Ticket> {
+        self.line.next_ticket(|_, _| Some(())).map(|(ticket, _)| ticket)
     }
 
     /// Tells part `sequence`, and draws its mask.

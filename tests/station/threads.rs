@@ -9,6 +9,7 @@ use fcam::sink::{Error, Sink};
 use fcam::station::{self, Trigger};
 use fcam::verdict::{Fault, Verdict};
 use fcam::vote::Vote;
+use fcam::zone::Zones;
 use proptest::prelude::*;
 
 use crate::fake::{self, BRIGHT, DARK, Fake, Outcome, Step, alternating, frame};
@@ -32,6 +33,19 @@ fn each_part_gets_its_own_verdict() {
     assert_eq!(words(&outcome), expected);
     assert!(outcome.report.clean() && outcome.safe);
     assert_eq!(outcome.report.latency.count(), 200);
+}
+
+/// Zones are of what the mask shows of a rejected part; a good one has none, whatever the map has.
+#[test]
+fn zones_go_with_rejected_parts_alone() {
+    let (mut station, told) = fake::station(Fake::new(alternating(20), MS), ROOMY);
+    station.zones = Zones::Grid { columns: 1, rows: 1 };
+    let parts = fake::run(station, &told).parts;
+    assert!(parts.iter().any(|(signals, _)| signals.zones == 1));
+    for (signals, _) in parts {
+        let shown = matches!(&signals.verdict, Verdict::Reject(findings) if !findings.regions.is_empty());
+        assert_eq!(signals.zones, u16::from(shown), "{signals:?}");
+    }
 }
 
 #[test]

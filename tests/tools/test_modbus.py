@@ -111,7 +111,6 @@ class Plc:
         return words
 
     def mask(self) -> tuple[list[int], bytes]:
-        self.write(4, 0)
         head = self.read(88, 8)
         total, pages = self.long(head, 0), b""
         for page in range(-(-total // 250)):
@@ -144,6 +143,12 @@ class Station:
 
     def text(self) -> str:
         return (self.folder / "log").read_text()
+
+    def says(self, words: str) -> None:
+        until = time.monotonic() + 30
+        while words not in self.text():
+            assert time.monotonic() < until, self.text()
+            time.sleep(0.02)
 
 
 @pytest.fixture
@@ -180,7 +185,7 @@ def tcp(port: int, order: str = "big") -> Plc:
 
 
 def rtu(path: str) -> Plc:
-    return Plc(client.ModbusSerialClient(path, baudrate=BAUD, parity="N", timeout=2))
+    return Plc(client.ModbusSerialClient(path, baudrate=BAUD, parity="N", timeout=2, retries=10))
 
 
 def agree(plc: Plc, seen: dict[int, list[int]], parts: list[dict]) -> None:
@@ -247,9 +252,8 @@ def test_parts_by_pymodbus_on_tcp(start: Callable[..., Station], order: str) -> 
 def test_parts_by_pymodbus_on_a_line(start: Callable[..., Station]) -> None:
     wire = Wire(BAUD)
     station = start(f'[modbus.rtu]\nport = "{wire.paths[1]}"\nbaud = {BAUD}\nparity = "none"\nunit = {UNIT}')
-    time.sleep(1)
+    station.says("Modbus unit")
     plc = rtu(wire.paths[0])
-    plc.connection.retries = 5
     seen = {part: plc.inspect(part) for part in range(100, 112)}
     while plc.inspect(9)[0] & OK:
         pass

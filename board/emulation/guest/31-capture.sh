@@ -7,7 +7,7 @@
 #: a picture that the driver calls damaged is a fault, and the frames after it are judged
 #: a driver with the multi-planar interface is a camera too
 
-# capture NAME LINES...: 30 frames of a station file with these lines in [camera]; what it says is in /tmp/NAME.log.
+# capture NAME LINES...: 30 frames, with the tests' small bundle, of a station file with these lines in [camera]; what it says is in /tmp/NAME.log.
 capture() {
     name=$1
     shift

@@ -23,7 +23,7 @@ pub enum Kind {
     Integer64,
     /// A number made of bits; the maximum has every bit that there is.
     Bitmask,
-    /// One of a few numbers.
+    /// One of a few numbers, which are meant by themselves and not by their place.
     IntegerMenu,
     /// Texts, arrays and structures: not for a station file.
     Other,
@@ -97,7 +97,7 @@ impl Control {
             Kind::Integer | Kind::Integer64 => format!("{min} to {max}"),
             Kind::Boolean => "true or false".into(),
             Kind::Menu | Kind::IntegerMenu => {
-                let items: Vec<String> = self.items.iter().map(|(_, name)| format!("{name:?}")).collect();
+                let items: Vec<String> = self.items.iter().map(|(index, _)| self.setting(*index).to_string()).collect();
                 items.join(", ")
             }
             Kind::Button => "true".into(),
@@ -111,7 +111,8 @@ impl Control {
         match self.kind {
             Kind::Boolean => Setting::Switch(value != 0),
             Kind::Menu | Kind::IntegerMenu => match self.items.iter().find(|(index, _)| *index == value) {
-                Some((_, name)) => Setting::Item(name.clone()),
+                Some((_, name)) if self.kind == Kind::Menu => Setting::Item(name.clone()),
+                Some((_, number)) => number.parse().map_or(Setting::Item(number.clone()), Setting::Number),
                 None => Setting::Number(value),
             },
             _ => Setting::Number(value),
@@ -151,14 +152,18 @@ impl Control {
                 ((self.min..=self.max).contains(number) && from_min.is_multiple_of(self.step.max(1))).then_some(*number)
             }
             (Kind::Bitmask, Setting::Number(bits)) => (bits & !self.max == 0).then_some(*bits),
-            (Kind::Menu | Kind::IntegerMenu, Setting::Number(number)) => {
-                self.items.iter().find(|(index, _)| index == number).map(|(index, _)| *index)
-            }
+            (Kind::Menu, Setting::Number(number)) => self.item(|index, _| index == *number),
+            (Kind::IntegerMenu, Setting::Number(number)) => self.item(|_, name| name.parse() == Ok(*number)),
             (Kind::Menu | Kind::IntegerMenu, Setting::Item(wanted)) => {
-                self.items.iter().find(|(_, name)| name.eq_ignore_ascii_case(wanted)).map(|(index, _)| *index)
+                self.item(|_, name| name.eq_ignore_ascii_case(wanted))
             }
             _ => None,
         }
+    }
+
+    /// The index of the first item that is meant.
+    fn item(&self, meant: impl Fn(i64, &str) -> bool) -> Option<i64> {
+        self.items.iter().find(|(index, name)| meant(*index, name)).map(|(index, _)| *index)
     }
 }
 
@@ -298,6 +303,15 @@ mod tests {
             "{both}"
         );
         assert!(both.ends_with("; iris can only be read"), "every problem is told: {both}");
+    }
+
+    #[test]
+    fn a_menu_of_numbers_goes_by_the_numbers() {
+        let items = vec![(0, "5".into()), (1, "13".into())];
+        let menu = Control { items, ..control("Link Frequency", Kind::IntegerMenu, (0, 1, 1)) };
+        assert_eq!(menu.value(&Setting::Number(13)), Some(1));
+        assert_eq!(menu.value(&Setting::Number(1)), None);
+        assert_eq!((menu.setting(1), menu.allowed()), (Setting::Number(13), "5, 13".into()));
     }
 
     #[test]

@@ -9,11 +9,11 @@ use crate::clock::Timestamp;
 use crate::handshake::{Condition, Status};
 use crate::line::Line;
 use crate::modbus::control::PAGE;
-use crate::modbus::map::{CONTROLS, MIRROR};
+use crate::modbus::map::{CONTROLS, HEAD, MIRROR};
 use crate::modbus::pdu::is_refusal;
 use crate::modbus::{Access, Exception, Image, Moment, Picture, WordOrder, Words};
 
-/// What a connection sees of the mask: its own page, and the mask that it keeps while it turns the pages.
+/// What a connection sees of the mask: its own page, and the mask whose head it has read, until it reads a head again.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     page: u16,
@@ -93,8 +93,11 @@ impl Bank {
         self.counters.refused.fetch_add(u64::from(is_refusal(answer)), Relaxed);
     }
 
-    fn inputs(&self, address: usize, window: &Window, into: &mut [u8]) -> Result<(), Exception> {
+    fn inputs(&self, address: usize, window: &mut Window, into: &mut [u8]) -> Result<(), Exception> {
         let state = self.lock();
+        if (address..address + into.len() / 2).contains(&HEAD) {
+            window.kept.get_or_insert_default().copy(&state.mask);
+        }
         let status = self.status();
         let mask = window.kept.as_ref().unwrap_or(&state.mask);
         let Self { deadline, config, order, .. } = *self;
@@ -125,7 +128,7 @@ impl Bank {
         let mut state = self.lock();
         let words = state.words.with(address, values)?;
         if turns.contains(&PAGE) {
-            window.turn(words.page(), &state.mask);
+            window.page = words.page();
         }
         state.words = words.paged(0);
         // Under the lock, so that the line hears of writes in the order in which they were taken.
@@ -184,16 +187,6 @@ impl Bank {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Window {
-    /// The first page takes the newest mask; the others are of the same one.
-    fn turn(&mut self, page: u16, newest: &Picture) {
-        self.page = page;
-        if page == 0 {
-            self.kept.get_or_insert_default().copy(newest);
-        }
     }
 }
 

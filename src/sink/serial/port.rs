@@ -8,9 +8,13 @@ use serial2::rs4xx::Rs485Config;
 use serial2::{CharSize, FlowControl, SerialPort, Settings, StopBits};
 
 use super::{Options, Parity};
+use crate::clock;
 
 /// A device that takes nothing for so long is as good as cut.
 const STUCK: Duration = Duration::from_millis(500);
+
+/// Before a device is asked again.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The reader looks around after so much silence.
 const SILENCE: Duration = Duration::from_millis(20);
@@ -45,6 +49,22 @@ pub(in crate::sink) fn configure(path: &Path, baud: u32, parity: Parity, rs485: 
     port.set_read_timeout(Duration::ZERO)?;
     let _ = port.discard_buffers(); // what an earlier program left; not every driver can
     Ok(port)
+}
+
+/// Writes all bytes. A device that is ready and then takes nothing after all, as a full pseudo-terminal does, is asked again; it is no error until it
+/// was [`STUCK`].
+pub(super) fn write(port: &SerialPort, mut bytes: &[u8]) -> Result<()> {
+    let end = clock::now() + STUCK;
+    while !bytes.is_empty() {
+        match port.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && clock::now() < end => std::thread::sleep(PAUSE),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The kernel raises RTS for each transmission. Drivers may change what is asked for, so it is read back.

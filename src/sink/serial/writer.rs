@@ -235,7 +235,7 @@ impl Writer {
 
     fn write(&mut self, bytes: &[u8]) -> bool {
         let Some(port) = &self.port else { return false };
-        match port.write_all(bytes) {
+        match port::write(port, bytes) {
             Ok(()) => {
                 let taken = Duration::from_micros(self.options.line.time_us(bytes.len()));
                 self.free = self.free.max(clock::now()) + taken;
