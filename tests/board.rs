@@ -28,7 +28,7 @@ fn path() -> OsString {
 /// Three frames of a camera section, each recorded.
 fn run(folder: &Path, camera: &str) -> Output {
     let station = format!(
-        "{camera}\n[bundle]\npath = {:?}\n[trigger]\nmode = \"every-frame\"\nqueue = 64\n[record]\nkeep = \"all\"\n",
+        "{camera}\ntimeout_ms = 30000\n[bundle]\npath = {:?}\n[trigger]\nmode = \"every-frame\"\nqueue = 64\n[record]\nkeep = \"all\"\n",
         common::tiny()
     );
     std::fs::write(folder.join("station.toml"), station).unwrap();

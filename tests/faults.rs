@@ -43,7 +43,7 @@ fn place(fault: Fault) -> usize {
 #[test]
 fn every_number_has_a_cure_and_no_other_has() {
     let rows = manual();
-    let mut codes: Vec<u8> = vec![0, 1];
+    let mut codes: Vec<u8> = vec![0, 1, fcam::telegram::message::SIMULATED];
     for (at, (fault, _)) in FAULTS.iter().enumerate() {
         assert_eq!(place(*fault), at);
         codes.push(fault.code());

@@ -79,8 +79,7 @@ struct Bench(TempDir);
 impl Bench {
     fn new(port: &Path, serial: &str, rest: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let serial = format!("[serial]\nport = {port:?}\n{serial}\n[plc]\nsimulated = true\n");
-        let text = format!("[bundle]\npath = {:?}\n{rest}\n{serial}", common::tiny());
+        let text = format!("[bundle]\npath = {:?}\n{rest}\n[serial]\nport = {port:?}\n{serial}\n", common::tiny());
         std::fs::write(dir.path().join("station.toml"), text).unwrap();
         Self(dir)
     }
@@ -128,12 +127,23 @@ fn of<'a>(messages: &'a [Value], kind: &str) -> Vec<&'a Value> {
 }
 
 const FAST: &str = "baud = 4000000\nparts_per_minute = 15000";
-const EVERY: &str = "[trigger]\nmode = \"every-frame\"\nqueue = 256\n[camera]\nfps = 200\n";
+/// A camera section whose frames may drive OK: those of the pattern camera are simulated, and never do.
+fn camera(fps: u32) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/frames.py");
+    let command = format!("[\"python3\", {script:?}, \"{fps}\"]");
+    let frame = "format = \"gray8\"\nwidth = 64\nheight = 64\ntimeout_ms = 30000\n";
+    format!("[camera]\nkind = \"pipe\"\ncommand = {command}\n{frame}")
+}
+
+/// Every frame a part.
+fn every(fps: u32, queue: u32) -> String {
+    format!("[trigger]\nmode = \"every-frame\"\nqueue = {queue}\n{}", camera(fps))
+}
 
 #[test]
 fn five_thousand_frames_with_every_tenth_damaged() {
     let plc = Plc::new(false);
-    let bench = Bench::new(&plc.path, FAST, EVERY);
+    let bench = Bench::new(&plc.path, FAST, &every(200, 256));
     assert_eq!(bench.run("2800"), Some(0), "{}", bench.log());
     let stream = plc.bytes();
 
@@ -196,7 +206,7 @@ fn a_cut_cable_delays_nothing_and_comes_back() {
     let stable = dir.path().join("line");
     let first = Plc::new(false);
     std::os::unix::fs::symlink(&first.path, &stable).unwrap();
-    let bench = Bench::new(&stable, "", "[trigger]\nmode = \"every-frame\"\n[camera]\nfps = 20\n");
+    let bench = Bench::new(&stable, "", &every(20, 4));
     let mut child = bench.start("120");
     let start = Instant::now();
     while first.bytes().len() < 200 {
@@ -225,7 +235,7 @@ fn a_cut_cable_delays_nothing_and_comes_back() {
 #[test]
 fn a_plc_that_takes_nothing_blocks_nothing() {
     let plc = Plc::new(true);
-    let bench = Bench::new(&plc.path, FAST, EVERY);
+    let bench = Bench::new(&plc.path, FAST, &every(200, 256));
     let start = Instant::now();
     assert_eq!(bench.run("1000"), Some(1), "{}", bench.log());
     assert!(start.elapsed() < Duration::from_secs(30));
@@ -240,7 +250,7 @@ fn a_plc_that_takes_nothing_blocks_nothing() {
 fn a_mask_never_delays_a_verdict() {
     let plc = Plc::new(false);
     let serial = "baud = 38400\nhead_of_line_ms = 15\nparts_per_minute = 400\nmask_bytes = 3";
-    let bench = Bench::new(&plc.path, serial, "[trigger]\nmode = \"every-frame\"\n[camera]\nfps = 60\n");
+    let bench = Bench::new(&plc.path, serial, &every(60, 4));
     assert_eq!(bench.run("120"), Some(0), "{}", bench.log());
     // What the wire would do: each write ends when its bytes and those before them have gone.
     let (mut free, mut worst, mut longest) = (Instant::now() - Duration::from_secs(3600), Duration::ZERO, 0);
@@ -290,7 +300,7 @@ fn a_mask_that_was_not_kept_is_called_off() {
 #[test]
 fn what_the_plc_asks_is_answered() {
     let plc = Plc::new(false);
-    let bench = Bench::new(&plc.path, "", "[camera]\nfps = 10\n");
+    let bench = Bench::new(&plc.path, "", &camera(10));
     let mut child = bench.start("20");
     while plc.bytes().is_empty() {
         std::thread::sleep(Duration::from_millis(10));
@@ -358,7 +368,7 @@ fn budget_is_the_arithmetic_of_the_station_file() {
     assert_eq!((verdict["bytes"].as_u64(), verdict["us"].as_u64()), (Some(36), Some(3125)));
     assert!(report["problem"].is_null());
 
-    let bench = Bench::new(Path::new("/dev/none"), "baud = 9600", "");
+    let bench = Bench::new(Path::new("/dev/none"), "baud = 9600", &camera(10));
     let file = bench.path("station.toml").display().to_string();
     for args in [["plc", "budget", "--config", &file].as_slice(), &["check", &file]] {
         let output = common::fcam(args);

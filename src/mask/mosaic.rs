@@ -197,13 +197,17 @@ impl Axis {
     /// what it shares with the neighbours before and after it, halved.
     fn new((length, cells): (u32, usize), (start, size, side): (u32, u32, usize), shared: (f32, f32)) -> Self {
         let (start, size, cell) = (f64::from(start), f64::from(size), f64::from(length) / cells as f64);
+        let pixel = cell.max(size / side.max(1) as f64);
         // A hair inside, so that rounding takes no pixel that the tile only touches.
         let first = (start / cell + 1e-6).floor() as usize;
         let last = (((start + size) / cell - 1e-6).ceil() as usize).min(cells);
         let source = |index: usize| {
             let from = (index as f64 * cell - start).max(0.0);
             let to = ((index + 1) as f64 * cell - start).min(size);
-            let fade = |distance: f64, shared: f32| if shared > 0.0 { distance / f64::from(shared) } else { 1.0 };
+            // A pixel more, since the tiles' pixels do not meet: of a place in the middle, one of them keeps all.
+            let fade = |distance: f64, shared: f32| {
+                if shared > 0.0 { (distance + pixel) / f64::from(shared) } else { 1.0 }
+            };
             let middle = (from + to) / 2.0;
             let weight = fade(middle, shared.0).min(fade(size - middle, shared.1)).clamp(0.0, 1.0) as f32;
             let (first, count) = sources(from / size * side as f64, to / size * side as f64, side);

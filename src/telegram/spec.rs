@@ -152,11 +152,13 @@ pub mod refusal {
 }
 
 /// `code` of HEARTBEAT beside those of [`REASONS`]; what holds comes before the last part's reason.
-pub const CODES: [(u8, &str); 7] = [
+pub const CODES: [(u8, &str); 9] = [
     (20, "a thread of the station panicked"),
     (21, "the processor is too hot"),
     (22, "the PLC's heartbeat stopped"),
     (23, "the inspection loop stands still"),
+    (24, "a GPIO output cannot be driven"),
+    (25, "the trigger's GPIO input cannot be read"),
     (30, "starting: the bundle is being proven"),
     (31, "about to end"),
     (32, "offline, as the PLC asked"),

@@ -12,7 +12,9 @@ use fcam::{line::Line as Station, signal::Signaller};
 
 use super::{Bench, Plc, of, options};
 
-const EXTERNAL: &str = "[trigger]\nmode = \"external\"\nwindow_ms = 200\n[camera]\nfps = 100\n";
+fn external() -> String {
+    format!("[trigger]\nmode = \"external\"\nwindow_ms = 200\n{}", super::camera(100))
+}
 
 impl Plc {
     fn messages(&self) -> Vec<(u16, Message)> {
@@ -85,7 +87,7 @@ impl Plc {
 #[test]
 fn a_trigger_is_answered_and_its_part_comes_back() {
     let plc = Plc::new(false);
-    let bench = Bench::new(&plc.path, "", EXTERNAL);
+    let bench = Bench::new(&plc.path, "", &external());
     let mut child = bench.start("100000");
     plc.ready();
     for part in 1..=20u16 {
@@ -135,7 +137,7 @@ fn end(child: &mut std::process::Child) {
 #[test]
 fn a_storm_of_triggers_of_which_every_tenth_is_damaged() {
     let plc = Plc::new(false);
-    let bench = Bench::new(&plc.path, super::FAST, EXTERNAL);
+    let bench = Bench::new(&plc.path, super::FAST, &external());
     let mut child = bench.start("1000000");
     plc.ready();
     let mut intact = vec![];
@@ -254,7 +256,7 @@ fn answers_never_delay_a_verdict() {
 #[test]
 fn lines_trigger_too() {
     let plc = Plc::new(false);
-    let bench = Bench::new(&plc.path, "profile = \"ascii\"\nmasks = false", EXTERNAL);
+    let bench = Bench::new(&plc.path, "profile = \"ascii\"\nmasks = false", &external());
     let mut child = bench.start("100000");
     let text = || String::from_utf8(plc.bytes()).unwrap();
     let wait = |word: &str| {
