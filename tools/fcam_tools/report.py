@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 MAP_THRESHOLD = 0.5
 COLOURS = {"go": "#1a7f37", "more data": "#9a6700", "no": "#b42318"}
@@ -149,6 +149,8 @@ def curves(found: Pilot, judged: Judged) -> str:
     third.hist(judged.scores[bad == 1], bins, alpha=0.6, label="defective")
     third.axvline(point["threshold"], color="#b42318")
     third.set(xlabel="defect score", ylabel="pictures", yscale="log", title="scores")
+    third.yaxis.set_major_formatter(ScalarFormatter())
+    third.yaxis.set_minor_formatter(NullFormatter())
     third.legend(frameon=False)
     return figure(drawn)
 
@@ -182,8 +184,11 @@ def training(found: Pilot) -> str:
         for number, history in enumerate(found.curves, 1):
             epochs = [entry for entry in history if entry["stage"] == stage]
             axis.plot([e["epoch"] for e in epochs], [e[name] for e in epochs], "o-", ms=3, label=f"fold {number}")
-        axis.set(xlabel="epoch", title=CURVES[name])
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        last = max(
+            (entry["epoch"] for history in found.curves for entry in history if entry["stage"] == stage), default=1
+        )
+        axis.set(xlabel="epoch", title=CURVES[name], xlim=(0.5, last + 0.5))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].legend(frameon=False)
     return (
         f"<h2>Training</h2>{figure(drawn)}<p class='note'>The best epoch of the second and of the third curve was "
