@@ -165,6 +165,8 @@ def test_whole_pilot_is_one_page(pictures: Path, tmp_path: Path, capsys: pytest.
     assert found["verdict"]["verdict"] in ("go", "more data", "no")
     assert found["counts"] == {"ok": 30, "<b>ng": 24}
     assert sum(row["passed"] + row["rejected"] for row in found["confusion"].values()) == 54
+    stages = [[entry["stage"] for entry in fold] for fold in found["curves"]]
+    assert stages == [["classifier", "decoder"]] * 2 and all("val_auroc" in fold[0] for fold in found["curves"])
     assert len(found["robustness"]) == 1 + 3 * len(corruptions.CORRUPTIONS)
     assert found["oracle"]["pxap_oracle"] >= found["oracle"]["pxap_chosen_by_labels"] > 0
     assert 2 <= len(found["learning"]) <= 3 and found["latency"]["multiply_adds"] > 1e6

@@ -151,6 +151,7 @@ def test_run_folder_tells_how_the_network_was_made(pictures: Path, whole: Path) 
     assert config["versions"]["torch"] and len(config["dataset_sha256"]) == 64 and "+" in config["tool"]
     assert config["dataset_sha256"] == torch.load(whole, weights_only=True)["provenance"]["dataset_sha256"]
     assert same(folder / runs.CHECKPOINT, whole)
+    assert torch.load(whole, weights_only=True)["history"] == history(folder)
     measured = run.metrics
     assert measured["validation"]["val_auroc"] == max(entry.get("val_auroc", 0) for entry in history(folder))
     assert 0 < measured["thresholds"]["score"] < 1

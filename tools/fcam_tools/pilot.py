@@ -103,6 +103,7 @@ class Pilot:
     oracle: dict[str, float] = field(default_factory=dict)
     point: dict[str, Any] = field(default_factory=dict)
     confusion: dict[str, dict[str, int]] = field(default_factory=dict)
+    curves: list[list[dict[str, Any]]] = field(default_factory=list)  # a fold's epochs, of both stages
     learning: list[dict[str, Any]] = field(default_factory=list)
     robustness: list[dict[str, Any]] = field(default_factory=list)
     latency: dict[str, Any] = field(default_factory=dict)
@@ -236,6 +237,7 @@ def cross_validate(
         net, pixels = net_of(checkpoint), data.read_pictures(fold, (recipe.size, recipe.size), False)
         found = judge(net, pixels)
         parts.append((fold, *found))
+        out.curves.append(checkpoint["history"])
         out.still_learning &= checkpoint["training"].get("epoch") == recipe.epochs
         if masks.any:
             gaps.append(oracle_gap(net, every, found[2], pixels, fold, masks))

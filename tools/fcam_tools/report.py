@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 MAP_THRESHOLD = 0.5
 COLOURS = {"go": "#1a7f37", "more data": "#9a6700", "no": "#b42318"}
@@ -32,6 +33,9 @@ NAMES = {
     "image_auroc": "image AUROC", "image_ap": "image AP", "pxap": "PxAP (0 to 100)", "pixel_auroc": "pixel AUROC",
     "aupro_030": "AUPRO to a false-positive rate of 0.3", "max_box_acc_v2": "MaxBoxAccV2 (0 to 100)",
     "iou_fixed": f"IoU at the map threshold {MAP_THRESHOLD:g}",
+}  # fmt: skip
+CURVES = {
+    "loss": "classifier's loss", "val_auroc": "image AUROC, validation", "val_weak_loss": "decoder's loss, validation",
 }  # fmt: skip
 SHOWN = 6  # overlays of each kind
 SIDE = 160
@@ -51,6 +55,7 @@ def page(found: Pilot, judged: Judged) -> str:
         operating_part(found, judged),
         quality(found),
         confusion(found),
+        training(found),
         learning(found),
         robustness(found),
         latency(found),
@@ -144,6 +149,8 @@ def curves(found: Pilot, judged: Judged) -> str:
     third.hist(judged.scores[bad == 1], bins, alpha=0.6, label="defective")
     third.axvline(point["threshold"], color="#b42318")
     third.set(xlabel="defect score", ylabel="pictures", yscale="log", title="scores")
+    third.yaxis.set_major_formatter(ScalarFormatter())
+    third.yaxis.set_minor_formatter(NullFormatter())
     third.legend(frameon=False)
     return figure(drawn)
 
@@ -167,6 +174,27 @@ def confusion(found: Pilot) -> str:
     head = ["class", *next(iter(found.confusion.values()))]
     rows = [[name, *row.values()] for name, row in found.confusion.items()]
     return f"<h2>Confusion</h2>{table(head, rows)}"
+
+
+def training(found: Pilot) -> str:
+    """How each fold's network learnt: what was optimised, and what chose the epoch."""
+    drawn, axes = plt.subplots(1, 3, figsize=(10.5, 3))
+    panels = (("classifier", "loss"), ("classifier", "val_auroc"), ("decoder", "val_weak_loss"))
+    for axis, (stage, name) in zip(axes, panels, strict=True):
+        for number, history in enumerate(found.curves, 1):
+            epochs = [entry for entry in history if entry["stage"] == stage]
+            axis.plot([e["epoch"] for e in epochs], [e[name] for e in epochs], "o-", ms=3, label=f"fold {number}")
+        last = max(
+            (entry["epoch"] for history in found.curves for entry in history if entry["stage"] == stage), default=1
+        )
+        axis.set(xlabel="epoch", title=CURVES[name], xlim=(0.5, last + 0.5))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes[0].legend(frameon=False)
+    return (
+        f"<h2>Training</h2>{figure(drawn)}<p class='note'>The best epoch of the second and of the third curve was "
+        "kept; both are of image labels alone. A curve that still climbs or falls at its end asks for more "
+        "--epochs.</p>"
+    )
 
 
 def learning(found: Pilot) -> str:

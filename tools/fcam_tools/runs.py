@@ -302,11 +302,9 @@ def run(args: argparse.Namespace) -> int:
         except (ToolError, KeyError) as error:  # one broken folder must not hide the others
             log.warning("%s is left out: %s", found.folder, error)
     rows.sort(key=lambda entry: entry["created"])
-    found = spread(rows) if args.spread else {}
+    told = spread(rows) if args.spread else {}
     if args.json:
-        print(json.dumps({"runs": rows, "spread": found} if args.spread else rows))
+        print(json.dumps({"runs": rows, "spread": told} if args.spread else rows))
     else:
-        print(
-            "\n\n".join([table(rows) if rows else f"no runs in {args.root}", *([told_spread(found)] if found else [])])
-        )
+        print("\n\n".join([table(rows) if rows else f"no runs in {args.root}", *([told_spread(told)] if told else [])]))
     return 0

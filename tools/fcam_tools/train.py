@@ -141,6 +141,7 @@ class Trainer:
         self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.watch: Callable[[Stage, dict[str, float]], None] | None = None  # sees each epoch; may raise to stop
         self.told: dict[str, float] = {}
+        self.history: list[dict[str, Any]] = []  # one entry an epoch, of both stages
         self.speed: dict[str, float] = {}
         self.started, self.saved = time.time(), time.monotonic()
 
@@ -159,7 +160,7 @@ class Trainer:
         if self.run is None or not self.team.leads or not (now or time.monotonic() - self.saved > self.snapshot_s):
             return
         content = {"stage": stage.name, "told": self.told, "net": self.net.state_dict(), "state": stage.state()}
-        save(self.run.snapshot, content | {"seconds": time.time() - self.started})
+        save(self.run.snapshot, content | {"history": self.history, "seconds": time.time() - self.started})
         self.saved = time.monotonic()
 
     def snapshot(self) -> dict[str, Any] | None:
@@ -169,7 +170,8 @@ class Trainer:
         # On the CPU: the optimiser wants its step counts there, and moves everything else to the device itself.
         found = torch.load(self.run.snapshot, map_location="cpu", weights_only=True)
         self.net.load_state_dict(found["net"])
-        self.told, self.started = found["told"], time.time() - found["seconds"]
+        self.told, self.history = found["told"], found.get("history", [])
+        self.started = time.time() - found["seconds"]
         log.info(
             "going on in the %s's epoch %d, step %d",
             found["stage"],
@@ -373,6 +375,7 @@ def optimise_stage(
             if t.team.leads:
                 log.info("%s %2d/%d: %s", stage.name, stage.epoch + 1, stage.epochs, shown)
             stage.epoch, stage.step, stage.sums = stage.epoch + 1, 0, None
+            t.history.append({"stage": stage.name, "epoch": stage.epoch, **values})
             if t.watch:
                 t.watch(stage, values)
             if t.run and t.team.leads:
@@ -608,6 +611,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
         },
         "metrics": {},
         "recipe": asdict(recipe),
+        "history": t.history,
         "training": told | {f"pictures_per_second_{name}": value for name, value in t.speed.items()},
     }
 
