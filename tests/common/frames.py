@@ -1,6 +1,9 @@
-"""A camera's program: endless gray frames of 64 x 64 at so many a second, on standard output. Bright ones are good parts for the tests' bundle,
-dark ones are rejects, with a darker rectangle that is another one each time."""
+"""A camera's program: endless gray frames of 64 x 64 at so many a second, on standard output.
 
+Bright ones are good parts for the tests' bundle, dark ones are rejects, with a darker rectangle that is another one each time.
+"""
+
+import contextlib
 import sys
 import time
 
@@ -31,7 +34,5 @@ def main() -> None:
         time.sleep(max(0.0, due - time.monotonic()))
 
 
-try:
+with contextlib.suppress(BrokenPipeError):
     main()
-except BrokenPipeError:
-    pass

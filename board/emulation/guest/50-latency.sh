@@ -62,7 +62,7 @@ measure() {
     edges >/tmp/edges
     grep -v '^#' $trace/trace | head -n 20
     say "# trigger edge to VALID edge by the kernel: $(awk '{ ms[NR] = $1 } END { printf "p50 %.1f, p99 %.1f, max %.1f ms of %d", ms[int(NR / 2 + 1)], ms[int(NR * 0.99) + 1], ms[NR], NR }' /tmp/edges)"
-    sed -n '/^stage/,$p' /tmp/latency.log | while read -r line; do say "# $line"; done
+    sed -n '/^ *stage /,$p' /tmp/latency.log | while read -r line; do say "# $line"; done
     [ "$(wc -l </tmp/edges)" = 20 ]
 }
 
