@@ -36,7 +36,7 @@ delay_us = 1000
 width_us = 400000
 TOML
 
-listed() { fcam io | tee /dev/console | grep -q '1  READY ' && fcam io --json | grep -q '"name":"STROBE"'; }
+listed() { fcam io | tee /dev/console | grep -q 'READY .*put' && fcam io --json | grep -q '"name":"STROBE"'; }
 
 near() {
     sed 's/"VALID"/"VALDI"/' /tmp/io.toml >/tmp/near.toml

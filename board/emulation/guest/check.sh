@@ -30,9 +30,8 @@ within() {
 }
 
 # high NAME, low NAME: the level of a line, as the simulator has it.
-level() { read -r level <"/tmp/line/$1/value" && [ "$level" = "$2" ]; }
-high() { level "$1" 1; }
-low() { level "$1" 0; }
+high() { read -r driven <"/tmp/line/$1/value" && [ "$driven" = 1 ]; }
+low() { read -r driven <"/tmp/line/$1/value" && [ "$driven" = 0 ]; }
 
 # trigger up|down: the level of the line TRIGGER.
 trigger() { echo "pull-$1" >/tmp/line/TRIGGER/pull; }
