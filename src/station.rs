@@ -156,7 +156,10 @@ impl Station {
         warm_up(&mut pipeline, self.options.signaller.delay)?;
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
         let line = self.line;
-        line.update(|handshake| handshake.set(Condition::Starting, false));
+        // A camera that runs free shows with its first frame that it is there; a sensor that triggers fire cannot.
+        if self.trigger.fires() {
+            line.update(|handshake| handshake.set(Condition::Starting, false));
+        }
         notify(sd_notify::NotifyState::Ready);
 
         let began = clock::now();

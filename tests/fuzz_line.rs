@@ -47,7 +47,10 @@ fn random_byte(seed: u64) -> u8 {
 }
 
 fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
-    for _ in 0..random.below(4).min(bytes.len() / 2) {
+    for _ in 0..random.below(4) {
+        if bytes.len() < 2 {
+            return;
+        }
         let at = random.below(bytes.len());
         match random.below(4) {
             0 => bytes[at] ^= 1 << random.below(8),

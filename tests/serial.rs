@@ -250,7 +250,7 @@ fn a_plc_that_takes_nothing_blocks_nothing() {
 fn a_mask_never_delays_a_verdict() {
     let plc = Plc::new(false);
     let serial = "baud = 38400\nhead_of_line_ms = 15\nparts_per_minute = 400\nmask_bytes = 3";
-    let bench = Bench::new(&plc.path, serial, &every(60, 4));
+    let bench = Bench::new(&plc.path, serial, &every(30, 4));
     assert_eq!(bench.run("120"), Some(0), "{}", bench.log());
     // What the wire would do: each write ends when its bytes and those before them have gone.
     let (mut free, mut worst, mut longest) = (Instant::now() - Duration::from_secs(3600), Duration::ZERO, 0);

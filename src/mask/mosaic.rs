@@ -192,6 +192,9 @@ fn merge_row(values: &[f32], weight: f32, sources: &[Source], target: &mut [f32]
     }
 }
 
+/// Half an overlap of fewer pixels than this is not faded: a place in its middle would lose more than a tenth to each tile.
+const NARROW: f64 = 5.0;
+
 impl Axis {
     /// `length` frame pixels are `cells` of the map; a tile of `size` of them from `start` on is `side` pixels of the network. `shared` is
     /// what it shares with the neighbours before and after it, halved.
@@ -204,9 +207,10 @@ impl Axis {
         let source = |index: usize| {
             let from = (index as f64 * cell - start).max(0.0);
             let to = ((index + 1) as f64 * cell - start).min(size);
-            // A pixel more, since the tiles' pixels do not meet: of a place in the middle, one of them keeps all.
-            let fade = |distance: f64, shared: f32| {
-                if shared > 0.0 { (distance + pixel) / f64::from(shared) } else { 1.0 }
+            // Half a pixel more, since the tiles' pixels do not meet in the middle; and too narrow an overlap has no room to fade in.
+            let fade = |distance: f64, shared: f32| match f64::from(shared) {
+                shared if shared < NARROW * pixel => 1.0,
+                shared => (distance + pixel / 2.0) / shared,
             };
             let middle = (from + to) / 2.0;
             let weight = fade(middle, shared.0).min(fade(size - middle, shared.1)).clamp(0.0, 1.0) as f32;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::count::Counters;
 use super::inbox::{Buffer, Inbox, Offer, Opened, Trigger};
-use super::matching::{Choice, Matching, Neighbours, Rule, Unused};
+use super::matching::{Choice, Matching, Neighbours, Unused};
 use super::stop::{Stage, Stop};
 use crate::camera::{self, Camera, Frame, Geometry};
 use crate::clock::{self, Timestamp};
@@ -72,7 +72,7 @@ impl Capture<'_> {
             camera::Error::Timeout { .. } => {
                 let silent = now.saturating_sub(self.intake.heard);
                 // A sensor that is fired is silent while no part comes.
-                if silent >= self.timeout && !self.intake.fired() {
+                if silent >= self.timeout && !self.intake.trigger.fires() {
                     let reason = format!("no frame from {} for {silent:.1?}", self.camera.describe());
                     self.intake.trouble(Fault::Stalled, now, &reason);
                 }
@@ -157,10 +157,6 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn fired(&self) -> bool {
-        self.matching.is_some_and(|matching| matching.rule == Rule::Next)
-    }
-
     fn frame(&mut self, frame: &Frame) {
         self.heard = clock::now();
         if let Some((since, _)) = self.trouble.take() {
@@ -170,6 +166,9 @@ impl<'a> Intake<'a> {
                 handshake.set(Condition::Camera, false);
                 handshake.set(Condition::Stalled, false);
             });
+        }
+        if self.frames == 0 {
+            self.line.update(|handshake| handshake.set(Condition::Starting, false));
         }
         self.gap(frame);
         self.frames += 1;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::matching::Matching;
+use super::matching::{Matching, Rule};
 use crate::camera::{Error, Frame, Geometry};
 use crate::clock::Timestamp;
 use crate::handshake::Ticket;
@@ -30,6 +30,13 @@ pub enum Trigger {
         /// Which frame shows a part.
         matching: Matching,
     },
+}
+
+impl Trigger {
+    /// True if triggers fire the sensor: it shows nothing before the first one.
+    pub(super) fn fires(self) -> bool {
+        matches!(self, Self::External { matching: Matching { rule: Rule::Next, .. }, .. })
+    }
 }
 
 /// A part that has its number, and so will end in a verdict.
