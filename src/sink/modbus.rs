@@ -1,6 +1,6 @@
 //! Modbus registers, on a serial line and on TCP. In: requests of masters, masks of rejected parts. Out: answers (board/plc/modbus.md).
 //!
-//! Nothing is pushed: a master asks, and each request is answered from one picture of one moment ([`bank`]). Verdicts are told to the
+//! Nothing is pushed: a master asks, and each request is answered from one picture of one moment (`bank`). Verdicts are told to the
 //! [`Line`] before any sink, so that telling them here takes no time; a master that hammers, stalls or sends garbage never makes one wait.
 //!
 //! [`Sink::fail_safe`] lowers READY, VALID, OK, NG and RUN in every answer at once; when the sink is dropped, masters have a moment to see that,
