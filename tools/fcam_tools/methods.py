@@ -26,6 +26,7 @@ from fcam_tools.seeds import Draw
 
 Draws = Draw | OtsuDraw | ProbabilityDraw
 Terms = dict[str, Tensor]
+TERMS = ("seeds", "negative", "size", "peak", "crf", "pasted")
 OPTIMIZERS = ("adamw", "sgd")
 MIN_LR = 1e-7
 
@@ -93,15 +94,27 @@ class Settings(Protocol):
 
 
 def terms(
-    recipe: Settings, logits: Tensor, x: Tensor, labels: Tensor, maps: Tensor, t: float, generator: torch.Generator
+    recipe: Settings,
+    logits: Tensor,
+    x: Tensor,
+    labels: Tensor,
+    maps: Tensor,
+    t: float,
+    generator: torch.Generator,
+    masks: Tensor | None = None,
 ) -> Terms:
     """The decoder's terms, each with its weight applied; a term that a recipe lacks is zero.
 
     `logits` [N, 1, H, W], `x` [N, 3, H, W] in -1..1, `maps` [N, h, w, 2] coarse and fine, `t` the log-barrier's.
+    `masks` [N, H, W], bool: the outlines of the defects that were pasted on good pictures.
     """
     zero = logits.sum() * 0
-    found = OBJECTIVES[recipe.objective](recipe, logits, x, labels, maps, t, generator)
-    return {name: found.get(name, zero) for name in ("seeds", "negative", "size", "peak", "crf")}
+    marked = masks.flatten(1).any(1) if masks is not None else torch.zeros(len(logits), dtype=torch.bool)
+    plain = ~marked
+    found = OBJECTIVES[recipe.objective](recipe, logits[plain], x[plain], labels[plain], maps[plain], t, generator)
+    if masks is not None and marked.any():
+        found["pasted"] = recipe.weights.pasted * losses.outlined(logits[marked], masks[marked])
+    return {name: found.get(name, zero) for name in TERMS}
 
 
 def inspection_terms(

@@ -54,7 +54,6 @@ log = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "bf16", "fp32")
 CHUNK = 32  # pictures at once where nothing is learnt
-TERMS = ("seeds", "negative", "size", "peak", "crf")
 
 
 @dataclass
@@ -507,7 +506,7 @@ def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict
             stage.best, stage.kept = {"val_weak_loss": val, "decoder_epoch": stage.epoch + 1}, found
         return {"val_weak_loss": val}
 
-    optimise_stage(t, stage, TERMS, loss, judge, maps)
+    optimise_stage(t, stage, methods.TERMS, loss, judge, maps)
     net.decoder.load_state_dict(stage.kept)
     return stage.best, stage.every
 
