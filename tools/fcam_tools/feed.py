@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fcam_tools import methods, pasted, seeds
+from fcam_tools import methods, pasted, seeds, window
 from fcam_tools.labels import defective
 from fcam_tools.parallel import Team
 
@@ -69,9 +69,11 @@ class Feed:
         seed: int,
         crop: int = 0,
         paste: pasted.Paste | None = None,
+        window: int = 0,
     ) -> None:
         self.crop = crop  # side of the windows that a recipe trains on; 0: whole pictures, turned and lit
         self.paste = paste  # on good pictures, where there are maps: when the decoder learns
+        self.window = window  # side of what the decoder learns from at a time; 0: whole pictures
         self.team, self.batch, self.parts, self.seed = team, batch, max(1, min(parts, batch)), seed
         self.labels = pictures.labels
         self.on_device = fits(pictures.pixels.nbytes, team.device)
@@ -114,23 +116,13 @@ class Feed:
             m = m.float() if m is not None else None
         else:
             pixels, m = augment(pixels, m, look)
-        masks = self.pasted(pixels, chosen, key) if self.paste and m is not None else None
+        good = np.flatnonzero(~defective(self.labels[chosen]))
+        masks = pasted.onto(pixels, good, self.pixels, key, self.paste) if self.paste and m is not None else None
+        if self.window and m is not None:
+            pixels, m, masks = window.cut(pixels, m, masks, self.window, key)
         x, labels = seeds.to_input(pixels), torch.from_numpy(self.labels[chosen])
         sent = [None if value is None else self.send(value) for value in (m, masks)]
         return Part(self.send(x), self.send(labels), sent[0], len(rows) / of, key, sent[1])
-
-    def pasted(self, pixels: Tensor, chosen: np.ndarray, key: int) -> Tensor:
-        """Defects on some of the good pictures among `pixels` [n, H, W, 3], which change; bool [n, H, W]."""
-        assert self.paste is not None
-        masks = torch.zeros(pixels.shape[:3], dtype=torch.bool)
-        good = np.flatnonzero(~defective(self.labels[chosen]))
-        for row in good:
-            rng = np.random.default_rng([key, int(row)])
-            if rng.random() < self.paste.share:
-                other = self.pixels[int(rng.integers(len(self.labels)))].cpu().numpy()
-                changed, mask = self.paste(rng, pixels[row].cpu().numpy(), other)
-                pixels[row], masks[row] = torch.from_numpy(changed), torch.from_numpy(mask)
-        return masks
 
     def send(self, value: Tensor) -> Tensor:
         device = self.team.device

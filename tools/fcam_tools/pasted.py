@@ -17,7 +17,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Image = NDArray[np.float32]
 Rng = np.random.Generator
@@ -39,7 +41,7 @@ class Paste:
     largest: float  # and at most
 
     def __call__(self, rng: Rng, picture: Image, other: np.ndarray) -> tuple[Image, NDArray[np.bool_]]:
-        """One defect on a picture; textures come from another one, turned and moved, or half of the time from itself."""
+        """One defect on a picture; its texture comes from another one or from itself, turned and moved."""
         source = picture if rng.random() < 0.5 else other
         quarters = int(rng.integers(4)) if picture.shape[0] == picture.shape[1] else 2 * int(rng.integers(2))
         moved = (int(rng.integers(side // 8, side - side // 8)) for side in picture.shape[:2])
@@ -60,6 +62,22 @@ class Shape:
     def window(self) -> tuple[slice, slice]:
         height, width = self.alpha.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+def onto(pictures: Tensor, good: NDArray[np.int64], others: Tensor, key: int, how: Paste) -> Tensor:
+    """Defects on a share of the `good` rows of float pictures [n, H, W, 3], which change; bool [n, H, W].
+
+    Textures come from `others` [N, H, W, 3], also where those are larger or defective. The draw depends on `key` alone.
+    """
+    masks = torch.zeros(pictures.shape[:3], dtype=torch.bool)
+    height, width = pictures.shape[1:3]
+    for row in good.tolist():
+        rng = np.random.default_rng([key, row])
+        if rng.random() < how.share:
+            other = others[int(rng.integers(len(others))), :height, :width].cpu().numpy()
+            changed, mask = how(rng, pictures[row].cpu().numpy(), other)
+            pictures[row], masks[row] = torch.from_numpy(changed), torch.from_numpy(mask)
+    return masks
 
 
 def paste(rng: Rng, picture: Image, other: Image, smallest: float, largest: float) -> tuple[Image, NDArray[np.bool_]]:
@@ -84,7 +102,7 @@ def paste(rng: Rng, picture: Image, other: Image, smallest: float, largest: floa
 
 def closed(size: Image) -> Image:
     """A replaced texture may agree with the old one here and there: a pixel's change is its neighbours', too."""
-    return cv2.GaussianBlur(size, (0, 0), 0.7)
+    return np.asarray(cv2.GaussianBlur(size, (0, 0), 0.7), np.float32)
 
 
 # Shapes.
