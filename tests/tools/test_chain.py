@@ -148,6 +148,17 @@ def test_interrupted_training_goes_on_from_the_classifier(chain: Path, tmp_path:
     assert all(torch.equal(first["state_dict"][name], second["state_dict"][name]) for name in classifier)
 
 
+def test_a_bundle_can_learn_again(chain: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.pt"
+    pasted = ["--recipe", "pasted", "--window", 48, "--epochs", 0, "--decoder-epochs", 1, "--false-reject", 0.3]
+    assert run("train", chain / "pictures", "--out", again, *QUICK, "--start", chain / "bundle", *pasted) == 0
+    first, second = (torch.load(path, weights_only=True) for path in (chain / "net.pt", again))
+    # The bundle's biases took back what rounding its weights would have shifted: near, not equal.
+    assert second["thresholds"]["score"] == pytest.approx(first["thresholds"]["score"], abs=0.1)
+    assert second["training"]["val_auroc"] == pytest.approx(first["training"]["val_auroc"], abs=0.05)
+    assert second["training"]["val_weak_loss"] > 0
+
+
 def test_foreign_pictures_are_refused(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("ok", "ng"):
         (tmp_path / name).mkdir()

@@ -478,9 +478,23 @@ def test_each_recipe_has_its_own_terms() -> None:
     present = {name: {key for key, value in weighted(name, [0, 1]).items() if value} for name in methods.RECIPES}
     assert present == {
         "inspection": {"seeds", "negative", "size", "peak", "crf"},
+        "pasted": {"negative", "own"},
         "fcam-paper": {"seeds", "size", "crf"},
         "negev": {"seeds", "negative"},
     }
+
+
+def test_a_pasted_defect_is_no_background() -> None:
+    recipe = train.Recipe(recipe="pasted", **methods.RECIPES["pasted"])
+    logits, x, maps = torch.zeros(2, 1, 32, 32), torch.zeros(2, 3, 32, 32), torch.zeros(2, 8, 8, 2)
+    masks = torch.zeros(2, 32, 32, dtype=torch.bool)
+    masks[1, 4:8, 4:8] = True
+    logits.requires_grad_(True)
+    found = methods.terms(recipe, logits, x, torch.tensor([0, 0]), maps, 1.0, torch.Generator(), masks)
+    assert {name for name, value in found.items() if value} == {"negative", "pasted"}
+    torch.stack(list(found.values())).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad[0].gt(0).all() and torch.equal(logits.grad[1, 0].lt(0), masks[1])
 
 
 # Operators.

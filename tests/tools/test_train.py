@@ -107,6 +107,37 @@ def test_peak_asks_no_more_pixels_than_the_place_has() -> None:
     assert float(losses.peak(logits, one, 0.05)) == pytest.approx(30.0)
 
 
+def test_outlined_by_hand() -> None:
+    logits, masks = torch.zeros(1, 1, 2, 2), torch.tensor([[[[True, False], [False, False]]]])
+    overlap = (2 * 0.5 + 1) / (4 * 0.5 + 1 + 1)
+    assert float(losses.outlined(logits, masks)) == pytest.approx(5 * math.log(2) + 0.5 * (1 - overlap), rel=1e-5)
+    known = torch.tensor([[[[True, False], [False, False]]]])
+    one = (2 * 0.5 + 1) / (0.5 + 1 + 1)  # the pixels left open count nowhere but in the mean's denominator
+    wanted = 5 * math.log(2) / 4 + 0.5 * (1 - one)
+    assert float(losses.outlined(logits, masks, known)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_own_map_is_its_label_relative_to_its_brightest_pixels() -> None:
+    logits = torch.full((1, 1, 8, 8), -6.0)
+    logits[0, 0, 1, :8] = -1.0  # the eight brightest inside: 0.27
+    logits[0, 0, 2, 0] = -1.5  # 0.18: with them
+    logits[0, 0, 3, 0] = -2.5  # 0.08: between a fifth and a half, open
+    logits[0, 0, 7, 7] = 4.0  # outside the activation map: background, however bright
+    logits.requires_grad_(True)
+    where = torch.zeros(1, 8, 8, dtype=torch.bool)
+    where[:, :6] = True
+    losses.own(logits, where).backward()
+    assert logits.grad is not None
+    pull = -logits.grad[0, 0].sign()
+    assert pull[1].eq(1).all() and pull[2, 0] == 1 and pull[3, 0] == 0 and pull[4, 4] == -1 and pull[7, 7] == -1
+
+
+def test_own_believes_no_picture_without_a_faint_sign() -> None:
+    logits = torch.full((1, 1, 8, 8), -9.0, requires_grad=True)
+    losses.own(logits, torch.ones(1, 8, 8, dtype=torch.bool)).backward()
+    assert logits.grad is not None and not logits.grad.lt(0).any()
+
+
 @pytest.mark.parametrize("t", [1.0, 2.0, 5.0])
 def test_log_barrier_is_kervadecs(t: float) -> None:
     joint = -1 / t**2

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fcam_tools import methods, seeds
+from fcam_tools import methods, pasted, seeds, window
 from fcam_tools.labels import defective
 from fcam_tools.parallel import Team
 
@@ -49,6 +49,7 @@ class Part:
     maps: Tensor | None  # float [n, H/4, W/4, 2]
     share: float
     key: int
+    masks: Tensor | None = None  # bool [n, H, W] of the defects pasted on good pictures; none: no picture may have one
 
 
 def key_of(*names: object) -> int:
@@ -59,8 +60,20 @@ def key_of(*names: object) -> int:
 class Feed:
     """Batches of `pictures`, each in `parts` parts that the processes of a team take in turns."""
 
-    def __init__(self, pictures: Pictures, team: Team, batch: int, parts: int, seed: int, crop: int = 0) -> None:
+    def __init__(
+        self,
+        pictures: Pictures,
+        team: Team,
+        batch: int,
+        parts: int,
+        seed: int,
+        crop: int = 0,
+        paste: pasted.Paste | None = None,
+        window: int = 0,
+    ) -> None:
         self.crop = crop  # side of the windows that a recipe trains on; 0: whole pictures, turned and lit
+        self.paste = paste  # on good pictures, where there are maps: when the decoder learns
+        self.window = window  # side of what the decoder learns from at a time; 0: whole pictures
         self.team, self.batch, self.parts, self.seed = team, batch, max(1, min(parts, batch)), seed
         self.labels = pictures.labels
         self.on_device = fits(pictures.pixels.nbytes, team.device)
@@ -103,8 +116,13 @@ class Feed:
             m = m.float() if m is not None else None
         else:
             pixels, m = augment(pixels, m, look)
+        good = np.flatnonzero(~defective(self.labels[chosen]))
+        masks = pasted.onto(pixels, good, self.pixels, key, self.paste) if self.paste and m is not None else None
+        if self.window and m is not None:
+            pixels, m, masks = window.cut(pixels, m, masks, self.window, key)
         x, labels = seeds.to_input(pixels), torch.from_numpy(self.labels[chosen])
-        return Part(self.send(x), self.send(labels), self.send(m) if m is not None else None, len(rows) / of, key)
+        sent = [None if value is None else self.send(value) for value in (m, masks)]
+        return Part(self.send(x), self.send(labels), sent[0], len(rows) / of, key, sent[1])
 
     def send(self, value: Tensor) -> Tensor:
         device = self.team.device

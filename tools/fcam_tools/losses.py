@@ -27,6 +27,8 @@ class Weights:
     size: float = 0.1
     crf: float = 0.5
     peak: float = 1.0
+    pasted: float = 1.0
+    own: float = 0.0
     smallest: float = 0.0002  # share of the picture that a defect covers at least
     largest: float = 0.10  # and at most
 
@@ -59,6 +61,20 @@ def fully_negative(logits: Tensor, worst_share: float = 0.005) -> Tensor:
     return loss.mean() + worst.mean()
 
 
+def outlined(logits: Tensor, masks: Tensor, known: Tensor | None = None) -> Tensor:
+    """Pictures whose outlines are known: cross-entropy, and Dice's overlap a picture; bool masks [N, 1, H, W].
+
+    Cross-entropy keeps the answers probabilities, which a threshold for all pictures needs; a defect of ten pixels
+    vanishes in it, and counts as much as a large one in the overlap. Pixels outside `known` do not count.
+    """
+    counted = torch.ones_like(logits) if known is None else known.float()
+    truth = masks.float() * counted
+    entropy = (F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * counted).mean()
+    found, truth = (torch.sigmoid(logits) * counted).flatten(1), truth.flatten(1)
+    overlap = (2 * (found * truth).sum(1) + 1) / (found.sum(1) + truth.sum(1) + 1)
+    return 5 * entropy + 0.5 * (1 - overlap).mean()
+
+
 def peak(logits: Tensor, where: Tensor, share: float) -> Tensor:
     """The brightest `share` of a defective picture's pixels is foreground, inside `where` (bool [N, h, w]).
 
@@ -69,6 +85,23 @@ def peak(logits: Tensor, where: Tensor, share: float) -> Tensor:
     flat = logits.flatten(1)
     brightest = flat.masked_fill(~inside, -math.inf).topk(max(1, int(flat.shape[1] * share)), dim=1).indices
     return masked_mean(F.softplus(-flat.gather(1, brightest)), inside.gather(1, brightest))
+
+
+def own(logits: Tensor, where: Tensor, least: float = 0.02) -> Tensor:
+    """A defective picture's map is its own label, relative to its brightest pixels inside `where` (bool [N, h, w]).
+
+    The label says that there is a defect and the activation map says where: so the brightest pixels there are
+    foreground, however faint they are (from `least` on, or there is nothing to believe), and with them whatever is half
+    as bright. What is far fainter, or outside, is background; the rest is left open. Self-training, with the picture's
+    label as the yardstick.
+    """
+    inside = F.interpolate(where[:, None].float(), size=logits.shape[2:], mode="nearest") > 0
+    with torch.no_grad():
+        found = torch.sigmoid(logits)
+        top = (found * inside).flatten(1).topk(min(8, inside[0].numel()), dim=1).values.mean(1).view(-1, 1, 1, 1)
+        foreground = inside & (found > 0.5 * top) & (found > least)
+        known = foreground | ~inside | (found < 0.2 * top)
+    return outlined(logits, foreground, known)
 
 
 def log_barrier(excess: Tensor, t: float) -> Tensor:

@@ -1,6 +1,8 @@
 """The training recipes: our own, F-CAM's as published, NEGEV's. In: a recipe's name. Out: its numbers and terms.
 
 - `inspection`: for small defects and good pictures in plenty; every number is `train.Recipe`'s default.
+- `pasted`: the same classifier; the decoder learns outlines from defects made up on good pictures (pasted.py), in
+  windows (window.py), and real ones from its own map, where the activation map says that there is one (losses.own).
 - `fcam-paper`: F-CAM (Belharbi et al., arXiv 2109.07069): large feature maps and a plain U-Net, one seed of each kind
   from Otsu's eroded region and from the lowest tenth, dense CRF, both areas pushed up by an extended log-barrier, SGD.
 - `negev`: NEGEV (Belharbi et al., MIDL 2022): the same decoder, seeds by probability, neither CRF nor size, and every
@@ -26,6 +28,7 @@ from fcam_tools.seeds import Draw
 
 Draws = Draw | OtsuDraw | ProbabilityDraw
 Terms = dict[str, Tensor]
+TERMS = ("seeds", "negative", "size", "peak", "crf", "own", "pasted")
 OPTIMIZERS = ("adamw", "sgd")
 MIN_LR = 1e-7
 
@@ -51,6 +54,12 @@ PAPER: dict[str, Any] = {
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "inspection": {},
+    "pasted": {
+        "paste": 0.5,
+        "window": 128,
+        "seeds": "cam",
+        "weights": losses.Weights(seeds=0.0, size=0.0, peak=0.0, crf=0.0, own=1.0),
+    },
     "fcam-paper": PAPER
     | {
         "objective": "fcam",
@@ -93,15 +102,27 @@ class Settings(Protocol):
 
 
 def terms(
-    recipe: Settings, logits: Tensor, x: Tensor, labels: Tensor, maps: Tensor, t: float, generator: torch.Generator
+    recipe: Settings,
+    logits: Tensor,
+    x: Tensor,
+    labels: Tensor,
+    maps: Tensor,
+    t: float,
+    generator: torch.Generator,
+    masks: Tensor | None = None,
 ) -> Terms:
     """The decoder's terms, each with its weight applied; a term that a recipe lacks is zero.
 
     `logits` [N, 1, H, W], `x` [N, 3, H, W] in -1..1, `maps` [N, h, w, 2] coarse and fine, `t` the log-barrier's.
+    `masks` [N, H, W], bool: the outlines of the defects that were pasted on good pictures.
     """
     zero = logits.sum() * 0
-    found = OBJECTIVES[recipe.objective](recipe, logits, x, labels, maps, t, generator)
-    return {name: found.get(name, zero) for name in ("seeds", "negative", "size", "peak", "crf")}
+    marked = masks.flatten(1).any(1) if masks is not None else torch.zeros(len(logits), dtype=torch.bool)
+    plain = ~marked
+    found = OBJECTIVES[recipe.objective](recipe, logits[plain], x[plain], labels[plain], maps[plain], t, generator)
+    if masks is not None and marked.any():
+        found["pasted"] = recipe.weights.pasted * losses.outlined(logits[marked], masks[marked][:, None])
+    return {name: found.get(name, zero) for name in TERMS}
 
 
 def inspection_terms(
@@ -111,12 +132,16 @@ def inspection_terms(
     found: Terms = {}
     if bad.any():
         coarse, fine = maps[bad, ..., 0], maps[bad, ..., 1]
-        drawn = recipe.draw(coarse, fine, generator)
-        support = coarse >= recipe.draw.support
-        found["seeds"] = weights.seeds * losses.partial_cross_entropy(logits[bad], drawn)
-        found["size"] = weights.size * losses.size_bounds(logits[bad], weights.smallest, weights.largest, t)
-        found["peak"] = weights.peak * losses.peak(logits[bad], support, weights.smallest)
-        found["crf"] = weights.crf * losses.gated_crf(logits[bad], x[bad])
+        support, own = coarse >= recipe.draw.support, logits[bad]
+        wanted: dict[str, Callable[[], Tensor]] = {
+            "seeds": lambda: losses.partial_cross_entropy(own, recipe.draw(coarse, fine, generator)),
+            "size": lambda: losses.size_bounds(own, weights.smallest, weights.largest, t),
+            "peak": lambda: losses.peak(own, support, weights.smallest),
+            "crf": lambda: losses.gated_crf(own, x[bad]),
+            "own": lambda: losses.own(own, support),
+        }
+        weighed = ((name, getattr(weights, name), term) for name, term in wanted.items())
+        found |= {name: weight * term() for name, weight, term in weighed if weight}
     if (~bad).any():
         found["negative"] = weights.negative * losses.fully_negative(logits[~bad])
     return found

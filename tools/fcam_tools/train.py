@@ -39,7 +39,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fcam_tools import data, losses, methods, parallel, runs, seeds
+from fcam_tools import data, losses, methods, parallel, pasted, runs, seeds, thaw
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import Feed, Part, Pictures, key_of
@@ -49,12 +49,13 @@ from fcam_tools.parallel import Team
 from fcam_tools.runs import Run, save
 from fcam_tools.sampling import OtsuDraw, ProbabilityDraw
 from fcam_tools.seeds import Draw
+from fcam_tools.window import GRID
 
 log = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "bf16", "fp32")
 CHUNK = 32  # pictures at once where nothing is learnt
-TERMS = ("seeds", "negative", "size", "peak", "crf")
+STATISTICS = 128  # pictures that a bundle's BatchNorms take their statistics from
 
 
 @dataclass
@@ -83,6 +84,8 @@ class Recipe:
     decoder_lr: float = 4e-3
     seeds: str = "product"
     draw: methods.Draws = field(default_factory=Draw)
+    paste: float = 0.0  # share of good pictures that get a made-up defect when the decoder learns
+    window: int = 0  # side of what the decoder learns from at a time, a multiple of 16; 0: whole pictures
     false_reject: float = 0.01
     map_threshold: float = 0.5
     map_threshold_low: float = 0.3
@@ -128,16 +131,20 @@ class Trainer:
         self.parts = recipe.parts or self.team.world
         self.low = gains(recipe.precision, self.device)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.low)
-        self.feed = Feed(
-            train, self.team, recipe.batch, self.parts, recipe.seed, recipe.size if recipe.crop_from else 0
-        )
+        weights = recipe.weights
+        paste = pasted.Paste(recipe.paste, weights.smallest, weights.largest) if recipe.paste else None
+        crop = recipe.size if recipe.crop_from else 0
+        if recipe.window % GRID:
+            raise ToolError(f"--window {recipe.window} is no multiple of {GRID}: windows lie on the features' grid")
+        window = recipe.window if recipe.window < min(train.pixels.shape[1:3]) else 0
+        self.feed = Feed(train, self.team, recipe.batch, self.parts, recipe.seed, crop, paste, window)
         self.net = Net(
             classes, recipe.backbone, recipe.stride, recipe.widths, recipe.pool, recipe.decoder_stride,
             decoder=recipe.decoder, neck=recipe.neck,
         )  # fmt: skip
         self.origin = load_pretrained(self.net) if recipe.pretrained else "from scratch"
         if recipe.start:
-            self.origin += f", continued from {continue_from(self.net, Path(recipe.start))}"
+            self.origin += f", continued from {continue_from(self.net, Path(recipe.start), train.pixels)}"
         self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.watch: Callable[[Stage, dict[str, float]], None] | None = None  # sees each epoch; may raise to stop
         self.told: dict[str, float] = {}
@@ -192,22 +199,25 @@ def gains(precision: str, device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def continue_from(net: Net, path: Path) -> str:
-    """Loads a checkpoint's weights to go on from; a decoder of another shape starts anew.
+def continue_from(net: Net, path: Path, pictures: np.ndarray) -> str:
+    """Loads a checkpoint's weights, or a bundle's, to go on from; a decoder of another shape starts anew.
     Refuses another classifier. Returns the file's SHA-256, shortened."""
-    saved = torch.load(path, weights_only=True)
+    bundle = path.is_dir() and (path / "model.onnx").is_file()
+    state = thaw.weights(path, net) if bundle else torch.load(path, weights_only=True)["state_dict"]
     own = net.state_dict()
-    fits = {
-        name: value for name, value in saved["state_dict"].items() if name in own and own[name].shape == value.shape
-    }
-    missing = [name for name in own if name not in fits and not name.startswith("decoder.")]
+    fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    counters = ("num_batches_tracked",) if bundle else ()  # a bundle has none, and nothing reads them
+    missing = [n for n in own if n not in fits and not n.startswith("decoder.") and not n.endswith(counters)]
     if missing:
         raise ToolError(f"{path} holds another classifier (no {missing[0]}): train with its settings, or from anew")
-    whole = all(name in fits for name in own)
+    whole = all(name in fits or name.endswith(counters) for name in own)
     net.load_state_dict(
         {name: value for name, value in fits.items() if whole or not name.startswith("decoder.")}, strict=False
     )
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    if bundle:
+        thaw.restore_statistics(net, pictures[:: max(1, len(pictures) // STATISTICS)])
+    file = path / "model.onnx" if bundle else path
+    return f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
 
 
 def schedule(step: int, steps: int) -> float:
@@ -472,10 +482,17 @@ def activation_maps(t: Trainer, pictures: Pictures, chosen: np.ndarray, method: 
 
 
 def weak_loss(
-    recipe: Recipe, logits: Tensor, x: Tensor, labels: Tensor, maps: Tensor, t: float, generator: torch.Generator
+    recipe: Recipe,
+    logits: Tensor,
+    x: Tensor,
+    labels: Tensor,
+    maps: Tensor,
+    t: float,
+    generator: torch.Generator,
+    masks: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The decoder's terms, each with its weight applied."""
-    return methods.terms(recipe, logits, x, labels, maps, t, generator)
+    return methods.terms(recipe, logits, x, labels, maps, t, generator, masks)
 
 
 def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict[str, float], list[dict]]:
@@ -500,7 +517,7 @@ def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict
         assert part.maps is not None
         barrier_t = min(10.0, recipe.barrier_growth**stage.epoch)
         generator = t.generator(part.key)
-        return weak_loss(recipe, logits.float(), part.x, part.labels, part.maps, barrier_t, generator)
+        return weak_loss(recipe, logits.float(), part.x, part.labels, part.maps, barrier_t, generator, part.masks)
 
     def judge(stage: Stage) -> dict[str, float]:
         found = copy.deepcopy(stage.average.module.state_dict())
@@ -510,24 +527,27 @@ def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict
             stage.best, stage.kept = {"val_weak_loss": val, "decoder_epoch": stage.epoch + 1}, found
         return {"val_weak_loss": val}
 
-    optimise_stage(t, stage, TERMS, loss, judge, maps)
+    optimise_stage(t, stage, methods.TERMS, loss, judge, maps)
     net.decoder.load_state_dict(stage.kept)
     return stage.best, stage.every
 
 
 @torch.no_grad()
 def validate_decoder(t: Trainer, decoder: nn.Module, maps: np.ndarray) -> float:
-    """Seeds and negatives only, on fixed draws: what training optimises, without the terms that shape it."""
+    """Seeds, negatives and pasted defects, on fixed draws: what training optimises, without the terms that shape it."""
     recipe = replace(t.recipe, weights=replace(t.recipe.weights, size=0, crf=0, peak=0))
     own, t.net.decoder = t.net.decoder, decoder
 
     def work(chunk: slice) -> float:
-        x = t.input(torch.from_numpy(t.val.pixels[chunk]))
-        labels = torch.from_numpy(t.val.labels[chunk]).to(t.device)
+        key = key_of("validation", chunk.start)
+        pixels, masks = torch.from_numpy(t.val.pixels[chunk]).float(), None
+        if t.feed.paste:
+            good = np.flatnonzero(~defective(t.val.labels[chunk]))
+            masks = pasted.onto(pixels, good, torch.from_numpy(t.val.pixels), key, t.feed.paste).to(t.device)
+        x, labels = t.input(pixels), torch.from_numpy(t.val.labels[chunk]).to(t.device)
         m = torch.from_numpy(maps[chunk]).float().to(t.device)
         logits = t.net.map_logits(t.net.features(x), (x.shape[2], x.shape[3])).float()
-        generator = t.generator(key_of("validation", chunk.start))
-        return float(sum(weak_loss(recipe, logits, x, labels, m, 1.0, generator).values()))
+        return float(sum(weak_loss(recipe, logits, x, labels, m, 1.0, t.generator(key), masks).values()))
 
     found = t.chunked(len(t.val.labels), work)
     t.net.decoder = own
