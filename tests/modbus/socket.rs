@@ -24,7 +24,7 @@ impl Master {
     }
 
     fn frame(&mut self, pdu: &[u8]) -> Vec<u8> {
-        self.1 += 1;
+        self.1 = self.1.wrapping_add(1);
         let mut frame = self.1.to_be_bytes().to_vec();
         frame.extend_from_slice(&[0, 0]);
         frame.extend_from_slice(&(pdu.len() as u16 + 1).to_be_bytes());
