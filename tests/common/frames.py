@@ -1,6 +1,7 @@
 """A camera's program: endless gray frames of 64 x 64 at so many a second, on standard output.
 
-Bright ones are good parts for the tests' bundle, dark ones are rejects, with a darker rectangle that is another one each time.
+Bright ones are good parts for the tests' bundle, dark ones are rejects, with a darker rectangle that is another one
+each time.
 """
 
 import contextlib
