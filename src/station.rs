@@ -5,11 +5,12 @@
 //! ```text
 //! capture ──────→ inspect ──────→ actuate    never drops; past its due time a verdict is a fault
 //!    │               └──────────→ record     drops first, and counts
-//!    └ every-frame: queue N, one more is a fault for that part; free-run: keeps the newest, counts the dropped
+//!    ├ every-frame: queue N, one more is a fault for that part; free-run: keeps the newest, counts the dropped
+//!    └ external: READY is low while N wait; a trigger that comes all the same is a fault for that part
 //! ```
 //!
-//! Rule D is kept here: capture gives every part a sequence number, and each number is closed by exactly one verdict
-//! ([`Counts::balanced`]). Threads live here and nowhere else.
+//! Rule D is kept here: the line gives every part a sequence number, and each number is closed by exactly one verdict
+//! ([`Counts::balanced`]). These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
