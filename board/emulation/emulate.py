@@ -223,7 +223,7 @@ def main() -> int:
     runs: list[Run] = []
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            for mark, chosen in zip("AB", share(names)):
+            for mark, chosen in zip("AB", share(names), strict=False):
                 runs.append(Run(args.folder, chosen, Path(scratch) / mark, mark))
             for run in runs:
                 run.follower.join()
