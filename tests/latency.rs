@@ -126,7 +126,10 @@ fn columns(levels: &[u8]) -> Vec<u8> {
 #[test]
 fn a_trigger_ends_in_one_pulse_and_in_the_zones_of_its_defect() {
     // The tests' bundle calls dark pictures defective. Cells of the upper row are bits 0 to 3, of the lower one 4 to 7.
-    let pictures = vec![columns(&[200]), columns(&[30, 30, 30, 200]), columns(&[200, 30, 30, 30]), columns(&[30])];
+    // Its map is coarse: the dark ends in the middle of a cell.
+    let left = columns(&[30, 30, 30, 30, 30, 200, 200, 200]);
+    let right = columns(&[200, 200, 200, 30, 30, 30, 30, 30]);
+    let pictures = vec![columns(&[200]), left, right, columns(&[30])];
     let zones = [0, 0b0111_0111, 0b1110_1110, 0b1111_1111];
     let Outcome { triggers, told, lines, report } = run(common::tiny_bundle(), pictures, 8, 2 * MS);
     assert!(report.clean() && report.counts.balanced(), "{report}");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fcam::camera::{self, Camera, Frame};
 use fcam::clock::{self, Timestamp};
+use fcam::handshake;
 use fcam::line::Line;
 use fcam::preprocess::Roi;
 use fcam::record::{Keep, Options, Picture, Recorder};
@@ -251,6 +252,7 @@ fn triggers_that_wait_when_capture_panics_are_faults() {
     let matching = Matching { rule: Rule::Nearest, delay: Duration::ZERO, window: Duration::from_secs(30) };
     let trigger = Trigger::External { queue: 8, matching };
     let (mut station, told) = fake::station(Fake::new(vec![], MS), trigger);
+    station.line = Line::new(handshake::Options { external: true, queue: 8, ..Default::default() });
     let steps = vec![frame(BRIGHT), frame(BRIGHT), Step::Panic];
     station.camera = Box::new(Doomed { line: station.line.clone(), camera: Fake::new(steps, MS), asked: 0 });
     let Outcome { report, parts, safe } = fake::run(station, &told);
