@@ -54,14 +54,17 @@ class Machine:
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
+        self.events: list[str] = []
+        self.watcher = threading.Thread(target=self.watch, daemon=True)
         try:
             self.lines = {name: accept(listener) for name, listener in listeners.items()}
+            self.lines["qmp"].sendall(b'{"execute": "qmp_capabilities"}')
         except OSError as error:
             self.end()
-            raise SystemExit(f"QEMU did not start: {console.read_text()}") from error
-        self.events: list[str] = []
-        self.lines["qmp"].sendall(b'{"execute": "qmp_capabilities"}')
-        self.watcher = threading.Thread(target=self.watch, daemon=True)
+            raise SystemExit(f"QEMU did not start: {console.read_text(errors='replace')}") from error
+        except BaseException:
+            self.end()
+            raise
         self.watcher.start()
 
     def watch(self) -> None:
@@ -75,7 +78,8 @@ class Machine:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.watcher.join(5)
+        if self.watcher.is_alive():
+            self.watcher.join(5)
         self.log.close()
 
 
