@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::bundle::{Bundle, Golden};
 use crate::camera::picture::{self, Gray16, Picture};
-use crate::camera::{self, Frame, Geometry, PixelFormat};
+use crate::camera::{self, Colors, Frame, Geometry, PixelFormat};
 use crate::engine;
 use crate::pipeline::{self, Options, Pipeline};
 use crate::preprocess::{Layout, Tensor};
@@ -123,6 +123,7 @@ fn proof_pipeline(bundle: &Bundle, options: &Options) -> Result<Pipeline, pipeli
         height: manifest.input.height,
         stride: PixelFormat::Rgb8.row_bytes(manifest.input.width),
         format: PixelFormat::Rgb8,
+        colors: Colors::default(),
     };
     Pipeline::new(bundle, geometry, options)
 }
