@@ -319,7 +319,11 @@ fn automatic(
     };
     match tensorrt::Network::load(onnx, quantised, shape, &machine, &settings.tensorrt, watch) {
         Ok(network) => {
-            log::info!("engine.backend = \"auto\" takes TensorRT: {} finds {}", machine.shim().display(), machine.facts.gpu);
+            log::info!(
+                "engine.backend = \"auto\" takes TensorRT: {} finds {}",
+                machine.shim().display(),
+                machine.facts.gpu
+            );
             Ok(Some(network))
         }
         Err(Error::Stopped) => Err(Error::Stopped),

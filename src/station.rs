@@ -224,11 +224,7 @@ impl Station {
 const PATIENCE: u32 = 60_000_000;
 
 /// While an engine is built READY and HEALTHY are low and NG is high; systemd is told to wait, and a stop is heard.
-fn starting(
-    tell: &mut impl FnMut(&Building) -> ControlFlow<()>,
-    building: &Building,
-    stop: &Stop,
-) -> ControlFlow<()> {
+fn starting(tell: &mut impl FnMut(&Building) -> ControlFlow<()>, building: &Building, stop: &Stop) -> ControlFlow<()> {
     notify(sd_notify::NotifyState::ExtendTimeoutUsec(PATIENCE));
     tell(building)?;
     if stop.stage() == Stage::Run { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

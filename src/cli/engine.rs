@@ -184,7 +184,13 @@ fn text(told: &Value) -> String {
     for entry in told.get("engines").and_then(Value::as_array).into_iter().flatten() {
         line("kept", entry_words(entry));
     }
-    let mut problems: Vec<String> = told.get("problems").and_then(Value::as_array).into_iter().flatten().filter_map(|problem| Some(problem.as_str()?.to_owned())).collect();
+    let mut problems: Vec<String> = told
+        .get("problems")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|problem| Some(problem.as_str()?.to_owned()))
+        .collect();
     problems.extend(word("problem"));
     problems.into_iter().for_each(|problem| line("problem", problem));
     lines.join("\n") + "\n"
@@ -214,7 +220,13 @@ fn entry_words(entry: &Value) -> String {
         Some(key) => {
             let field = |name: &str| word(key.get(name));
             let kib = entry.get("bytes").and_then(Value::as_u64).unwrap_or(0) >> 10;
-            format!("{path}: TensorRT {}, {} {}, {}, {kib} KiB", field("tensorrt"), field("gpu"), field("capability"), field("flags"))
+            format!(
+                "{path}: TensorRT {}, {} {}, {}, {kib} KiB",
+                field("tensorrt"),
+                field("gpu"),
+                field("capability"),
+                field("flags")
+            )
         }
         None => format!("{path}: {}", word(entry.get("problem"))),
     }

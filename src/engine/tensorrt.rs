@@ -111,7 +111,10 @@ impl Here {
             Self::Usable(_) => None,
             Self::Absent { places } => {
                 let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
-                Some(format!("there is no shim at {}; board/jetson/install.sh compiles it on a Jetson", places.join(", ")))
+                Some(format!(
+                    "there is no shim at {}; board/jetson/install.sh compiles it on a Jetson",
+                    places.join(", ")
+                ))
             }
             Self::Broken { shim, reason, .. } => Some(format!("{}: {reason}", shim.display())),
         }
@@ -128,7 +131,9 @@ fn places(configured: &Path) -> Vec<PathBuf> {
 
 fn with_advice(refusal: &Refusal) -> String {
     let advice = match refusal.kind {
-        Kind::Device => "does `cat /proc/driver/nvidia/version` or `tegrastats` answer, and is the user in group video?",
+        Kind::Device => {
+            "does `cat /proc/driver/nvidia/version` or `tegrastats` answer, and is the user in group video?"
+        }
         Kind::Library => "install TensorRT (nvidia-tensorrt, libnvonnxparsers) and run board/jetson/install.sh again",
         Kind::Cancelled | Kind::Other => return refusal.message.clone(),
     };

@@ -198,7 +198,8 @@ fn load(path: &Path) -> Result<(Key, Vec<u8>), Unread> {
         return Err(broken(format!("it has more than {} MiB", MAX_FILE >> 20)));
     }
     let end = bytes.windows(2).take(MAX_TEXT).position(|pair| pair == b"\n\n");
-    let (text, plan) = end.and_then(|end| bytes.split_at_checked(end + 2)).ok_or_else(|| broken("it has no head".into()))?;
+    let (text, plan) =
+        end.and_then(|end| bytes.split_at_checked(end + 2)).ok_or_else(|| broken("it has no head".into()))?;
     let text = std::str::from_utf8(text).map_err(|_| broken("its head is not text".into()))?;
     let mut lines = text.lines();
     if lines.next() != Some(MAGIC) {
@@ -234,7 +235,8 @@ mod tests {
     use super::*;
 
     fn key(onnx: &[u8]) -> Key {
-        let facts = Facts { tensorrt: "10.3.0.26".into(), gpu: "Orin".into(), capability: "8.7".into(), ..Facts::default() };
+        let facts =
+            Facts { tensorrt: "10.3.0.26".into(), gpu: "Orin".into(), capability: "8.7".into(), ..Facts::default() };
         Key::new(onnx, &facts, true)
     }
 
@@ -260,11 +262,17 @@ mod tests {
     fn every_field_makes_another_key() {
         let one = key(b"a");
         let facts = |change: fn(&mut Facts)| {
-            let mut facts = Facts { tensorrt: "10.3.0.26".into(), gpu: "Orin".into(), capability: "8.7".into(), ..Facts::default() };
+            let mut facts = Facts {
+                tensorrt: "10.3.0.26".into(),
+                gpu: "Orin".into(),
+                capability: "8.7".into(),
+                ..Facts::default()
+            };
             change(&mut facts);
             Key::new(b"a", &facts, true).file_name()
         };
-        let mut names = vec![one.file_name(), key(b"b").file_name(), Key::new(b"a", &Facts::default(), false).file_name()];
+        let mut names =
+            vec![one.file_name(), key(b"b").file_name(), Key::new(b"a", &Facts::default(), false).file_name()];
         names.push(facts(|facts| facts.tensorrt = "10.3.0.27".into()));
         names.push(facts(|facts| facts.gpu = "Xavier".into()));
         names.push(facts(|facts| facts.capability = "7.2".into()));

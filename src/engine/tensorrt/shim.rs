@@ -97,8 +97,7 @@ type Unload = unsafe extern "C" fn(*mut c_void);
 impl From<&RawFacts> for Facts {
     fn from(raw: &RawFacts) -> Self {
         let dotted = |numbers: &[i32]| numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(".");
-        let cuda =
-            |number: i32| if number == 0 { String::new() } else { dotted(&[number / 1000, number % 1000 / 10]) };
+        let cuda = |number: i32| if number == 0 { String::new() } else { dotted(&[number / 1000, number % 1000 / 10]) };
         let known = |numbers: &[i32]| if numbers.iter().all(|n| *n == 0) { String::new() } else { dotted(numbers) };
         let name = raw.name.split(|byte| *byte == 0).next().unwrap_or_default();
         Self {
@@ -155,7 +154,9 @@ impl Shim {
         // SAFETY: it takes nothing and returns a number.
         let number = unsafe { abi() };
         if number != ABI {
-            return Err(format!("it speaks interface {number} and this fcam {ABI}: compile the shim that came with it"));
+            return Err(format!(
+                "it speaks interface {number} and this fcam {ABI}: compile the shim that came with it"
+            ));
         }
         let lacks = |name: &str| format!("it has no `{name}`: compile it again");
         macro_rules! symbol {
@@ -212,7 +213,10 @@ impl Shim {
             (self.build)(onnx.0, onnx.1, flags, Some(step), context, &mut plan, &mut bytes, message, room)
         })?;
         let Some(plan) = NonNull::new(plan.cast::<u8>()).filter(|_| bytes > 0) else {
-            return Err(Refusal { kind: Kind::Other, message: "the shim says that it built an engine, and gives none".into() });
+            return Err(Refusal {
+                kind: Kind::Other,
+                message: "the shim says that it built an engine, and gives none".into(),
+            });
         };
         // SAFETY: the shim gives as many bytes, until they are freed.
         let copy = unsafe { std::slice::from_raw_parts(plan.as_ptr(), bytes) }.to_vec();
@@ -232,7 +236,8 @@ impl Shim {
         call(|message, room| unsafe {
             (self.load)(plan.as_ptr().cast(), plan.len(), &wanted, &mut engine, &mut ports, message, room)
         })?;
-        let missing = || Refusal { kind: Kind::Other, message: "the shim says that it loaded an engine, and gives none".into() };
+        let missing =
+            || Refusal { kind: Kind::Other, message: "the shim says that it loaded an engine, and gives none".into() };
         let engine = NonNull::new(engine).ok_or_else(missing)?;
         let session = Session { shim: self, engine, ports, shape };
         if session.ports.input.is_null() || session.ports.logits.is_null() || session.ports.map.is_null() {

@@ -1,9 +1,10 @@
 /* A shim without TensorRT: the interface of board/jetson/trt_shim.cc, whose section `ABI` the test writes to trt_abi.h. Its engine is the network of
  * tests/common/tiny, written down by hand. What goes wrong is asked for by the environment:
  *
- *     MOCK_FAIL       what fails: no_driver no_device no_library wrong_version build load run null_plan null_engine garbage lies long_message
+ *     MOCK_FAIL       what fails: no_driver no_device no_library wrong_version build load run run_later null_plan null_engine garbage
+ *                     lies long_message
  *     MOCK_ABI        the number of the interface
- *     MOCK_BUILD_MS   how long a build takes
+ *     MOCK_UNTIL      a build takes until there is a file of this name
  *     MOCK_TENSORRT   version of TensorRT, four numbers
  *     MOCK_GPU        name of the GPU
  *     MOCK_LOG        a file that gets a line for each call
@@ -15,13 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "trt_abi.h"
 
 static const char MAGIC[] = "mock engine of ";
 
 struct fcam_trt_engine {
-    int32_t width, height, runs;
+    int32_t width, height;
     float *input, *logits, *map;
 };
 
@@ -96,12 +98,11 @@ int32_t fcam_trt_build(const void *onnx, size_t bytes, uint32_t flags, fcam_trt_
     if (fails("build")) {
         return refuse(FCAM_TRT_BUILD, "TensorRT does not take the network: stem (Conv): mock", message, room);
     }
-    const int steps = atoi(set("MOCK_BUILD_MS", "0")) / 50;
-    for (int step = 0; step < steps; ++step) {
-        if (progress(context, "Computing profile costs", step, steps) != 0) {
+    for (int step = 0; *set("MOCK_UNTIL", "") != 0 && access(getenv("MOCK_UNTIL"), F_OK) != 0; ++step) {
+        if (progress(context, "Computing profile costs", step, 0) != 0) {
             return refuse(FCAM_TRT_CANCELLED, "the build was given up", message, room);
         }
-        sleep_ms(50);
+        sleep_ms(20);
     }
     if (onnx == NULL || bytes == 0 || flags != FCAM_TRT_INT8) {
         return refuse(FCAM_TRT_ARGUMENT, "these are not the arguments of the tiny network", message, room);
@@ -175,7 +176,8 @@ static void infer(struct fcam_trt_engine *engine) {
 }
 
 int32_t fcam_trt_run(struct fcam_trt_engine *engine, char *message, size_t room) {
-    if (fails("run") || (fails("run_later") && engine->runs++ > 12)) { /* after the proof and the warm-up */
+    static int runs = 0;
+    if (fails("run") || (fails("run_later") && runs++ > 12)) { /* after the proof and the warm-up */
         return refuse(FCAM_TRT_RUN, "the GPU failed: cudaErrorIllegalAddress (mock)", message, room);
     }
     infer(engine);

@@ -11,6 +11,7 @@ Exit code 1 with the words of what is not as it must be.
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -127,6 +128,35 @@ def check_fake(shim: Path, fcam: Path) -> None:
     print(f"the real shim on fakes of CUDA and TensorRT 11.4: a bundle judged, {len(FAILURES)} failures met")
 
 
+def check_install(folder: Path, headers: Path, fcam: Path) -> None:
+    """board/jetson/install.sh as on a device, with the fakes for CUDA and TensorRT."""
+    cuda = folder / "cuda"
+    shutil.rmtree(cuda, ignore_errors=True)
+    (cuda / "lib64").mkdir(parents=True)
+    (cuda / "include").symlink_to(folder / "nvidia/cu13/include")
+    # A linker's script in place of the archive.
+    (cuda / "lib64/libcudart_static.a").write_text(f"INPUT({folder / 'fake/libcudart.so'})\n")
+    with tempfile.TemporaryDirectory() as temporary:
+        place, cache = Path(temporary, "lib"), Path(temporary, "cache/engines")
+        where = {"PLACE": place, "CACHE": cache, "CUDA": cuda, "INCLUDE": headers, "FCAM": fcam}
+        libraries = {"LD_LIBRARY_PATH": str(folder / "fake"), **{name: str(value) for name, value in where.items()}}
+        # The fakes' network is the tiny one.
+        station = Path(temporary, "station.toml")
+        shim = (
+            f"[engine]\nbackend = 'tensorrt'\n[engine.tensorrt]\nshim = '{place}/libfcam_trt.so'\ncache = '{cache}'\n"
+        )
+        station.write_text(f"[bundle]\npath = '{TINY}'\n{shim}")
+        code, text = run(SHIM.with_name("install.sh"), station, **libraries)
+        expect(code == 0 and "the shim for TensorRT 11.4.0 " in text, "install.sh", code, text)
+        expect("tensorrt (11.4.0.106, Fake 8.7" in text and "(built now)" in text, "install.sh's engine", text)
+        expect(len(list(cache.iterdir())) == 1 and (place / "libfcam_trt.so").is_file(), "what install.sh leaves", text)
+        code, text = run(fcam, "run", "--config", station, "--frames", "6", **libraries)
+        expect(code == 0 and "ready: tensorrt (11.4.0.106" in text, "a station", code, text)
+        code, text = run(SHIM.with_name("install.sh"), **{**libraries, "CUDA": temporary})
+        expect(code == 2 and f"there is no CUDA at {temporary}" in text, "install.sh without CUDA", code, text)
+    print("install.sh and a station, on the fakes")
+
+
 def main() -> None:
     folder, fcam = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     headers = folder / "vendor/trtx-sys/TensorRT-Headers/TRT-Enterprise-11.4"
@@ -146,6 +176,7 @@ def main() -> None:
     stand_in("libnvonnxparser.so.11", "PARSER")
     shim = compile_library(fake / "libfcam_trt.so", SHIM, includes, f"-L{fake}", "-lcudart", "-ldl", "-lpthread")
     check_fake(shim, fcam)
+    check_install(folder, headers, fcam)
 
 
 if __name__ == "__main__":
