@@ -56,6 +56,11 @@ else
     say "the bundle, on TensorRT"
     "$FCAM" check --backend tensorrt --shim "$PLACE/libfcam_trt.so" --engine-cache "$CACHE"
 fi
+if systemctl cat fcam.service >/dev/null 2>&1; then
+    say "the service may use the GPU: /etc/systemd/system/fcam.service.d/jetson.conf"
+    install -D -m 0644 fcam.conf /etc/systemd/system/fcam.service.d/jetson.conf
+    systemctl daemon-reload
+fi
 # The station's user builds a missing engine itself.
 if id fcam >/dev/null 2>&1; then
     chown -R fcam: "$(dirname "$CACHE")"
