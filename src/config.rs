@@ -466,6 +466,7 @@ fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<G
     let format = camera.format.pixels()?;
     let stride = camera.stride.filter(|_| camera.kind == Kind::Pipe).unwrap_or(format.row_bytes(width));
     let geometry = Geometry::new(width, height, stride, format);
+    let geometry = geometry.map(|geometry| geometry.with_colors(camera.colors.unwrap_or_default()));
     geometry.map_err(|error| problems.push(format!("camera: {error}"))).ok()
 }
 

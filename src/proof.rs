@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::bundle::{Bundle, Golden};
 use crate::camera::picture::{self, Gray16, Picture};
-use crate::camera::{self, Frame, Geometry, PixelFormat};
+use crate::camera::{self, Colors, Frame, Geometry, PixelFormat};
 use crate::engine::{self, Backend, Watch};
 use crate::pipeline::{self, Options, Pipeline};
 use crate::preprocess::{Layout, Tensor};
@@ -152,6 +152,7 @@ fn proof_pipeline(bundle: &Bundle, options: &Options, watch: &mut Watch) -> Resu
         height: manifest.input.height,
         stride: PixelFormat::Rgb8.row_bytes(manifest.input.width),
         format: PixelFormat::Rgb8,
+        colors: Colors::default(),
     };
     Pipeline::watched(bundle, geometry, options, watch)
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::bundle::Bundle;
-use crate::camera::{Camera, Frame, Geometry};
+use crate::camera::{Camera, Colors, Frame, Geometry};
 use crate::clock;
 use crate::engine::{self, Building};
 use crate::handshake::Condition;
@@ -192,6 +192,7 @@ impl Station {
             options: self.options,
             zones: self.zones,
             trusted: Trusted::new(pipeline, self.geometry.is_some()),
+            open: None,
         };
         let capture = Capture {
             camera: self.camera,
@@ -261,7 +262,7 @@ fn placeholder(bundle: &Bundle, options: &pipeline::Options) -> Geometry {
     let (right, bottom) = options.layout.extent();
     let (width, height) = (right.max(shape.width as u32), bottom.max(shape.height as u32));
     let format = crate::camera::PixelFormat::Rgb8;
-    Geometry { width, height, stride: format.row_bytes(width), format }
+    Geometry { width, height, stride: format.row_bytes(width), format, colors: Colors::default() }
 }
 
 /// Tries in the warm-up; the first one pays for pages and caches.

@@ -4,13 +4,14 @@
 //! already too late is not judged at all, and a stop at once turns what waits into faults.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::actuate::{Judged, is_late, unjudged};
 use super::beat::{Beat, PATIENCE};
 use super::count::Counters;
-use super::inbox::{Buffer, Inbox, Item, Next, Part};
+use super::inbox::{Buffer, Inbox, Item, Next, Opened, Part};
 use super::stop::{Stage, Stop};
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
@@ -62,6 +63,8 @@ pub(super) struct Inspect<'a> {
     pub(super) options: pipeline::Options,
     pub(super) zones: Zones,
     pub(super) trusted: Trusted,
+    /// The part that is being judged.
+    pub(super) open: Option<Opened>,
 }
 
 /// The pipeline and how far it can be trusted.
@@ -106,7 +109,10 @@ impl Inspect<'_> {
     fn run_once(&mut self, item: Item) {
         match item {
             Item::Part(part) => {
+                self.open = Some(part.opened);
                 let (mut signals, timings, mask) = self.judge(&part);
+                #[cfg(test)]
+                tests::wreck(part.opened.sequence);
                 signals.part_id = part.opened.part_id;
                 let at = clock::now();
                 let buffer = self.keep(part, &signals, timings);
@@ -115,14 +121,14 @@ impl Inspect<'_> {
             }
             Item::Fault { opened, fault } => {
                 self.trusted.pipeline.forget();
-                let signals = unjudged(&self.options.signaller, opened, fault);
-                self.tell(Judged { signals, at: clock::now(), timings: Timings::default(), mask: None });
+                self.tell(Judged::fault(&self.options.signaller, opened, fault));
             }
         }
     }
 
     /// Waits if the outputs are that far behind: a verdict is never dropped.
-    fn tell(&self, judged: Judged) {
+    fn tell(&mut self, judged: Judged) {
+        self.open = None;
         self.line.update(|handshake| handshake.judged(&judged.signals.verdict));
         if self.judged.send(judged).is_err() {
             // Nobody drives the outputs any more, and they are in their safe state.
@@ -269,9 +275,20 @@ fn keep_mask(masks: &Receiver<Stored>, inspection: &Inspection) -> Option<Stored
     Some(stored)
 }
 
+/// What still waits, after a panic, ends in a fault like everything that nobody judges.
 impl Drop for Inspect<'_> {
     fn drop(&mut self) {
         self.inbox.close();
+        if let Some(opened) = self.open {
+            self.tell(Judged::fault(&self.options.signaller, opened, Fault::Engine));
+        }
+        while let Next::Item(item) = self.inbox.take(Duration::ZERO) {
+            let (opened, fault) = match item {
+                Item::Part(part) => (part.opened, Fault::Engine),
+                Item::Fault { opened, fault } => (opened, fault),
+            };
+            self.tell(Judged::fault(&self.options.signaller, opened, fault));
+        }
     }
 }
 
