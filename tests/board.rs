@@ -100,6 +100,30 @@ fn jetson() {
     check(&section("jetson"), 1280, 720, BT601);
 }
 
+/// The station files of the Jetsons: sound, each with the camera section that runs above, and each other line on a pin of its own.
+#[test]
+fn jetson_stations() {
+    let camera: toml::Table = section("jetson").parse().unwrap();
+    for board in ["jetson-orin-nano", "jetson-agx-orin", "jetson-xavier"] {
+        let file = root("board").join(format!("{board}.toml"));
+        assert_eq!(fcam::config::check(&file), Vec::<String>::new(), "{board}");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let station: toml::Table = text.parse().unwrap();
+        assert_eq!(station["camera"], camera["camera"], "{board}");
+        assert_eq!(station["engine"]["backend"].as_str(), Some("tensorrt"), "{board}");
+        let lines = station["gpio"]["lines"].as_table().unwrap().values().map(|line| line.as_str().unwrap());
+        let trigger = station["gpio"]["trigger"]["line"]["name"].as_str().unwrap();
+        let mut lines: Vec<&str> = lines.chain([trigger]).collect();
+        lines.sort_unstable();
+        let count = lines.len();
+        lines.dedup();
+        assert!(count == 7 && lines.len() == count, "{board}: {lines:?}");
+        for words in ["never tried on hardware", "PINMUX", "jetson-io.py", "/dev/ttyTHS", "kind = \"v4l2\""] {
+            assert!(text.contains(words), "{board}: {words}");
+        }
+    }
+}
+
 #[test]
 fn stand_ins_refuse_what_the_programs_do_not_know() {
     let folder = tempfile::tempdir().unwrap();

@@ -28,6 +28,9 @@ use crate::zone::Zones;
 /// Panics in a row after which the engine is given up.
 const PANICS: u32 = 3;
 
+/// Pictures in a row that the engine fails on before it counts as a panic: a GPU that failed once fails until its engine is loaded anew.
+const FAILURES: u32 = 3;
+
 /// A part on its way to the recorder.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -70,13 +73,15 @@ pub(super) struct Trusted {
     /// False until the first frame, if the camera could not say beforehand what its frames are like.
     pub(super) settled: bool,
     pub(super) panics: u32,
+    /// Pictures in a row that the engine failed on.
+    pub(super) failures: u32,
     /// The last geometry that did not fit: it is refused without another try.
     pub(super) refused: Option<Geometry>,
 }
 
 impl Trusted {
     pub(super) fn new(pipeline: Pipeline, settled: bool) -> Self {
-        Self { pipeline, settled, panics: 0, refused: None }
+        Self { pipeline, settled, panics: 0, failures: 0, refused: None }
     }
 }
 
@@ -199,7 +204,7 @@ impl Inspect<'_> {
         }));
         match inspected {
             Ok(done) => {
-                self.trusted.panics = 0;
+                self.count_failure(&done.0.verdict, part.geometry);
                 Ok(done)
             }
             Err(_) => {
@@ -210,13 +215,28 @@ impl Inspect<'_> {
         }
     }
 
+    /// Several failures in a row are worth a panic; a part that was judged ends both counts.
+    fn count_failure(&mut self, verdict: &Verdict, geometry: Geometry) {
+        if *verdict != Verdict::Fault(Fault::Engine) {
+            self.trusted.panics = 0;
+            self.trusted.failures = 0;
+            return;
+        }
+        self.trusted.failures += 1;
+        if self.trusted.failures >= FAILURES {
+            self.trusted.failures = 0;
+            log::error!("the engine failed on {FAILURES} parts in a row");
+            self.rebuild(geometry);
+        }
+    }
+
     /// After a panic nothing in the pipeline is trusted. A pipeline that cannot be had again, or that panics again and
     /// again, ends the station: what still waits becomes faults.
     fn rebuild(&mut self, geometry: Geometry) {
         self.counters.panics.add(1);
         self.trusted.panics += 1;
         if self.trusted.panics < PANICS {
-            match Pipeline::new(self.bundle, geometry, self.options.clone()) {
+            match Pipeline::new(self.bundle, geometry, self.trusted.pipeline.options().clone()) {
                 Ok(pipeline) => {
                     self.trusted.pipeline = pipeline;
                     return log::warn!("the engine was built again");
