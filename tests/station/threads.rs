@@ -159,11 +159,11 @@ fn a_slow_sink_makes_parts_late_and_none_is_passed_late() {
 #[test]
 fn with_a_delay_nothing_is_told_early() {
     let (mut station, told) = fake::station(Fake::new(alternating(20), 5 * MS), ROOMY);
-    station.options.signaller.delay = 400 * MS;
+    station.options.signaller.delay = 2000 * MS;
     let outcome = fake::run(station, &told);
     assert_eq!(outcome.parts.len(), 20);
-    assert!(outcome.parts.iter().all(|(signals, at)| *at >= signals.captured + 400 * MS - LEAD));
-    assert!(outcome.report.latency.quantile(0.5) < 400 * MS, "latency is to the verdict, not to its due time");
+    assert!(outcome.parts.iter().all(|(signals, at)| *at >= signals.captured + 2000 * MS - LEAD));
+    assert!(outcome.report.latency.quantile(0.5) < 2000 * MS, "latency is to the verdict, not to its due time");
 }
 
 #[test]
