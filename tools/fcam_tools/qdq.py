@@ -66,8 +66,12 @@ class Wiring:
 
     def constant(self, name: str) -> np.ndarray | None:
         """The value of an initialiser or of a Constant node; None for everything else, and if it cannot be read."""
-        tensor = self.initializers.get(name) or self.constant_node(name)
+        tensor = self.stored(name)
         return None if tensor is None or storage_problem(tensor) else numpy_helper.to_array(tensor)
+
+    def stored(self, name: str) -> TensorProto | None:
+        """The same as it is stored: its shape is there even where its values cannot be read."""
+        return self.initializers.get(name) or self.constant_node(name)
 
     def constant_node(self, name: str) -> TensorProto | None:
         node = self.producer.get(name)
@@ -306,15 +310,15 @@ def check_granularity(wiring: Wiring) -> Iterator[Violation]:
 def channel_problem(wiring: Wiring, node: NodeProto, scales: int) -> str | None:
     """What is wrong with a Q or DQ node that has several scales."""
     uses = list(weight_uses(wiring, node))
-    source = wiring.constant(quantised_source(wiring, node))
+    source = wiring.stored(quantised_source(wiring, node))
     if not uses or source is None:
         return f"an activation has {scales} scales, not one"
     axis = attribute(node, "axis", 1)
-    axis += source.ndim if axis < 0 else 0
+    axis += len(source.dims) if axis < 0 else 0
     for layer in uses:
         if axis != output_axis(layer):
             return f"the weights of {name_of(layer)} are quantised along axis {axis}, not along their output channels"
-    channels = source.shape[axis] if axis < source.ndim else 0
+    channels = source.dims[axis] if axis < len(source.dims) else 0
     return None if scales == channels else f"{scales} scales for {channels} output channels"
 
 
