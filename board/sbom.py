@@ -1,0 +1,161 @@
+"""What the program is made of: an SBOM (CycloneDX 1.5, JSON) and the licences of all crates in it.
+
+In: the stripped program, built by cargo-auditable; a folder. Out: `sbom.cdx.json` and `licences.txt` in it. It refuses a
+program that holds other crates than cargo says now.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+import uuid
+import zlib
+from pathlib import Path
+from typing import Any
+
+TARGET = "aarch64-unknown-linux-gnu"
+ROOT = Path(__file__).parents[1]
+LICENCE_FILES = ("license", "licence", "copying", "notice", "unlicense", "copyright")
+
+Json = dict[str, Any]
+
+
+def metadata() -> Json:
+    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", TARGET]
+    return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
+def reached(tree: Json) -> dict[str, list[str]]:
+    """The packages that the program is built from, by id, each with those that it uses: no tests' and no build scripts'."""
+    nodes = {node["id"]: node for node in tree["resolve"]["nodes"]}
+    found: dict[str, list[str]] = {}
+    waiting = [tree["resolve"]["root"]]
+    while waiting:
+        package = waiting.pop()
+        if package not in found:
+            uses = (use for use in nodes[package]["deps"] if any(kind["kind"] is None for kind in use["dep_kinds"]))
+            found[package] = sorted(use["pkg"] for use in uses)
+            waiting += found[package]
+    return found
+
+
+def embedded(program: Path) -> set[tuple[str, str]]:
+    """Name and version of the crates that cargo-auditable wrote into the program."""
+    with tempfile.NamedTemporaryFile() as section:
+        dump = f".dep-v0={section.name}"
+        command = ["aarch64-linux-gnu-objcopy", "--dump-section", dump, str(program), "/dev/null"]
+        subprocess.run(command, check=True)
+        listed = json.loads(zlib.decompress(Path(section.name).read_bytes()))
+    return {(p["name"], p["version"]) for p in listed["packages"] if p.get("kind", "runtime") == "runtime"}
+
+
+def purl(package: Json) -> str:
+    return f"pkg:cargo/{package['name']}@{package['version']}"
+
+
+def expression(package: Json) -> str:
+    """As SPDX writes it: the oldest crates have a slash for OR."""
+    return (package["license"] or "NOASSERTION").replace("/", " OR ")
+
+
+def component(package: Json, checksums: dict[tuple[str, str], str]) -> Json:
+    made: Json = {
+        "type": "library",
+        "bom-ref": purl(package),
+        "name": package["name"],
+        "version": package["version"],
+        "purl": purl(package),
+        "licenses": [{"expression": expression(package)}],
+    }
+    if checksum := checksums.get((package["name"], package["version"])):
+        made["hashes"] = [{"alg": "SHA-256", "content": checksum}]
+    if package["repository"]:
+        made["externalReferences"] = [{"type": "vcs", "url": package["repository"]}]
+    return made
+
+
+def model() -> Json:
+    """The bundle that the program carries."""
+    manifest = tomllib.loads((ROOT / "models/default/manifest.toml").read_text())
+    digest = hashlib.sha256((ROOT / "models/default/model.onnx").read_bytes()).hexdigest()
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": f"model:{manifest['name']}",
+        "name": manifest["name"],
+        "version": manifest["version"],
+        "hashes": [{"alg": "SHA-256", "content": digest}],
+    }
+
+
+def standard_library() -> Json:
+    release = subprocess.run(["rustc", "--version"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()[1]
+    return {
+        "type": "library",
+        "bom-ref": "rust-std",
+        "name": "rust-std",
+        "version": release,
+        "licenses": [{"expression": "MIT OR Apache-2.0"}],
+    }
+
+
+def sbom(tree: Json, uses: dict[str, list[str]], program: Path) -> Json:
+    packages = {package["id"]: package for package in tree["packages"]}
+    locked = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
+    checksums = {(p["name"], p["version"]): p["checksum"] for p in locked if "checksum" in p}
+    root = tree["resolve"]["root"]
+    crates = [component(packages[i], checksums) for i in sorted(uses, key=lambda i: purl(packages[i])) if i != root]
+    others = [standard_library(), model()]
+    depends = {purl(packages[i]): [purl(packages[use]) for use in used] for i, used in uses.items()}
+    depends[purl(packages[root])] += [other["bom-ref"] for other in others]
+    digest = hashlib.sha256(program.read_bytes()).hexdigest()
+    built = datetime.datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", "0")), datetime.UTC)
+    top = component(packages[root], {})
+    top |= {"type": "application", "hashes": [{"alg": "SHA-256", "content": digest}]}
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, digest)}",
+        "version": 1,
+        "metadata": {"timestamp": built.strftime("%Y-%m-%dT%H:%M:%SZ"), "component": top},
+        "components": crates + others,
+        "dependencies": [{"ref": ref, "dependsOn": depends[ref]} for ref in sorted(depends)],
+    }
+
+
+def licences(tree: Json, uses: dict[str, list[str]]) -> str:
+    """Each crate's licence, then each text once, with the crates that have it."""
+    root = tree["resolve"]["root"]
+    packages = sorted((p for p in tree["packages"] if p["id"] in uses and p["id"] != root), key=purl)
+    texts: dict[str, list[str]] = {}
+    lines = ["The crates in fcam, and their licences. A crate without a text below has none in its files.", ""]
+    for package in packages:
+        name = f"{package['name']} {package['version']}"
+        lines.append(f"{name}: {expression(package)}")
+        folder = Path(package["manifest_path"]).parent
+        for path in sorted(path for path in folder.iterdir() if path.name.lower().startswith(LICENCE_FILES)):
+            if path.is_file():
+                texts.setdefault(path.read_text(errors="replace").strip(), []).append(name)
+    for text, names in texts.items():
+        lines += ["", "=" * 100, ", ".join(dict.fromkeys(names)), "=" * 100, "", text]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    program, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    tree = metadata()
+    uses = reached(tree)
+    now = {(p["name"], p["version"]) for p in tree["packages"] if p["id"] in uses}
+    if differing := sorted(now ^ embedded(program)):
+        sys.exit(f"{program} was not built from these sources: {', '.join(' '.join(crate) for crate in differing)}")
+    (folder / "sbom.cdx.json").write_text(json.dumps(sbom(tree, uses, program), indent=1) + "\n")
+    (folder / "licences.txt").write_text(licences(tree, uses))
+
+
+if __name__ == "__main__":
+    main()
