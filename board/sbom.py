@@ -1,7 +1,7 @@
 """What the program is made of: an SBOM (CycloneDX 1.5, JSON) and the licences of all crates in it.
 
-In: the stripped program, built by cargo-auditable; a folder. Out: `sbom.cdx.json` and `licences.txt` in it. It refuses a
-program that holds other crates than cargo says now.
+In: the stripped program, built by cargo-auditable; a folder. Out: `sbom.cdx.json` and `licences.txt` in it. It refuses
+a program that holds other crates than cargo says now.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
-import tempfile
 import tomllib
 import uuid
 import zlib
@@ -32,7 +32,7 @@ def metadata() -> Json:
 
 
 def reached(tree: Json) -> dict[str, list[str]]:
-    """The packages that the program is built from, by id, each with those that it uses: no tests' and no build scripts'."""
+    """The packages in the program, by id, each with those that it uses; no tests' and no build scripts'."""
     nodes = {node["id"]: node for node in tree["resolve"]["nodes"]}
     found: dict[str, list[str]] = {}
     waiting = [tree["resolve"]["root"]]
@@ -47,11 +47,13 @@ def reached(tree: Json) -> dict[str, list[str]]:
 
 def embedded(program: Path) -> set[tuple[str, str]]:
     """Name and version of the crates that cargo-auditable wrote into the program."""
-    with tempfile.NamedTemporaryFile() as section:
-        dump = f".dep-v0={section.name}"
-        command = ["aarch64-linux-gnu-objcopy", "--dump-section", dump, str(program), "/dev/null"]
-        subprocess.run(command, check=True)
-        listed = json.loads(zlib.decompress(Path(section.name).read_bytes()))
+    command = ["readelf", "--sections", "--wide", str(program)]
+    headers = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\.dep-v0\s+\S+\s+\S+\s+(\S+)\s+(\S+)", headers)
+    if found is None:
+        sys.exit(f"{program} has no list of its crates: build it with cargo-auditable")
+    offset, size = (int(number, 16) for number in found.groups())
+    listed = json.loads(zlib.decompress(program.read_bytes()[offset : offset + size]))
     return {(p["name"], p["version"]) for p in listed["packages"] if p.get("kind", "runtime") == "runtime"}
 
 
@@ -94,7 +96,9 @@ def model() -> Json:
 
 
 def standard_library() -> Json:
-    release = subprocess.run(["rustc", "--version"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()[1]
+    release = subprocess.run(
+        ["rustc", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()[1]
     return {
         "type": "library",
         "bom-ref": "rust-std",

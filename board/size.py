@@ -1,4 +1,4 @@
-"""Strips a program for 64-bit ARM, and says what takes the room. It refuses one that needs a newer glibc than boards have.
+"""Strips a program for 64-bit ARM, says what takes the room, and refuses one that needs a newer glibc than boards have.
 
 In: the program, where the stripped one goes, the libc of the boards (2.31). Out: the stripped program, tables.
 """

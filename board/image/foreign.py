@@ -14,7 +14,7 @@ INTERPRETER = "/usr/bin/qemu-aarch64-static"
 # class, byte order and version, then the type (executable or shared) and the machine.
 MAGIC = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00"
 MASK = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
-# F: the interpreter is opened now, so that it is found from within a chroot; O, C, P: with the program's rights and name.
+# F: the interpreter is opened now, so that it is found from within a chroot. O, C, P: the program's rights and name.
 FLAGS = "OCPF"
 
 CLONE_NEWUSER, CLONE_NEWNS = 0x10000000, 0x00020000
@@ -45,7 +45,7 @@ def register() -> None:
 
 
 def enter() -> None:
-    """Leaves this process in the namespaces, as their root. The maps must be written from outside: by a child made before."""
+    """Leaves this process in the namespaces, as their root; a child from before writes the maps, from outside."""
     ready, done = os.pipe(), os.pipe()
     parent = os.getpid()
     child = os.fork()
