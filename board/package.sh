@@ -31,9 +31,7 @@ fcam ($version) unstable; urgency=medium
  -- the fcam authors <root@localhost>  $(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")
 CHANGELOG
 cp "$program" "$tree/fcam"
-cp "$here/station.default.toml" "$tree/station.toml"
 cp "$here"/*.toml "$here"/systemd/*.conf "$tree/share"
-rm "$tree/share/station.default.toml"
 python3 "$here/sbom.py" "$tree/fcam" "$tree"
 
 (cd "$tree" && dpkg-buildpackage --build=binary --host-arch="$arch" --no-check-builddeps --no-sign >../build.log 2>&1) || {

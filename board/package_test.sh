@@ -2,11 +2,17 @@
 # package_test.sh ROOT.tar OLD.deb NEW.deb: installs, upgrades, removes and purges the package in a root file system, and looks.
 # As root; for another processor inside foreign.py.
 set -eu
+# Its mounts are seen by nobody else, and gone with it.
+[ -n "${FCAM_MOUNTS:-}" ] || FCAM_MOUNTS=own exec unshare --mount "$0" "$@"
 base=$1
 old=$2
 new=$3
 root=$(mktemp -d "$(dirname "$base")/package.XXXXXX")
-trap 'umount "$root/proc" 2>/dev/null; rm -rf "$root"' EXIT
+clean() {
+    umount --recursive "$root/proc" 2>/dev/null || umount --lazy "$root/proc" 2>/dev/null
+    mountpoint -q "$root/proc" || rm -rf --one-file-system "$root" "$root.before" "$root.after" "$root.log"
+}
+trap clean EXIT
 trap 'exit 1' INT TERM
 
 fail() { echo "not ok - $*" >&2 && exit 1; }
@@ -72,4 +78,3 @@ ok "station file and state stay" test -f "$root/etc/fcam/station.toml" -a -f "$r
 ok "purging it" apt purge fcam
 listing >"$root.after"
 ok "nothing is left of it but its user" diff "$root.before" "$root.after"
-rm -f "$root.before" "$root.after" "$root.log"

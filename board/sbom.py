@@ -16,12 +16,16 @@ import sys
 import tomllib
 import uuid
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 TARGET = "aarch64-unknown-linux-gnu"
 ROOT = Path(__file__).parents[1]
 LICENCE_FILES = ("license", "licence", "copying", "notice", "unlicense", "copyright")
+
+# Of a component, by whether it is in the program, or has only helped to make it.
+SCOPE = {True: "required", False: "excluded"}
 
 Json = dict[str, Any]
 
@@ -31,18 +35,32 @@ def metadata() -> Json:
     return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
-def reached(tree: Json) -> dict[str, list[str]]:
-    """The packages in the program, by id, each with those that it uses; no tests' and no build scripts'."""
+def reached(tree: Json, macros: bool = True) -> dict[str, list[str]]:
+    """The packages of the program, by id, each with those that it uses; no tests' and no build scripts'.
+
+    Macros run in the compiler: without them, and what they alone use, this is what is linked.
+    """
     nodes = {node["id"]: node for node in tree["resolve"]["nodes"]}
+    skipped = set() if macros else {package["id"] for package in tree["packages"] if is_macro(package)}
     found: dict[str, list[str]] = {}
     waiting = [tree["resolve"]["root"]]
     while waiting:
         package = waiting.pop()
-        if package not in found:
+        if package not in found and package not in skipped:
             uses = (use for use in nodes[package]["deps"] if any(kind["kind"] is None for kind in use["dep_kinds"]))
             found[package] = sorted(use["pkg"] for use in uses)
             waiting += found[package]
     return found
+
+
+def is_macro(package: Json) -> bool:
+    return any("proc-macro" in target["kind"] for target in package["targets"])
+
+
+def names(tree: Json, ids: Iterable[str]) -> set[tuple[str, str]]:
+    """Name and version of packages."""
+    packages = {package["id"]: package for package in tree["packages"]}
+    return {(packages[i]["name"], packages[i]["version"]) for i in ids}
 
 
 def embedded(program: Path) -> set[tuple[str, str]]:
@@ -112,8 +130,9 @@ def sbom(tree: Json, uses: dict[str, list[str]], program: Path) -> Json:
     packages = {package["id"]: package for package in tree["packages"]}
     locked = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
     checksums = {(p["name"], p["version"]): p["checksum"] for p in locked if "checksum" in p}
-    root = tree["resolve"]["root"]
-    crates = [component(packages[i], checksums) for i in sorted(uses, key=lambda i: purl(packages[i])) if i != root]
+    root, linked = tree["resolve"]["root"], reached(tree, macros=False)
+    ordered = sorted(uses.keys() - {root}, key=lambda i: purl(packages[i]))
+    crates = [component(packages[i], checksums) | {"scope": SCOPE[i in linked]} for i in ordered]
     others = [standard_library(), model()]
     depends = {purl(packages[i]): [purl(packages[use]) for use in used] for i, used in uses.items()}
     depends[purl(packages[root])] += [other["bom-ref"] for other in others]
@@ -154,8 +173,9 @@ def main() -> None:
     program, folder = Path(sys.argv[1]), Path(sys.argv[2])
     tree = metadata()
     uses = reached(tree)
-    now = {(p["name"], p["version"]) for p in tree["packages"] if p["id"] in uses}
-    if differing := sorted(now ^ embedded(program)):
+    inside = embedded(program)
+    # Whether macros are in the program's list is up to cargo-auditable.
+    if differing := sorted(inside - names(tree, uses) | names(tree, reached(tree, macros=False)) - inside):
         sys.exit(f"{program} was not built from these sources: {', '.join(' '.join(crate) for crate in differing)}")
     (folder / "sbom.cdx.json").write_text(json.dumps(sbom(tree, uses, program), indent=1) + "\n")
     (folder / "licences.txt").write_text(licences(tree, uses))
