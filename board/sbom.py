@@ -38,23 +38,41 @@ def metadata() -> Json:
 def reached(tree: Json, macros: bool = True) -> dict[str, list[str]]:
     """The packages of the program, by id, each with those that it uses; no tests' and no build scripts'.
 
-    Macros run in the compiler: without them, and what they alone use, this is what is linked.
+    By `cargo tree`: metadata's own graph has optional packages that no feature asks for. Macros run in the compiler:
+    without them, and what they alone use, this is what is linked.
     """
-    nodes = {node["id"]: node for node in tree["resolve"]["nodes"]}
-    skipped = set() if macros else {package["id"] for package in tree["packages"] if is_macro(package)}
+    command = [
+        "cargo",
+        "tree",
+        "--locked",
+        "--target",
+        TARGET,
+        "--edges",
+        "normal",
+        "--prefix",
+        "depth",
+        "--format",
+        " {p}",
+    ]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    ids = {(package["name"], package["version"]): package["id"] for package in tree["packages"]}
+    uses: dict[str, set[str]] = {}
+    skipped, above = set(), [""]
+    for line in lines:
+        depth, name, version, *notes = line.split()
+        package = ids[name, version.removeprefix("v")]
+        above[int(depth) + 1 :] = [package]
+        uses.setdefault(above[-2], set()).add(package)
+        if not macros and "(proc-macro)" in notes:
+            skipped.add(package)
     found: dict[str, list[str]] = {}
-    waiting = [tree["resolve"]["root"]]
+    waiting = [*uses.pop("")]
     while waiting:
         package = waiting.pop()
         if package not in found and package not in skipped:
-            uses = (use for use in nodes[package]["deps"] if any(kind["kind"] is None for kind in use["dep_kinds"]))
-            found[package] = sorted(use["pkg"] for use in uses)
+            found[package] = sorted(uses.get(package, ()))
             waiting += found[package]
     return found
-
-
-def is_macro(package: Json) -> bool:
-    return any("proc-macro" in target["kind"] for target in package["targets"])
 
 
 def names(tree: Json, ids: Iterable[str]) -> set[tuple[str, str]]:
@@ -174,8 +192,9 @@ def main() -> None:
     tree = metadata()
     uses = reached(tree)
     inside = embedded(program)
-    # Whether macros are in the program's list is up to cargo-auditable.
-    if differing := sorted(inside - names(tree, uses) | names(tree, reached(tree, macros=False)) - inside):
+    # cargo-auditable lists what metadata has: macros, and optional packages that no feature asks for.
+    known = {(package["name"], package["version"]) for package in tree["packages"]}
+    if differing := sorted((inside - known) | (names(tree, reached(tree, macros=False)) - inside)):
         sys.exit(f"{program} was not built from these sources: {', '.join(' '.join(crate) for crate in differing)}")
     (folder / "sbom.cdx.json").write_text(json.dumps(sbom(tree, uses, program), indent=1) + "\n")
     (folder / "licences.txt").write_text(licences(tree, uses))

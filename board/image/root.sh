@@ -13,7 +13,7 @@ TMPDIR=$(cd "$(dirname "$out")/tmp" && pwd)
 export TMPDIR
 chmod 1777 "$TMPDIR"
 # Manuals and translations stay out; an image is exchanged as a whole, and nobody reads them there.
-mmdebstrap --mode=root --architectures="$arch" --variant=minbase --components=main --keyring="$keyring" \
+mmdebstrap --format=tar --mode=root --architectures="$arch" --variant=minbase --components=main --keyring="$keyring" \
     --include="$(echo systemd-sysv udev dbus "$@" | tr ' ' ',')" --aptopt='APT::Sandbox::User "root"' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
     "$release" "$out.new"

@@ -43,7 +43,7 @@ def written(monkeypatch: pytest.MonkeyPatch, path: Path, folder: Path) -> tuple[
 
 
 def test_it_lists_what_cargo_lists(tmp_path: Path, tree: sbom.Json, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`cargo tree` walks by itself; macros are marked as not in the program."""
+    """Names alone, as `cargo tree` prints them without a tree; macros are marked as not in the program."""
     command = ["cargo", "tree", "--locked", "--target", sbom.TARGET, "--edges", "normal", "--prefix", "none"]
     lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     expected = {tuple(line.split()[:2]) for line in lines if line.strip()}
