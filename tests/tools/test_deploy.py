@@ -147,7 +147,7 @@ def test_a_camera_that_is_away_is_its_own_matter(
 ) -> None:
     assert fleet.deploy("--json", signed(tmp_path), "one", "gone", "three") == 1
     told = rows(capsys.readouterr().out)
-    assert told["gone"]["detail"] == "ssh: ssh: connect to host gone port 22: No route to host"
+    assert told["gone"]["detail"] == "ssh: connect to host gone port 22: No route to host"
     assert fleet.active("three") == "parts.1"
 
 

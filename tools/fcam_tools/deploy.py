@@ -210,7 +210,8 @@ def text(stream: IO[bytes]) -> str:
 def complaint(code: int, said: str) -> str:
     lines = [line for line in said.splitlines() if line.strip()]
     if code == 255:
-        return f"ssh: {lines[-1] if lines else 'no connection'}"
+        said = lines[-1] if lines else "no connection"
+        return said if said.startswith("ssh") else f"ssh: {said}"
     if code == 127:
         return f"no fcam with `bundle` there: {lines[-1] if lines else ''}"
     # The program's own error, which may have several lines, comes last and begins with its name.
