@@ -53,7 +53,9 @@ AS_STATION = (
 )
 # What `fcam bundle activate` ends with, and what that is for the camera.
 ENDS = {"passed": "active", "running": "on trial", "next_start": "next start"}
-GOOD = ("active", "unchanged", "installed", "next start", "would install", "would activate")
+GOOD = ("active", "unchanged", "installed", "would install", "would activate")
+# Proven on golden pictures alone; good with --accept-trial.
+WAITING = {"on trial": "not all of the parts have come that are watched", "next start": "no station runs there"}
 
 
 class CameraError(Exception):
@@ -73,7 +75,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one camera: `state` is one of ENDS, GOOD, "failed" and "not tried"."""
+    """What became of one camera: `state` is one of GOOD, of WAITING, "failed" or "not tried"."""
 
     host: str
     canary: bool
@@ -81,10 +83,7 @@ class Row:
     state: str
     detail: str
     seconds: float
-
-    @property
-    def good(self) -> bool:
-        return self.state in GOOD
+    good: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +103,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wait", type=int, default=60, metavar="SECONDS", help="for the first parts of each camera (default 60)"
     )
     parser.add_argument(
-        "--accept-trial", action="store_true", help="a camera on trial, whose parts have not all come, is good enough"
+        "--accept-trial",
+        action="store_true",
+        help="a camera is good enough whose first parts have not all come, or whose station is off",
     )
     parser.add_argument("--no-activate", action="store_true", help="install only: what runs goes on running")
     parser.add_argument("--dry-run", action="store_true", help="ask each camera, and say what would be done")
@@ -241,9 +242,7 @@ def deploy(camera: Camera, release: Release, args: argparse.Namespace, found: Ca
     if args.no_activate:
         return "installed", removals(removed)
     state = watched(camera, release, args.wait) if runs else activate(camera, release, args.wait)
-    if state == "on trial":
-        return ("active" if args.accept_trial else state), "not all of the parts have come that are watched"
-    return state, removals(removed)
+    return state, WAITING.get(state, removals(removed))
 
 
 def refuse(release: Release, entry: dict[str, Any]) -> None:
@@ -296,7 +295,8 @@ def attempt(camera: Camera, release: Release, args: argparse.Namespace, canary: 
         state, detail = deploy(camera, release, args, lambda active: before.append(active))
     except (CameraError, OSError, KeyError, TypeError) as error:
         state, detail = "failed", str(error)
-    row = Row(camera.host, canary, before[-1], state, detail, round(time.monotonic() - began, 1))
+    good = state in GOOD or (args.accept_trial and state in WAITING)
+    row = Row(camera.host, canary, before[-1], state, detail, round(time.monotonic() - began, 1), good)
     log.info("%s: %s%s", row.host, row.state, f" ({row.detail})" if row.detail else "")
     return row
 
@@ -307,16 +307,20 @@ def rollout(cameras: list[Camera], release: Release, args: argparse.Namespace) -
     bad = ""
     for camera in canaries:
         if bad:
-            yield Row(camera.host, True, "-", "not tried", f"{bad} is not well", 0)
+            yield untried(camera, True, bad)
             continue
         row = attempt(camera, release, args, True)
         bad = "" if row.good else f"the canary {camera.host}"
         yield row
     if bad:
-        yield from (Row(camera.host, False, "-", "not tried", f"{bad} is not well", 0) for camera in others)
+        yield from (untried(camera, False, bad) for camera in others)
         return
     with ThreadPoolExecutor(args.jobs) as pool:
         yield from pool.map(lambda camera: attempt(camera, release, args, False), others)
+
+
+def untried(camera: Camera, canary: bool, bad: str) -> Row:
+    return Row(camera.host, canary, "-", "not tried", f"{bad} is not well", 0, False)
 
 
 def table(rows: list[Row]) -> str:
