@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 
 mod backoff;
+mod encode;
 pub mod folder;
 mod pace;
 pub mod pattern;
@@ -35,11 +36,11 @@ pub enum PixelFormat {
     Gray8,
     /// Three bytes a pixel: R, G, B.
     Rgb8,
-    /// Packed 4:2:2, Y0 U Y1 V, BT.601 limited range.
+    /// Packed 4:2:2, Y0 U Y1 V.
     Yuyv,
-    /// A plane of Y, then one of interleaved U and V at half resolution, BT.601 limited range.
+    /// A plane of Y, then one of interleaved U and V at half resolution.
     Nv12,
-    /// Planes of Y, U and V, the latter two at half resolution, BT.601 limited range.
+    /// Planes of Y, U and V, the latter two at half resolution.
     I420,
 }
 
@@ -60,6 +61,23 @@ impl PixelFormat {
     }
 }
 
+/// Which colours Y, U and V mean: the matrix (ITU-R BT.601-7 or BT.709-6), and limited range (luma 16..235) or full (0..255, as in JPEG).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colors {
+    /// BT.601, limited range: what most cameras deliver.
+    #[default]
+    Bt601,
+    /// BT.601, full range.
+    #[serde(rename = "bt601-full")]
+    Bt601Full,
+    /// BT.709, limited range.
+    Bt709,
+    /// BT.709, full range.
+    #[serde(rename = "bt709-full")]
+    Bt709Full,
+}
+
 /// What stays the same from frame to frame while a camera streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
@@ -71,6 +89,8 @@ pub struct Geometry {
     pub stride: usize,
     /// Layout of the bytes.
     pub format: PixelFormat,
+    /// What the values of YUV formats mean; of no account to the others, which have the default.
+    pub colors: Colors,
 }
 
 impl Geometry {
@@ -97,7 +117,13 @@ impl Geometry {
         if stride < format.row_bytes(width) || stride > 64 * Self::MAX_SIDE as usize {
             return bad("has a stride shorter than a row, or absurdly long");
         }
-        Ok(Self { width, height, stride, format })
+        Ok(Self { width, height, stride, format, colors: Colors::default() })
+    }
+
+    /// The same with other colours, if the format has such.
+    pub fn with_colors(self, colors: Colors) -> Self {
+        let colors = if self.format.needs_even_size() { colors } else { Colors::default() };
+        Self { colors, ..self }
     }
 
     /// Bytes that a frame has at least.

@@ -1,16 +1,18 @@
 //! The command line: one verb a file, each with its `Args` and its `run`, which returns the exit code.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::engine::{Backend, Isa, Settings};
+use crate::engine::{Backend, Isa, Settings, tensorrt};
 use crate::preprocess::{Layout, Roi, Tiles};
 
 mod bench;
 #[cfg(feature = "v4l2")]
 mod cameras;
 mod check;
+mod engine;
 mod io;
 mod layers;
 mod plc;
@@ -42,6 +44,7 @@ enum Verb {
     Replay(replay::Args),
     Check(check::Args),
     Bench(bench::Args),
+    Engine(engine::Args),
     #[cfg(feature = "v4l2")]
     Cameras(cameras::Args),
     Plc(plc::Args),
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Verb::Replay(args) => replay::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Engine(args) => engine::run(&args),
         #[cfg(feature = "v4l2")]
         Verb::Cameras(args) => cameras::run(&args),
         Verb::Plc(args) => plc::run(&args),
@@ -85,12 +89,33 @@ struct EngineArgs {
     /// Allow this convolution of an int8 network in float; may be given several times
     #[arg(long = "float-layer", value_name = "NODE")]
     float_layers: Vec<String>,
+    #[command(flatten)]
+    tensorrt: TensorrtArgs,
 }
 
 impl EngineArgs {
     fn settings(&self) -> Settings {
-        let Self { backend, threads, isa, float_layers } = self.clone();
-        Settings { backend, threads: threads.max(1), isa, float_layers }
+        let Self { backend, threads, isa, float_layers, tensorrt } = self.clone();
+        Settings { backend, threads: threads.max(1), isa, float_layers, tensorrt: tensorrt.apply(Default::default()) }
+    }
+}
+
+/// Where TensorRT's things are, for every verb that may use it.
+#[derive(Debug, Clone, clap::Args)]
+struct TensorrtArgs {
+    /// TensorRT's shim [default: libfcam_trt.so in /usr/lib/fcam, /usr/local/lib/fcam or beside the program]
+    #[arg(long, value_name = "FILE")]
+    shim: Option<PathBuf>,
+    /// The folder of TensorRT engines [default: /var/cache/fcam/engines]
+    #[arg(long = "engine-cache", value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+impl TensorrtArgs {
+    /// In place of what `options` say.
+    fn apply(self, options: tensorrt::Options) -> tensorrt::Options {
+        let Self { shim, cache } = self;
+        tensorrt::Options { shim: shim.unwrap_or(options.shim), cache: cache.unwrap_or(options.cache), ..options }
     }
 }
 

@@ -312,6 +312,7 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
         }
     };
     range("engine.threads", raw.engine.threads as u64, 1, 64);
+    range("engine.tensorrt.keep", raw.engine.tensorrt.keep as u64, 1, 64);
     range("trigger.view_ms", raw.trigger.view_ms, 0, 60_000);
     range("trigger.window_ms", raw.trigger.window_ms, 1, 10_000);
     range("plc.heartbeat_ms", raw.plc.heartbeat_ms, 0, 60_000);
@@ -321,6 +322,9 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
     range("camera.timeout_ms", raw.camera.timeout_ms, 10, 3_600_000);
     range("record.max_files", raw.record.max_files as u64, 1, 10_000_000);
     range("log.summary_s", raw.log.summary_s, 1, 86_400);
+    if raw.engine.tensorrt.cache.as_os_str().is_empty() {
+        problems.push("engine.tensorrt.cache is empty: name a folder for the engines".into());
+    }
     if raw.record.keep != Keep::None && raw.record.dir.as_os_str().is_empty() {
         problems.push("record.dir is empty: say where parts are to be kept, or set record.keep = \"none\"".into());
     }
@@ -462,6 +466,7 @@ fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<G
     let format = camera.format.pixels()?;
     let stride = camera.stride.filter(|_| camera.kind == Kind::Pipe).unwrap_or(format.row_bytes(width));
     let geometry = Geometry::new(width, height, stride, format);
+    let geometry = geometry.map(|geometry| geometry.with_colors(camera.colors.unwrap_or_default()));
     geometry.map_err(|error| problems.push(format!("camera: {error}"))).ok()
 }
 

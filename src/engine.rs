@@ -1,7 +1,10 @@
 //! In: the network's int8 input. Out: one score a class and the foreground map. May fail; never falls back in silence.
 //!
-//! The engine is a closed set of backends behind one enum: tract on the CPU now, TensorRT on a Jetson to come. This folder
-//! is the only one that knows tract.
+//! The engine is a closed set of backends behind one enum: the int8 engine and tract on the CPU, TensorRT on a Jetson. This folder
+//! is the only one that knows tract and TensorRT.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +15,7 @@ pub use int8::kernels::Isa;
 
 pub mod int8;
 pub mod qdq;
+pub mod tensorrt;
 mod tract;
 
 /// Which backend the configuration asks for.
@@ -55,11 +59,59 @@ pub struct Settings {
     pub isa: Isa,
     /// Names of the convolutions that an int8 network may have in float. Any other is refused.
     pub float_layers: Vec<String>,
+    /// Where TensorRT's shim and engines are.
+    pub tensorrt: tensorrt::Options,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { backend: Backend::Auto, threads: 1, isa: Isa::Auto, float_layers: Vec::new() }
+        Self {
+            backend: Backend::Auto,
+            threads: 1,
+            isa: Isa::Auto,
+            float_layers: Vec::new(),
+            tensorrt: tensorrt::Options::default(),
+        }
+    }
+}
+
+/// How far the building of an engine is, which takes minutes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Building {
+    /// What is done, in the builder's own words; empty if it does not tell.
+    pub phase: String,
+    /// Steps of it that are done.
+    pub step: i32,
+    /// Steps that it has; 0 if unknown.
+    pub steps: i32,
+    /// Time since the start.
+    pub elapsed: Duration,
+}
+
+/// Who is told while an engine is built, about once a second. `Break` gives the building up.
+pub type Watch<'a> = dyn FnMut(&Building) -> ControlFlow<()> + 'a;
+
+/// Tells the log that an engine is being built, at once and then every ten seconds.
+pub fn log_building() -> impl FnMut(&Building) -> ControlFlow<()> {
+    let mut next = Duration::ZERO;
+    move |building| {
+        if building.elapsed >= next {
+            log::info!("{building}");
+            next = building.elapsed + Duration::from_secs(10);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl std::fmt::Display for Building {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { phase, step, steps, elapsed } = self;
+        write!(f, "building the TensorRT engine, which takes minutes: {} s", elapsed.as_secs())?;
+        match (phase.is_empty(), *steps) {
+            (true, _) => Ok(()),
+            (false, 0) => write!(f, ", {phase}"),
+            (false, steps) => write!(f, ", {phase} {step} of {steps}"),
+        }
     }
 }
 
@@ -106,6 +158,12 @@ pub enum Error {
         /// Why not, and what to do.
         reason: String,
     },
+    /// TensorRT cannot make an engine of the network.
+    #[error("no TensorRT engine: {0}")]
+    Build(String),
+    /// Building was given up because that was asked for.
+    #[error("the TensorRT engine was not built: stopped")]
+    Stopped,
     /// A name that allows nothing.
     #[error("engine.float_layers names `{node}`, {reason}: take it off the list")]
     FloatLayer {
@@ -137,28 +195,35 @@ pub struct Engine {
 enum Loaded {
     Int8(Box<int8::Network>),
     Tract(Box<tract::Network>),
+    Tensorrt(Box<tensorrt::Network>),
 }
 
 impl Engine {
-    /// Loads a network once, and plans how it is run.
+    /// Loads a network once, and plans how it is run. Where an engine must be built first, the log is told how far it is.
     pub fn load(onnx: &[u8], shape: Shape, settings: Settings) -> Result<Self, Error> {
+        Self::load_watched(onnx, shape, settings, &mut log_building())
+    }
+
+    /// The same; `watch` is told how far it is, where an engine must be built first.
+    pub fn load_watched(onnx: &[u8], shape: Shape, settings: Settings, watch: &mut Watch) -> Result<Self, Error> {
         let proto = qdq::parse(onnx)?;
         let order = qdq::check_interface(&proto, shape)?;
         let Settings { backend, threads, .. } = settings;
         if backend != Backend::Tract {
             qdq::check_float_layers(&proto, &settings.float_layers)?;
         }
-        let backend = match backend {
-            Backend::Auto | Backend::Cpu if qdq::is_quantised(&proto) => {
+        let quantised = qdq::is_quantised(&proto);
+        let on_tensorrt = match backend {
+            Backend::Auto => automatic(onnx, quantised, shape, &settings, watch)?,
+            Backend::Tensorrt => Some(required(onnx, quantised, shape, &settings, watch)?),
+            Backend::Cpu | Backend::Tract => None,
+        };
+        let backend = match on_tensorrt {
+            Some(network) => Loaded::Tensorrt(Box::new(network)),
+            None if quantised && backend != Backend::Tract => {
                 Loaded::Int8(Box::new(int8::Network::load(&proto, shape, &settings)?))
             }
-            Backend::Auto | Backend::Cpu | Backend::Tract => {
-                Loaded::Tract(Box::new(tract::Network::load(&proto, order, shape, threads)?))
-            }
-            Backend::Tensorrt => {
-                let reason = "this build has no TensorRT; use \"cpu\", or \"auto\" to take what there is".into();
-                return Err(Error::Unavailable { backend: "tensorrt", reason });
-            }
+            None => Loaded::Tract(Box::new(tract::Network::load(&proto, order, shape, threads)?)),
         };
         Ok(Self {
             backend,
@@ -179,7 +244,13 @@ impl Engine {
         match &self.backend {
             Loaded::Int8(network) => network.describe(),
             Loaded::Tract(network) => network.describe(),
+            Loaded::Tensorrt(network) => network.describe(),
         }
+    }
+
+    /// True if TensorRT computes it.
+    pub fn is_tensorrt(&self) -> bool {
+        matches!(self.backend, Loaded::Tensorrt(_))
     }
 
     /// True if the int8 engine computes it.
@@ -191,7 +262,7 @@ impl Engine {
     pub fn profile(&mut self, tensor: &Tensor, runs: usize) -> Option<Vec<StepTime>> {
         match &mut self.backend {
             Loaded::Int8(network) => Some(network.profile(tensor, runs)),
-            Loaded::Tract(_) => None,
+            Loaded::Tract(_) | Loaded::Tensorrt(_) => None,
         }
     }
 
@@ -199,7 +270,7 @@ impl Engine {
     pub fn peak(&self) -> Option<f64> {
         match &self.backend {
             Loaded::Int8(network) => Some(network.peak()),
-            Loaded::Tract(_) => None,
+            Loaded::Tract(_) | Loaded::Tensorrt(_) => None,
         }
     }
 
@@ -212,6 +283,7 @@ impl Engine {
         match &mut self.backend {
             Loaded::Int8(network) => network.run(tensor, &mut self.logits, &mut self.map),
             Loaded::Tract(network) => network.run(tensor, &mut self.logits, &mut self.map)?,
+            Loaded::Tensorrt(network) => network.run(tensor, &mut self.logits, &mut self.map)?,
         }
         if !self.logits.iter().all(|value| value.is_finite()) {
             return Err(Error::NotFinite { output: "logits" });
@@ -222,6 +294,73 @@ impl Engine {
         softmax(&self.logits, &mut self.scores);
         let Shape { width, height, .. } = self.shape;
         Ok(Prediction { logits: &self.logits, scores: &self.scores, map: &self.map, width, height })
+    }
+}
+
+/// `backend = "auto"`: TensorRT where it can be used. What stands in its way is told, as a warning where somebody has installed the shim.
+fn automatic(
+    onnx: &[u8],
+    quantised: bool,
+    shape: Shape,
+    settings: &Settings,
+    watch: &mut Watch,
+) -> Result<Option<tensorrt::Network>, Error> {
+    let here = tensorrt::Here::look(&settings.tensorrt);
+    let machine = match here {
+        tensorrt::Here::Usable(machine) => machine,
+        tensorrt::Here::Absent { .. } => {
+            log::info!("engine.backend = \"auto\" takes the CPU: {}", here.problem().unwrap_or_default());
+            return Ok(None);
+        }
+        tensorrt::Here::Broken { .. } => {
+            log::warn!("engine.backend = \"auto\" takes the CPU: {}", here.problem().unwrap_or_default());
+            return Ok(None);
+        }
+    };
+    match tensorrt::Network::load(onnx, quantised, shape, &machine, &settings.tensorrt, watch) {
+        Ok(network) => {
+            log::info!(
+                "engine.backend = \"auto\" takes TensorRT: {} finds {}",
+                machine.shim().display(),
+                machine.facts.gpu
+            );
+            Ok(Some(network))
+        }
+        Err(Error::Stopped) => Err(Error::Stopped),
+        Err(error) => {
+            log::warn!("engine.backend = \"auto\" takes the CPU, which is slower: {error}");
+            Ok(None)
+        }
+    }
+}
+
+/// `backend = "tensorrt"`: that or an error.
+fn required(
+    onnx: &[u8],
+    quantised: bool,
+    shape: Shape,
+    settings: &Settings,
+    watch: &mut Watch,
+) -> Result<tensorrt::Network, Error> {
+    let here = tensorrt::Here::look(&settings.tensorrt);
+    match (here.problem(), here) {
+        (None, tensorrt::Here::Usable(machine)) => {
+            tensorrt::Network::load(onnx, quantised, shape, &machine, &settings.tensorrt, watch)
+        }
+        (reason, _) => {
+            let reason = format!("{}; engine.backend = \"cpu\" computes without it", reason.unwrap_or_default());
+            Err(Error::Unavailable { backend: "tensorrt", reason })
+        }
+    }
+}
+
+/// int8 NHWC to float NCHW, value / 128: exactly what the network's first QuantizeLinear turns back into the int8.
+fn to_planes(values: &[i8], planes: &mut [f32]) {
+    let size = planes.len() / 3;
+    for (channel, plane) in planes.chunks_exact_mut(size.max(1)).enumerate() {
+        for (out, pixel) in plane.iter_mut().zip(values.chunks_exact(3)) {
+            *out = f32::from(pixel.get(channel).copied().unwrap_or_default()) / 128.0;
+        }
     }
 }
 
@@ -241,6 +380,13 @@ fn softmax(logits: &[f32], scores: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn planes_are_exact_and_in_order() {
+        let mut planes = [0.0; 6];
+        to_planes(&[-128, 0, 127, 1, 2, 3], &mut planes);
+        assert_eq!(planes, [-1.0, 1.0 / 128.0, 0.0, 2.0 / 128.0, 127.0 / 128.0, 3.0 / 128.0]);
+    }
 
     #[test]
     fn softmax_is_shift_invariant_and_finite() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::bundle::Bundle;
 use crate::camera::{Frame, Geometry};
 use crate::clock;
-use crate::engine::{self, Engine, Prediction, Settings, StepTime};
+use crate::engine::{self, Engine, Prediction, Settings, StepTime, Watch};
 use crate::mask::{Mask, Masker, Mosaic, Thresholds};
 use crate::preprocess::{self, Layout, Preprocessor, Roi, Tensor, tile};
 use crate::signal::{Signaller, Signals};
@@ -111,7 +111,12 @@ struct Fitted {
 impl Pipeline {
     /// Loads the bundle's network and checks everything that could go wrong later.
     pub fn new(bundle: &Bundle, geometry: Geometry, options: Options) -> Result<Self, Error> {
-        let engine = Engine::load(bundle.onnx(), bundle.shape(), options.engine.clone())?;
+        Self::watched(bundle, geometry, options, &mut engine::log_building())
+    }
+
+    /// The same; `watch` is told how far the engine is, where one must be built first.
+    pub fn watched(bundle: &Bundle, geometry: Geometry, options: Options, watch: &mut Watch) -> Result<Self, Error> {
+        let engine = Engine::load_watched(bundle.onnx(), bundle.shape(), options.engine.clone(), watch)?;
         Self::with_engine(engine, bundle, geometry, options)
     }
 
@@ -155,6 +160,16 @@ impl Pipeline {
     /// True if the int8 engine computes the network.
     pub fn is_int8(&self) -> bool {
         self.engine.is_int8()
+    }
+
+    /// What it was built with; the backend is the CPU where TensorRT was refused.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// True if TensorRT computes the network.
+    pub fn is_tensorrt(&self) -> bool {
+        self.engine.is_tensorrt()
     }
 
     /// The first step alone, for the proof of a bundle: the first tile. The frame must have the pipeline's geometry.

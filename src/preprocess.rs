@@ -3,8 +3,8 @@
 //! Crop to the ROI, or to one of its tiles after the other, convert to RGB, resize by anti-aliased bilinear convolution (see
 //! [`crate::resize`]). Everything is allocated when the preprocessor is built.
 //!
-//! Cost (see `fcam bench`): reading every pixel of the ROI once dominates; gray and RGB frames are read where they are, without
-//! a copy.
+//! Cost (see `fcam bench --format`): resizing dominates; converting YUV adds a quarter to a half, and gray and RGB frames are read where they
+//! are, without a copy.
 
 use serde::{Deserialize, Serialize};
 

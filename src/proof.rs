@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::bundle::{Bundle, Golden};
 use crate::camera::picture::{self, Gray16, Picture};
-use crate::camera::{self, Frame, Geometry, PixelFormat};
-use crate::engine;
+use crate::camera::{self, Colors, Frame, Geometry, PixelFormat};
+use crate::engine::{self, Backend, Watch};
 use crate::pipeline::{self, Options, Pipeline};
 use crate::preprocess::{Layout, Tensor};
 
@@ -64,10 +64,12 @@ pub enum Error {
     #[error(transparent)]
     Pipeline(#[from] pipeline::Error),
     /// The replay and the proof disagree.
-    #[error("bundle {bundle} may not judge on this machine:\n  {}", problems.join("\n  "))]
+    #[error("bundle {bundle} may not judge on this machine{backend}:\n  {}", problems.join("\n  "))]
     Failed {
         /// Name and version.
         bundle: String,
+        /// Which backend it was, as the end of a sentence; empty for the CPU.
+        backend: String,
         /// Every disagreement.
         problems: Vec<String>,
     },
@@ -79,21 +81,48 @@ pub fn replay(bundle: &Bundle, options: &Options) -> Report {
 }
 
 /// Replays the proof and, if it holds, gives the pipeline for frames of `geometry`. The network is loaded once.
+///
+/// Where `engine.backend = "auto"` took TensorRT and the proof does not hold on it, the figures are told and the CPU must hold it.
 pub fn require(bundle: &Bundle, geometry: Geometry, options: Options) -> Result<Pipeline, Error> {
-    let (report, pipeline) = prove(bundle, &options);
+    require_watched(bundle, geometry, options, &mut engine::log_building())
+}
+
+/// The same; `watch` is told how far the engine is, where one must be built first.
+pub fn require_watched(
+    bundle: &Bundle,
+    geometry: Geometry,
+    mut options: Options,
+    watch: &mut Watch,
+) -> Result<Pipeline, Error> {
+    let (report, pipeline) = prove_watched(bundle, &options, watch);
+    let on_tensorrt = pipeline.as_ref().is_some_and(Pipeline::is_tensorrt);
+    if on_tensorrt && !report.passed() && options.engine.backend == Backend::Auto {
+        let problems = report.problems.join("; ");
+        log::error!("TensorRT is refused, and engine.backend = \"auto\" takes the CPU, which is slower: {problems}");
+        options.engine.backend = Backend::Cpu;
+        drop(pipeline);
+        return require_watched(bundle, geometry, options, watch);
+    }
     match pipeline {
         Some(pipeline) if report.passed() => {
             let (described, pictures) = (bundle.describe(), report.golden.len());
             log::info!("{described} proven on {pictures} golden pictures, {}", report.backend);
             Ok(Pipeline::with_engine(pipeline.into_engine(), bundle, geometry, options)?)
         }
-        _ => Err(Error::Failed { bundle: bundle.describe(), problems: report.problems }),
+        _ => {
+            let backend = if on_tensorrt { format!(", by {}", report.backend) } else { String::new() };
+            Err(Error::Failed { bundle: bundle.describe(), backend, problems: report.problems })
+        }
     }
 }
 
 fn prove(bundle: &Bundle, options: &Options) -> (Report, Option<Pipeline>) {
+    prove_watched(bundle, options, &mut engine::log_building())
+}
+
+fn prove_watched(bundle: &Bundle, options: &Options, watch: &mut Watch) -> (Report, Option<Pipeline>) {
     let mut report = Report { backend: String::new(), golden: Vec::new(), problems: Vec::new() };
-    let mut pipeline = match proof_pipeline(bundle, options) {
+    let mut pipeline = match proof_pipeline(bundle, options, watch) {
         Ok(pipeline) => pipeline,
         Err(error) => {
             report.problems.push(error.to_string());
@@ -114,7 +143,7 @@ fn prove(bundle: &Bundle, options: &Options) -> (Report, Option<Pipeline>) {
 }
 
 /// Without the station's ROIs, threshold and vote: the proof was made without them.
-fn proof_pipeline(bundle: &Bundle, options: &Options) -> Result<Pipeline, pipeline::Error> {
+fn proof_pipeline(bundle: &Bundle, options: &Options, watch: &mut Watch) -> Result<Pipeline, pipeline::Error> {
     let manifest = bundle.manifest();
     let options = Options { layout: Layout::default(), score_threshold: None, vote: None, ..options.clone() };
     // Stands until the first golden picture is known; a tensor-sized frame always fits.
@@ -123,8 +152,9 @@ fn proof_pipeline(bundle: &Bundle, options: &Options) -> Result<Pipeline, pipeli
         height: manifest.input.height,
         stride: PixelFormat::Rgb8.row_bytes(manifest.input.width),
         format: PixelFormat::Rgb8,
+        colors: Colors::default(),
     };
-    Pipeline::new(bundle, geometry, options)
+    Pipeline::watched(bundle, geometry, options, watch)
 }
 
 /// The files of one golden picture, decoded.

@@ -12,14 +12,16 @@
 //! Rule D is kept here: the line gives every part a sequence number, and each number is closed by exactly one verdict
 //! ([`Counts::balanced`]). These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::bundle::Bundle;
-use crate::camera::{Camera, Frame, Geometry};
+use crate::camera::{Camera, Colors, Frame, Geometry};
 use crate::clock;
+use crate::engine::{self, Building};
 use crate::handshake::Condition;
 use crate::line::Line;
 use crate::mask::Stored;
@@ -153,7 +155,11 @@ impl Station {
     pub fn run(self, stop: &Stop) -> Result<Report, Error> {
         let outputs = Outputs(self.sinks);
         let start = self.geometry.unwrap_or_else(|| placeholder(&self.bundle, &self.options));
-        let mut pipeline = proof::require(&self.bundle, start, self.options.clone())?;
+        let mut pipeline = {
+            let mut tell = engine::log_building();
+            let mut watch = |building: &Building| starting(&mut tell, building, stop);
+            proof::require_watched(&self.bundle, start, self.options.clone(), &mut watch)?
+        };
         warm_up(&mut pipeline, self.options.signaller.delay)?;
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
         let line = self.line;
@@ -186,6 +192,7 @@ impl Station {
             options: self.options,
             zones: self.zones,
             trusted: Trusted::new(pipeline, self.geometry.is_some()),
+            open: None,
         };
         let capture = Capture {
             camera: self.camera,
@@ -212,6 +219,16 @@ impl Station {
             Ok(Report { counts: counters.read(), latency, stages, elapsed, panicked })
         })
     }
+}
+
+/// How long systemd waits for the next word of a station that builds its engine, microseconds.
+const PATIENCE: u32 = 60_000_000;
+
+/// While an engine is built READY and HEALTHY are low and NG is high; systemd is told to wait, and a stop is heard.
+fn starting(tell: &mut impl FnMut(&Building) -> ControlFlow<()>, building: &Building, stop: &Stop) -> ControlFlow<()> {
+    notify(sd_notify::NotifyState::ExtendTimeoutUsec(PATIENCE));
+    tell(building)?;
+    if stop.stage() == Stage::Run { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 /// Starts a thread; when it panics, READY falls at once. The hops that end with it end the others.
@@ -245,7 +262,7 @@ fn placeholder(bundle: &Bundle, options: &pipeline::Options) -> Geometry {
     let (right, bottom) = options.layout.extent();
     let (width, height) = (right.max(shape.width as u32), bottom.max(shape.height as u32));
     let format = crate::camera::PixelFormat::Rgb8;
-    Geometry { width, height, stride: format.row_bytes(width), format }
+    Geometry { width, height, stride: format.row_bytes(width), format, colors: Colors::default() }
 }
 
 /// Tries in the warm-up; the first one pays for pages and caches.

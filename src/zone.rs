@@ -18,7 +18,8 @@ pub enum Zones {
     /// There are none.
     #[default]
     None,
-    /// Equal cells of the inspected rectangle, row by row from the top left; at most [`MAX_ZONES`], at least 1 each way.
+    /// Equal cells of the inspected rectangle, of several of the box around them, row by row from the top left; at most [`MAX_ZONES`],
+    /// at least 1 each way.
     Grid {
         /// Cells across.
         columns: u32,

@@ -54,20 +54,26 @@ fn pictures(camera: &str) -> Vec<RgbImage> {
     pictures.map(|path| image::open(path).unwrap().into_rgb8()).collect()
 }
 
-/// BT.601, limited range, straight from its definition.
-fn rgb(y: f64, u: f64, v: f64) -> [f64; 3] {
+/// The weights of red and blue in luma.
+const BT601: [f64; 2] = [0.299, 0.114];
+const BT709: [f64; 2] = [0.2126, 0.0722];
+
+/// Limited range, straight from its definition.
+fn rgb([red, blue]: [f64; 2], y: f64, u: f64, v: f64) -> [f64; 3] {
     let (y, u, v) = ((y - 16.0) * 255.0 / 219.0, (u - 128.0) * 255.0 / 224.0, (v - 128.0) * 255.0 / 224.0);
-    [y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u]
+    let (r, b) = (y + 2.0 * (1.0 - red) * v, y + 2.0 * (1.0 - blue) * u);
+    [r, (y - red * r - blue * b) / (1.0 - red - blue), b]
 }
 
 /// Left half and right half, up to the last pixel of the last row: a wrong stride shears, and lets the padding in.
-fn check(camera: &str, width: u32, height: u32) {
+fn check(camera: &str, width: u32, height: u32, colors: [f64; 2]) {
+    let (left, right) = (rgb(colors, 60.0, 150.0, 110.0), rgb(colors, 180.0, 110.0, 150.0));
     let pictures = pictures(camera);
     assert_eq!(pictures.len(), 3);
     for picture in pictures {
         assert_eq!(picture.dimensions(), (width, height));
         for (x, y, pixel) in picture.enumerate_pixels() {
-            let expected = if x < width / 2 { rgb(60.0, 150.0, 110.0) } else { rgb(180.0, 110.0, 150.0) };
+            let expected = if x < width / 2 { left } else { right };
             let near = pixel.0.iter().zip(expected).all(|(got, expected)| (f64::from(*got) - expected).abs() <= 3.0);
             assert!(near, "({x}, {y}) is {pixel:?} and not {expected:?}");
         }
@@ -76,7 +82,7 @@ fn check(camera: &str, width: u32, height: u32) {
 
 #[test]
 fn raspberry_pi() {
-    check(&section("rpi"), 1280, 720);
+    check(&section("rpi"), 1280, 720, BT709);
 }
 
 #[test]
@@ -86,12 +92,36 @@ fn raspberry_pi_with_padded_rows() {
         .replace("\"720\"", "\"972\"")
         .replace("width = 1280\nheight = 720", "width = 1296\nheight = 972")
         .replace("stride = 1280", "stride = 1344");
-    check(&padded, 1296, 972);
+    check(&padded, 1296, 972, BT709);
 }
 
 #[test]
 fn jetson() {
-    check(&section("jetson"), 1280, 720);
+    check(&section("jetson"), 1280, 720, BT601);
+}
+
+/// The station files of the Jetsons: sound, each with the camera section that runs above, and each other line on a pin of its own.
+#[test]
+fn jetson_stations() {
+    let camera: toml::Table = section("jetson").parse().unwrap();
+    for board in ["jetson-orin-nano", "jetson-agx-orin", "jetson-xavier"] {
+        let file = root("board").join(format!("{board}.toml"));
+        assert_eq!(fcam::config::check(&file), Vec::<String>::new(), "{board}");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let station: toml::Table = text.parse().unwrap();
+        assert_eq!(station["camera"], camera["camera"], "{board}");
+        assert_eq!(station["engine"]["backend"].as_str(), Some("tensorrt"), "{board}");
+        let lines = station["gpio"]["lines"].as_table().unwrap().values().map(|line| line.as_str().unwrap());
+        let trigger = station["gpio"]["trigger"]["line"]["name"].as_str().unwrap();
+        let mut lines: Vec<&str> = lines.chain([trigger]).collect();
+        lines.sort_unstable();
+        let count = lines.len();
+        lines.dedup();
+        assert!(count == 7 && lines.len() == count, "{board}: {lines:?}");
+        for words in ["never tried on hardware", "PINMUX", "jetson-io.py", "/dev/ttyTHS", "kind = \"v4l2\""] {
+            assert!(text.contains(words), "{board}: {words}");
+        }
+    }
 }
 
 #[test]

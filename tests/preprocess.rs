@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
-use fcam::camera::{Frame, Geometry, PixelFormat};
+use fcam::camera::{Camera, Frame, Geometry, Pattern, PixelFormat};
 use fcam::preprocess::{Preprocessor, Roi};
 use proptest::prelude::*;
 
@@ -122,6 +122,35 @@ fn a_roi_is_the_crop() {
         resized(&whole, width, height, Some(roi), (64, 64)),
         resized(&crop, roi.width, roi.height, None, (64, 64))
     );
+}
+
+/// What a camera shows does not depend on how it writes it: chroma at half resolution and eight bits of luma cost a little.
+#[test]
+fn every_format_shows_the_same_picture() {
+    let (width, height) = (200, 120);
+    let picture =
+        image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x + 20) as u8, (y * 2) as u8, (220 - x) as u8]));
+    let mut png = std::io::Cursor::new(vec![]);
+    picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let tensor = |format: PixelFormat| {
+        let mut camera =
+            Pattern::open([("a picture", png.get_ref().as_slice())], None).unwrap().encode(format).unwrap();
+        let mut preprocessor =
+            Preprocessor::new(camera.geometry(), Roi { x: 33, y: 11, width: 129, height: 77 }, 64, 64).unwrap();
+        preprocessor.run(&camera.next(fcam::clock::now()).unwrap()).values.to_vec()
+    };
+    let expected = tensor(PixelFormat::Rgb8);
+    for format in [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420] {
+        let apart = tensor(format).iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(apart <= 5, "{format:?}: {apart} levels apart");
+    }
+    // Gray is what the colours weigh together, BT.601.
+    let weigh = |rgb: &[i8]| {
+        rgb.iter().zip([0.299, 0.587, 0.114]).map(|(&value, weight)| f64::from(value) * weight).sum::<f64>()
+    };
+    let gray = tensor(PixelFormat::Gray8);
+    let apart = gray.chunks(3).zip(expected.chunks(3)).map(|(gray, rgb)| (f64::from(gray[0]) - weigh(rgb)).abs());
+    assert!(apart.fold(0.0, f64::max) <= 2.0);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Pictures from memory. In: a few compressed pictures, such as a bundle's samples. Out: RGB frames of one size, in turn.
+//! Pictures from memory. In: a few compressed pictures, such as a bundle's samples. Out: frames of one size, in turn, RGB unless asked otherwise.
 //!
 //! All decoding and resizing happens when the camera is opened, so that a frame costs nothing: what runs behind it can be
 //! measured. Refuses an empty list and pictures that do not decode.
 
+use super::encode::encode;
 use super::pace::Pace;
 use super::picture::{self, Picture};
 use super::{Camera, Error, Frame, Geometry, PixelFormat};
@@ -48,7 +49,16 @@ impl Pattern {
         self
     }
 
-    /// The size of all frames; the format is RGB.
+    /// Frames in another format than RGB, as a camera would send them; refuses a size that the format does not have.
+    pub fn encode(mut self, format: PixelFormat) -> Result<Self, Error> {
+        self.geometry = Geometry::packed(self.geometry.width, self.geometry.height, format)?;
+        for picture in &mut self.pictures {
+            *picture = encode(picture, self.geometry);
+        }
+        Ok(self)
+    }
+
+    /// The size and format of all frames.
     pub fn geometry(&self) -> Geometry {
         self.geometry
     }
@@ -71,8 +81,8 @@ impl Camera for Pattern {
     }
 
     fn describe(&self) -> String {
-        let Geometry { width, height, .. } = self.geometry;
-        format!("pattern of {} pictures ({width} x {height} rgb)", self.pictures.len())
+        let Geometry { width, height, format, .. } = self.geometry;
+        format!("pattern of {} pictures ({width} x {height} {format:?})", self.pictures.len())
     }
 }
 

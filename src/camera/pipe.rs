@@ -7,7 +7,7 @@
 
 use super::backoff::Backoff;
 use super::picture::{self, Picture};
-use super::{Camera, Error, Frame, Geometry, PixelFormat};
+use super::{Camera, Colors, Error, Frame, Geometry, PixelFormat};
 use crate::clock::{self, Timestamp};
 
 mod child;
@@ -20,7 +20,8 @@ use mjpeg::{Cut, Splitter};
 const CHUNK_BYTES: usize = 1 << 16;
 
 /// Until the first picture of a Motion JPEG stream tells its size.
-const NO_PICTURE: Geometry = Geometry { width: 0, height: 0, stride: 0, format: PixelFormat::Rgb8 };
+const NO_PICTURE: Geometry =
+    Geometry { width: 0, height: 0, stride: 0, format: PixelFormat::Rgb8, colors: Colors::Bt601 };
 
 /// What the child writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Decoded pictures as RGB, for cameras whose frames must all have one format.
 
 use super::picture::Picture;
-use super::{Geometry, PixelFormat};
+use super::{Colors, Geometry, PixelFormat};
 
 impl Picture {
     /// The same picture as RGB.
@@ -9,8 +9,9 @@ impl Picture {
         if self.geometry.format == PixelFormat::Rgb8 {
             return self;
         }
-        let geometry =
-            Geometry { stride: self.geometry.width as usize * 3, format: PixelFormat::Rgb8, ..self.geometry };
+        let Geometry { width, height, .. } = self.geometry;
+        let format = PixelFormat::Rgb8;
+        let geometry = Geometry { width, height, stride: width as usize * 3, format, colors: Colors::default() };
         Self { geometry, bytes: self.bytes.iter().flat_map(|&gray| [gray; 3]).collect() }
     }
 }

@@ -231,6 +231,7 @@ impl Camera for V4l2 {
     fn describe(&self) -> String {
         let Geometry { width, height, .. } = self.mode.geometry;
         let format = match self.mode.layout {
+            Layout::Raw(format) if format.needs_even_size() => format!("{format:?} {:?}", self.mode.geometry.colors),
             Layout::Raw(format) => format!("{format:?}"),
             Layout::Mjpeg => "Motion JPEG".into(),
         };
@@ -294,6 +295,7 @@ fn mode(candidate: &Candidate, wanted: &Wanted, pixels: &Pixels) -> Result<Mode,
         Layout::Mjpeg => (PixelFormat::Rgb8, PixelFormat::Rgb8.row_bytes(width)),
     };
     let geometry = Geometry::new(width, height, stride, format).map_err(|error| error.to_string())?;
+    let geometry = geometry.with_colors(wanted.colors.unwrap_or(pixels.colors));
     Ok(Mode { layout: candidate.layout, geometry })
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
 use serde_json::{Map, Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 
@@ -35,6 +37,9 @@ pub(super) struct Args {
     /// Height of the frames, pixels.
     #[arg(long, default_value_t = 720)]
     height: u32,
+    /// How the pixels of the frames are written: gray8, rgb8, yuyv, nv12 or i420.
+    #[arg(long, default_value = "rgb8", value_parser = format)]
+    format: PixelFormat,
     /// Time each layer of an int8 network too, on one thread.
     #[arg(long)]
     layers: bool,
@@ -49,10 +54,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let started = clock::now();
     let bundle = Bundle::load(args.bundle.as_deref(), &args.engine.float_layers)?;
-    let geometry = Geometry::packed(args.width, args.height, PixelFormat::Rgb8)?;
+    let geometry = Geometry::packed(args.width, args.height, args.format)?;
     let mut pipeline = Pipeline::new(&bundle, geometry, options(args))?;
     // A few pictures: the memory that is reported should be the station's, and a camera keeps no dozen frames.
-    let mut camera = Pattern::open(bundle.samples().take(2), Some((args.width, args.height)))?;
+    let mut camera = Pattern::open(bundle.samples().take(2), Some((args.width, args.height)))?.encode(args.format)?;
     inspect(&mut pipeline, &mut camera)?;
     let ready = clock::now().saturating_sub(started);
     for _ in 0..args.frames / 10 {
@@ -129,6 +134,10 @@ fn compared(int8_us: f64, float_us: f64) -> String {
     )
 }
 
+fn format(name: &str) -> Result<PixelFormat, serde::de::value::Error> {
+    PixelFormat::deserialize(name.into_deserializer())
+}
+
 fn options(args: &Args) -> Options {
     Options {
         engine: args.engine.settings(),
@@ -166,7 +175,7 @@ fn report(
     let manifest = bundle.manifest();
     json!({
         "bundle": manifest.name, "source": bundle.source(), "version": manifest.version, "backend": pipeline.describe(),
-        "frame": [args.width, args.height], "input": [manifest.input.width, manifest.input.height],
+        "frame": [args.width, args.height], "format": args.format, "input": [manifest.input.width, manifest.input.height],
         "tiles": pipeline.tiles(), "map": [pipeline.map_size().0, pipeline.map_size().1],
         "frames": timings.len(), "stages": stages,
         "allocations_per_frame": allocations, "resident_mib": resident_mib(), "ready_ms": ready.as_millis() as u64,
@@ -193,7 +202,7 @@ fn resident_mib() -> Option<u64> {
 fn print_table(report: &Value) {
     let text = |key: &str| report.get(key).map(ToString::to_string).unwrap_or_default().replace('"', "");
     println!("{} {} {} on {}", text("source"), text("bundle"), text("version"), text("backend"));
-    println!("frame {} -> input {}, {} frames", text("frame"), text("input"), text("frames"));
+    println!("frame {} {} -> input {}, {} frames", text("frame"), text("format"), text("input"), text("frames"));
     if let Some(tiles) = report.get("tiles").and_then(Value::as_u64).filter(|tiles| *tiles > 1) {
         let each = engine_us(report) / 1e3 / tiles as f64;
         println!("{tiles} tiles -> map {}, the network takes {each:.2} ms for each", text("map"));

@@ -9,7 +9,8 @@ use crate::camera::v4l2::{Layout, Options, V4l2, Wanted};
 /// Opens and sets it; size and device were checked before. A sensor that is `fired` from outside may be silent for as long as it likes.
 pub(super) fn open(camera: &Camera, fired: bool) -> Result<V4l2, Error> {
     let (width, height) = camera.width.zip(camera.height).unwrap_or_default();
-    let wanted = Wanted { width, height, layout: layout(camera.format), fps: camera.fps };
+    let Camera { format, colors, fps, .. } = *camera;
+    let wanted = Wanted { width, height, layout: layout(format), colors, fps };
     let stall = (!fired).then_some(Duration::from_millis(camera.timeout_ms));
     V4l2::open(Options { device: camera.device.clone(), wanted, controls: camera.controls.clone(), stall })
 }

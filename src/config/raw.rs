@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::camera::{PixelFormat, Setting};
+use crate::camera::{Colors, PixelFormat, Setting};
 use crate::chip::Pin;
 use crate::engine::Settings;
 use crate::modbus::WordOrder;
@@ -63,6 +63,7 @@ pub(super) struct Camera {
     pub(super) width: Option<u32>,
     pub(super) height: Option<u32>,
     pub(super) format: Format,
+    pub(super) colors: Option<Colors>,
     pub(super) device: String,
     pub(super) controls: BTreeMap<String, Setting>,
     pub(super) stride: Option<usize>,
@@ -81,6 +82,7 @@ impl Default for Camera {
             width: None,
             height: None,
             format: Format::Auto,
+            colors: None,
             device: "/dev/video0".into(),
             controls: BTreeMap::new(),
             stride: None,

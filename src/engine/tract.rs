@@ -45,7 +45,7 @@ impl Network {
     /// Fills `logits` and `map`, whose lengths are those of the shape given at load.
     pub(super) fn run(&mut self, input: &Input, logits: &mut [f32], map: &mut [f32]) -> Result<(), Error> {
         let mut planes = self.input.try_as_plain_ram_mut().map_err(run)?;
-        to_planes(input.values, planes.as_slice_mut::<f32>().map_err(run)?);
+        super::to_planes(input.values, planes.as_slice_mut::<f32>().map_err(run)?);
         let Self { state, input, .. } = self;
         let outputs = caught(|| state.run(tvec!(input.clone().into_tvalue()))).map_err(Error::Run)?;
         for (index, into) in self.order.into_iter().zip([logits, map]) {
@@ -53,16 +53,6 @@ impl Network {
             copy(output, into)?;
         }
         Ok(())
-    }
-}
-
-/// int8 NHWC to float NCHW, value / 128: exactly what the network's first QuantizeLinear turns back into the int8.
-fn to_planes(values: &[i8], planes: &mut [f32]) {
-    let size = planes.len() / 3;
-    for (channel, plane) in planes.chunks_exact_mut(size.max(1)).enumerate() {
-        for (out, pixel) in plane.iter_mut().zip(values.chunks_exact(3)) {
-            *out = f32::from(pixel.get(channel).copied().unwrap_or_default()) / 128.0;
-        }
     }
 }
 

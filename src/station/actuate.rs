@@ -38,6 +38,14 @@ pub(super) struct Judged {
     pub(super) mask: Option<Stored>,
 }
 
+impl Judged {
+    /// A part that cannot be judged.
+    pub(super) fn fault(signaller: &Signaller, opened: Opened, fault: Fault) -> Self {
+        let signals = unjudged(signaller, opened, fault);
+        Self { signals, at: clock::now(), timings: Timings::default(), mask: None }
+    }
+}
+
 /// The signals of a part that cannot be judged.
 pub(super) fn unjudged(signaller: &Signaller, opened: Opened, fault: Fault) -> Signals {
     let signals = signaller.run(opened.sequence, opened.at, None, Verdict::Fault(fault));

@@ -57,7 +57,6 @@ impl Capture<'_> {
             }
             self.intake.expire(clock::now());
         }
-        self.intake.finish();
     }
 
     fn run_once(&mut self, deadline: Timestamp) -> Result<(), camera::Error> {
@@ -110,7 +109,7 @@ impl Previous {
     }
 }
 
-/// Numbers everything that will end in a verdict, and hands it on. Closes the inbox when it goes, by a panic too.
+/// Numbers everything that will end in a verdict, and hands it on. When it goes, by a panic too, what waits ends in faults and the inbox is closed.
 pub(super) struct Intake<'a> {
     inbox: &'a Inbox,
     counters: &'a Counters,
@@ -123,6 +122,8 @@ pub(super) struct Intake<'a> {
     previous: Previous,
     /// The triggers before the next one.
     past: Neighbours,
+    /// Has its number, and is not in the inbox yet.
+    open: Option<Opened>,
     frames: u64,
     /// The camera's number of the next frame, if the last thing that came was a frame.
     expected: Option<u64>,
@@ -149,6 +150,7 @@ impl<'a> Intake<'a> {
             due,
             previous: Previous::default(),
             past: Neighbours::default(),
+            open: None,
             frames: 0,
             expected: None,
             heard,
@@ -175,14 +177,23 @@ impl<'a> Intake<'a> {
         match self.matching {
             Some(matching) => self.matched(matching, frame),
             None => {
-                let opened = Opened { sequence: self.line.number(), part_id: 0, at: frame.captured() };
+                let opened = self.number(frame.captured());
                 self.offer(opened, frame);
             }
         }
     }
 
+    /// A part that the camera itself brings.
+    fn number(&mut self, at: Timestamp) -> Opened {
+        let opened = Opened { sequence: self.line.number(), part_id: 0, at };
+        self.open = Some(opened);
+        opened
+    }
+
     fn offer(&mut self, opened: Opened, frame: &Frame) {
-        match self.inbox.offer(opened, frame) {
+        let offer = self.inbox.offer(opened, frame);
+        self.open = None;
+        match offer {
             Offer::Taken | Offer::Overflowed => self.counters.frames.add(1),
             Offer::Replaced => {
                 self.counters.frames.add(1);
@@ -235,6 +246,7 @@ impl<'a> Intake<'a> {
                 (choice != Choice::Wait).then_some(choice)
             };
             let (ticket, choice) = self.line.next_ticket(turn)?;
+            self.open = Some(Opened::of(&ticket));
             self.past.before = Some(ticket.at);
             if !matches!(choice, Choice::This | Choice::Previous) {
                 self.past.unserved = Some(ticket.at);
@@ -264,6 +276,9 @@ impl<'a> Intake<'a> {
     /// No frame will come any more: what waits ends in a fault.
     fn finish(&mut self) {
         self.line.update(|handshake| handshake.set(Condition::Stopping, true));
+        if let Some(opened) = self.open {
+            self.fault(opened, Fault::Stopped);
+        }
         if self.matching.is_some() {
             while let Some((ticket, _)) = self.next(|_, _| Choice::None) {
                 self.fault(Opened::of(&ticket), Fault::Stopped);
@@ -302,12 +317,14 @@ impl<'a> Intake<'a> {
     }
 
     fn incident(&mut self, fault: Fault, at: Timestamp) {
-        let opened = Opened { sequence: self.line.number(), part_id: 0, at };
+        let opened = self.number(at);
         self.fault(opened, fault);
     }
 
     fn fault(&mut self, opened: Opened, fault: Fault) {
-        if self.inbox.fault(opened, fault) {
+        let heard = self.inbox.fault(opened, fault);
+        self.open = None;
+        if heard {
             self.counters.incidents.add(1);
         } else {
             self.closed = true;
@@ -317,6 +334,7 @@ impl<'a> Intake<'a> {
 
 impl Drop for Intake<'_> {
     fn drop(&mut self) {
+        self.finish();
         self.inbox.close();
     }
 }

@@ -4,13 +4,14 @@
 //! already too late is not judged at all, and a stop at once turns what waits into faults.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::actuate::{Judged, is_late, unjudged};
 use super::beat::{Beat, PATIENCE};
 use super::count::Counters;
-use super::inbox::{Buffer, Inbox, Item, Next, Part};
+use super::inbox::{Buffer, Inbox, Item, Next, Opened, Part};
 use super::stop::{Stage, Stop};
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
@@ -26,6 +27,9 @@ use crate::zone::Zones;
 
 /// Panics in a row after which the engine is given up.
 const PANICS: u32 = 3;
+
+/// Pictures in a row that the engine fails on before it counts as a panic: a GPU that failed once fails until its engine is loaded anew.
+const FAILURES: u32 = 3;
 
 /// A part on its way to the recorder.
 #[derive(Debug)]
@@ -59,6 +63,8 @@ pub(super) struct Inspect<'a> {
     pub(super) options: pipeline::Options,
     pub(super) zones: Zones,
     pub(super) trusted: Trusted,
+    /// The part that is being judged.
+    pub(super) open: Option<Opened>,
 }
 
 /// The pipeline and how far it can be trusted.
@@ -67,13 +73,15 @@ pub(super) struct Trusted {
     /// False until the first frame, if the camera could not say beforehand what its frames are like.
     pub(super) settled: bool,
     pub(super) panics: u32,
+    /// Pictures in a row that the engine failed on.
+    pub(super) failures: u32,
     /// The last geometry that did not fit: it is refused without another try.
     pub(super) refused: Option<Geometry>,
 }
 
 impl Trusted {
     pub(super) fn new(pipeline: Pipeline, settled: bool) -> Self {
-        Self { pipeline, settled, panics: 0, refused: None }
+        Self { pipeline, settled, panics: 0, failures: 0, refused: None }
     }
 }
 
@@ -101,7 +109,10 @@ impl Inspect<'_> {
     fn run_once(&mut self, item: Item) {
         match item {
             Item::Part(part) => {
+                self.open = Some(part.opened);
                 let (mut signals, timings, mask) = self.judge(&part);
+                #[cfg(test)]
+                tests::wreck(part.opened.sequence);
                 signals.part_id = part.opened.part_id;
                 let at = clock::now();
                 let buffer = self.keep(part, &signals, timings);
@@ -110,14 +121,14 @@ impl Inspect<'_> {
             }
             Item::Fault { opened, fault } => {
                 self.trusted.pipeline.forget();
-                let signals = unjudged(&self.options.signaller, opened, fault);
-                self.tell(Judged { signals, at: clock::now(), timings: Timings::default(), mask: None });
+                self.tell(Judged::fault(&self.options.signaller, opened, fault));
             }
         }
     }
 
     /// Waits if the outputs are that far behind: a verdict is never dropped.
-    fn tell(&self, judged: Judged) {
+    fn tell(&mut self, judged: Judged) {
+        self.open = None;
         self.line.update(|handshake| handshake.judged(&judged.signals.verdict));
         if self.judged.send(judged).is_err() {
             // Nobody drives the outputs any more, and they are in their safe state.
@@ -193,7 +204,7 @@ impl Inspect<'_> {
         }));
         match inspected {
             Ok(done) => {
-                self.trusted.panics = 0;
+                self.count_failure(&done.0.verdict, part.geometry);
                 Ok(done)
             }
             Err(_) => {
@@ -204,13 +215,28 @@ impl Inspect<'_> {
         }
     }
 
+    /// Several failures in a row are worth a panic; a part that was judged ends both counts.
+    fn count_failure(&mut self, verdict: &Verdict, geometry: Geometry) {
+        if *verdict != Verdict::Fault(Fault::Engine) {
+            self.trusted.panics = 0;
+            self.trusted.failures = 0;
+            return;
+        }
+        self.trusted.failures += 1;
+        if self.trusted.failures >= FAILURES {
+            self.trusted.failures = 0;
+            log::error!("the engine failed on {FAILURES} parts in a row");
+            self.rebuild(geometry);
+        }
+    }
+
     /// After a panic nothing in the pipeline is trusted. A pipeline that cannot be had again, or that panics again and
     /// again, ends the station: what still waits becomes faults.
     fn rebuild(&mut self, geometry: Geometry) {
         self.counters.panics.add(1);
         self.trusted.panics += 1;
         if self.trusted.panics < PANICS {
-            match Pipeline::new(self.bundle, geometry, self.options.clone()) {
+            match Pipeline::new(self.bundle, geometry, self.trusted.pipeline.options().clone()) {
                 Ok(pipeline) => {
                     self.trusted.pipeline = pipeline;
                     return log::warn!("the engine was built again");
@@ -249,9 +275,20 @@ fn keep_mask(masks: &Receiver<Stored>, inspection: &Inspection) -> Option<Stored
     Some(stored)
 }
 
+/// What still waits, after a panic, ends in a fault like everything that nobody judges.
 impl Drop for Inspect<'_> {
     fn drop(&mut self) {
         self.inbox.close();
+        if let Some(opened) = self.open {
+            self.tell(Judged::fault(&self.options.signaller, opened, Fault::Engine));
+        }
+        while let Next::Item(item) = self.inbox.take(Duration::ZERO) {
+            let (opened, fault) = match item {
+                Item::Part(part) => (part.opened, Fault::Engine),
+                Item::Fault { opened, fault } => (opened, fault),
+            };
+            self.tell(Judged::fault(&self.options.signaller, opened, fault));
+        }
     }
 }
 

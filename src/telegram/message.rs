@@ -138,7 +138,7 @@ pub struct Regions {
     pub found: u8,
     /// The number of the first region here, from 0: long lists are cut into several telegrams.
     pub first: u8,
-    /// The inspected rectangle in frame pixels, x, y, width, height: a mask covers exactly this.
+    /// The inspected rectangle in frame pixels, of several the box around them, x, y, width, height: a mask covers exactly this.
     pub roi: [u16; 4],
     /// Largest first.
     pub regions: heapless::Vec<Region, MAX_REGIONS>,

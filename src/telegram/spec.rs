@@ -69,7 +69,12 @@ pub const FIELDS: [(u8, &[Field]); 10] = [
             (5, "first", "u8", "number of the first region here, from 0"),
             (6, "listed", "u8", "regions here, at most 8"),
             (7, "-", "u8", "0"),
-            (8, "roi_x", "u16", "the inspected rectangle in frame pixels: the mask covers exactly this"),
+            (
+                8,
+                "roi_x",
+                "u16",
+                "the inspected rectangle in frame pixels, of several the box around them: the mask covers exactly this",
+            ),
             (10, "roi_y", "u16", ""),
             (12, "roi_width", "u16", ""),
             (14, "roi_height", "u16", ""),

@@ -56,6 +56,16 @@ impl Lines {
         }
     }
 
+    /// Waits until a line has fallen so many times: no pulse is missed, however busy the machine is.
+    pub fn until_fallen(&self, role: Role, times: usize) {
+        let end = clock::now() + Duration::from_secs(10);
+        let fell = |pair: &[(Timestamp, Levels)]| pair[0].1.get(role) && !pair[1].1.get(role);
+        while self.edges.lock().unwrap().windows(2).filter(|pair| fell(pair)).count() < times {
+            assert!(clock::now() < end, "{role:?} has not fallen {times} times");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Each time a line rose, and fell again if it did.
     pub fn pulses(&self, role: Role) -> Vec<(Timestamp, Option<Timestamp>)> {
         let mut pulses: Vec<(Timestamp, Option<Timestamp>)> = vec![];

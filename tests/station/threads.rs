@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use fcam::camera::{self, Camera, Frame};
+use fcam::clock::{self, Timestamp};
+use fcam::handshake;
+use fcam::line::Line;
 use fcam::preprocess::Roi;
 use fcam::record::{Keep, Options, Picture, Recorder};
 use fcam::signal::{LEAD, Signals};
 use fcam::sink::{Error, Sink};
-use fcam::station::{self, Trigger};
+use fcam::station::{self, Matching, Rule, Trigger};
 use fcam::verdict::{Fault, Verdict};
 use fcam::vote::Vote;
 use proptest::prelude::*;
@@ -215,6 +219,48 @@ fn a_panic_of_the_camera_drains_what_was_captured() {
     let outcome = run(steps, ROOMY);
     assert_eq!(outcome.report.panicked, ["capture"]);
     assert!(outcome.safe && outcome.parts.len() == 10 && outcome.report.counts.balanced());
+}
+
+/// Shows a part that was triggered, then panics while three more triggers wait.
+struct Doomed {
+    line: Line,
+    camera: Fake,
+    asked: u32,
+}
+
+impl Camera for Doomed {
+    fn next(&mut self, deadline: Timestamp) -> Result<Frame<'_>, camera::Error> {
+        self.asked += 1;
+        let triggered = match self.asked {
+            2 => 1..2,
+            3 => 2..5,
+            _ => 0..0,
+        };
+        for part_id in triggered {
+            assert!(self.line.trigger(clock::now(), part_id).is_some_and(|ticket| ticket.taken), "part {part_id}");
+        }
+        self.camera.next(deadline)
+    }
+
+    fn describe(&self) -> String {
+        self.camera.describe()
+    }
+}
+
+#[test]
+fn triggers_that_wait_when_capture_panics_are_faults() {
+    let matching = Matching { rule: Rule::Nearest, delay: Duration::ZERO, window: Duration::from_secs(30) };
+    let trigger = Trigger::External { queue: 8, matching };
+    let (mut station, told) = fake::station(Fake::new(vec![], MS), trigger);
+    station.line = Line::new(handshake::Options { external: true, queue: 8, ..Default::default() });
+    let steps = vec![frame(BRIGHT), frame(BRIGHT), Step::Panic];
+    station.camera = Box::new(Doomed { line: station.line.clone(), camera: Fake::new(steps, MS), asked: 0 });
+    let Outcome { report, parts, safe } = fake::run(station, &told);
+    assert_eq!((report.panicked.as_slice(), safe), (&["capture"][..], true));
+    let ended: Vec<_> = parts.iter().map(|(signals, _)| (signals.part_id, signals.verdict.clone())).collect();
+    let stopped = Verdict::Fault(Fault::Stopped);
+    assert_eq!(ended, [(1, Verdict::Pass), (2, stopped.clone()), (3, stopped.clone()), (4, stopped)]);
+    assert!(report.counts.balanced() && !report.clean(), "{report}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ import logging
 import sys
 import warnings
 
-from fcam_tools import __version__
+from fcam_tools import __version__, memory
 from fcam_tools.errors import ToolError
 
 VERBS = {
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         if name in argv[:1]:  # torch takes seconds to import: only the verb that runs pays
             importlib.import_module(f"fcam_tools.{name}").add_arguments(verb)
     args = parser.parse_args(argv)
+    memory.keep_freed()
     try:
         return importlib.import_module(f"fcam_tools.{args.verb}").run(args)
     except (ToolError, ValueError, OSError) as error:

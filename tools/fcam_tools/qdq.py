@@ -34,6 +34,8 @@ BYTES: dict[int, int] = {
     TensorProto.DOUBLE: 8, TensorProto.INT64: 8, TensorProto.UINT64: 8,
 }  # fmt: skip
 MAX_ELEMENTS = 1 << 28  # values in one stored tensor at most
+GROWING = {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile"}
+MAX_GROWTH = 16 * 2048 * 2048  # values that one operator may ask for
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,14 @@ class Wiring:
             yield from self.readers[name]
 
     def upstream_of(self, op_types: Iterable[str]) -> set[str]:
-        """First outputs of the nodes from which a node of one of these types is reached by at least one step."""
-        wanted, above = set(op_types), set()
-        for node in reversed(self.nodes):  # ONNX lists nodes in topological order
-            if any(n.op_type in wanted or n.output[0] in above for n in self.followers(node)):
-                above.add(node.output[0])
+        """Outputs of the nodes from which a node of one of these types is reached by at least one step."""
+        wanted, above = set(op_types), set[str]()
+        waiting = [name for node in self.nodes if node.op_type in wanted for name in node.input]
+        while waiting:
+            name = waiting.pop()
+            if name not in above:
+                above.add(name)
+                waiting += self.producer[name].input if name in self.producer else []
         return above
 
 
@@ -103,6 +108,20 @@ def load(path: Path) -> ModelProto:
     return onnx.load(path, load_external_data=False)
 
 
+def name_of(node: NodeProto) -> str:
+    """What to call a node: nodes need not have names."""
+    return node.name or output_of(node)
+
+
+def input_of(node: NodeProto, index: int) -> str:
+    """The name of an input, empty if the node has none of that position."""
+    return node.input[index] if index < len(node.input) else ""
+
+
+def output_of(node: NodeProto) -> str:
+    return node.output[0] if node.output else ""
+
+
 def attribute(node: NodeProto, name: str, default: int) -> int:
     return next((a.i for a in node.attribute if a.name == name), default)
 
@@ -119,6 +138,7 @@ def check_file(model: ModelProto, width: int, height: int, classes: int) -> Iter
     yield from check_domains(model)
     yield from check_values(model)
     yield from check_control_flow(model)
+    yield from check_growth(model)
 
 
 def inputs_of(model: ModelProto) -> list[ValueInfoProto]:
@@ -163,14 +183,14 @@ def check_domains(model: ModelProto) -> Iterator[Violation]:
             yield Violation(FILE_RULE, "", f"opset {opset.version} is not one of {OPSETS.start} to {OPSETS.stop - 1}")
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx"):
-            yield Violation(FILE_RULE, node.name, f"{node.op_type} is of the domain {node.domain}")
+            yield Violation(FILE_RULE, name_of(node), f"{node.op_type} is of the domain {node.domain}")
 
 
 def check_values(model: ModelProto) -> Iterator[Violation]:
     """Stored tensors, among the initialisers and the attributes, that are not what they claim."""
     graph = model.graph
     stored = [(tensor.name, tensor) for tensor in graph.initializer]
-    attributes = [(node.name, a) for node in graph.node for a in node.attribute]
+    attributes = [(name_of(node), a) for node in graph.node for a in node.attribute]
     for name, a in attributes:
         stored += [(name, tensor) for tensor in ([a.t] if a.HasField("t") else []) + list(a.tensors)]
     for name, tensor in stored:
@@ -211,7 +231,26 @@ def check_control_flow(model: ModelProto) -> Iterator[Violation]:
         yield Violation(FILE_RULE, "", f"defines {len(model.functions)} functions of its own")
     for node in model.graph.node:
         if node.op_type in CONTROL_FLOW or any(a.HasField("g") or a.graphs for a in node.attribute):
-            yield Violation(FILE_RULE, node.name, f"{node.op_type} is control flow")
+            yield Violation(FILE_RULE, name_of(node), f"{node.op_type} is control flow")
+
+
+def check_growth(model: ModelProto) -> Iterator[Violation]:
+    """Operators that are told by a constant to make a tensor of absurd size."""
+    wiring = Wiring(model)
+    for node in model.graph.node:
+        # The first input of the others is what grows.
+        parameters = node.input[0 if node.op_type in ("ConstantOfShape", "Range") else 1 :]
+        if node.op_type in GROWING and any(growth(wiring, name) > MAX_GROWTH for name in parameters):
+            yield Violation(FILE_RULE, name_of(node), f"{node.op_type} asks for a tensor of absurd size")
+
+
+def growth(wiring: Wiring, name: str) -> float:
+    """The product of a shape, of pads, repeats or scales: about how many values an operator is asked to make."""
+    value = wiring.constant(name)
+    if value is None or value.dtype not in (np.int64, np.float32):
+        return 1.0
+    with np.errstate(over="ignore"):
+        return float(np.prod(np.maximum(np.abs(value.astype(np.float64)), 1.0)))
 
 
 def check_input_quantised(wiring: Wiring) -> Iterator[Violation]:
@@ -219,21 +258,21 @@ def check_input_quantised(wiring: Wiring) -> Iterator[Violation]:
     if not readers or any(node.op_type != QUANTIZE for node in readers):
         yield Violation(FILE_RULE, INPUT, "is not followed at once by QuantizeLinear alone")
     for node in (n for n in readers if n.op_type == QUANTIZE):
-        scale = wiring.constant(node.input[1])
+        scale = wiring.constant(input_of(node, 1))
         if scale is None or scale.size != 1 or scale.item() != INPUT_SCALE:
-            yield Violation(FILE_RULE, node.name, f"quantises the input with scale {scale}, not 1/128")
+            yield Violation(FILE_RULE, name_of(node), f"quantises the input with scale {scale}, not 1/128")
 
 
 # The eight rules.
 
 
 def check_parameters(wiring: Wiring) -> Iterator[Violation]:
-    """Rule 1: three inputs, a constant finite positive scale, as many int8 zeros."""
+    """Rule 1: three inputs, a constant finite positive scale, a number or a list, and int8 zeros of its shape."""
     for node in wiring.nodes:
         if node.op_type in (QUANTIZE, DEQUANTIZE):
             problem = parameter_problem(wiring, node)
             if problem:
-                yield Violation(1, node.name, problem)
+                yield Violation(1, name_of(node), problem)
 
 
 def parameter_problem(wiring: Wiring, node: NodeProto) -> str | None:
@@ -244,22 +283,24 @@ def parameter_problem(wiring: Wiring, node: NodeProto) -> str | None:
         return "scale or zero point is not constant"
     if scale.dtype != np.float32 or not (np.isfinite(scale).all() and (scale > 0).all()):
         return "scale is not a finite float32 above zero"
+    if scale.ndim > 1:
+        return f"scale has {scale.ndim} dimensions: it is a number or a list"
     if zero.dtype != np.int8 or zero.any():
         return f"zero point is not int8 zeros but {zero.dtype}"
-    return None if zero.shape == scale.shape else f"{zero.size} zero points for {scale.size} scales"
+    return None if zero.shape == scale.shape else f"zero point has the shape {zero.shape} and scale {scale.shape}"
 
 
 def check_granularity(wiring: Wiring) -> Iterator[Violation]:
     """Rule 2: activations per tensor, weights per tensor or per output channel."""
     for node in wiring.nodes:
-        if node.op_type not in (QUANTIZE, DEQUANTIZE) or len(node.input) < 2:
+        if node.op_type not in (QUANTIZE, DEQUANTIZE):
             continue
-        scale = wiring.constant(node.input[1])
+        scale = wiring.constant(input_of(node, 1))
         if scale is None or scale.size == 1:
             continue  # not constant: rule 1 says so
         problem = channel_problem(wiring, node, scale.size)
         if problem:
-            yield Violation(2, node.name, problem)
+            yield Violation(2, name_of(node), problem)
 
 
 def channel_problem(wiring: Wiring, node: NodeProto, scales: int) -> str | None:
@@ -272,8 +313,9 @@ def channel_problem(wiring: Wiring, node: NodeProto, scales: int) -> str | None:
     axis += source.ndim if axis < 0 else 0
     for layer in uses:
         if axis != output_axis(layer):
-            return f"the weights of {layer.name} are quantised along axis {axis}, not along their output channels"
-    return None if scales == source.shape[axis] else f"{scales} scales for {source.shape[axis]} output channels"
+            return f"the weights of {name_of(layer)} are quantised along axis {axis}, not along their output channels"
+    channels = source.shape[axis] if axis < source.ndim else 0
+    return None if scales == channels else f"{scales} scales for {channels} output channels"
 
 
 def output_axis(layer: NodeProto) -> int | None:
@@ -285,28 +327,28 @@ def output_axis(layer: NodeProto) -> int | None:
 
 def quantised_source(wiring: Wiring, node: NodeProto) -> str:
     """The float tensor behind a Q node or behind a DQ node's Q."""
-    before = wiring.producer.get(node.input[0])
-    return before.input[0] if node.op_type == DEQUANTIZE and before is not None and before.input else node.input[0]
+    before = wiring.producer.get(input_of(node, 0))
+    return input_of(before, 0) if node.op_type == DEQUANTIZE and before is not None else input_of(node, 0)
 
 
 def weight_uses(wiring: Wiring, node: NodeProto) -> Iterator[NodeProto]:
     """The layers whose weight input a Q or DQ node leads to."""
     ends = [node] if node.op_type == DEQUANTIZE else [n for n in wiring.followers(node) if n.op_type == DEQUANTIZE]
     for end in ends:
-        yield from (n for n in wiring.followers(end) if n.op_type in WEIGHTED and n.input[1] == end.output[0])
+        yield from (n for n in wiring.followers(end) if n.op_type in WEIGHTED and input_of(n, 1) == output_of(end))
 
 
 def check_weights(wiring: Wiring) -> Iterator[Violation]:
     """Rule 3: float32 initialiser, QuantizeLinear, DequantizeLinear."""
     for node in wiring.nodes:
-        dequantise = wiring.producer.get(node.input[1]) if node.op_type in WEIGHTED else None
+        dequantise = wiring.producer.get(input_of(node, 1)) if node.op_type in WEIGHTED else None
         if dequantise is None or dequantise.op_type != DEQUANTIZE:
             continue  # a float layer: rule 5 says whether it may be one
-        quantise = wiring.producer.get(dequantise.input[0])
+        quantise = wiring.producer.get(input_of(dequantise, 0))
         if quantise is None or quantise.op_type != QUANTIZE:
-            yield Violation(3, node.name, "weights are stored as integers, not as float32 behind QuantizeLinear")
-        elif not is_float_initializer(wiring, quantise.input[0]):
-            yield Violation(3, node.name, "weights are not a float32 initialiser")
+            yield Violation(3, name_of(node), "weights are stored as integers, not as float32 behind QuantizeLinear")
+        elif not is_float_initializer(wiring, input_of(quantise, 0)):
+            yield Violation(3, name_of(node), "weights are not a float32 initialiser")
 
 
 def is_float_initializer(wiring: Wiring, name: str) -> bool:
@@ -318,35 +360,35 @@ def check_biases(wiring: Wiring) -> Iterator[Violation]:
     for node in wiring.nodes:
         if node.op_type != DEQUANTIZE:
             continue
-        value = wiring.constant(node.input[0])
+        value = wiring.constant(input_of(node, 0))
         if value is not None and value.dtype == np.int32:
-            yield Violation(4, node.name, "dequantises an int32: biases stay float32")
+            yield Violation(4, name_of(node), "dequantises an int32: biases stay float32")
 
 
 def check_layers(wiring: Wiring) -> Iterator[Violation]:
     """Rule 5: data and weights of every Conv and Gemm come from DequantizeLinear, the float tail excepted."""
     body = wiring.upstream_of((QUANTIZE, DEQUANTIZE))
     for node in wiring.nodes:
-        if node.op_type not in ("Conv", "Gemm") or node.output[0] not in body:
+        if node.op_type not in ("Conv", "Gemm") or output_of(node) not in body:
             continue
-        for name, role in zip(node.input, ("data", "weights"), strict=False):
-            source = wiring.producer.get(name)
+        for index, role in enumerate(("data", "weights")):
+            source = wiring.producer.get(input_of(node, index))
             if source is None or source.op_type != DEQUANTIZE:
-                yield Violation(5, node.name, f"{role} do not come from DequantizeLinear, and int8 layers follow")
+                yield Violation(5, name_of(node), f"{role} do not come from DequantizeLinear, and int8 layers follow")
 
 
 def check_integer_ops(wiring: Wiring) -> Iterator[Violation]:
     """Rule 6: no integer operators."""
     for node in wiring.nodes:
         if node.op_type in INTEGER_OPS:
-            yield Violation(6, node.name, f"{node.op_type} is not legal in a QDQ file")
+            yield Violation(6, name_of(node), f"{node.op_type} is not legal in a QDQ file")
 
 
 def check_norms(wiring: Wiring) -> Iterator[Violation]:
     """Rule 7: BatchNormalization is folded."""
     for node in wiring.nodes:
         if node.op_type == "BatchNormalization":
-            yield Violation(7, node.name, "BatchNormalization is not folded into its Conv")
+            yield Violation(7, name_of(node), "BatchNormalization is not folded into its Conv")
 
 
 def check_activations(wiring: Wiring) -> Iterator[Violation]:
@@ -355,7 +397,7 @@ def check_activations(wiring: Wiring) -> Iterator[Violation]:
         for quantise in (n for n in wiring.followers(conv) if n.op_type == QUANTIZE):
             behind = [n for dequantise in wiring.followers(quantise) for n in wiring.followers(dequantise)]
             if any(n.op_type in ("Relu", "Clip") for n in behind):
-                yield Violation(8, quantise.name, f"stands between {conv.name} and its activation")
+                yield Violation(8, name_of(quantise), f"stands between {name_of(conv)} and its activation")
 
 
 RULES = (

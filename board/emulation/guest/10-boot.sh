@@ -1,7 +1,7 @@
 # The kernel's devices: a camera (vivid), a chip of lines (gpio-sim), watchdogs.
 #: every module loads
 #: vivid is a camera, /dev/video0
-#: gpio-sim is a chip of ten lines
+#: gpio-sim is a chip of eleven lines
 #: a watchdog of the board and one of the kernel are there
 
 load() {
@@ -20,7 +20,7 @@ load() {
 lines() {
     mount -t configfs configfs /sys/kernel/config || return 1
     chip=/sys/kernel/config/gpio-sim/station
-    set -- TRIGGER READY BUSY OK NG VALID HEALTHY FAULT ACK STROBE
+    set -- TRIGGER READY BUSY OK NG VALID HEALTHY FAULT ACK STROBE ZONE
     mkdir -p "$chip/bank0" /tmp/line && echo $# >"$chip/bank0/num_lines" && echo board >"$chip/bank0/label" || return 1
     number=0
     for name; do
@@ -35,7 +35,7 @@ lines() {
         ln -s "$place/sim_gpio$number" "/tmp/line/$name"
         number=$((number + 1))
     done
-    [ -c /tmp/chip ] && [ -e /tmp/line/STROBE/value ]
+    [ -c /tmp/chip ] && [ -e /tmp/line/ZONE/value ]
 }
 
 watchdogs() {
@@ -45,5 +45,5 @@ watchdogs() {
 
 check "every module loads" load
 check "vivid is a camera, /dev/video0" within 5 test -c /dev/video0
-check "gpio-sim is a chip of ten lines" lines
+check "gpio-sim is a chip of eleven lines" lines
 check "a watchdog of the board and one of the kernel are there" watchdogs

@@ -3,7 +3,7 @@
 #: each of five trigger edges ends in VALID and OK, and one part, though the clock steps
 #: without a camera READY is low, and a trigger is told as NG
 #: SIGTERM leaves READY, OK, VALID and HEALTHY low
-#: a defective part ends in VALID and NG
+#: a defective part ends in VALID and NG, and in the line of its zone
 #: what SIGKILL leaves on the lines
 
 # station ITEM: what the camera shows. The tests' bundle calls dark pictures defective.
@@ -19,6 +19,11 @@ controls = { test_pattern = "$1" }
 [trigger]
 mode = "external"
 window_ms = 500
+[inspect]
+roi = { x = 0, y = 0, width = 320, height = 480 }
+[zones]
+kind = "polygons"
+polygons = [[[0, 0], [300, 0], [300, 400], [0, 400]], [[400, 0], [600, 0], [600, 400], [400, 400]]]
 [signals]
 hold_ms = 1000
 [gpio]
@@ -31,6 +36,7 @@ ng = "NG"
 valid = "VALID"
 healthy = "HEALTHY"
 fault = "FAULT"
+zones = ["ZONE", "STROBE"]
 [gpio.trigger]
 line = "TRIGGER"
 TOML
@@ -43,12 +49,13 @@ ready() { within 40 high READY && within 5 high HEALTHY && within 5 low HEALTHY 
 
 # part OK|NG: one trigger, and what it should end in.
 part() {
-    other=NG
-    [ "$1" = NG ] && other=OK
+    other=NG zone=low
+    [ "$1" = NG ] && other=OK zone=high
     trigger down
     within 10 high READY && trigger up && within 10 high VALID || return 1
     # Read first, and shown then: a busy host takes long for each line.
-    high "$1" && low "$other"
+    # The second zone is outside of what is inspected.
+    high "$1" && low "$other" && $zone ZONE && low STROBE
     told=$?
     levels
     [ $told = 0 ] || return 1
@@ -99,5 +106,5 @@ check "each of five trigger edges ends in VALID and OK, and one part, though the
 check "without a camera READY is low, and a trigger is told as NG" blind
 check "SIGTERM leaves READY, OK, VALID and HEALTHY low" term
 station "100% Black"
-check "a defective part ends in VALID and NG" eval 'within 40 high READY && part NG'
+check "a defective part ends in VALID and NG, and in the line of its zone" eval 'within 40 high READY && part NG'
 check "what SIGKILL leaves on the lines" murder

@@ -1,5 +1,6 @@
 # From the edge of the trigger to the edge of VALID: by the kernel's trace, which knows nothing of the station, and by the station's own stages.
 #: the kernel saw twenty triggers and a VALID for each
+#: VALID was high for its 300 ms each time
 
 trace=/sys/kernel/tracing
 mount -t tracefs tracefs $trace
@@ -25,8 +26,8 @@ valid = "VALID"
 line = "TRIGGER"
 TOML
 
-# Milliseconds from each interrupt of the trigger's line to the next rise of VALID, sorted. READY and VALID are the only lines that are driven;
-# READY is the lower number.
+# Milliseconds from each interrupt of the trigger's line to the next rise of VALID, sorted; and in /tmp/widths, how long VALID was high. READY
+# and VALID are the only lines that are driven; READY is the lower number.
 edges() {
     awk '
         function at() { match($0, /[0-9]+\.[0-9]+: /); return substr($0, RSTART, RLENGTH - 2) * 1000 }
@@ -34,7 +35,8 @@ edges() {
         /gpio_value/ {
             match($0, /gpio_value: [0-9]+ set [01]/); split(substr($0, RSTART, RLENGTH), word, " ")
             if (!ready || word[2] < ready) ready = word[2]
-            if (word[2] > ready && word[4] && !level[word[2]] && edge) { print at() - edge; edge = 0 }
+            if (word[2] > ready && word[4] && !level[word[2]] && edge) { print at() - edge; edge = 0; rose = at() }
+            if (word[2] > ready && !word[4] && rose) { print at() - rose >"/tmp/widths"; rose = 0 }
             level[word[2]] = word[4]
         }' "$trace/trace" | sort -n
 }
@@ -66,4 +68,11 @@ measure() {
     [ "$(wc -l </tmp/edges)" = 20 ]
 }
 
+# Never shorter; longer by what a busy host takes.
+widths() {
+    say "# VALID was high for $(sort -n /tmp/widths | sed -n '1p;$p' | tr '\n' ' ')ms at least and at most"
+    awk '$1 < 299.9 || $1 > 600 { wrong++ } END { exit NR != 20 || wrong }' /tmp/widths
+}
+
 check "the kernel saw twenty triggers and a VALID for each" measure
+check "VALID was high for its 300 ms each time" widths

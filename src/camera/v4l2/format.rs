@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use crate::camera::PixelFormat;
+use v4l::v4l_sys as sys;
+
+use crate::camera::{Colors, PixelFormat};
 
 /// A pixel format in the kernel's words: V4L2_PIX_FMT_*.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,29 @@ impl fmt::Display for Fourcc {
         let letters = (self.0 & !BIG_ENDIAN).to_le_bytes();
         let suffix = if self.0 & BIG_ENDIAN == 0 { "" } else { "-BE" };
         write!(f, "{}{suffix}", String::from_utf8_lossy(&letters).trim_end().escape_debug())
+    }
+}
+
+/// What YUV values mean, by a driver's `colorspace`, `ycbcr_enc` and `quantization`; their defaults are those of the kernel's
+/// V4L2_MAP_YCBCR_ENC_DEFAULT and V4L2_MAP_QUANTIZATION_DEFAULT. What is neither BT.601 nor BT.709 (UHD, and television of the past) is taken
+/// for BT.601.
+pub(super) fn colors(colorspace: u32, encoding: u32, quantization: u32) -> Colors {
+    let wide = [sys::v4l2_colorspace_V4L2_COLORSPACE_REC709, sys::v4l2_colorspace_V4L2_COLORSPACE_DCI_P3]
+        .contains(&colorspace);
+    let bt709 = match encoding {
+        sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_DEFAULT => wide,
+        sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_709 | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_XV709 => true,
+        _ => false,
+    };
+    let full = match quantization {
+        sys::v4l2_quantization_V4L2_QUANTIZATION_DEFAULT => colorspace == sys::v4l2_colorspace_V4L2_COLORSPACE_JPEG,
+        other => other == sys::v4l2_quantization_V4L2_QUANTIZATION_FULL_RANGE,
+    };
+    match (bt709, full) {
+        (false, false) => Colors::Bt601,
+        (false, true) => Colors::Bt601Full,
+        (true, false) => Colors::Bt709,
+        (true, true) => Colors::Bt709Full,
     }
 }
 
@@ -164,6 +189,8 @@ pub struct Wanted {
     pub height: u32,
     /// The layout; the cheapest if none.
     pub layout: Option<Layout>,
+    /// What the values of YUV formats mean; what the driver says if none.
+    pub colors: Option<Colors>,
     /// Frames a second; the driver's own rate if 0.
     pub fps: f64,
 }
@@ -179,7 +206,7 @@ pub(super) struct Candidate {
 
 /// The formats to try, in this order, or why there are none.
 pub(super) fn negotiate(offers: &[Offer], wanted: &Wanted) -> Result<Vec<Candidate>, String> {
-    let Wanted { width, height, layout, fps } = *wanted;
+    let Wanted { width, height, layout, fps, .. } = *wanted;
     let known = KNOWN.iter().filter(|(_, known)| layout.is_none_or(|layout| layout == *known));
     let readable: Vec<(&Offer, Layout)> = known
         .flat_map(|(fourcc, layout)| {
@@ -272,7 +299,7 @@ mod tests {
     }
 
     fn wanted(width: u32, height: u32, fps: f64) -> Wanted {
-        Wanted { width, height, layout: None, fps }
+        Wanted { width, height, layout: None, colors: None, fps }
     }
 
     fn names(candidates: Result<Vec<Candidate>, String>) -> Vec<String> {
@@ -338,6 +365,24 @@ mod tests {
         let offers = [offer(b"NV12", size.clone()), offer(b"YUYV", size)];
         let refused = negotiate(&offers, &wanted(8, 8, 20.0)).unwrap_err();
         assert!(refused.contains("it has NV12, YUYV: 30, 15 fps ("), "{refused}");
+    }
+
+    #[test]
+    fn colors_are_what_the_driver_says_or_the_kernel_takes_for_granted() {
+        // colorspace: 0 default, 3 BT.709, 7 JPEG, 8 sRGB. ycbcr_enc: 0 default, 1 BT.601, 2 BT.709, 6 BT.2020. quantization: 0 default, 1 full, 2 limited.
+        for (colorspace, encoding, quantization, expected) in [
+            (0, 0, 0, Colors::Bt601),
+            (8, 0, 0, Colors::Bt601),
+            (8, 0, 1, Colors::Bt601Full),
+            (7, 0, 0, Colors::Bt601Full),
+            (7, 0, 2, Colors::Bt601),
+            (3, 0, 0, Colors::Bt709),
+            (3, 1, 0, Colors::Bt601),
+            (8, 2, 1, Colors::Bt709Full),
+            (10, 6, 2, Colors::Bt601),
+        ] {
+            assert_eq!(colors(colorspace, encoding, quantization), expected, "{colorspace} {encoding} {quantization}");
+        }
     }
 
     #[test]

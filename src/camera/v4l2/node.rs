@@ -16,6 +16,7 @@ use v4l::v4l2::{self, vidioc};
 
 use super::control::{Control, Kind};
 use super::format::{self, Extent, Fourcc, Interval, Offer, Rates};
+use crate::camera::Colors;
 
 /// More entries than this in one list are a driver that does not end it.
 const MOST: u32 = 1024;
@@ -51,6 +52,8 @@ pub(super) struct Pixels {
     pub(super) progressive: bool,
     /// Buffers that make one frame.
     pub(super) planes: u8,
+    /// What the values of a YUV format mean.
+    pub(super) colors: Colors,
 }
 
 /// An open node.
@@ -164,7 +167,9 @@ impl Node {
             format.fmt.pix_mp =
                 sys::v4l2_pix_format_mplane { width, height, pixelformat, field, num_planes: 1, ..zeroed() };
         } else {
-            format.fmt.pix = sys::v4l2_pix_format { width, height, pixelformat, field, ..zeroed() };
+            // Without this mark the kernel leaves the fields about colours out.
+            let priv_ = sys::V4L2_PIX_FMT_PRIV_MAGIC;
+            format.fmt.pix = sys::v4l2_pix_format { width, height, pixelformat, field, priv_, ..zeroed() };
         }
         self.request(vidioc::VIDIOC_S_FMT, &mut format)?;
         let whole = |field| field <= sys::v4l2_field_V4L2_FIELD_NONE; // ANY is what some drivers leave there
@@ -174,13 +179,19 @@ impl Node {
             let [plane, ..] = pix.plane_fmt;
             let (stride, bytes) = (plane.bytesperline, plane.sizeimage);
             let (fourcc, progressive, planes) = (Fourcc(pix.pixelformat), whole(pix.field), pix.num_planes);
-            Ok(Pixels { fourcc, width: pix.width, height: pix.height, stride, bytes, progressive, planes })
+            // SAFETY: both members of the union are one byte.
+            let encoding = unsafe { pix.__bindgen_anon_1.ycbcr_enc };
+            let colors = format::colors(pix.colorspace, encoding.into(), pix.quantization.into());
+            Ok(Pixels { fourcc, width: pix.width, height: pix.height, stride, bytes, progressive, planes, colors })
         } else {
             // SAFETY: the kernel fills this member of the union for the single-planar type of queue.
             let pix = unsafe { format.fmt.pix };
             let (fourcc, stride, bytes) = (Fourcc(pix.pixelformat), pix.bytesperline, pix.sizeimage);
             let (width, height, progressive) = (pix.width, pix.height, whole(pix.field));
-            Ok(Pixels { fourcc, width, height, stride, bytes, progressive, planes: 1 })
+            // SAFETY: both members of the union are 32 bits.
+            let encoding = unsafe { pix.__bindgen_anon_1.ycbcr_enc };
+            let colors = format::colors(pix.colorspace, encoding, pix.quantization);
+            Ok(Pixels { fourcc, width, height, stride, bytes, progressive, planes: 1, colors })
         }
     }
 

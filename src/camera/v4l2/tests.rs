@@ -5,8 +5,9 @@ use std::io::Cursor;
 use image::{ImageFormat, RgbImage};
 
 use super::*;
+use crate::camera::Colors;
 
-const WANTED: Wanted = Wanted { width: 62, height: 40, layout: None, fps: 0.0 };
+const WANTED: Wanted = Wanted { width: 62, height: 40, layout: None, colors: None, fps: 0.0 };
 
 fn known(letters: &str) -> Candidate {
     let (fourcc, layout) = format::KNOWN.into_iter().find(|(fourcc, _)| fourcc.to_string() == letters).unwrap();
@@ -15,7 +16,16 @@ fn known(letters: &str) -> Candidate {
 
 fn pixels(candidate: &Candidate, stride: u32) -> Pixels {
     let fourcc = candidate.fourcc;
-    Pixels { fourcc, width: 62, height: 40, stride, bytes: 1 << 16, progressive: true, planes: 1 }
+    Pixels {
+        fourcc,
+        width: 62,
+        height: 40,
+        stride,
+        bytes: 1 << 16,
+        progressive: true,
+        planes: 1,
+        colors: Colors::Bt709,
+    }
 }
 
 #[test]
@@ -30,7 +40,11 @@ fn the_drivers_stride_is_the_frames() {
     ] {
         let candidate = known(letters);
         let mode = mode(&candidate, &WANTED, &pixels(&candidate, stride)).unwrap();
-        assert_eq!(mode.geometry, Geometry::new(62, 40, expected, format).unwrap(), "{letters}");
+        let expected = Geometry::new(62, 40, expected, format).unwrap();
+        assert_eq!(mode.geometry, expected.with_colors(Colors::Bt709), "{letters}");
+        let wanted = Wanted { colors: Some(Colors::Bt601Full), ..WANTED };
+        let mode = super::mode(&candidate, &wanted, &pixels(&candidate, stride)).unwrap();
+        assert_eq!(mode.geometry, expected.with_colors(Colors::Bt601Full), "{letters}: the station file decides");
     }
 }
 

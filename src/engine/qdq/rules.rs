@@ -55,7 +55,7 @@ fn input_quantised(wiring: &Wiring) -> Vec<Problem> {
     found
 }
 
-/// Rule 1: three inputs, a constant finite scale above zero, and as many int8 zeros.
+/// Rule 1: three inputs, a constant finite scale above zero, a number or a list, and int8 zeros of its shape.
 fn parameters(wiring: &Wiring, node: &NodeProto) -> Option<String> {
     if !is_quantiser(node) {
         return None;
@@ -71,9 +71,14 @@ fn parameters(wiring: &Wiring, node: &NodeProto) -> Option<String> {
     if !usable {
         return Some("scale is not a finite float32 above zero".into());
     }
+    if scale.dims.len() > 1 {
+        return Some(format!("scale has {} dimensions: it is a number or a list", scale.dims.len()));
+    }
     match int8_zeros(zero) {
         None => Some("zero point is not all int8 zeros".into()),
-        Some(zeros) if Some(zeros) != elements(&scale.dims) => Some(format!("{zeros} zero points for other scales")),
+        Some(_) if zero.dims != scale.dims => {
+            Some(format!("zero point has the shape {:?} and scale {:?}", zero.dims, scale.dims))
+        }
         Some(_) => None,
     }
 }

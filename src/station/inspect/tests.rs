@@ -12,6 +12,7 @@ use crate::station::{Report, Station, Stop, Trigger};
 use crate::verdict::{Fault, Verdict};
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Parts at which the engine panics; the tests that use it run one after the other.
 static SABOTAGED: Mutex<Vec<u64>> = Mutex::new(vec![]);
@@ -20,6 +21,13 @@ static ALONE: Mutex<()> = Mutex::new(());
 pub(super) fn sabotage(sequence: u64) {
     let hit = SABOTAGED.lock().unwrap().contains(&sequence);
     assert!(!hit, "sabotage of part {sequence}");
+}
+
+/// The part at which the thread itself panics; 0 for none.
+static WRECKED: AtomicU64 = AtomicU64::new(0);
+
+pub(super) fn wreck(sequence: u64) {
+    assert!(sequence == 0 || sequence != WRECKED.load(Relaxed), "wreck of part {sequence}");
 }
 
 struct Collect(std::sync::mpsc::Sender<Signals>);
@@ -34,8 +42,13 @@ impl Sink for Collect {
 }
 
 fn run(frames: u64, sabotaged: &[u64]) -> (Report, Vec<Signals>) {
+    run_wrecked(frames, sabotaged, 0)
+}
+
+fn run_wrecked(frames: u64, sabotaged: &[u64], wrecked: u64) -> (Report, Vec<Signals>) {
     let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
     *SABOTAGED.lock().unwrap() = sabotaged.to_vec();
+    WRECKED.store(wrecked, Relaxed);
     let bundle = Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/tiny")).unwrap();
     let camera = Pattern::open(bundle.samples(), Some((64, 64))).unwrap().pace(100.0).limit(frames);
     let (sender, collected) = std::sync::mpsc::channel();
@@ -62,6 +75,7 @@ fn run(frames: u64, sabotaged: &[u64]) -> (Report, Vec<Signals>) {
     };
     let report = station.run(&Stop::default()).unwrap();
     SABOTAGED.lock().unwrap().clear();
+    WRECKED.store(0, Relaxed);
     (report, collected.try_iter().collect())
 }
 
@@ -85,4 +99,14 @@ fn panics_in_a_row_stop_the_station_and_still_close_every_part() {
     assert_eq!(report.counts.panics, 3);
     assert!(report.counts.balanced() && signals.len() as u64 == report.counts.frames);
     assert!(signals.iter().skip(2).all(is_engine_fault));
+}
+
+#[test]
+fn a_panic_of_the_thread_itself_leaves_no_part_open() {
+    let (report, signals) = run_wrecked(1_000_000, &[], 5);
+    assert_eq!(report.panicked, ["inspect"]);
+    assert!(report.counts.balanced() && signals.len() as u64 == report.counts.frames, "{report}");
+    let engine_faults: Vec<bool> = signals.iter().map(is_engine_fault).collect();
+    assert_eq!(engine_faults.iter().filter(|fault| !**fault).count(), 5, "{engine_faults:?}");
+    assert!(engine_faults.len() >= 6 && engine_faults.iter().skip(5).all(|fault| *fault), "{engine_faults:?}");
 }

@@ -1,0 +1,35 @@
+//! In: an RGB picture. Out: the same in the layout of a camera, BT.601 limited range, so that what a format costs can be measured without one.
+
+use super::{Geometry, PixelFormat};
+
+/// The bytes of a packed frame of `geometry` that shows `rgb`, which has its size.
+pub(super) fn encode(rgb: &[u8], geometry: Geometry) -> Vec<u8> {
+    let width = geometry.width as usize;
+    let pixels: Vec<[u8; 3]> = rgb.as_chunks().0.iter().map(|&pixel| yuv(pixel)).collect();
+    let luma = || pixels.iter().map(|[y, ..]| *y);
+    // Chroma of the upper left one of each four.
+    let fourth = || pixels.chunks(2 * width).flat_map(move |rows| rows.iter().take(width).step_by(2));
+    match geometry.format {
+        PixelFormat::Rgb8 => rgb.to_vec(),
+        PixelFormat::Gray8 => rgb.as_chunks().0.iter().map(|pixel| gray(*pixel)).collect(),
+        PixelFormat::Yuyv => {
+            let pairs = pixels.as_chunks::<2>().0.iter();
+            pairs.flat_map(|[[y0, u, v], [y1, ..]]| [*y0, *u, *y1, *v]).collect()
+        }
+        PixelFormat::Nv12 => luma().chain(fourth().flat_map(|[_, u, v]| [*u, *v])).collect(),
+        PixelFormat::I420 => luma().chain(fourth().map(|[_, u, _]| *u)).chain(fourth().map(|[.., v]| *v)).collect(),
+    }
+}
+
+/// ITU-R BT.601-7, 2.5.1 and 2.5.2, with 8 fractional bits.
+fn yuv([r, g, b]: [u8; 3]) -> [u8; 3] {
+    let [r, g, b] = [r, g, b].map(i32::from);
+    let sums = [66 * r + 129 * g + 25 * b, -38 * r - 74 * g + 112 * b, 112 * r - 94 * g - 18 * b];
+    let [y, u, v] = sums.map(|sum| (sum + 128) >> 8);
+    [y + 16, u + 128, v + 128].map(|value| value.clamp(0, 255) as u8)
+}
+
+fn gray([r, g, b]: [u8; 3]) -> u8 {
+    let [r, g, b] = [r, g, b].map(u32::from);
+    ((77 * r + 150 * g + 29 * b + 128) >> 8) as u8
+}

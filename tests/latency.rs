@@ -1,0 +1,182 @@
+//! From the edge of a trigger to the edges of the lines, through the whole station: a simulated sensor that the trigger fires, and lines
+//! that remember. `./dev latency` runs it long on the default bundle and prints the times.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+#[allow(dead_code)]
+#[path = "gpio/lines.rs"]
+mod lines;
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use fcam::bundle::Bundle;
+use fcam::camera::{Camera, Error, Frame, Geometry, Pattern, PixelFormat};
+use fcam::clock::{self, Timestamp};
+use fcam::handshake;
+use fcam::line::Line;
+use fcam::pipeline::Options;
+use fcam::signal::{SETUP, Signaller, Signals};
+use fcam::sink::gpio::{self, Gpio, Role};
+use fcam::sink::{self, Sink};
+use fcam::station::{Latency, Matching, Report, Rule, Station, Stop, Trigger};
+use fcam::zone::Zones;
+
+use lines::Lines;
+
+const MS: Duration = Duration::from_millis(1);
+const HOLD: Duration = Duration::from_millis(20);
+const SIZE: (u32, u32) = (640, 480);
+
+/// Delivers the next of its pictures at the moment of each trigger: no exposure, no transfer.
+struct Sensor {
+    fired: Receiver<Timestamp>,
+    pictures: Vec<Vec<u8>>,
+    sequence: usize,
+}
+
+impl Camera for Sensor {
+    fn next(&mut self, deadline: Timestamp) -> Result<Frame<'_>, Error> {
+        let waited = deadline.saturating_sub(clock::now());
+        let at = self.fired.recv_timeout(waited).map_err(|error| match error {
+            RecvTimeoutError::Timeout => Error::Timeout { camera: self.describe(), waited },
+            RecvTimeoutError::Disconnected => Error::Ended,
+        })?;
+        let geometry = Geometry::packed(SIZE.0, SIZE.1, PixelFormat::Yuyv)?;
+        self.sequence += 1;
+        let picture = &self.pictures[(self.sequence - 1) % self.pictures.len()];
+        Frame::new(self.sequence as u64 - 1, at, geometry, picture)
+    }
+
+    fn describe(&self) -> String {
+        "a simulated sensor".into()
+    }
+}
+
+/// Remembers each part, and when the outputs had been told of it.
+struct Memory(Sender<(Signals, Timestamp)>);
+
+impl Sink for Memory {
+    fn apply(&mut self, signals: &Signals) -> Result<(), sink::Error> {
+        self.0.send((signals.clone(), clock::now())).unwrap();
+        Ok(())
+    }
+
+    fn fail_safe(&mut self) {}
+}
+
+struct Outcome {
+    triggers: Vec<Timestamp>,
+    told: Vec<(Signals, Timestamp)>,
+    lines: Lines,
+    report: Report,
+}
+
+/// Triggers so many parts, each when the one before is over and `pause` later.
+fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) -> Outcome {
+    let line = Line::new(handshake::Options { external: true, queue: 4, ..Default::default() });
+    let lines = Lines::default();
+    let gpio = Gpio::with_lines(lines.open(), gpio::Options::default(), &line).unwrap();
+    let (fire, fired) = channel();
+    let (sender, told) = channel();
+    let matching = Matching { rule: Rule::Next, delay: Duration::ZERO, window: 100 * MS };
+    let station = Station {
+        bundle,
+        camera: Box::new(Sensor { fired, pictures, sequence: 0 }),
+        geometry: Some(Geometry::packed(SIZE.0, SIZE.1, PixelFormat::Yuyv).unwrap()),
+        options: Options {
+            engine: Default::default(),
+            layout: Default::default(),
+            score_threshold: None,
+            vote: None,
+            signaller: Signaller { delay: Duration::ZERO, hold: HOLD },
+        },
+        zones: Zones::Grid { columns: 4, rows: 2 },
+        trigger: Trigger::External { queue: 4, matching },
+        timeout: Duration::from_secs(10),
+        frames: None,
+        line: line.clone(),
+        sinks: vec![Box::new(gpio), Box::new(Memory(sender))],
+        recorder: None,
+        summary: Duration::from_secs(3600),
+    };
+    let running = std::thread::spawn(move || station.run(&Stop::default()).unwrap());
+    let mut triggers = vec![];
+    while triggers.len() < parts {
+        lines.until(|levels| levels.get(Role::Ready));
+        std::thread::sleep(pause);
+        let at = clock::now();
+        assert!(line.trigger(at, triggers.len() as u32).is_some_and(|ticket| ticket.taken));
+        fire.send(at).unwrap();
+        triggers.push(at);
+        lines.until_fallen(Role::Valid, triggers.len());
+    }
+    drop(fire);
+    let report = running.join().unwrap();
+    Outcome { triggers, told: told.try_iter().collect(), lines, report }
+}
+
+/// Gray in columns of these levels, which are luma; as wide as the frame together.
+fn columns(levels: &[u8]) -> Vec<u8> {
+    let row: Vec<u8> = (0..SIZE.0 as usize).flat_map(|x| [levels[x * levels.len() / SIZE.0 as usize], 128]).collect();
+    row.repeat(SIZE.1 as usize)
+}
+
+#[test]
+fn a_trigger_ends_in_one_pulse_and_in_the_zones_of_its_defect() {
+    // The tests' bundle calls dark pictures defective. Cells of the upper row are bits 0 to 3, of the lower one 4 to 7.
+    // Its map is coarse: the dark ends in the middle of a cell.
+    let left = columns(&[30, 30, 30, 30, 30, 200, 200, 200]);
+    let right = columns(&[200, 200, 200, 30, 30, 30, 30, 30]);
+    let pictures = vec![columns(&[200]), left, right, columns(&[30])];
+    let zones = [0, 0b0111_0111, 0b1110_1110, 0b1111_1111];
+    let Outcome { triggers, told, lines, report } = run(common::tiny_bundle(), pictures, 8, 2 * MS);
+    assert!(report.clean() && report.counts.balanced(), "{report}");
+    let pulses = lines.pulses(Role::Valid);
+    assert_eq!((pulses.len(), told.len()), (8, 8), "one pulse for each trigger");
+    let edges = lines.edges();
+    for (index, (rose, fell)) in pulses.into_iter().enumerate() {
+        let fell = fell.expect("VALID falls");
+        assert!(rose > triggers[index] && triggers.get(index + 1).is_none_or(|next| fell < *next), "part {index}");
+        // A busy machine may hold it for longer, never shorter.
+        assert!((HOLD..HOLD + 200 * MS).contains(&(fell - rose)), "part {index}: {:?}", fell - rose);
+        let shown = edges.iter().filter(|(at, _)| (rose..fell).contains(at)).map(|(_, levels)| levels);
+        let expected = zones[index % zones.len()];
+        let good = expected == 0;
+        for levels in shown {
+            assert_eq!((levels.get(Role::Ok), levels.get(Role::Ng)), (good, !good), "part {index}");
+            assert_eq!(levels.zones(), expected, "part {index}: {:08b}", levels.zones());
+        }
+        let before = edges.iter().rfind(|(at, _)| *at + SETUP <= rose).unwrap().1;
+        assert_eq!((before.get(Role::Ok), before.zones()), (good, expected), "part {index} is set up before VALID");
+        assert_eq!(told[index].0.zones, u16::from(expected), "part {index}");
+    }
+}
+
+fn row(name: &str, times: impl Iterator<Item = Duration>) {
+    let mut latency = Latency::default();
+    times.for_each(|time| latency.add(time));
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|q| ms(latency.quantile(q)));
+    println!("{name:16}{p50:>9.3}{p99:>9.3}{p999:>9.3}{:>9.3}", ms(latency.max()));
+}
+
+/// FCAM_LATENCY_PARTS parts of the default bundle's sample pictures, 640 x 480 YUYV.
+#[test]
+#[ignore = "a measurement: ./dev latency"]
+fn table() {
+    let parts = std::env::var("FCAM_LATENCY_PARTS").map_or(100, |parts| parts.parse().unwrap());
+    let bundle = Bundle::load(None, &[]).unwrap();
+    let mut samples = Pattern::open(bundle.samples(), Some(SIZE)).unwrap().encode(PixelFormat::Yuyv).unwrap();
+    let pictures = (0..4).map(|_| samples.next(clock::now() + 10_000 * MS).unwrap().bytes().to_vec()).collect();
+    let Outcome { triggers, told, lines, report } = run(bundle, pictures, parts, 10 * MS);
+    let pulses = lines.pulses(Role::Valid);
+    assert_eq!((told.len(), pulses.len()), (parts, parts));
+    println!("{report}\n{}", report.stages);
+    let rises = || pulses.iter().map(|(rose, _)| *rose);
+    // OK and NG stand for SETUP before VALID, on purpose.
+    row("told to VALID", rises().zip(&told).map(|(rose, (_, told))| rose.saturating_sub(*told)));
+    row("  without SETUP", rises().zip(&told).map(|(rose, (_, told))| rose.saturating_sub(*told + SETUP)));
+    row("trigger to VALID", rises().zip(&triggers).map(|(rose, trigger)| rose.saturating_sub(*trigger)));
+}
