@@ -32,6 +32,7 @@ fcam ($version) unstable; urgency=medium
 CHANGELOG
 cp "$program" "$tree/fcam"
 cp "$here"/*.toml "$here"/systemd/*.conf "$tree/share"
+cp "$here/jetson/fcam.conf" "$tree/share/jetson.conf"
 python3 "$here/sbom.py" "$tree/fcam" "$tree"
 
 (cd "$tree" && dpkg-buildpackage --build=binary --host-arch="$arch" --no-check-builddeps --no-sign >../build.log 2>&1) || {

@@ -25,7 +25,7 @@ cp "$package" "$root/tmp/fcam.deb"
 inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
 inside dpkg --install --force-confold /tmp/fcam.deb
 # What the camera and the GPU of a Jetson need beyond the service's own limits.
-install -D -m 644 "$here/../systemd/jetson.conf" "$root/etc/systemd/system/fcam.service.d/jetson.conf"
+install -D -m 644 "$here/fcam.conf" "$root/etc/systemd/system/fcam.service.d/jetson.conf"
 if [ -n "$station" ]; then
     install -m 644 "$station" "$root/etc/fcam/station.toml"
     inside fcam check /etc/fcam/station.toml
