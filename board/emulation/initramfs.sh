@@ -12,7 +12,7 @@ version=$(basename "$root"/lib/modules/*)
 ln -sf "root/usr/lib/modules/$version/vmlinuz" "$dir/vmlinuz"
 tree=$dir/tree
 rm -rf "$tree"
-for folder in usr/bin usr/lib/systemd/system proc sys dev run tmp etc modules chapters; do
+for folder in usr/bin usr/lib/systemd/system proc sys dev run tmp var/tmp etc modules chapters; do
     mkdir -p "$tree/$folder"
 done
 ln -s usr/bin usr/lib "$tree"

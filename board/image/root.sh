@@ -1,0 +1,20 @@
+#!/bin/sh
+# root.sh ARCH OUT.tar PACKAGE...: Debian with systemd and these packages, as an archive. One that is there is kept.
+# As root; for another processor inside foreign.py.
+set -eu
+arch=$1
+out=$2
+shift 2
+[ -f "$out" ] && exit 0
+release=trixie
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+mkdir -p "$(dirname "$out")/tmp"
+TMPDIR=$(cd "$(dirname "$out")/tmp" && pwd)
+export TMPDIR
+chmod 1777 "$TMPDIR"
+# Manuals and translations stay out; an image is exchanged as a whole, and nobody reads them there.
+mmdebstrap --format=tar --mode=root --architectures="$arch" --variant=minbase --components=main --keyring="$keyring" \
+    --include="$(echo systemd-sysv udev dbus "$@" | tr ' ' ',')" --aptopt='APT::Sandbox::User "root"' \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+    "$release" "$out.new"
+mv "$out.new" "$out"
