@@ -8,6 +8,7 @@ use crate::engine::{Backend, Isa, Settings};
 use crate::preprocess::{Layout, Roi, Tiles};
 
 mod bench;
+mod bundle;
 #[cfg(feature = "v4l2")]
 mod cameras;
 mod check;
@@ -42,6 +43,7 @@ enum Verb {
     Replay(replay::Args),
     Check(check::Args),
     Bench(bench::Args),
+    Bundle(bundle::Args),
     #[cfg(feature = "v4l2")]
     Cameras(cameras::Args),
     Plc(plc::Args),
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Verb::Replay(args) => replay::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Bundle(args) => bundle::run(&args),
         #[cfg(feature = "v4l2")]
         Verb::Cameras(args) => cameras::run(&args),
         Verb::Plc(args) => plc::run(&args),
