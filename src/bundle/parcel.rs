@@ -167,14 +167,16 @@ pub struct SigningKey(minisign::SecretKey);
 pub struct SigningKeyError(String);
 
 impl SigningKey {
-    /// From the text of a key file of `fcam bundle keygen` or `minisign -G`. A key with a password asks for it on the terminal if none is given.
+    /// From the text of a key file of `fcam bundle keygen`, or of `minisign -G` with a password. A key with a password asks for it on the terminal if
+    /// none is given.
     pub fn parse(text: &str, password: Option<String>) -> Result<Self, SigningKeyError> {
-        let plain = SecretKeyBox::from_string(text).and_then(SecretKeyBox::into_unencrypted_secret_key);
-        if let Ok(key) = plain {
-            return Ok(Self(key));
+        let failed = |error: minisign::PError| SigningKeyError(error.to_string());
+        let locked = || SecretKeyBox::from_string(text).and_then(|locked| locked.into_secret_key(password));
+        match SecretKeyBox::from_string(text).and_then(SecretKeyBox::into_unencrypted_secret_key) {
+            Ok(key) => Ok(Self(key)),
+            Err(error) if error.to_string().contains("might be encrypted") => locked().map(Self).map_err(failed),
+            Err(error) => Err(failed(error)),
         }
-        let locked = SecretKeyBox::from_string(text).and_then(|locked| locked.into_secret_key(password));
-        locked.map(Self).map_err(|error| SigningKeyError(error.to_string()))
     }
 }
 

@@ -146,9 +146,7 @@ impl Attend {
 
     fn ask(&mut self, request: &Request, mut asker: Asker) {
         let wanted = match request {
-            Request::Activate(id) if self.shelf.running.as_ref() == Some(id) => {
-                return asker.tell(&Reply::Refused { reason: format!("{id} runs already") });
-            }
+            Request::Activate(id) if self.is_settled(id) => return asker.tell(&Reply::Passed { bundle: id.clone() }),
             Request::Activate(id) => Ok(id.clone()),
             Request::Rollback => self.previous(),
         };
@@ -163,6 +161,12 @@ impl Attend {
             log::error!("{id} is refused, and the bundle that runs goes on: {reason}");
             self.asker.tell(&Reply::Failed { bundle: id, reason });
         }
+    }
+
+    /// True for the bundle that runs, is active, and through its first parts.
+    fn is_settled(&self, id: &Id) -> bool {
+        let settled = |state: State| state.active() == Some(id) && state.trial.is_none();
+        self.shelf.running.as_ref() == Some(id) && self.shelf.store.state().is_ok_and(settled)
     }
 
     fn previous(&self) -> Result<Id, String> {

@@ -86,7 +86,9 @@ impl Inspect<'_> {
         } else if let Some(verdict) = swap.trial.as_mut().and_then(|trial| trial.judge(swap.watch, self.counters)) {
             match verdict {
                 Ok(()) => self.pass(),
-                Err(reason) => drop(self.fall_back(&reason)),
+                Err(reason) => {
+                    self.fall_back(&reason);
+                }
             }
         }
     }
@@ -128,11 +130,10 @@ impl Inspect<'_> {
         {
             let running = self.swap.as_ref().and_then(|swap| swap.running.clone());
             self.say(Event::Failed { id, reason: error.to_string(), gone: true, running });
-            return self.line.update(|handshake| {
-                if asked {
-                    handshake.job_done(false)
-                }
-            });
+            if asked {
+                self.line.update(|handshake| handshake.job_done(false));
+            }
+            return;
         }
         let trusted = Trusted::new(pipeline, self.trusted.settled);
         let pipeline = std::mem::replace(&mut self.trusted, trusted).pipeline;

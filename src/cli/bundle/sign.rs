@@ -47,7 +47,7 @@ pub(super) struct SignArgs {
     /// The file, which is signed in place
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The secret key, of `fcam bundle keygen` or `minisign -G`
+    /// The secret key, of `fcam bundle keygen`, or of `minisign -G` with a password
     #[arg(long, value_name = "FILE", default_value = "fcam.key")]
     key: PathBuf,
     /// Take its password from the first line of a file, in place of the terminal
