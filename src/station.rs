@@ -185,6 +185,9 @@ impl Station {
         warm_up(&mut pipeline, self.options.signaller.delay)?;
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
         let line = self.line;
+        if let Some(shelf) = &self.shelf {
+            line.update(|handshake| handshake.run_job(shelf.job_of(shelf.running.as_ref())));
+        }
         // A camera that runs free shows with its first frame that it is there; a sensor that triggers fire cannot.
         if self.trigger.fires() {
             line.update(|handshake| handshake.set(Condition::Starting, false));
@@ -262,7 +265,6 @@ fn attend(shelf: Shelf, pipeline: &Pipeline, options: &pipeline::Options, line: 
         asked: None,
     };
     let (options, geometry, line) = (options.clone(), pipeline.geometry(), line.clone());
-    line.update(|handshake| handshake.run_job(shelf.job_of(shelf.running.as_ref())));
     (swap, Attend { shelf, options, geometry, line, candidates, events, asker: Asker::nobody() })
 }
 
