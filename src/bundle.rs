@@ -1,6 +1,6 @@
 //! A model bundle: what a network is called, what its outputs mean, and the proof that it works (models/README.md).
 //!
-//! In: a directory, or its files in memory. Out: a [`Bundle`] whose every byte has been checked against the manifest's hashes
+//! In: a directory, one file (`.fcam`), or its files in memory. Out: a [`Bundle`] whose every byte has been checked against the manifest's hashes
 //! and whose network keeps the contract's rules. It refuses anything that the contract does not allow, and says everything
 //! that is wrong, not the first thing. Whether the network computes what the proof says is for [`crate::proof`] to find out.
 
@@ -12,11 +12,16 @@ use sha2::{Digest, Sha256};
 use crate::engine::{Shape, qdq};
 use crate::mask;
 
+mod archive;
 mod directory;
 mod embedded;
 mod manifest;
+mod parcel;
+mod signature;
 
 pub use manifest::{Class, Golden, GoldenVerdict, Input, Manifest, Precision, Resize, Thresholds, Tolerance};
+pub use parcel::{MAX_PARCEL, Parcel, Signed, SigningKey, SigningKeyError, generate, is_parcel};
+pub use signature::{KeyError, Keys, Release, machine};
 
 /// The largest network file, bytes.
 pub const MAX_MODEL: u64 = 256 << 20;
@@ -47,10 +52,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The bundle in a directory, or the embedded one if none is given. Its network may have those convolutions in float that
+    /// The bundle in a directory or in one file, whoever signed that, or the embedded one if none is given. Its network may have those convolutions in float that
     /// `float_layers` names (`engine.float_layers`), and no others outside of its float tail.
     pub fn load(path: Option<&Path>, float_layers: &[String]) -> Result<Self, Error> {
         match path {
+            Some(path) if is_parcel(path) => Parcel::read(path)?.open(float_layers),
             Some(path) => Self::read(path, float_layers),
             None => Self::verify(embedded::NAME, embedded::files(), float_layers),
         }

@@ -9,6 +9,7 @@ use crate::engine::{Backend, Isa, Settings, tensorrt};
 use crate::preprocess::{Layout, Roi, Tiles};
 
 mod bench;
+mod bundle;
 #[cfg(feature = "v4l2")]
 mod cameras;
 mod check;
@@ -45,6 +46,7 @@ enum Verb {
     Check(check::Args),
     Bench(bench::Args),
     Engine(engine::Args),
+    Bundle(bundle::Args),
     #[cfg(feature = "v4l2")]
     Cameras(cameras::Args),
     Plc(plc::Args),
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Engine(args) => engine::run(&args),
+        Verb::Bundle(args) => bundle::run(&args),
         #[cfg(feature = "v4l2")]
         Verb::Cameras(args) => cameras::run(&args),
         Verb::Plc(args) => plc::run(&args),

@@ -16,10 +16,12 @@ use crate::line::Line;
 use crate::pipeline;
 use crate::record::{self, Keep, Recorder};
 use crate::signal::Signaller;
+use crate::sink::log::Classes;
 use crate::sink::{JsonLines, Log, Modbus, Serial, Sink, modbus, serial};
 use crate::station::{Station, Trigger};
 use crate::telegram::{self, budget};
 
+mod bundle;
 #[cfg(feature = "v4l2")]
 mod device;
 mod gpio;
@@ -64,6 +66,17 @@ pub enum Error {
     /// The camera cannot be opened.
     #[error("cannot open the camera: {0}")]
     Camera(#[from] camera::Error),
+    /// The store of bundles.
+    #[error("bundle.store: {0}")]
+    Store(#[from] crate::store::Error),
+    /// The place where a running station is told cannot be had.
+    #[error("cannot listen at bundle.control = {}: {source}{}", path.display(), bundle::control_advice(.source))]
+    Control {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The JSON sink cannot be opened.
     #[error("cannot write sinks.json = \"{path}\": {source}")]
     Json {
@@ -92,6 +105,8 @@ fn count(problems: usize) -> String {
 pub struct Setup {
     raw: Raw,
     bundle: Bundle,
+    /// Where it and others are installed; none if there is no such place.
+    installed: Option<bundle::Installed>,
     geometry: Option<Geometry>,
     frames: Option<u64>,
 }
@@ -116,11 +131,8 @@ impl Setup {
         let frames = overrides.frames;
         apply(&mut raw, overrides);
         let geometry = validate(&raw, &mut problems);
-        let bundle = Bundle::load(raw.bundle.path.as_deref(), &raw.engine.float_layers);
-        let bundle =
-            bundle.map_err(|error| problems.extend(error.problems.iter().map(|one| format!("bundle.path: {one}"))));
-        match bundle {
-            Ok(bundle) if problems.is_empty() => Ok(Self { raw, bundle, geometry, frames }),
+        match bundle::choose(&raw.bundle, &raw.engine.float_layers, &mut problems) {
+            Some((bundle, installed)) if problems.is_empty() => Ok(Self { raw, bundle, installed, geometry, frames }),
             _ => Err(Error::Invalid { name, problems }),
         }
     }
@@ -144,11 +156,14 @@ impl Setup {
     }
 
     /// Opens the camera and the sinks, and puts the station together.
-    pub fn station(self) -> Result<Station, Error> {
+    pub fn station(mut self) -> Result<Station, Error> {
         let (camera, geometry) = self.camera()?;
         let line = Line::new(self.handshake());
-        let sinks = self.sinks(&line)?;
+        let classes = Classes::default();
+        classes.set(self.bundle.class_names());
+        let sinks = self.sinks(&line, &classes)?;
         let options = self.options();
+        let shelf = self.installed.take().map(|installed| installed.shelf(&self.raw.bundle, classes)).transpose()?;
         let raw = self.raw;
         let zones = zones::build(&raw.zones);
         let trigger = match raw.trigger.mode {
@@ -169,6 +184,7 @@ impl Setup {
             sinks,
             recorder: recorder(raw.record),
             summary: Duration::from_secs(raw.log.summary_s),
+            shelf,
         })
     }
 
@@ -212,7 +228,7 @@ impl Setup {
         }
     }
 
-    fn sinks(&self, line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
+    fn sinks(&self, line: &Line, classes: &Classes) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
         if let Some(gpio) = gpio::start(&self.raw, line)? {
             sinks.push(Box::new(gpio));
@@ -233,7 +249,7 @@ impl Setup {
             }
         }
         if self.raw.sinks.log {
-            sinks.push(Box::new(Log::new(self.bundle.class_names())));
+            sinks.push(Box::new(Log::new(classes.clone())));
         }
         Ok(sinks)
     }
@@ -292,8 +308,8 @@ pub fn serial_line(path: &Path) -> Result<(budget::Line, usize), Error> {
 }
 
 fn recorder(raw: raw::Record) -> Option<Recorder> {
-    let raw::Record { dir, keep, picture, max_files, free_mb } = raw;
-    (keep != Keep::None).then(|| Recorder::open(record::Options { dir, keep, picture, max_files, free_mb }))
+    let raw::Record { dir, keep, picture, max_files, max_mb, free_mb } = raw;
+    (keep != Keep::None).then(|| Recorder::open(record::Options { dir, keep, picture, max_files, max_mb, free_mb }))
 }
 
 fn apply(raw: &mut Raw, overrides: Overrides) {
@@ -321,6 +337,7 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
     range("signals.hold_ms", raw.signals.hold_ms, 1, 1000);
     range("camera.timeout_ms", raw.camera.timeout_ms, 10, 3_600_000);
     range("record.max_files", raw.record.max_files as u64, 1, 10_000_000);
+    range("record.max_mb", raw.record.max_mb, 1, 100_000_000);
     range("log.summary_s", raw.log.summary_s, 1, 86_400);
     if raw.engine.tensorrt.cache.as_os_str().is_empty() {
         problems.push("engine.tensorrt.cache is empty: name a folder for the engines".into());
@@ -328,6 +345,7 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
     if raw.record.keep != Keep::None && raw.record.dir.as_os_str().is_empty() {
         problems.push("record.dir is empty: say where parts are to be kept, or set record.keep = \"none\"".into());
     }
+    bundle::validate(&raw.bundle, problems);
     validate_serial(&raw.serial, problems);
     zones::validate(&raw.zones, geometry, problems);
     gpio::validate(raw, problems);

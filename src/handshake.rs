@@ -454,6 +454,11 @@ impl Handshake {
         }
     }
 
+    /// Another job runs, which the PLC did not ask for: the operator chose another bundle.
+    pub fn run_job(&mut self, job: u16) {
+        self.job = job;
+    }
+
     /// Time passes: what did not show a sign of life for too long is lost. For a caller that is not the inspection loop.
     pub fn tick(&mut self, now: Timestamp, temperature: Option<i16>) {
         let heard = *self.plc_heard.get_or_insert(now);

@@ -51,6 +51,8 @@ pub mod sink;
 
 pub mod bundle;
 
+pub mod store;
+
 pub mod pipeline;
 
 pub mod overlay;

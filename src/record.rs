@@ -1,9 +1,10 @@
-//! In: judged parts. Out: a picture and a JSON file for each, in a folder a day, oldest removed first.
+//! In: judged parts. Out: a picture, a mask where one was drawn, and a JSON line for each, in a folder a day, oldest removed first.
 //!
-//! A part is there as a whole or not at all: both files are written aside and renamed, the JSON last. It refuses to fill the
-//! disk, and every failure is an error of this one part: the next is tried again.
+//! A part is there as a whole or not at all: its files are written aside and renamed, the JSON last, and what a kill or a power cut left without it
+//! is cleared away at the next start. It refuses to take more than its share of the disk, and to fill it; every failure is an error of this one
+//! part: the next is tried again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,8 +13,9 @@ use image::{ExtendedColorType, ImageFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::camera::{self, Frame, PixelFormat};
+use crate::mask::Mask;
 use crate::pipeline::Timings;
-use crate::preprocess;
+use crate::preprocess::{self, Roi};
 use crate::signal::Signals;
 use crate::verdict::Verdict;
 
@@ -84,6 +86,8 @@ pub struct Options {
     pub picture: Picture,
     /// Parts on disk at most, at least 1.
     pub max_files: usize,
+    /// Mebibytes that they take at most; the newest part stays in any case.
+    pub max_mb: u64,
     /// Mebibytes that stay free on the disk.
     pub free_mb: u64,
 }
@@ -92,7 +96,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The disk is as full as it may get.
-    #[error("{} has {free} MiB free and record.free_mb keeps {keep}: lower record.max_files or clear the disk", dir.display())]
+    #[error("{} has {free} MiB free and record.free_mb keeps {keep}: lower record.max_mb or clear the disk", dir.display())]
     Full {
         /// The folder.
         dir: PathBuf,
@@ -126,8 +130,10 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Recorder {
     options: Options,
-    /// The JSON file of each part on disk, oldest first.
-    parts: VecDeque<PathBuf>,
+    /// The JSON file of each part on disk and what the part takes of it, oldest first.
+    parts: VecDeque<(PathBuf, u64)>,
+    /// What all of them take, bytes.
+    bytes: u64,
     /// Files are numbered on from those that were there: sequence numbers start again with the station.
     first: u64,
     pixels: Vec<u8>,
@@ -141,8 +147,9 @@ impl Recorder {
         let mut found = list(&options.dir);
         found.sort();
         let first = found.iter().map(|part| part.number + 1).max().unwrap_or(0);
-        let parts = found.into_iter().map(|part| part.json).collect();
-        Self { options, parts, first, pixels: vec![], file: vec![] }
+        let parts: VecDeque<_> = found.into_iter().map(|part| (part.json, part.bytes)).collect();
+        let bytes = parts.iter().map(|(_, bytes)| bytes).sum();
+        Self { options, parts, bytes, first, pixels: vec![], file: vec![] }
     }
 
     /// Which parts this one wants.
@@ -150,20 +157,40 @@ impl Recorder {
         self.options.keep
     }
 
-    /// Writes one part: the picture as the camera gave it, and its signals and timings.
-    pub fn write(&mut self, frame: &Frame, signals: &Signals, timings: &Timings) -> Result<(), Error> {
+    /// Writes one part: the picture as the camera gave it, its mask, and its signals and timings. `bundle` says what judged it.
+    pub fn write(
+        &mut self,
+        frame: &Frame,
+        signals: &Signals,
+        timings: &Timings,
+        mask: Option<&Mask>,
+        bundle: &str,
+    ) -> Result<(), Error> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let day = self.options.dir.join(date::utc(unix.as_secs()));
         std::fs::create_dir_all(&day).map_err(|source| Error::Write { path: day.clone(), source })?;
         self.room(&day)?;
         let name = format!("{:09}-{}", self.first + signals.sequence, signals.verdict.word());
-        self.picture(frame, &day.join(&name).with_extension(self.options.picture.extension()))?;
-        let json = day.join(&name).with_extension("json");
-        self.file = describe(unix.as_millis(), signals, timings).to_string().into_bytes();
-        store(&json, &self.file)?;
-        self.parts.push_back(json);
-        self.prune();
-        Ok(())
+        let json = day.join(name).with_extension("json");
+        let picture = self.picture(frame, &json.with_extension(self.options.picture.extension()));
+        let drawn = picture.and_then(|bytes| Ok(bytes + self.mask(mask, &json.with_extension(MASK))?));
+        let written = drawn.and_then(|bytes| {
+            self.file = describe(unix.as_millis(), signals, timings, mask, bundle).to_string().into_bytes();
+            self.file.push(b'\n');
+            Ok(bytes + store(&json, &self.file)?)
+        });
+        match written {
+            Ok(bytes) => {
+                self.parts.push_back((json, bytes));
+                self.bytes += bytes;
+                self.prune();
+                Ok(())
+            }
+            Err(error) => {
+                remove(&json); // a part without one of its files is none, and its space is worth something
+                Err(error)
+            }
+        }
     }
 
     fn room(&self, day: &Path) -> Result<(), Error> {
@@ -175,24 +202,47 @@ impl Recorder {
         Ok(())
     }
 
-    fn picture(&mut self, frame: &Frame, path: &Path) -> Result<(), Error> {
+    fn picture(&mut self, frame: &Frame, path: &Path) -> Result<u64, Error> {
         preprocess::unpack(frame, &mut self.pixels);
         let geometry = frame.geometry();
         let color = if geometry.format == PixelFormat::Gray8 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+        self.encode(path, (geometry.width, geometry.height), color, self.options.picture)
+    }
+
+    /// White where it is set, at its own resolution.
+    fn mask(&mut self, mask: Option<&Mask>, path: &Path) -> Result<u64, Error> {
+        let Some(mask) = mask else { return Ok(0) };
+        self.pixels.clear();
+        let mut level = 0;
+        for run in mask.run_lengths() {
+            self.pixels.resize(self.pixels.len() + run as usize, level);
+            level = !level;
+        }
+        self.encode(path, (mask.width, mask.height), ExtendedColorType::L8, Picture::Png)
+    }
+
+    /// Stores what is in `pixels`; returns what it takes of the disk.
+    fn encode(
+        &mut self,
+        path: &Path,
+        size: (u32, u32),
+        color: ExtendedColorType,
+        picture: Picture,
+    ) -> Result<u64, Error> {
         self.file.clear();
-        let (mut out, format) = (Cursor::new(&mut self.file), self.options.picture.format());
-        image::write_buffer_with_format(&mut out, &self.pixels, geometry.width, geometry.height, color, format)
-            .map_err(|source| Error::Picture { extension: self.options.picture.extension(), source })?;
+        let (mut out, format) = (Cursor::new(&mut self.file), picture.format());
+        image::write_buffer_with_format(&mut out, &self.pixels, size.0, size.1, color, format)
+            .map_err(|source| Error::Picture { extension: picture.extension(), source })?;
         store(path, &self.file)
     }
 
-    /// Removes the oldest parts, and the folder of a day that has none left. A file that is gone already is as good.
+    /// Removes the oldest parts, and the folder of a day that has none left.
     fn prune(&mut self) {
-        while self.parts.len() > self.options.max_files.max(1) {
-            let Some(json) = self.parts.pop_front() else { return };
-            for extension in ["json", Picture::Png.extension(), Picture::Jpg.extension()] {
-                let _ = std::fs::remove_file(json.with_extension(extension));
-            }
+        let budget = self.options.max_mb << 20;
+        while self.parts.len() > 1 && (self.parts.len() > self.options.max_files || self.bytes > budget) {
+            let Some((json, bytes)) = self.parts.pop_front() else { return };
+            self.bytes -= bytes;
+            remove(&json);
             if let Some(day) = json.parent() {
                 let _ = std::fs::remove_dir(day); // refuses while there is something in it
             }
@@ -200,23 +250,57 @@ impl Recorder {
     }
 }
 
-fn describe(unix_ms: u128, signals: &Signals, timings: &Timings) -> serde_json::Value {
+/// The ending of a mask.
+const MASK: &str = "mask.png";
+
+/// Every ending that a part's files have, the JSON first: without it they are no part.
+const ENDINGS: [&str; 4] = ["json", MASK, "png", "jpg"];
+
+/// Removes a part's files. One that is gone already is as good.
+fn remove(json: &Path) {
+    for ending in ENDINGS {
+        let _ = std::fs::remove_file(json.with_extension(ending));
+    }
+}
+
+fn describe(
+    unix_ms: u128,
+    signals: &Signals,
+    timings: &Timings,
+    mask: Option<&Mask>,
+    bundle: &str,
+) -> serde_json::Value {
     let micros = timings.stages().map(|(name, time)| (name.to_owned(), (time.as_micros() as u64).into()));
     let timings_us = serde_json::Map::from_iter(micros);
-    serde_json::json!({ "unix_ms": unix_ms as u64, "signals": signals, "timings_us": timings_us })
+    let covers = mask.map(|mask| {
+        let Roi { x, y, width, height } = mask.roi;
+        serde_json::json!({ "x": x, "y": y, "width": width, "height": height })
+    });
+    serde_json::json!({
+        "unix_ms": unix_ms as u64,
+        "bundle": bundle,
+        "signals": signals,
+        "mask_covers": covers,
+        "timings_us": timings_us,
+    })
 }
 
 /// The ending of a file that is not whole yet.
 const ASIDE: &str = "part";
 
-/// The file is under its name only when it is whole.
-fn store(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// The file is under its name only when it is whole. Returns what it takes of the disk.
+fn store(path: &Path, bytes: &[u8]) -> Result<u64, Error> {
     let aside = path.with_extension(ASIDE);
     let written = std::fs::write(&aside, bytes).and_then(|()| std::fs::rename(&aside, path));
-    written.map_err(|source| {
+    written.map(|()| takes(bytes.len() as u64)).map_err(|source| {
         let _ = std::fs::remove_file(&aside); // on a full disk the half of a file is worth its space
         Error::Write { path: path.into(), source }
     })
+}
+
+/// What a file takes of a disk that gives out blocks.
+fn takes(bytes: u64) -> u64 {
+    bytes.next_multiple_of(4096)
 }
 
 /// A part on disk; by day, then by number.
@@ -225,23 +309,47 @@ struct Found {
     day: PathBuf,
     number: u64,
     json: PathBuf,
+    /// What its files take.
+    bytes: u64,
 }
 
+/// The parts in a folder. What is left of others, without a JSON file or with an empty one, is removed.
 fn list(dir: &Path) -> Vec<Found> {
     let days = entries(dir).filter(|path| path.is_dir());
     let mut found = vec![];
     for day in days {
+        // Its files by the part's name: what they take, and if it is whole.
+        let mut parts: BTreeMap<PathBuf, (u64, bool)> = BTreeMap::new();
         for path in entries(&day) {
-            if path.extension().is_some_and(|extension| extension == ASIDE) {
+            let Some(ending) = ENDINGS.into_iter().chain([ASIDE]).find(|ending| ends(&path, ending)) else { continue };
+            if ending == ASIDE {
                 let _ = std::fs::remove_file(&path);
+                continue;
             }
-            let is_json = path.extension().is_some_and(|extension| extension == "json");
-            if let (true, Some(number)) = (is_json, number(&path)) {
-                found.push(Found { day: day.clone(), number, json: path });
+            let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
+            let json = if ending == MASK {
+                path.with_extension("").with_extension("json")
+            } else {
+                path.with_extension("json")
+            };
+            let part = parts.entry(json).or_default();
+            part.0 += takes(bytes);
+            part.1 |= ending == "json" && bytes > 0;
+        }
+        for (json, (bytes, whole)) in parts {
+            match number(&json) {
+                Some(number) if whole => found.push(Found { day: day.clone(), number, json, bytes }),
+                Some(_) => remove(&json),
+                None => {} // of somebody else
             }
         }
     }
     found
+}
+
+fn ends(path: &Path, ending: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.strip_suffix(ending)).is_some_and(|stem| stem.ends_with('.'))
 }
 
 fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
@@ -261,7 +369,7 @@ mod tests {
     use std::time::Duration;
 
     fn options(dir: &Path) -> Options {
-        Options { dir: dir.into(), keep: Keep::All, picture: Picture::Png, max_files: 3, free_mb: 0 }
+        Options { dir: dir.into(), keep: Keep::All, picture: Picture::Png, max_files: 3, max_mb: 100, free_mb: 0 }
     }
 
     fn write(recorder: &mut Recorder, sequence: u64) -> Result<(), Error> {
@@ -269,7 +377,10 @@ mod tests {
         let frame = Frame::new(sequence, Duration::ZERO, geometry, &[128; 16]).unwrap();
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
         let signals = signaller.run(sequence, Duration::ZERO, None, Verdict::Fault(Fault::Engine));
-        recorder.write(&frame, &signals, &Timings::default())
+        let runs = [crate::mask::Run { row: 1, start: 1, end: 3 }];
+        let roi = Roi { x: 0, y: 0, width: 4, height: 2 };
+        let mask = Mask { width: 4, height: 2, roi, runs: &runs, regions: &[], region_count: 0 };
+        recorder.write(&frame, &signals, &Timings::default(), Some(&mask), "a bundle")
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -287,19 +398,27 @@ mod tests {
         let mut recorder = Recorder::open(options(dir.path()));
         (0..4).for_each(|sequence| write(&mut recorder, sequence).unwrap());
         let day = entries(dir.path()).next().unwrap();
-        std::fs::write(day.join("000000009-pass.part"), "half").unwrap();
+        // What a kill leaves at its worst moments, and what is of somebody else.
+        for left in ["000000009-pass.part", "000000010-pass.png", "000000011-reject.mask.png", "000000012-pass.json"] {
+            std::fs::write(day.join(left), if left.ends_with("json") { "" } else { "half" }).unwrap();
+        }
 
         let mut recorder = Recorder::open(options(dir.path()));
         write(&mut recorder, 0).unwrap();
         let stems = ["000000002-fault", "000000003-fault", "000000004-fault"];
-        let expected: Vec<String> =
-            stems.iter().flat_map(|stem| [format!("{stem}.json"), format!("{stem}.png")]).collect();
+        let expected: Vec<String> = stems
+            .iter()
+            .flat_map(|stem| ["json", "mask.png", "png"].map(|ending| format!("{stem}.{ending}")))
+            .collect();
         assert_eq!(names(dir.path()), expected);
 
         let text = std::fs::read_to_string(day.join("000000004-fault.json")).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["signals"]["verdict"]["fault"], "engine");
-        assert!(json["timings_us"]["engine"].is_u64());
+        assert!(json["timings_us"]["engine"].is_u64() && text.matches('\n').count() == 1);
+        assert_eq!((&json["bundle"], &json["mask_covers"]["width"]), (&"a bundle".into(), &4.into()));
+        let mask = image::open(day.join("000000004-fault.mask.png")).unwrap().into_luma8();
+        assert_eq!(mask.into_raw(), [0, 0, 0, 0, 0, 255, 255, 0]);
         let picture = image::open(day.join("000000004-fault.png")).unwrap();
         assert_eq!((picture.width(), picture.height()), (4, 2));
     }
@@ -314,6 +433,30 @@ mod tests {
         (0..3).for_each(|sequence| write(&mut recorder, sequence).unwrap());
         assert!(!old.exists());
         assert!(names(dir.path()).iter().any(|name| name == "000000010-fault.json"));
+    }
+
+    #[test]
+    fn takes_no_more_of_the_disk_than_it_may() {
+        let dir = tempfile::tempdir().unwrap();
+        // Three files of a block each: a mebibyte holds 85 parts.
+        let budget = Options { max_files: 10_000, max_mb: 1, ..options(dir.path()) };
+        let mut recorder = Recorder::open(budget.clone());
+        (0..100).for_each(|sequence| write(&mut recorder, sequence).unwrap());
+        assert_eq!((recorder.parts.len(), recorder.bytes), (85, 85 * 3 * 4096));
+        assert_eq!(names(dir.path()).len(), 3 * 85);
+        let again = Recorder::open(budget);
+        assert_eq!((again.parts.len(), again.bytes, again.first), (85, 85 * 3 * 4096, 100));
+    }
+
+    #[test]
+    fn a_folder_that_vanishes_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("record");
+        let mut recorder = Recorder::open(options(&inside));
+        (0..3).for_each(|sequence| write(&mut recorder, sequence).unwrap());
+        std::fs::remove_dir_all(&inside).unwrap();
+        (3..9).for_each(|sequence| write(&mut recorder, sequence).unwrap());
+        assert_eq!(names(&inside).len(), 3 * 3);
     }
 
     #[test]

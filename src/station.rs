@@ -10,10 +10,11 @@
 //! ```
 //!
 //! Rule D is kept here: the line gives every part a sequence number, and each number is closed by exactly one verdict
-//! ([`Counts::balanced`]). These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
+//! ([`Counts::balanced`]). A fifth thread has other bundles ready, where there is a [`Shelf`]. These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -34,28 +35,35 @@ use crate::zone::Zones;
 mod actuate;
 mod beat;
 mod capture;
+pub mod control;
 mod count;
 mod heat;
 mod inbox;
 mod inspect;
 mod latency;
 mod matching;
+mod shelf;
 mod stage;
 mod stop;
+mod swap;
 
 pub use count::{Counts, FAULTS};
 pub use inbox::Trigger;
 pub use latency::Latency;
 pub use matching::{Matching, Rule};
+pub use shelf::{Shelf, Watch};
 pub use stage::{STAGES, Stages};
 pub use stop::{Stage, Stop};
 
 use actuate::{Actuate, Measured, Outputs};
 use beat::{Beat, notify};
 use capture::{Capture, Intake};
+use control::Asker;
 use count::Counters;
-use inbox::{Buffer, Inbox};
-use inspect::{Archive, Inspect, Kept, Trusted};
+use inbox::Inbox;
+use inspect::{Archive, Empty, Inspect, Kept, Trusted};
+use shelf::Attend;
+use swap::{Swap, Trial};
 
 /// Verdicts that may wait for their due times; with more, inspect waits too.
 const JUDGED: usize = 1024;
@@ -65,6 +73,9 @@ const RECORDS: usize = 8;
 
 /// Masks that may wait for the due times of their parts.
 const MASKS: usize = 64;
+
+/// Events that may wait for the thread that has bundles ready: more than there are between two of its looks.
+const EVENTS: usize = 64;
 
 /// Everything a station is made of.
 pub struct Station {
@@ -92,6 +103,8 @@ pub struct Station {
     pub recorder: Option<Recorder>,
     /// Time between two summary lines.
     pub summary: Duration,
+    /// Bundles that may take the place of the first one.
+    pub shelf: Option<Shelf>,
 }
 
 /// What a station did.
@@ -150,19 +163,35 @@ pub enum Error {
 }
 
 impl Station {
+    /// The pipeline of the first bundle that is proven here, the station's own before the others.
+    fn prove(&mut self, stop: &Stop) -> Result<Pipeline, proof::Error> {
+        let mut tell = engine::log_building();
+        let mut watch = |building: &Building| starting(&mut tell, building, stop);
+        loop {
+            let start = self.geometry.unwrap_or_else(|| placeholder(&self.bundle, &self.options));
+            let proven = proof::require_watched(&self.bundle, start, self.options.clone(), &mut watch);
+            let Err(error @ proof::Error::Failed { .. }) = &proven else { return proven };
+            let spare = self.shelf.as_mut().filter(|shelf| !shelf.spare.is_empty());
+            let Some(shelf) = spare else { return proven };
+            log::error!("{error}");
+            match shelf.next_spare(&self.options.engine.float_layers) {
+                Some(bundle) => self.bundle = bundle,
+                None => return proven,
+            }
+        }
+    }
+
     /// Proves the bundle, then runs until the camera ends, enough frames were taken, or `stop` is asked for; everything captured by then is judged
     /// and told. The sinks are in their safe state when this returns, however it returns.
-    pub fn run(self, stop: &Stop) -> Result<Report, Error> {
-        let outputs = Outputs(self.sinks);
-        let start = self.geometry.unwrap_or_else(|| placeholder(&self.bundle, &self.options));
-        let mut pipeline = {
-            let mut tell = engine::log_building();
-            let mut watch = |building: &Building| starting(&mut tell, building, stop);
-            proof::require_watched(&self.bundle, start, self.options.clone(), &mut watch)?
-        };
+    pub fn run(mut self, stop: &Stop) -> Result<Report, Error> {
+        let outputs = Outputs(std::mem::take(&mut self.sinks));
+        let mut pipeline = self.prove(stop)?;
         warm_up(&mut pipeline, self.options.signaller.delay)?;
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
         let line = self.line;
+        if let Some(shelf) = &self.shelf {
+            line.update(|handshake| handshake.run_job(shelf.job_of(shelf.running.as_ref())));
+        }
         // A camera that runs free shows with its first frame that it is there; a sensor that triggers fire cannot.
         if self.trigger.fires() {
             line.update(|handshake| handshake.set(Condition::Starting, false));
@@ -176,6 +205,7 @@ impl Station {
         let (archive, to_record, emptied) = archive(self.recorder.as_ref());
         let (drawn, masks) = bounded(MASKS);
         (0..MASKS).for_each(|_| drop(drawn.try_send(Stored::default()))); // there is room for each
+        let (swap, attend) = self.shelf.map(|shelf| attend(shelf, &pipeline, &self.options, &line)).unzip();
         let signaller = self.options.signaller;
         let actuate =
             Actuate::new(to_actuate, line.clone(), drawn, outputs, signaller, &counters, stop.clone(), self.summary);
@@ -188,11 +218,12 @@ impl Station {
             line: line.clone(),
             beat: Beat::new(line.clone()),
             stop: stop.clone(),
-            bundle: &self.bundle,
+            bundle: Arc::new(self.bundle),
             options: self.options,
             zones: self.zones,
             trusted: Trusted::new(pipeline, self.geometry.is_some()),
             open: None,
+            swap,
         };
         let capture = Capture {
             camera: self.camera,
@@ -207,6 +238,7 @@ impl Station {
         std::thread::scope(|scope| {
             let record = spawn(scope, &line, "record", || record(recorder, &to_record, &emptied, &counters))?;
             let actuate = spawn(scope, &line, "actuate", || actuate.run())?;
+            let attend = attend.map(|attend| spawn(scope, &line, "bundles", || attend.run())).transpose()?;
             let inspect = spawn(scope, &line, "inspect", || inspect.run())?;
             let capture = spawn(scope, &line, "capture", || capture.run())?;
             let mut panicked = vec![];
@@ -214,6 +246,9 @@ impl Station {
             note(&mut panicked, "inspect", inspect.join());
             let Measured { latency, stages } = note(&mut panicked, "actuate", actuate.join()).unwrap_or_default();
             note(&mut panicked, "record", record.join());
+            if let Some(attend) = attend {
+                note(&mut panicked, "bundles", attend.join());
+            }
             notify(sd_notify::NotifyState::Stopping);
             let elapsed = clock::now().saturating_sub(began);
             Ok(Report { counts: counters.read(), latency, stages, elapsed, panicked })
@@ -229,6 +264,23 @@ fn starting(tell: &mut impl FnMut(&Building) -> ControlFlow<()>, building: &Buil
     notify(sd_notify::NotifyState::ExtendTimeoutUsec(PATIENCE));
     tell(building)?;
     if stop.stage() == Stage::Run { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// The two ends between the inspect thread and the one that has bundles ready.
+fn attend(shelf: Shelf, pipeline: &Pipeline, options: &pipeline::Options, line: &Line) -> (Swap, Attend) {
+    let (candidates, to_inspect) = bounded(1);
+    let (said, events) = bounded(EVENTS);
+    let swap = Swap {
+        candidates: to_inspect,
+        events: said,
+        watch: shelf.watch,
+        running: shelf.running.clone(),
+        trial: shelf.trial.then(Trial::at_start),
+        told: 0,
+        asked: None,
+    };
+    let (options, geometry, line) = (options.clone(), pipeline.geometry(), line.clone());
+    (swap, Attend { shelf, options, geometry, line, candidates, events, asker: Asker::nobody() })
 }
 
 /// Starts a thread; when it panics, READY falls at once. The hops that end with it end the others.
@@ -268,14 +320,20 @@ fn placeholder(bundle: &Bundle, options: &pipeline::Options) -> Geometry {
 /// Tries in the warm-up; the first one pays for pages and caches.
 const TRIES: u32 = 3;
 
-/// Inspects a gray picture, so that the first part finds everything in place, and refuses a delay that cannot be kept.
-fn warm_up(pipeline: &mut Pipeline, delay: Duration) -> Result<(), Error> {
+/// Inspects a gray picture, so that the first part finds everything in place. Returns the fastest of a few tries.
+fn warm(pipeline: &mut Pipeline) -> Duration {
     let geometry = pipeline.geometry();
     let bytes = vec![128; geometry.frame_bytes()];
-    let Ok(frame) = Frame::new(0, clock::now(), geometry, &bytes) else { return Ok(()) };
+    let Ok(frame) = Frame::new(0, clock::now(), geometry, &bytes) else { return Duration::ZERO };
     let times = (0..TRIES).map(|_| pipeline.inspect(&frame).timings.total());
     let inspection = times.min().unwrap_or_default();
     pipeline.forget(); // gray pictures have no vote
+    inspection
+}
+
+/// Refuses a delay that cannot be kept.
+fn warm_up(pipeline: &mut Pipeline, delay: Duration) -> Result<(), Error> {
+    let inspection = warm(pipeline);
     if !delay.is_zero() && inspection > delay {
         return Err(Error::Delay { delay, inspection });
     }
@@ -283,23 +341,25 @@ fn warm_up(pipeline: &mut Pipeline, delay: Duration) -> Result<(), Error> {
 }
 
 /// The record hop, with as many empty buffers as parts may wait in it.
-fn archive(recorder: Option<&Recorder>) -> (Archive, Receiver<Kept>, Sender<Buffer>) {
+fn archive(recorder: Option<&Recorder>) -> (Archive, Receiver<Kept>, Sender<Empty>) {
     let (parts, to_record) = bounded(RECORDS);
     let (emptied, empty) = bounded(RECORDS);
     for _ in 0..RECORDS {
-        let _ = emptied.try_send(Buffer::default()); // there is room for each
+        let _ = emptied.try_send(Empty::default()); // there is room for each
     }
     let keep = recorder.map_or(Keep::None, Recorder::keep);
     (Archive { keep, parts, empty }, to_record, emptied)
 }
 
 /// The record thread: a disk that fails is counted, told once, and tried again with the next part.
-fn record(recorder: Option<Recorder>, parts: &Receiver<Kept>, emptied: &Sender<Buffer>, counters: &Counters) {
+fn record(recorder: Option<Recorder>, parts: &Receiver<Kept>, emptied: &Sender<Empty>, counters: &Counters) {
     let Some(mut recorder) = recorder else { return };
     let mut failing = false;
     for kept in parts {
-        let Kept { part, signals, timings } = kept;
-        let written = part.frame().map_err(Into::into).and_then(|frame| recorder.write(&frame, &signals, &timings));
+        let Kept { part, signals, timings, mask, drawn, bundle } = kept;
+        let view = drawn.then(|| mask.view());
+        let write = |frame| recorder.write(&frame, &signals, &timings, view.as_ref(), &bundle.describe());
+        let written = part.frame().map_err(Into::into).and_then(write);
         match &written {
             Ok(()) if failing => log::warn!("parts are recorded again"),
             Ok(()) => {}
@@ -309,6 +369,6 @@ fn record(recorder: Option<Recorder>, parts: &Receiver<Kept>, emptied: &Sender<B
         failing = written.is_err();
         let counter = if failing { &counters.record_drops } else { &counters.recorded };
         counter.add(1);
-        let _ = emptied.try_send(part.buffer); // inspect may be gone
+        let _ = emptied.try_send(Empty { buffer: part.buffer, mask }); // inspect may be gone
     }
 }

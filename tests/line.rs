@@ -12,12 +12,16 @@ mod belt;
 mod common;
 #[path = "line/conveyor.rs"]
 mod conveyor;
+#[path = "common/installed.rs"]
+mod installed;
 #[path = "line/plc.rs"]
 mod plc;
 #[path = "common/random.rs"]
 mod random;
 #[path = "line/report.rs"]
 mod report;
+#[path = "line/swap.rs"]
+mod swap;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -138,6 +142,7 @@ fn station(
         sinks,
         recorder: None,
         summary: Duration::from_secs(3600),
+        shelf: None,
     };
     (station, told)
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::{MAX_TOTAL, size_problems};
 
 /// Entries looked at in one bundle: the walk ends on any tree.
-const MAX_ENTRIES: usize = 10_000;
+pub(super) const MAX_ENTRIES: usize = 10_000;
 
 /// What a directory holds; no files when they could not be read or are too large.
 #[derive(Debug, Default)]

@@ -42,6 +42,12 @@ pub struct Manifest {
 impl Manifest {
     /// The format this runtime reads.
     pub const FORMAT: u32 = 1;
+
+    /// True for what may be the name of a bundle.
+    pub fn is_name(text: &str) -> bool {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    }
 }
 
 /// How the network computes.
@@ -168,7 +174,7 @@ impl Manifest {
                 found.push(problem);
             }
         };
-        must(is_name(&self.name), format!("name `{}` is not [a-z0-9-]{{1,64}}", self.name.escape_debug()));
+        must(Manifest::is_name(&self.name), format!("name `{}` is not [a-z0-9-]{{1,64}}", self.name.escape_debug()));
         must(is_label(&self.version), "version is empty, too long or not printable".into());
         for (side, pixels) in [("width", self.input.width), ("height", self.input.height)] {
             let fits = pixels.is_multiple_of(16) && (32..=2048).contains(&pixels);
@@ -228,7 +234,7 @@ impl Manifest {
             found.push("model.onnx is not in [files]".into());
         }
         for (path, hash) in &self.files {
-            if let Err(why) = check_path(path) {
+            if let Err(why) = check_listed(path) {
                 found.push(format!("[files] path `{}` {why}", path.escape_debug()));
             }
             if hash.len() != 64 || !hash.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -295,11 +301,16 @@ impl GoldenVerdict {
     }
 }
 
-/// A path that stays inside the bundle on any system: names of visible characters, joined by single slashes.
-fn check_path(path: &str) -> Result<(), &'static str> {
+/// A path of another file than the manifest.
+fn check_listed(path: &str) -> Result<(), &'static str> {
     if path == "manifest.toml" {
         return Err("cannot hash the file that it is written in");
     }
+    check_path(path)
+}
+
+/// A path that stays inside the bundle on any system: names of visible characters, joined by single slashes.
+pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
     if path.len() > 255 || path.chars().any(char::is_control) {
         return Err("is too long or has control characters");
     }
@@ -310,11 +321,6 @@ fn check_path(path: &str) -> Result<(), &'static str> {
         return Err("is absolute, leaves the bundle or has an empty part");
     }
     Ok(())
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 fn is_label(text: &str) -> bool {

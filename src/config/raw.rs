@@ -16,7 +16,8 @@ use crate::modbus::WordOrder;
 use crate::preprocess::{Area, Tiles};
 use crate::record::{Keep, Picture};
 use crate::sink::serial::{Parity, Profile};
-use crate::station::{Matching, Rule};
+use crate::station::{Matching, Rule, control};
+use crate::store::{self, Reference};
 use crate::telegram::budget::Line;
 use crate::trigger::gpio::{Edge, Pull};
 use crate::vote::Vote;
@@ -50,10 +51,37 @@ pub(super) struct Plc {
     pub(super) max_celsius: Option<u8>,
 }
 
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Bundle {
     pub(super) path: Option<PathBuf>,
+    pub(super) store: PathBuf,
+    pub(super) keys: PathBuf,
+    pub(super) control: PathBuf,
+    pub(super) watch_parts: u64,
+    pub(super) watch_faults: u64,
+    pub(super) jobs: Vec<Job>,
+}
+
+impl Default for Bundle {
+    fn default() -> Self {
+        Self {
+            path: None,
+            store: PathBuf::new(),
+            keys: store::KEYS.into(),
+            control: control::SOCKET.into(),
+            watch_parts: 50,
+            watch_faults: 2,
+            jobs: vec![],
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Job {
+    pub(super) job: u16,
+    pub(super) bundle: Reference,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -374,12 +402,20 @@ pub(super) struct Record {
     pub(super) dir: PathBuf,
     pub(super) picture: Picture,
     pub(super) max_files: usize,
+    pub(super) max_mb: u64,
     pub(super) free_mb: u64,
 }
 
 impl Default for Record {
     fn default() -> Self {
-        Self { keep: Keep::None, dir: "record".into(), picture: Picture::Png, max_files: 10_000, free_mb: 500 }
+        Self {
+            keep: Keep::None,
+            dir: "record".into(),
+            picture: Picture::Png,
+            max_files: 10_000,
+            max_mb: 4096,
+            free_mb: 500,
+        }
     }
 }
 

@@ -324,3 +324,16 @@ fn a_corner_outside_the_frame() {
     let text = "[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"gray8\"\nwidth = 64\nheight = 48\n[zones]\nkind = \"polygons\"\npolygons = [[[1, 1], [64, 48], [2, 49]]]";
     assert_eq!(parse(text).1, ["zones.polygons: zone 0 has a corner at (2, 49), outside the 64x48 frame"]);
 }
+
+#[test]
+fn jobs_are_bundles_of_the_store() {
+    let jobs = "jobs = [{ job = 1, bundle = \"housing\" }, { job = 2, bundle = \"lid.3\" }]\n";
+    assert_eq!(parse(&format!("[bundle]\nstore = \"x\"\n{jobs}")).1, Vec::<String>::new());
+    let (_, problems) = parse(&format!("[bundle]\n{jobs}"));
+    assert!(problems.len() == 1 && problems[0].contains("bundle.jobs needs bundle.store"), "{problems:?}");
+    let twice = "[bundle]\nstore = \"x\"\njobs = [{ job = 1, bundle = \"a\" }, { job = 1, bundle = \"a\" }]";
+    let (_, problems) = parse(twice);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    let (_, problems) = parse("[bundle]\nstore = \"x\"\njobs = [{ job = 1, bundle = \"../a\" }]");
+    assert!(problems.len() == 1 && problems[0].contains("names no bundle"), "{problems:?}");
+}

@@ -1,18 +1,35 @@
 //! Signals as log lines: one at debug level a part, for a person who watches.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::{Error, Sink};
 use crate::signal::Signals;
 use crate::verdict::Verdict;
 
+/// The names of the classes of the bundle that judges; another one may take its place.
+#[derive(Debug, Clone, Default)]
+pub struct Classes(Arc<Mutex<Vec<String>>>);
+
+impl Classes {
+    /// Another bundle judges.
+    pub fn set(&self, names: Vec<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    fn name(&self, class: usize) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(class).cloned().unwrap_or_else(|| "?".into())
+    }
+}
+
 /// Writes to the `log` facade.
 #[derive(Debug, Default)]
 pub struct Log {
-    classes: Vec<String>,
+    classes: Classes,
 }
 
 impl Log {
     /// `classes` are the manifest's names, to say what was found.
-    pub fn new(classes: Vec<String>) -> Self {
+    pub fn new(classes: Classes) -> Self {
         Self { classes }
     }
 }
@@ -24,7 +41,7 @@ impl Sink for Log {
             Verdict::Reject(findings) => log::debug!(
                 "part {}: reject, {} {:.3}, {} regions",
                 signals.sequence,
-                self.classes.get(findings.class).map_or("?", String::as_str),
+                self.classes.name(findings.class),
                 findings.score,
                 findings.regions.len()
             ),

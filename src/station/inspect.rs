@@ -1,9 +1,10 @@
 //! The middle's thread. In: parts and faults from capture. Out: one verdict for each, in order, to actuate; kept parts to record.
 //!
 //! Nothing that happens to a part here lets it go without a verdict: an engine that panics is built again, a part that is
-//! already too late is not judged at all, and a stop at once turns what waits into faults.
+//! already too late is not judged at all, and a stop at once turns what waits into faults. Another bundle takes its place between two parts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -12,7 +13,9 @@ use super::actuate::{Judged, is_late, unjudged};
 use super::beat::{Beat, PATIENCE};
 use super::count::Counters;
 use super::inbox::{Buffer, Inbox, Item, Next, Opened, Part};
+use super::shelf::Event;
 use super::stop::{Stage, Stop};
+use super::swap::Swap;
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
@@ -37,6 +40,18 @@ pub(super) struct Kept {
     pub(super) part: Part,
     pub(super) signals: Signals,
     pub(super) timings: Timings,
+    pub(super) mask: Stored,
+    /// False: the part has none.
+    pub(super) drawn: bool,
+    /// What judged it.
+    pub(super) bundle: Arc<Bundle>,
+}
+
+/// Room for a part that is to be recorded.
+#[derive(Debug, Default)]
+pub(super) struct Empty {
+    pub(super) buffer: Buffer,
+    pub(super) mask: Stored,
 }
 
 /// The hop to the recorder. It drops first: a part is kept only in exchange for an empty buffer, so that a slow disk never
@@ -45,7 +60,7 @@ pub(super) struct Kept {
 pub(super) struct Archive {
     pub(super) keep: Keep,
     pub(super) parts: Sender<Kept>,
-    pub(super) empty: Receiver<Buffer>,
+    pub(super) empty: Receiver<Empty>,
 }
 
 /// The inspect thread.
@@ -59,12 +74,14 @@ pub(super) struct Inspect<'a> {
     pub(super) line: Line,
     pub(super) beat: Beat,
     pub(super) stop: Stop,
-    pub(super) bundle: &'a Bundle,
+    pub(super) bundle: Arc<Bundle>,
     pub(super) options: pipeline::Options,
     pub(super) zones: Zones,
     pub(super) trusted: Trusted,
     /// The part that is being judged.
     pub(super) open: Option<Opened>,
+    /// Where other bundles come from; none if the station has one.
+    pub(super) swap: Option<Swap>,
 }
 
 /// The pipeline and how far it can be trusted.
@@ -89,20 +106,12 @@ impl Inspect<'_> {
     pub(super) fn run(mut self) {
         loop {
             self.beat.run(clock::now());
-            self.refuse_job();
+            self.change();
             match self.inbox.take(PATIENCE) {
                 Next::Item(item) => self.run_once(item),
                 Next::Idle => {}
                 Next::Closed => return,
             }
-        }
-    }
-
-    /// A station has one bundle: another job is refused, and the PLC is told so.
-    fn refuse_job(&self) {
-        if let Some(job) = self.line.job_asked() {
-            log::warn!("job {job} was asked for and refused: this station has one bundle");
-            self.line.update(|handshake| handshake.job_done(false));
         }
     }
 
@@ -115,7 +124,7 @@ impl Inspect<'_> {
                 tests::wreck(part.opened.sequence);
                 signals.part_id = part.opened.part_id;
                 let at = clock::now();
-                let buffer = self.keep(part, &signals, timings);
+                let buffer = self.keep(part, &signals, timings, mask.as_ref());
                 self.tell(Judged { signals, at, timings, mask });
                 self.inbox.give_back(buffer);
             }
@@ -129,6 +138,9 @@ impl Inspect<'_> {
     /// Waits if the outputs are that far behind: a verdict is never dropped.
     fn tell(&mut self, judged: Judged) {
         self.open = None;
+        if let Some(swap) = &mut self.swap {
+            swap.told += 1;
+        }
         self.line.update(|handshake| handshake.judged(&judged.signals.verdict));
         if self.judged.send(judged).is_err() {
             // Nobody drives the outputs any more, and they are in their safe state.
@@ -140,7 +152,12 @@ impl Inspect<'_> {
         let fault = match self.obstacle(part) {
             Some(fault) => fault,
             None => match self.inspect(part) {
-                Ok(done) => return done,
+                Ok(done) => {
+                    if done.0.verdict == Verdict::Fault(Fault::Engine) {
+                        self.fall_back("the engine failed at a part");
+                    }
+                    return done;
+                }
                 Err(fault) => fault,
             },
         };
@@ -179,6 +196,7 @@ impl Inspect<'_> {
             return Err(Fault::Geometry);
         }
         self.trusted.refused = None;
+        self.say(Event::Fitted(geometry));
         if first {
             log::info!("frames are {width} x {height} {format:?}");
             return Ok(());
@@ -234,9 +252,12 @@ impl Inspect<'_> {
     /// again, ends the station: what still waits becomes faults.
     fn rebuild(&mut self, geometry: Geometry) {
         self.counters.panics.add(1);
+        if self.fall_back("the engine panicked at a part") {
+            return;
+        }
         self.trusted.panics += 1;
         if self.trusted.panics < PANICS {
-            match Pipeline::new(self.bundle, geometry, self.trusted.pipeline.options().clone()) {
+            match Pipeline::new(&self.bundle, geometry, self.trusted.pipeline.options().clone()) {
                 Ok(pipeline) => {
                     self.trusted.pipeline = pipeline;
                     return log::warn!("the engine was built again");
@@ -251,19 +272,23 @@ impl Inspect<'_> {
     }
 
     /// Hands a part to the recorder if it is one to keep; returns the buffer that capture gets in its place.
-    fn keep(&self, part: Part, signals: &Signals, timings: Timings) -> Buffer {
+    fn keep(&self, part: Part, signals: &Signals, timings: Timings, drawn: Option<&Stored>) -> Buffer {
         if !self.archive.keep.wants(&signals.verdict) {
             return part.buffer;
         }
-        let Ok(empty) = self.archive.empty.try_recv() else {
+        let Ok(Empty { buffer, mut mask }) = self.archive.empty.try_recv() else {
             self.counters.record_drops.add(1);
             return part.buffer;
         };
+        if let Some(drawn) = drawn {
+            mask.set(&drawn.view());
+        }
+        let (signals, drawn, bundle) = (signals.clone(), drawn.is_some(), Arc::clone(&self.bundle));
         // There are no more buffers than places, so this cannot fail while the recorder lives.
-        if self.archive.parts.try_send(Kept { part, signals: signals.clone(), timings }).is_err() {
+        if self.archive.parts.try_send(Kept { part, signals, timings, mask, drawn, bundle }).is_err() {
             self.counters.record_drops.add(1);
         }
-        empty
+        buffer
     }
 }
 

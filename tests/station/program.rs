@@ -210,6 +210,87 @@ fn a_full_card_is_counted() {
     assert_eq!(ended.log.matches("are not recorded").count(), 1, "{}", ended.log);
 }
 
+/// The files of the recorded parts.
+fn recorded(bench: &Bench) -> Vec<String> {
+    let dir = bench.path("record");
+    if dir.is_dir() { common::files(&dir) } else { vec![] }
+}
+
+/// Each JSON line has its picture, each picture its JSON line, and all of them can be read.
+fn all_whole(bench: &Bench) -> usize {
+    let files = recorded(bench);
+    let of =
+        |ending: &str| files.iter().filter_map(|name| name.strip_suffix(ending)).map(String::from).collect::<Vec<_>>();
+    let (lines, masks) = (of(".json"), of(".mask.png"));
+    let pictures: Vec<String> = of(".png").into_iter().filter(|name| !name.ends_with(".mask")).collect();
+    assert_eq!(lines, pictures);
+    assert_eq!(files.len(), lines.len() + pictures.len() + masks.len(), "{files:?}");
+    assert!(masks.iter().all(|mask| lines.contains(mask)), "{files:?}");
+    for name in &files {
+        let path = bench.path("record").join(name);
+        if name.ends_with(".json") {
+            let text = std::fs::read_to_string(path).unwrap();
+            let line: Value = serde_json::from_str(&text).unwrap();
+            assert!(
+                line["bundle"].as_str().unwrap().contains(" tiny ") && line["signals"]["verdict"] != Value::Null,
+                "{text}"
+            );
+        } else {
+            assert!(image::open(&path).is_ok(), "{name}");
+        }
+    }
+    lines.len()
+}
+
+#[test]
+fn a_kill_leaves_whole_parts_and_the_next_start_goes_on_after_them() {
+    let bench = Bench::new("[camera]\nfps = 200\n[record]\nkeep = \"all\"\nfree_mb = 0\n");
+    let mut before = 0;
+    for _ in 0..4 {
+        let mut child = bench.start(&[]);
+        let start = Instant::now();
+        while recorded(&bench).len() < before + 20 {
+            assert!(start.elapsed() < Duration::from_secs(60), "nothing is recorded: {}", bench.log());
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        before = recorded(&bench).len();
+    }
+    let ended = bench.run(&["--frames", "5"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert!(all_whole(&bench) > 4 * 5);
+}
+
+/// A card that is full, and one that cannot be written any more: where this user may mount one.
+#[test]
+fn a_full_or_dying_card_costs_no_part() {
+    for (options, some) in [("size=200k", true), ("ro,size=200k", false)] {
+        let bench = Bench::new("[camera]\nfps = 100\n[record]\nkeep = \"all\"\nfree_mb = 0\n");
+        std::fs::create_dir(bench.path("record")).unwrap();
+        std::fs::create_dir(bench.path("kept")).unwrap();
+        let script = format!(
+            "mount -t tmpfs -o {options} none record || exit 77\n\
+             \"$0\" run --config station.toml --json out.jsonl --frames 60; code=$?\n\
+             cp -r record/. kept/; exit $code"
+        );
+        let program = env!("CARGO_BIN_EXE_fcam");
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", &script, program]).current_dir(bench.dir.path());
+        let output = command.output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !log.contains("ready: ") {
+            return println!("no file system may be mounted here: skipped ({})", log.trim());
+        }
+        assert_eq!(output.status.code(), Some(0), "{log}");
+        assert!(log.contains("stopped: 60 frames, ") && log.contains(" record drops"), "{log}");
+        assert_eq!(log.matches("are not recorded").count(), 1, "{log}");
+        std::fs::remove_dir(bench.path("record")).unwrap();
+        std::fs::rename(bench.path("kept"), bench.path("record")).unwrap();
+        assert_eq!(all_whole(&bench) > 0, some, "{log}");
+    }
+}
+
 #[test]
 fn what_cannot_start_says_why() {
     let file = Path::new("station.toml").join("out.jsonl").display().to_string();

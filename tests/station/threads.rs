@@ -268,7 +268,7 @@ fn a_disk_that_refuses_never_stops_the_station() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let options = Options { dir: file, keep: Keep::All, picture: Picture::Png, max_files: 10, free_mb: 0 };
+    let options = Options { dir: file, keep: Keep::All, picture: Picture::Png, max_files: 10, max_mb: 100, free_mb: 0 };
     let (mut station, told) = fake::station(Fake::new(alternating(50), MS), ROOMY);
     station.recorder = Some(Recorder::open(options));
     let outcome = fake::run(station, &told);
@@ -279,15 +279,23 @@ fn a_disk_that_refuses_never_stops_the_station() {
 #[test]
 fn what_is_kept_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let options =
-        Options { dir: dir.path().into(), keep: Keep::Rejects, picture: Picture::Jpg, max_files: 1000, free_mb: 0 };
+    let options = Options {
+        dir: dir.path().into(),
+        keep: Keep::Rejects,
+        picture: Picture::Jpg,
+        max_files: 1000,
+        max_mb: 100,
+        free_mb: 0,
+    };
     let (mut station, told) = fake::station(Fake::new(alternating(40), 5 * MS), ROOMY);
     station.recorder = Some(Recorder::open(options));
     let outcome = fake::run(station, &told);
     let counts = &outcome.report.counts;
     assert_eq!(counts.recorded + counts.record_drops, 20);
     let day = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
-    assert_eq!(std::fs::read_dir(day).unwrap().count() as u64, 2 * counts.recorded);
+    let files = std::fs::read_dir(day).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let masks = files.filter(|name| name.ends_with(".mask.png")).count() as u64;
+    assert_eq!(masks, counts.recorded, "each reject has its mask");
     assert!(counts.recorded > 0);
 }
 

@@ -1,14 +1,18 @@
 //! What a panic of the engine does to its part, to the next, and to the station.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Parcel, Release, SigningKey, generate};
 use crate::camera::{Camera, Pattern};
 use crate::pipeline::Options;
 use crate::signal::{Signaller, Signals};
 use crate::sink::{Error, Sink};
-use crate::station::{Report, Station, Stop, Trigger};
+use crate::station::control::{Client, Reply, Request, Socket};
+use crate::station::{Report, Shelf, Stage, Station, Stop, Trigger, Watch};
+use crate::store::{Id, Room, Store};
 use crate::verdict::{Fault, Verdict};
 
 use std::sync::Mutex;
@@ -18,7 +22,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 static SABOTAGED: Mutex<Vec<u64>> = Mutex::new(vec![]);
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// The engine panics at the next part, whichever that is.
+static NEXT: AtomicBool = AtomicBool::new(false);
+
 pub(super) fn sabotage(sequence: u64) {
+    assert!(!NEXT.swap(false, Relaxed), "sabotage of the next part");
     let hit = SABOTAGED.lock().unwrap().contains(&sequence);
     assert!(!hit, "sabotage of part {sequence}");
 }
@@ -41,6 +49,10 @@ impl Sink for Collect {
     fn fail_safe(&mut self) {}
 }
 
+fn tiny() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/tiny")
+}
+
 fn run(frames: u64, sabotaged: &[u64]) -> (Report, Vec<Signals>) {
     run_wrecked(frames, sabotaged, 0)
 }
@@ -49,7 +61,15 @@ fn run_wrecked(frames: u64, sabotaged: &[u64], wrecked: u64) -> (Report, Vec<Sig
     let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
     *SABOTAGED.lock().unwrap() = sabotaged.to_vec();
     WRECKED.store(wrecked, Relaxed);
-    let bundle = Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/tiny")).unwrap();
+    let (station, collected) = station(frames);
+    let report = station.run(&Stop::default()).unwrap();
+    SABOTAGED.lock().unwrap().clear();
+    WRECKED.store(0, Relaxed);
+    (report, collected.try_iter().collect())
+}
+
+fn station(frames: u64) -> (Station, Receiver<Signals>) {
+    let bundle = Bundle::open(&tiny()).unwrap();
     let camera = Pattern::open(bundle.samples(), Some((64, 64))).unwrap().pace(100.0).limit(frames);
     let (sender, collected) = std::sync::mpsc::channel();
     let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
@@ -72,11 +92,9 @@ fn run_wrecked(frames: u64, sabotaged: &[u64], wrecked: u64) -> (Report, Vec<Sig
         sinks: vec![Box::new(Collect(sender))],
         recorder: None,
         summary: Duration::from_secs(60),
+        shelf: None,
     };
-    let report = station.run(&Stop::default()).unwrap();
-    SABOTAGED.lock().unwrap().clear();
-    WRECKED.store(0, Relaxed);
-    (report, collected.try_iter().collect())
+    (station, collected)
 }
 
 fn is_engine_fault(signals: &Signals) -> bool {
@@ -109,4 +127,72 @@ fn a_panic_of_the_thread_itself_leaves_no_part_open() {
     let engine_faults: Vec<bool> = signals.iter().map(is_engine_fault).collect();
     assert_eq!(engine_faults.iter().filter(|fault| !**fault).count(), 5, "{engine_faults:?}");
     assert!(engine_faults.len() >= 6 && engine_faults.iter().skip(5).all(|fault| *fault), "{engine_faults:?}");
+}
+
+fn id(counter: u64) -> Id {
+    Id { name: "tiny".into(), counter }
+}
+
+/// The tiny bundle as `tiny.1`, which is active, and `tiny.2`.
+fn store(dir: &Path) -> Store {
+    let (public, secret) = generate(false, None).unwrap();
+    std::fs::create_dir(dir.join("keys")).unwrap();
+    std::fs::write(dir.join("keys/a.pub"), public).unwrap();
+    let store = Store::new(dir.join("store"), dir.join("keys"));
+    let mut parcel = Parcel::pack(&tiny(), &[]).unwrap();
+    let version = parcel.open(&[]).unwrap().manifest().version.clone();
+    for counter in [1, 2] {
+        let release = Release { name: "tiny".into(), version: version.clone(), counter, targets: vec!["any".into()] };
+        parcel.sign(&SigningKey::parse(&secret, None).unwrap(), &release).unwrap();
+        store.install(&parcel, &[], Room { keep: 3, free_mb: 0 }).unwrap();
+    }
+    store.update(|state| state.activate(&id(1))).unwrap();
+    store.update(|state| state.pass(&id(1))).unwrap();
+    store
+}
+
+#[test]
+fn a_panic_on_trial_brings_the_bundle_before_back() {
+    let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
+    let dir = tempfile::tempdir().unwrap();
+    let (store, socket) = (store(dir.path()), dir.path().join("control.sock"));
+    let (mut station, collected) = station(1_000_000);
+    station.shelf = Some(Shelf {
+        store: store.clone(),
+        socket: Some(Socket::open(&socket).unwrap()),
+        running: Some(id(1)),
+        spare: vec![],
+        trial: false,
+        jobs: Default::default(),
+        watch: Watch { parts: 1_000_000, faults: 1_000_000 },
+        classes: Default::default(),
+    });
+    let stop = Stop::default();
+    let (report, said) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| station.run(&stop).unwrap());
+        collected.recv_timeout(Duration::from_secs(60)).unwrap();
+        let mut client = Client::connect(&socket).unwrap().unwrap();
+        client.ask(&Request::Activate(id(2))).unwrap();
+        let mut said = vec![];
+        while let Some(reply) = client.next(Duration::from_secs(60)).unwrap() {
+            NEXT.store(matches!(reply, Reply::Running { .. }), Relaxed);
+            let over = matches!(reply, Reply::Failed { .. });
+            said.push(reply);
+            if over {
+                break;
+            }
+        }
+        stop.ask(Stage::Drain);
+        (running.join().unwrap(), said)
+    });
+    let reason = "the engine panicked at a part".to_owned();
+    let expected = [
+        Reply::Proving { bundle: id(2) },
+        Reply::Running { bundle: id(2), watched: 1_000_000 },
+        Reply::Failed { bundle: id(2), reason: reason.clone() },
+    ];
+    assert_eq!(said, expected);
+    assert!(report.counts.panics == 1 && report.counts.balanced() && report.panicked.is_empty(), "{report}");
+    let state = store.state().unwrap();
+    assert_eq!((state.active(), state.withdrawn.get(&id(2))), (Some(&id(1)), Some(&reason)));
 }

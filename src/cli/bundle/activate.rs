@@ -1,0 +1,115 @@
+//! Which installed bundle runs: in a station that is running, between two parts; else with its next start.
+
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use serde_json::json;
+
+use super::PlaceArgs;
+use crate::engine::Settings;
+use crate::pipeline::Options;
+use crate::proof;
+use crate::signal::Signaller;
+use crate::station::control::{self, Client, Reply, Request};
+use crate::store::{Error, Id, Reference, State, Store};
+
+/// Have an installed bundle run, once it is proven on this machine
+#[derive(Debug, clap::Args)]
+pub(super) struct ActivateArgs {
+    /// Which: NAME, its newest release, or NAME.COUNTER
+    #[arg(value_name = "BUNDLE")]
+    bundle: Reference,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Give the active bundle up, and go back to the one before it
+#[derive(Debug, clap::Args)]
+pub(super) struct RollbackArgs {
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, clap::Args)]
+struct How {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Where a running station is told
+    #[arg(long, value_name = "SOCKET", default_value = control::SOCKET)]
+    control: std::path::PathBuf,
+    /// Wait so many seconds for the first parts of the bundle; without parts it stays on trial
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
+}
+
+pub(super) fn activate(args: &ActivateArgs, as_json: bool) -> anyhow::Result<String> {
+    let how = &args.how;
+    let store = how.place.store();
+    let id = store.resolve(&args.bundle)?;
+    if let Some(client) = Client::connect(&how.control)? {
+        return how.follow(client, &Request::Activate(id), as_json);
+    }
+    how.prove(&store, &id)?;
+    store.update(|state| state.activate(&id))?;
+    Ok(next_start(&id, as_json))
+}
+
+pub(super) fn rollback(args: &RollbackArgs, as_json: bool) -> anyhow::Result<String> {
+    let how = &args.how;
+    if let Some(client) = Client::connect(&how.control)? {
+        return how.follow(client, &Request::Rollback, as_json);
+    }
+    let store = how.place.store();
+    let State { history, .. } = store.state()?;
+    let [.., previous, active] = history.as_slice() else {
+        return Err(Error::NoPrevious(history.last().map_or("now".into(), Id::to_string)).into());
+    };
+    how.prove(&store, previous)?;
+    store.update(|state| state.withdraw(active, control::ROLLED_BACK))?;
+    Ok(next_start(previous, as_json))
+}
+
+fn next_start(id: &Id, as_json: bool) -> String {
+    match as_json {
+        true => format!("{}\n", json!({ "bundle": id, "event": "next_start" })),
+        false => format!("{id} is active: no station is running, its next start has it\n"),
+    }
+}
+
+impl How {
+    /// What a running station would do, at the engine's own settings.
+    fn prove(&self, store: &Store, id: &Id) -> anyhow::Result<()> {
+        let float_layers = self.place.trust.float_layers.clone();
+        let signed = store.load(id, &float_layers)?;
+        let engine = Settings { float_layers, ..Settings::default() };
+        let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
+        let options = Options { engine, layout: Default::default(), score_threshold: None, vote: None, signaller };
+        let report = proof::replay(&signed.bundle, &options);
+        ensure!(report.passed(), "{id} may not judge on this machine:\n  {}", report.problems.join("\n  "));
+        Ok(())
+    }
+
+    /// Tells the station, and follows what comes of it.
+    fn follow(&self, mut client: Client, request: &Request, as_json: bool) -> anyhow::Result<String> {
+        client.ask(request)?;
+        let mut last = None;
+        loop {
+            // Proving is bounded by the machine, the first parts by nothing.
+            let patience = if matches!(last, Some(Reply::Running { .. })) { self.wait } else { control::PROVING_S };
+            match client.next(Duration::from_secs(patience))? {
+                Some(Reply::Refused { reason }) => bail!("the station refuses: {reason}"),
+                Some(Reply::Failed { bundle, reason }) => {
+                    bail!("{bundle} was given up, and what ran before goes on: {reason}")
+                }
+                Some(Reply::Proving { bundle }) if !as_json => eprintln!("{bundle} is being proven on this machine"),
+                Some(reply @ Reply::Passed { .. }) => return Ok(reply.words(as_json)),
+                Some(reply) => last = Some(reply),
+                None => break,
+            }
+        }
+        match last {
+            Some(reply @ Reply::Running { .. }) => Ok(reply.words(as_json)),
+            _ => bail!("the station does not answer: look at its log"),
+        }
+    }
+}

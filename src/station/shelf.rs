@@ -1,0 +1,307 @@
+//! Other bundles for a station that is running. In: requests of the operator and of the PLC, and the store. Out: proven pipelines for the inspect
+//! thread, which takes one between two parts.
+//!
+//! A bundle is read, verified and proven on a thread of its own, at the lowest priority, while the one that runs goes on. It refuses to hand over
+//! what is not proven on this machine, and to keep what fails at its first parts. What comes of each change is in the log, in the store's state, and
+//! told to whoever asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::control::{Asker, ROLLED_BACK, Reply, Request, Socket};
+use super::warm;
+use crate::bundle::Bundle;
+use crate::camera::Geometry;
+use crate::line::Line;
+use crate::pipeline::{Options, Pipeline};
+use crate::proof;
+use crate::sink::log::Classes;
+use crate::store::{Id, Reference, State, Store};
+
+/// Requests and events are looked at this often.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The lowest priority that a thread can have (setpriority(2)).
+const LOWEST: i32 = 19;
+
+/// Where other bundles come from, and who may ask for them.
+pub struct Shelf {
+    /// What is installed.
+    pub store: Store,
+    /// Where the operator asks.
+    pub socket: Option<Socket>,
+    /// The installed bundle that the station starts with; none if it is another one.
+    pub running: Option<Id>,
+    /// Bundles to start with instead, if that one is not proven here.
+    pub spare: Vec<Id>,
+    /// The first parts of the bundle that the station starts with are watched.
+    pub trial: bool,
+    /// The bundle of each job that the PLC may ask for.
+    pub jobs: BTreeMap<u16, Reference>,
+    /// How a new bundle is watched.
+    pub watch: Watch,
+    /// The names of the classes, for who writes them down.
+    pub classes: Classes,
+}
+
+/// How the first parts of a bundle are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    /// So many.
+    pub parts: u64,
+    /// So many of them may be late, find no place to wait or be of another size; one more, or any failure of the engine, and it is given up.
+    pub faults: u64,
+}
+
+impl Shelf {
+    /// The job that a bundle is for; 0 if there is none.
+    pub fn job_of(&self, id: Option<&Id>) -> u16 {
+        let fits = |reference: &Reference| {
+            let id = id.filter(|id| id.name == reference.name);
+            id.is_some_and(|id| reference.counter.is_none_or(|counter| counter == id.counter))
+        };
+        self.jobs.iter().find(|(_, reference)| fits(reference)).map_or(0, |(job, _)| *job)
+    }
+
+    /// The next best bundle for the start; says of each why it is not.
+    pub(super) fn next_spare(&mut self, float_layers: &[String]) -> Option<Bundle> {
+        while !self.spare.is_empty() {
+            let id = self.spare.remove(0);
+            match self.store.load(&id, float_layers) {
+                Ok(signed) => {
+                    log::error!("{id} runs instead");
+                    self.classes.set(signed.bundle.class_names());
+                    (self.running, self.trial) = (Some(id), false);
+                    return Some(signed.bundle);
+                }
+                Err(error) => log::error!("{id} cannot be used either: {error}"),
+            }
+        }
+        None
+    }
+}
+
+/// A proven bundle on its way to the inspect thread.
+pub(super) struct Candidate {
+    pub(super) id: Id,
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) pipeline: Pipeline,
+    /// Its first parts are watched.
+    pub(super) trial: bool,
+    /// The job that it is for; 0 if there is none.
+    pub(super) job: u16,
+    /// The PLC asked for it.
+    pub(super) asked: bool,
+}
+
+/// What the inspect thread says.
+pub(super) enum Event {
+    /// The PLC asks for a job, and no part is under way.
+    Job(u16),
+    /// Frames are like that.
+    Fitted(Geometry),
+    /// A candidate judges now.
+    Running { id: Id, bundle: Arc<Bundle>, trial: bool },
+    /// Its first parts are through.
+    Passed(Id),
+    /// It was given up. What ran before goes on, `running`; unless that is not in memory, and this one still judges.
+    Failed { id: Id, reason: String, gone: bool, running: Option<Id> },
+    /// Something that is needed no more. It is dropped here: freeing takes time.
+    Retired(Box<Pipeline>),
+}
+
+/// The thread that has bundles ready.
+pub(super) struct Attend {
+    pub(super) shelf: Shelf,
+    pub(super) options: Options,
+    pub(super) geometry: Geometry,
+    pub(super) line: Line,
+    pub(super) candidates: Sender<Candidate>,
+    pub(super) events: Receiver<Event>,
+    /// Who hears of the bundle that was asked for last.
+    pub(super) asker: Asker,
+}
+
+impl Attend {
+    /// Until the inspect thread is gone.
+    pub(super) fn run(mut self) {
+        loop {
+            let asked = self.shelf.socket.as_ref().and_then(|socket| socket.next(TICK));
+            if let Some((request, asker)) = asked {
+                self.ask(&request, asker);
+            }
+            let patience = if self.shelf.socket.is_some() { Duration::ZERO } else { TICK };
+            loop {
+                match self.events.recv_timeout(patience) {
+                    Ok(event) => self.hear(event),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, request: &Request, mut asker: Asker) {
+        let wanted = match request {
+            Request::Activate(id) if self.is_settled(id) => return asker.tell(&Reply::Passed { bundle: id.clone() }),
+            Request::Activate(id) => Ok(id.clone()),
+            Request::Rollback => self.previous(),
+        };
+        let id = match wanted {
+            Ok(id) => id,
+            Err(reason) => return asker.tell(&Reply::Refused { reason }),
+        };
+        log::info!("{id} is asked for: it is proven while the bundle that runs goes on");
+        asker.tell(&Reply::Proving { bundle: id.clone() });
+        self.asker = asker;
+        if let Err(reason) = self.change(&id, request) {
+            log::error!("{id} is refused, and the bundle that runs goes on: {reason}");
+            self.asker.tell(&Reply::Failed { bundle: id, reason });
+        }
+    }
+
+    /// True for the bundle that runs, is active, and through its first parts.
+    fn is_settled(&self, id: &Id) -> bool {
+        let settled = |state: State| state.active() == Some(id) && state.trial.is_none();
+        self.shelf.running.as_ref() == Some(id) && self.shelf.store.state().is_ok_and(settled)
+    }
+
+    fn previous(&self) -> Result<Id, String> {
+        let State { history, .. } = self.shelf.store.state().map_err(|error| error.to_string())?;
+        match history.as_slice() {
+            [.., previous, _] => Ok(previous.clone()),
+            _ => Err("there is nothing to go back to".into()),
+        }
+    }
+
+    /// What is asked for is proven, then written down, then handed over: a start in between has it too.
+    fn change(&mut self, id: &Id, request: &Request) -> Result<(), String> {
+        let trial = matches!(request, Request::Activate(_));
+        let candidate = self.prove(id, trial, false)?;
+        let written = self.shelf.store.update(|state| match (trial, state.active().cloned()) {
+            (true, _) | (_, None) => state.activate(id),
+            (false, Some(active)) => {
+                log::warn!("{active} is given up: {ROLLED_BACK}");
+                state.withdraw(&active, ROLLED_BACK);
+            }
+        });
+        written.map_err(|error| error.to_string())?;
+        self.hand_over(candidate)
+    }
+
+    fn hand_over(&self, candidate: Candidate) -> Result<(), String> {
+        self.candidates.send(candidate).map_err(|_| "the station is about to end".into())
+    }
+
+    /// Loads a bundle and replays its proof on this machine.
+    fn prove(&self, id: &Id, trial: bool, asked: bool) -> Result<Candidate, String> {
+        let Self { shelf, options, geometry, .. } = self;
+        // The threads of an engine have the priority of the thread that made them, so that it is proven on one. What it computes is the same on
+        // any number.
+        let alone =
+            Options { engine: crate::engine::Settings { threads: 1, ..options.engine.clone() }, ..options.clone() };
+        let prove = || -> Result<(Bundle, Pipeline), String> {
+            if let Err(error) = rustix::process::setpriority_process(None, LOWEST) {
+                log::debug!("the thread that proves {id} has the usual priority: {error}");
+            }
+            let bundle = shelf.store.load(id, &options.engine.float_layers).map_err(|error| error.to_string())?.bundle;
+            let mut pipeline = proof::require(&bundle, *geometry, alone).map_err(|error| error.to_string())?;
+            warm(&mut pipeline);
+            Ok((bundle, pipeline))
+        };
+        let proven = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("prove".into()).spawn_scoped(scope, prove);
+            let thread = thread.map_err(|error| format!("cannot start a thread to prove it: {error}"))?;
+            thread.join().unwrap_or_else(|_| Err("the engine panicked in its proof".to_owned()))
+        });
+        let (bundle, mut pipeline) = proven?;
+        if options.engine.threads > 1 {
+            pipeline = Pipeline::new(&bundle, *geometry, options.clone()).map_err(|error| error.to_string())?;
+            warm(&mut pipeline);
+        }
+        let job = shelf.job_of(Some(id));
+        Ok(Candidate { id: id.clone(), bundle: Arc::new(bundle), pipeline, trial, job, asked })
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Job(job) => self.job(job),
+            Event::Fitted(geometry) => self.geometry = geometry,
+            Event::Running { id, bundle, trial } => self.running(id, &bundle, trial),
+            Event::Passed(id) => {
+                log::info!("{id} is through its first parts");
+                self.write(|state| state.pass(&id));
+                self.asker.tell(&Reply::Passed { bundle: id });
+            }
+            Event::Failed { id, reason, gone, running } => self.failed(&id, reason, gone.then_some(running)),
+            Event::Retired(pipeline) => drop(pipeline),
+        }
+    }
+
+    /// The state is for the next start: what cannot be written is said, and the station goes on.
+    fn write(&self, change: impl FnOnce(&mut State)) {
+        if let Err(error) = self.shelf.store.update(change) {
+            log::error!("the next start may have another bundle than the one that runs: {error}");
+        }
+    }
+
+    fn running(&mut self, id: Id, bundle: &Bundle, trial: bool) {
+        self.shelf.classes.set(bundle.class_names());
+        log::info!("{id} runs{}", if trial { ", and its first parts are watched" } else { "" });
+        self.asker.tell(&match trial {
+            true => Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts },
+            false => Reply::Passed { bundle: id.clone() },
+        });
+        self.shelf.running = Some(id);
+    }
+
+    /// `back` is what goes on, if something does.
+    fn failed(&mut self, id: &Id, reason: String, back: Option<Option<Id>>) {
+        log::error!("{id} is given up: {reason}");
+        self.write(|state| state.withdraw(id, &reason));
+        self.asker.tell(&Reply::Failed { bundle: id.clone(), reason });
+        let Some(running) = back else { return self.go_back(id) };
+        let name = running.as_ref().map_or("the bundle before it".into(), Id::to_string);
+        log::warn!("{name} judges again");
+        self.shelf.running = running;
+    }
+
+    /// The bundle before one that failed right after a start: it is not in memory.
+    fn go_back(&mut self, failed: &Id) {
+        let previous = self.shelf.store.state().ok().and_then(|state| state.active().cloned());
+        let Some(id) = previous else {
+            return log::error!("no other bundle was active before {failed}: it goes on");
+        };
+        let handed = self.prove(&id, false, false).and_then(|candidate| self.hand_over(candidate));
+        if let Err(reason) = handed {
+            log::error!("{id} cannot take its place: {reason}");
+        }
+    }
+
+    fn job(&mut self, job: u16) {
+        if let Err(reason) = self.change_job(job) {
+            log::warn!("job {job} is refused, and the job before it goes on: {reason}");
+            self.line.update(|handshake| handshake.job_done(false));
+        }
+    }
+
+    fn change_job(&mut self, job: u16) -> Result<(), String> {
+        let Some(reference) = self.shelf.jobs.get(&job) else {
+            return Err("bundle.jobs in the station file does not have it".into());
+        };
+        let id = self.shelf.store.resolve(reference).map_err(|error| error.to_string())?;
+        if self.shelf.running.as_ref() == Some(&id) {
+            self.line.update(|handshake| handshake.job_done(true));
+            return Ok(());
+        }
+        let state = self.shelf.store.state().map_err(|error| error.to_string())?;
+        let trial = state.trial.is_some_and(|trial| trial.bundle == id);
+        let mut candidate = self.prove(&id, trial, true)?;
+        candidate.job = job;
+        self.asker = Asker::nobody();
+        self.hand_over(candidate)
+    }
+}

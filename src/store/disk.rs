@@ -1,0 +1,104 @@
+//! The few ways in which the store touches its disk, so that what is there is whole at every moment.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+use super::Error;
+
+/// The ending of a file that is not whole yet.
+pub(super) const ASIDE: &str = "part";
+
+/// The store's folder, held against every other writer until this is dropped, or its process ends.
+pub(super) struct Lock {
+    dir: PathBuf,
+    file: File,
+}
+
+impl Lock {
+    /// Waits for other writers; makes the folder if it is not there.
+    pub(super) fn new(dir: &Path) -> Result<Self, Error> {
+        if !dir.is_dir() {
+            make(dir).map_err(failed("make", dir))?;
+        }
+        let file = File::open(dir).map_err(failed("open", dir))?;
+        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed("lock", dir)(error.into()))?;
+        Ok(Self { dir: dir.into(), file })
+    }
+
+    /// Removes what a power cut left half written.
+    pub(super) fn clear(&self) -> Result<(), Error> {
+        let entries = fs::read_dir(&self.dir).map_err(failed("list", &self.dir))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == ASIDE) {
+                self.remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file has all of these bytes or those it had before, whenever the power fails; and all of these once this returns.
+    pub(super) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".");
+        aside.push(ASIDE);
+        let aside = PathBuf::from(aside);
+        let written = write_synced(&aside, bytes).map_err(failed("write", &aside));
+        let renamed = written.and_then(|()| fs::rename(&aside, path).map_err(failed("rename", &aside)));
+        if renamed.is_err() {
+            let _ = fs::remove_file(&aside); // on a full disk the half of a file is worth its space
+        }
+        renamed?;
+        self.sync()
+    }
+
+    /// Removes a file; one that is gone already is as good.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), Error> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error)),
+            _ => self.sync(),
+        }
+    }
+
+    /// Names that were changed stay changed.
+    fn sync(&self) -> Result<(), Error> {
+        self.file.sync_all().map_err(failed("sync", &self.dir))
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes a folder, those above it too, and has its name on the disk.
+fn make(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Bytes that are free on a folder's disk for whoever runs this.
+pub(super) fn free(dir: &Path) -> Result<u64, Error> {
+    let disk = statvfs(dir).map_err(|error| failed("look at", dir)(error.into()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Disk { action, path, source }
+}
+
+pub(super) fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::PermissionDenied => ": run it as root, or as the user of the station (sudo -u fcam ...)",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ": clear the disk; what was installed is as it was",
+        ErrorKind::ReadOnlyFilesystem => ": the card may be worn out; look at `dmesg`",
+        _ => "",
+    }
+}

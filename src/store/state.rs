@@ -1,0 +1,149 @@
+//! Which installed bundle is active, which were before it, and which were given up. Plain data, `state.json`.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Id};
+
+/// Bundles that were active, remembered at most.
+const MAX_HISTORY: usize = 8;
+
+/// A bundle on trial with which the station started so often and did not judge all of its first parts is given up.
+pub const MAX_STARTS: u32 = 3;
+
+/// What is active, on trial and withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// Bundles that were activated, the active one last.
+    pub history: Vec<Id>,
+    /// The active one, if its first parts are not through.
+    pub trial: Option<Trial>,
+    /// Bundles that were given up, and why.
+    pub withdrawn: BTreeMap<Id, String>,
+}
+
+/// A bundle whose first parts are watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Which.
+    pub bundle: Id,
+    /// Starts of the station with it.
+    pub starts: u32,
+}
+
+impl State {
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+        let damaged = |reason: String| Error::State { path: path.into(), reason };
+        match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(Error::Disk { action: "read", path: path.into(), source }),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        serde_json::to_string_pretty(self).map_or(String::new(), |text| text + "\n")
+    }
+
+    /// Forgets what is installed no more.
+    pub(super) fn forget(&mut self, installed: &[Id]) {
+        self.history.retain(|id| installed.contains(id));
+        self.withdrawn.retain(|id, _| installed.contains(id));
+        let active = self.active().cloned();
+        self.trial.take_if(|trial| Some(&trial.bundle) != active.as_ref());
+    }
+
+    /// The bundle that runs, or will with the next start.
+    pub fn active(&self) -> Option<&Id> {
+        self.history.last()
+    }
+
+    /// The one that ran before it.
+    pub fn previous(&self) -> Option<&Id> {
+        self.history.iter().nth_back(1)
+    }
+
+    /// A bundle becomes the active one, on trial.
+    pub fn activate(&mut self, id: &Id) {
+        self.withdrawn.remove(id);
+        self.history.retain(|other| other != id);
+        self.history.push(id.clone());
+        let surplus = self.history.len().saturating_sub(MAX_HISTORY);
+        self.history.drain(..surplus);
+        self.trial = Some(Trial { bundle: id.clone(), starts: 0 });
+    }
+
+    /// The first parts of a bundle are through.
+    pub fn pass(&mut self, id: &Id) {
+        self.trial.take_if(|trial| trial.bundle == *id);
+    }
+
+    /// A bundle is given up; the one before it is active again.
+    pub fn withdraw(&mut self, id: &Id, reason: &str) {
+        self.history.retain(|other| other != id);
+        self.withdrawn.insert(id.clone(), reason.to_owned());
+        self.pass(id);
+    }
+
+    /// The station starts. Returns a bundle that was given up now: it was on trial, and the station ended again and again.
+    pub fn start(&mut self) -> Option<(Id, String)> {
+        let trial = self.trial.as_mut()?;
+        if trial.starts < MAX_STARTS {
+            trial.starts += 1;
+            return None;
+        }
+        let (id, starts) = (trial.bundle.clone(), trial.starts);
+        self.previous()?; // without another one this is still the best there is
+        let reason = format!("the station started {starts} times with it and never got through its first parts");
+        self.withdraw(&id, &reason);
+        Some((id, reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(counter: u64) -> Id {
+        Id { name: "a".into(), counter }
+    }
+
+    #[test]
+    fn activate_withdraw_and_go_back() {
+        let mut state = State::default();
+        (1..=10).for_each(|counter| state.activate(&id(counter)));
+        assert_eq!((state.active(), state.previous(), state.history.len()), (Some(&id(10)), Some(&id(9)), MAX_HISTORY));
+        state.withdraw(&id(10), "bad");
+        assert_eq!((state.active(), state.previous(), &state.trial), (Some(&id(9)), Some(&id(8)), &None));
+        state.activate(&id(10));
+        assert!(state.withdrawn.is_empty());
+        state.pass(&id(9));
+        assert!(state.trial.is_some(), "another one");
+        state.pass(&id(10));
+        assert!(state.trial.is_none());
+        state.forget(&[id(3), id(9)]);
+        assert_eq!(state.history, [id(3), id(9)]);
+        assert_eq!(serde_json::from_str::<State>(&state.text()).unwrap(), state);
+    }
+
+    #[test]
+    fn a_bundle_on_trial_has_three_starts() {
+        let mut state = State::default();
+        state.activate(&id(1));
+        state.activate(&id(2));
+        (0..MAX_STARTS).for_each(|_| assert_eq!(state.start(), None));
+        let (given_up, reason) = state.start().unwrap();
+        assert_eq!((given_up, state.active()), (id(2), Some(&id(1))));
+        assert!(reason.contains("3 times"), "{reason}");
+        assert_eq!(state.start(), None);
+
+        let mut only = State::default();
+        only.activate(&id(1));
+        assert!((0..10).all(|_| only.start().is_none()));
+        assert_eq!(only.active(), Some(&id(1)));
+    }
+}

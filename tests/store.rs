@@ -1,0 +1,370 @@
+//! What is installed stays whole: through old and damaged files, full disks, and a process that is killed at each system call.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+#[path = "common/release.rs"]
+mod release;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use release::{Workshop, ok, refused};
+use serde_json::Value;
+
+/// A camera that trusts a workshop.
+struct Camera {
+    shop: Workshop,
+}
+
+impl Camera {
+    fn new() -> Self {
+        Self { shop: Workshop::new() }
+    }
+
+    fn store(&self) -> String {
+        self.shop.path("store")
+    }
+
+    /// The arguments of a verb, with the places of this camera.
+    fn args(&self, args: &[&str]) -> Vec<String> {
+        let places = ["--store".into(), self.store(), "--keys".into(), self.shop.keys()];
+        let control = ["--control".into(), self.shop.path("no.sock")];
+        let all = [&["bundle"], args].concat().into_iter().map(String::from).chain(places);
+        if matches!(args[0], "activate" | "rollback") { all.chain(control).collect() } else { all.collect() }
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let args = self.args(args);
+        ok(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn refused(&self, args: &[&str]) -> String {
+        let args = self.args(args);
+        refused(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn install(&self, counter: u64) -> String {
+        self.ok(&["install", &self.shop.signed(counter), "--free-mb", "0"])
+    }
+
+    fn list(&self) -> Vec<Value> {
+        serde_json::from_str(&self.ok(&["list", "--json"])).unwrap()
+    }
+
+    /// The installed bundles, `*` behind the active one.
+    fn names(&self) -> Vec<String> {
+        let star = |entry: &Value| if entry["active"] == true { "*" } else { "" };
+        self.list().iter().map(|entry| format!("{}{}", entry["bundle"].as_str().unwrap(), star(entry))).collect()
+    }
+
+    fn files(&self) -> Vec<String> {
+        common::files(Path::new(&self.store()))
+    }
+}
+
+#[test]
+fn install_activate_and_roll_back() {
+    let camera = Camera::new();
+    assert_eq!(camera.ok(&["list"]), "no bundle is installed\n");
+    assert!(camera.install(1).contains("tiny.1 is installed; `fcam bundle activate tiny.1`"));
+    assert!(camera.ok(&["activate", "tiny"]).contains("tiny.1 is active"));
+    let nothing = camera.refused(&["rollback"]);
+    assert!(nothing.contains("nothing to go back to"), "{nothing}");
+    camera.install(2);
+    assert_eq!(camera.names(), ["tiny.1*", "tiny.2"], "what runs stays");
+    let said: Value = serde_json::from_str(&camera.ok(&["activate", "tiny", "--json"])).unwrap();
+    assert_eq!((&said["bundle"], &said["event"]), (&"tiny.2".into(), &"next_start".into()));
+    let entries = camera.list();
+    assert_eq!((&entries[1]["trial"], &entries[0]["previous"]), (&true.into(), &true.into()));
+    let table = camera.ok(&["list"]);
+    assert!(table.contains("tiny.2  ") && table.contains("active, on trial") && table.contains("previous"), "{table}");
+
+    camera.ok(&["rollback"]);
+    assert_eq!(camera.names(), ["tiny.1*", "tiny.2"]);
+    assert_eq!(camera.list()[1]["withdrawn"], "rolled back by the operator");
+    assert!(camera.ok(&["activate", "tiny"]).contains("tiny.1"), "the newest that was not given up");
+    assert!(camera.ok(&["activate", "tiny.2"]).contains("tiny.2"), "unless it is named");
+    let unknown = camera.refused(&["activate", "tiny.9"]);
+    assert!(unknown.contains("tiny.9 is not installed in") && unknown.contains("there is tiny.1, tiny.2"), "{unknown}");
+}
+
+#[test]
+fn older_releases_and_other_ones_of_the_same_number_are_refused() {
+    let camera = Camera::new();
+    camera.install(5);
+    let older = camera.refused(&["install", &camera.shop.signed(4)]);
+    assert!(older.contains("tiny.4 is refused: tiny.5 was installed already"), "{older}");
+    assert!(camera.install(5).contains("installed already"));
+    let copy = camera.shop.path("copy");
+    common::copy_tiny(Path::new(&copy));
+    let manifest = format!("{copy}/manifest.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("min_area_px = ", "min_area_px = 1")).unwrap();
+    let other = camera.shop.sign(&camera.shop.pack(Path::new(&copy), "other.fcam"), 5);
+    let refusal = camera.refused(&["install", &other]);
+    assert!(refusal.contains("sign it with a higher counter"), "{refusal}");
+    assert_eq!(camera.names(), ["tiny.5"]);
+}
+
+#[test]
+fn another_machines_bundle_is_refused() {
+    let camera = Camera::new();
+    let (packed, key) = (camera.shop.packed(), camera.shop.path("shop.key"));
+    let board = ["--target", "raspberrypi,5-model-b", "--target", "m68k"];
+    ok(&[&["bundle", "sign", &packed, "--key", &key, "--counter", "1"][..], &board].concat());
+    let refusal = camera.refused(&["install", &packed]);
+    let here = std::env::consts::ARCH;
+    assert!(
+        refusal.contains(&format!("it is for raspberrypi,5-model-b, m68k, and this machine is {here}")),
+        "{refusal}"
+    );
+    assert!(ok(&["bundle", "verify", &packed, "--keys", &camera.shop.keys()]).contains("note"));
+}
+
+#[test]
+fn the_last_releases_are_kept_and_those_that_run_or_ran() {
+    let camera = Camera::new();
+    camera.install(1);
+    camera.ok(&["activate", "tiny.1"]);
+    camera.install(2);
+    camera.ok(&["activate", "tiny.2"]);
+    for counter in 3..=6 {
+        camera.install(counter);
+    }
+    assert_eq!(
+        camera.names(),
+        ["tiny.1", "tiny.2*", "tiny.6"],
+        "three, the active one and the one before it among them"
+    );
+}
+
+#[test]
+fn a_file_that_changed_on_the_disk_is_seen() {
+    let camera = Camera::new();
+    camera.install(1);
+    camera.install(2);
+    let path = format!("{}/tiny.2.fcam", camera.store());
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let problem = camera.list()[1]["problem"].as_str().unwrap().to_owned();
+    assert!(problem.contains("changed after it was signed") && problem.contains("tiny.2.fcam"), "{problem}");
+    assert!(camera.refused(&["activate", "tiny.2"]).contains("changed after it was signed"));
+    fs::rename(format!("{}/tiny.1.fcam", camera.store()), &path).unwrap();
+    assert!(camera.refused(&["activate", "tiny.2"]).contains("is tiny.1: it was renamed"));
+    fs::write(format!("{}/state.json", camera.store()), "{ half").unwrap();
+    assert!(camera.refused(&["list"]).contains("is damaged"));
+}
+
+#[test]
+fn a_bundle_that_is_not_proven_here_is_not_activated() {
+    let camera = Camera::new();
+    camera.install(1);
+    camera.ok(&["activate", "tiny"]);
+    let wrong = release::unproven(&camera.shop, 2);
+    camera.ok(&["install", &wrong, "--free-mb", "0"]);
+    let refusal = camera.refused(&["activate", "tiny"]);
+    assert!(refusal.contains("tiny.2 may not judge on this machine") && refusal.contains("the proof has"), "{refusal}");
+    assert_eq!(camera.names(), ["tiny.1*", "tiny.2"]);
+}
+
+/// As from `ssh camera fcam bundle install -`.
+#[test]
+fn a_file_may_come_by_standard_input() {
+    let camera = Camera::new();
+    let signed = fs::File::open(camera.shop.signed(1)).unwrap();
+    let args = camera.args(&["install", "-", "--free-mb", "0"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_fcam")).args(args).stdin(signed).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(camera.names(), ["tiny.1"]);
+}
+
+#[test]
+fn a_disk_without_room_keeps_what_is_there() {
+    let camera = Camera::new();
+    camera.install(1);
+    camera.ok(&["activate", "tiny"]);
+    let signed = camera.shop.signed(2);
+    let full = camera.refused(&["install", &signed, "--free-mb", "1000000000"]);
+    assert!(full.contains("MiB free, and tiny.2 needs 1 with 1000000000 kept free"), "{full}");
+
+    // A file may not grow beyond 8 KiB: the disk that turns out to be full in the middle of a file.
+    let args = camera.args(&["install", &signed, "--free-mb", "0"]);
+    let limited = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
+    let output = Command::new("bash").args(["-c", limited, env!("CARGO_BIN_EXE_fcam")]).args(args).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains("cannot write") && words.contains("tiny.2.fcam.part"), "{words}");
+    assert_eq!(camera.files(), ["state.json", "tiny.1.fcam"]);
+    assert_eq!(camera.names(), ["tiny.1*"]);
+    camera.install(2);
+}
+
+/// A file system of its own, so small that the second release does not fit; where this user may mount one.
+#[test]
+fn a_full_card_keeps_what_is_there() {
+    let camera = Camera::new();
+    let (first, second) = (camera.shop.signed(1), camera.shop.signed(2));
+    let kib = fs::metadata(&first).unwrap().len() / 1024;
+    fs::create_dir(camera.store()).unwrap();
+    let quoted = |args: &[&str]| {
+        let args = camera.args(args);
+        args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ")
+    };
+    let script = format!(
+        "mount -t tmpfs -o size={}k none '{}' || exit 77\n\
+         \"$0\" {} && \"$0\" {} || exit 78\n\
+         \"$0\" {}; echo \"refused with $?\"\n\
+         df '{}' >/dev/null; ls '{}'; \"$0\" {}",
+        kib + kib / 2,
+        camera.store(),
+        quoted(&["install", &first, "--free-mb", "0"]),
+        quoted(&["activate", "tiny.1"]),
+        quoted(&["install", &second, "--free-mb", "0"]),
+        camera.store(),
+        camera.store(),
+        quoted(&["list"]),
+    );
+    let run = |program: &str, args: &[&str]| {
+        Command::new(program).args(args).args(["sh", "-c", &script, env!("CARGO_BIN_EXE_fcam")]).output()
+    };
+    let output = run("unshare", &["-rm"]).unwrap();
+    let (said, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if said.is_empty() && !words.contains("fcam: ") {
+        return println!("no file system may be mounted here: skipped ({})", words.trim());
+    }
+    assert!(said.contains("refused with 2") && words.contains("MiB free, and tiny.2 needs"), "{said}{words}");
+    assert!(said.contains("state.json\ntiny.1.fcam\n") && !said.contains("part"), "{said}");
+    assert!(said.contains("tiny.1  ") && said.contains("active"), "{said}");
+}
+
+/// The calls that change a disk, and those around them. `?`: that only some machines have.
+const CALLS: &str = "trace=?open,openat,?creat,write,pwrite64,writev,fsync,fdatasync,?rename,?renameat,renameat2,?unlink,unlinkat,?mkdir,mkdirat,\
+                     ftruncate,fallocate,flock,close,?chmod,fchmod";
+
+/// True where one process may trace another.
+fn can_trace() -> bool {
+    let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    match traced {
+        Ok(output) if output.status.success() => true,
+        other => {
+            assert!(std::env::var_os("FCAM_REQUIRE_STRACE").is_none(), "strace cannot be used: {other:?}");
+            println!("strace is not installed or may not trace here: skipped");
+            false
+        }
+    }
+}
+
+fn strace(options: &[&str], args: &[String]) -> Output {
+    Command::new("strace").args(options).arg(env!("CARGO_BIN_EXE_fcam")).args(args).output().unwrap()
+}
+
+/// How often a run makes each of the calls.
+fn calls(camera: &Camera, args: &[String]) -> BTreeMap<String, usize> {
+    let log = camera.shop.path("calls");
+    let output = strace(&["-o", &log, "-e", CALLS], args);
+    assert!(output.status.success(), "{output:?}");
+    let mut counts = BTreeMap::new();
+    for line in fs::read_to_string(&log).unwrap().lines() {
+        if let Some((name, _)) = line.split_once('(') {
+            *counts.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Runs the program once for each of its calls and kills it there. `after` looks at what is left, and puts everything back.
+fn survives(camera: &Camera, what: &str, args: &[String], after: impl Fn(&Camera, usize)) {
+    let counts = calls(camera, args);
+    after(camera, 0);
+    let mut kills = 0;
+    for (call, count) in &counts {
+        for nth in 1..=*count {
+            let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
+            let output = strace(&["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject], args);
+            assert!(output.status.code().is_none_or(|code| code > 128), "not killed at {call} {nth}: {output:?}");
+            kills += 1;
+            after(camera, kills);
+        }
+    }
+    println!("{what}: killed at each of {kills} system calls: {counts:?}");
+    for call in ["fsync", "flock", "write"] {
+        assert!(counts.contains_key(call), "{counts:?}");
+    }
+}
+
+#[test]
+fn an_install_that_is_killed_anywhere_leaves_the_old_or_the_new() {
+    if !can_trace() {
+        return;
+    }
+    let camera = Camera::new();
+    camera.install(1);
+    camera.ok(&["activate", "tiny"]);
+    let signed = camera.shop.signed(2);
+    let install = camera.args(&["install", &signed, "--free-mb", "0"]);
+    survives(&camera, "install", &install, |camera, kill| {
+        let entries = camera.list();
+        assert!(entries.iter().all(|entry| entry["problem"].is_null()), "{kill}: {entries:?}");
+        assert!(entries[0]["active"] == true && entries.len() <= 2, "{kill}: {entries:?}");
+        // The next one succeeds and clears the leftovers.
+        camera.ok(&["install", &signed, "--free-mb", "0"]);
+        assert_eq!(camera.files(), ["state.json", "tiny.1.fcam", "tiny.2.fcam"], "{kill}");
+        fs::remove_file(format!("{}/tiny.2.fcam", camera.store())).unwrap();
+    });
+}
+
+#[test]
+fn an_activation_that_is_killed_anywhere_leaves_the_old_or_the_new() {
+    if !can_trace() {
+        return;
+    }
+    let camera = Camera::new();
+    camera.install(1);
+    camera.install(2);
+    camera.ok(&["activate", "tiny.1"]);
+    let before = fs::read(format!("{}/state.json", camera.store())).unwrap();
+    survives(&camera, "activate", &camera.args(&["activate", "tiny.2"]), |camera, kill| {
+        let names = camera.names();
+        assert!(names == ["tiny.1*", "tiny.2"] || names == ["tiny.1", "tiny.2*"], "{kill}: {names:?}");
+        camera.ok(&["activate", "tiny.2"]);
+        assert_eq!(camera.files(), ["state.json", "tiny.1.fcam", "tiny.2.fcam"], "{kill}");
+        fs::write(format!("{}/state.json", camera.store()), &before).unwrap();
+    });
+}
+
+/// A power cut takes what was written and not synced, whatever the process saw: each file is on the disk before it has its name, and its name
+/// before the program says that it is done.
+#[test]
+fn nothing_is_named_before_it_is_synced() {
+    if !can_trace() {
+        return;
+    }
+    let camera = Camera::new();
+    let install = camera.args(&["install", &camera.shop.signed(1), "--free-mb", "0"]);
+    let activate = camera.args(&["activate", "tiny"]);
+    for (args, file) in [(install, "tiny.1.fcam"), (activate, "state.json")] {
+        let log = camera.shop.path("calls");
+        let trace = ["-f", "-y", "-o", &log, "-e", "trace=write,fsync,?rename,?renameat,renameat2"];
+        let output = strace(&trace, &args);
+        assert!(output.status.success(), "{output:?}");
+        let calls = fs::read_to_string(&log).unwrap();
+        let lines: Vec<&str> = calls.lines().collect();
+        let at = |call: &str, words: &str| {
+            lines
+                .iter()
+                .rposition(|line| line.contains(call) && line.contains(words))
+                .unwrap_or_else(|| panic!("no {call} {words}: {calls}"))
+        };
+        let aside = format!("{file}.part");
+        let written =
+            lines.iter().rposition(|line| line.contains("write(") && line.contains(&format!("{aside}>"))).unwrap();
+        let (synced, renamed) = (at("fsync(", &format!("{aside}>")), at("rename", &aside));
+        let (folder, told) = (at("fsync(", "/store>"), at("write(1", ""));
+        assert!(written < synced && synced < renamed && renamed < folder && folder < told, "{calls}");
+    }
+}
