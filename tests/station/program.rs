@@ -265,13 +265,15 @@ fn a_kill_leaves_whole_parts_and_the_next_start_goes_on_after_them() {
 /// A card that is full, and one that cannot be written any more: where this user may mount one.
 #[test]
 fn a_full_or_dying_card_costs_no_part() {
-    for (options, some) in [("size=200k", true), ("ro,size=200k", false)] {
-        let bench = Bench::new("[camera]\nfps = 100\n[record]\nkeep = \"all\"\nfree_mb = 0\n");
+    let all =
+        "[camera]\nfps = 20\n[trigger]\nmode = \"every-frame\"\nqueue = 256\n[record]\nkeep = \"all\"\nfree_mb = 0\n";
+    for (options, some) in [("size=100k", true), ("ro,size=100k", false)] {
+        let bench = Bench::new(all);
         std::fs::create_dir(bench.path("record")).unwrap();
         std::fs::create_dir(bench.path("kept")).unwrap();
         let script = format!(
             "mount -t tmpfs -o {options} none record || exit 77\n\
-             \"$0\" run --config station.toml --json out.jsonl --frames 60; code=$?\n\
+             \"$0\" run --config station.toml --json out.jsonl --frames 40; code=$?\n\
              cp -r record/. kept/; exit $code"
         );
         let program = env!("CARGO_BIN_EXE_fcam");
@@ -283,7 +285,7 @@ fn a_full_or_dying_card_costs_no_part() {
             return println!("no file system may be mounted here: skipped ({})", log.trim());
         }
         assert_eq!(output.status.code(), Some(0), "{log}");
-        assert!(log.contains("stopped: 60 frames, ") && log.contains(" record drops"), "{log}");
+        assert!(log.contains("stopped: 40 frames, ") && log.contains(" record drops"), "{log}");
         assert_eq!(log.matches("are not recorded").count(), 1, "{log}");
         std::fs::remove_dir(bench.path("record")).unwrap();
         std::fs::rename(bench.path("kept"), bench.path("record")).unwrap();
