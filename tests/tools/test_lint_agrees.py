@@ -16,7 +16,7 @@ from fcam_tools import qdq
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 COMMON = Path(__file__).parents[1] / "common"
-SIDE, CLASSES, MUTANTS = 64, 2, 160
+SIDE, CLASSES, MUTANTS = 64, 2, 120
 TYPES = (np.int8, np.uint8, np.int32, np.float32)
 LAYERS = ("Conv", "Gemm", "ConvTranspose", "Relu", "Clip", "BatchNormalization")
 OPERATORS = (*LAYERS, "QuantizeLinear", "DequantizeLinear", "ConvInteger", "If")
