@@ -95,11 +95,11 @@ impl Bench {
         command.arg("--bundle").arg(common::tiny()).output().unwrap().into()
     }
 
-    /// Writes a station file: so many frames a second of the bundle's samples.
+    /// Writes a station file: the bundle's samples as parts, with room for all of them to wait on a busy machine.
     fn station(&self, backend: &str, more: &str) {
         let text = format!(
             "[bundle]\npath = {:?}\n[engine]\nbackend = {backend:?}\n[engine.tensorrt]\nshim = {:?}\ncache = \"engines\"\n\
-             [trigger]\nmode = \"every-frame\"\n{more}",
+             [trigger]\nmode = \"every-frame\"\nqueue = 64\n{more}",
             common::tiny(),
             shims().0
         );

@@ -218,8 +218,12 @@ impl Attend {
             thread.join().unwrap_or_else(|_| Err("the engine panicked in its proof".to_owned()))
         });
         let (bundle, mut pipeline) = proven?;
-        if options.engine.threads > 1 {
-            pipeline = Pipeline::new(&bundle, *geometry, options.clone()).map_err(|error| error.to_string())?;
+        // On what it was proven: with "auto" that is the CPU where TensorRT was refused. A GPU has no use for the threads.
+        if options.engine.threads > 1 && !pipeline.is_tensorrt() {
+            let proven = pipeline.options().engine.clone();
+            let engine = crate::engine::Settings { threads: options.engine.threads, ..proven };
+            let options = Options { engine, ..options.clone() };
+            pipeline = Pipeline::new(&bundle, *geometry, options).map_err(|error| error.to_string())?;
             warm(&mut pipeline);
         }
         let job = shelf.job_of(Some(id));
