@@ -100,6 +100,7 @@ fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) ->
         sinks: vec![Box::new(gpio), Box::new(Memory(sender))],
         recorder: None,
         summary: Duration::from_secs(3600),
+        shelf: None,
     };
     let running = std::thread::spawn(move || station.run(&Stop::default()).unwrap());
     let mut triggers = vec![];

@@ -1,7 +1,7 @@
 //! What a panic of the engine does to its part, to the next, and to the station.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use crate::store::{Id, Room, Store};
 use crate::verdict::{Fault, Verdict};
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Parts at which the engine panics; the tests that use it run one after the other.
 static SABOTAGED: Mutex<Vec<u64>> = Mutex::new(vec![]);
