@@ -50,7 +50,8 @@ fn pictures(camera: &str) -> Vec<RgbImage> {
     assert!(log.contains("stopped: 3 frames"), "{log}");
     let day = std::fs::read_dir(folder.path().join("record")).unwrap().next().unwrap().unwrap().path();
     let files = std::fs::read_dir(day).unwrap().map(|entry| entry.unwrap().path());
-    let pictures = files.filter(|path| path.extension().unwrap() == "png");
+    let ends = |path: &PathBuf, ending: &str| path.to_str().unwrap().ends_with(ending);
+    let pictures = files.filter(|path| ends(path, ".png") && !ends(path, ".mask.png"));
     pictures.map(|path| image::open(path).unwrap().into_rgb8()).collect()
 }
 

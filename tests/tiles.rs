@@ -336,7 +336,7 @@ fn a_small_defect_is_found_with_tiles_and_not_without() {
     let unable = whole.inspect(&frame).signals.verdict.word();
     assert_eq!(tiled.inspect(&frame).signals.verdict, Verdict::Pass);
 
-    for (defective, place) in [("09-scratch", 10), ("10-hole", 5), ("05-particle", 9)] {
+    for (defective, place) in [("09-scratch", 10), ("06-crack", 5), ("05-particle", 9)] {
         let bytes = tray(&bundle, defective, place);
         let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
         let word = whole.inspect(&frame).signals.verdict.word();
