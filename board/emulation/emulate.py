@@ -25,8 +25,8 @@ GUEST = Path(__file__).parent / "guest"
 PLAN = "#: "
 # Seconds without a word from the guest, and for everything.
 SILENCE_S, LIMIT_S = 280, 1200
-# Chapters of the first machine, about half of the time of all; `boot` is for both, the second has the others.
-FIRST = {"serial", "camera", "capture", "lines"}
+# Chapters of the first machine, half of the time of all; `boot` is for both, the second has the others.
+FIRST = {"serial", "io", "camera", "capture", "lines"}
 # The guest's, in QEMU's own network.
 ADDRESS = "10.0.2.15"
 
