@@ -1,7 +1,8 @@
 """What the C library does with freed memory. In: nothing. Out: whether it keeps it.
 
 A training step takes and frees the same tensors of many megabytes as the step before. Left alone, glibc gives each back
-to the kernel, which zeroes every page anew: on a 2-core VM a third of the time of a training on the CPU.
+to the kernel, which zeroes every page anew. A step of the classifier (16 pictures of 256 x 256, one thread of an AMD
+EPYC VM): 2.37 s in user and 2.42 s in kernel mode without this, 2.06 s and 0.02 s with it.
 """
 
 from __future__ import annotations
