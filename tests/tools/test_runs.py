@@ -326,12 +326,15 @@ def test_steps_prepared_ahead_are_the_same_and_tell_errors() -> None:
     ahead = list(source.epoch("classifier", 0))
     assert all(torch.equal(a[0].x, b[0].x) for a, b in zip(plain, ahead, strict=True))
 
-    def broken():
-        yield plain[0]
-        raise ValueError("a bad picture")
+    def broken(step: int) -> list[feed.Part]:
+        if step == 5:
+            raise ValueError("a bad picture")
+        return plain[0]
 
+    seen = feed.ahead(broken, range(9), workers=3)
+    assert [next(seen) for _ in range(5)] == [plain[0]] * 5
     with pytest.raises(ValueError, match="a bad picture"):
-        list(feed.ahead(broken()))
+        next(seen)
 
 
 def test_work_is_collected_in_order() -> None:
