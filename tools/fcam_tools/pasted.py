@@ -89,8 +89,8 @@ def paste(rng: Rng, picture: Image, other: Image, smallest: float, largest: floa
     """
     mask, size = np.zeros(picture.shape[:2], bool), (picture.shape[0], picture.shape[1])
     marks = fine_marks(picture) if rng.random() < MARKED else None
-    for _ in range(TRIES):
-        if marks is None:
+    for attempt in range(TRIES):
+        if marks is None or attempt >= TRIES // 2:  # a plain surface has nothing to wipe away
             shape = draw(rng, size, smallest, largest)
             kinds = kinds_of(shape)
         else:
