@@ -246,6 +246,7 @@ def make(plan: Plan, progress: bool, jobs: int = 1) -> list[Row]:
     found = made(plan, missing, progress) if jobs == 1 else made_by_several(plan, missing, jobs)
     for key, row in tqdm(found, "rows", total=len(missing), unit="row", disable=not progress):
         rows[key] = row
+        rows = {known: rows[known] for known in [*plan.wanted(), *rows] if known in rows}
         write_rows(plan.out, rows)
         log.info("%s", " ".join((*key[2:], "pxap", row["pxap"] or "-", "iou", row["iou"] or "-")))
         publish(plan, rows)
