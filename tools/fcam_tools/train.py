@@ -2,7 +2,7 @@
 
 Stage 1 trains the classifier on image labels. Stage 2 freezes it (BatchNorm in eval, no gradient), computes class
 activation maps of the defective training pictures once, and trains the decoder on seeds drawn from them anew every step
-(seeds.py), with the terms of losses.py.
+(seeds.py), with the terms of losses.py. With `joint` nothing is frozen, and the labels' loss goes on beside.
 
 No pixel label is read: the classifier's epoch is chosen by image AUROC on the validation split, the decoder's by the
 weak loss there (seeds and negatives, fixed draws), the score threshold by the false-reject rate on validation pictures
