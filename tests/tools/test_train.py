@@ -464,6 +464,20 @@ def test_features_may_learn_with_the_decoder(trainer: train.Trainer) -> None:
     assert changed(before, trainer.net)
 
 
+@pytest.mark.parametrize("joint", [0.0, 0.5])
+def test_a_share_of_the_first_weights_is_kept(trainer: train.Trainer, joint: float) -> None:
+    trainer.recipe = replace(trainer.recipe, blend=0.25, joint=joint, decoder_epochs=1)
+    before = statistics(trainer.net)
+    _, every = train.train_decoder(trainer)
+    learnt = every[0] if joint else {f"decoder.{name}": value for name, value in every[0].items()}
+    after = trainer.net.state_dict()
+    for name, value in learnt.items():
+        if value.is_floating_point():
+            assert torch.allclose(after[name], 0.25 * before[name] + 0.75 * value, atol=1e-6), name
+    with pytest.raises(ToolError, match="--start"):
+        train.Trainer(trainer.recipe, trainer.train, trainer.val, 3, progress=False)
+
+
 def test_a_made_up_defect_does_not_teach_the_classifier() -> None:
     logits = torch.tensor([[2.0, -1.0], [2.0, -1.0]], requires_grad=True)
     masks = torch.zeros(2, 4, 4, dtype=torch.bool)

@@ -86,6 +86,9 @@ class Recipe:
     draw: methods.Draws = field(default_factory=Draw)
     paste: float = 0.0  # share of good pictures that get a made-up defect when the decoder learns
     window: int = 0  # side of what the decoder learns from at a time, a multiple of 16; 0: whole pictures
+    blend: float = (
+        0.0  # with `start`: share of the decoder's first weights in the last ones; with `joint` of all weights
+    )
     joint: float = 0.0  # share of the decoder's rate at which features and classifier go on learning with it; 0: none
     false_reject: float = 0.01
     map_threshold: float = 0.5
@@ -135,6 +138,8 @@ class Trainer:
         weights = recipe.weights
         paste = pasted.Paste(recipe.paste, weights.smallest, weights.largest) if recipe.paste else None
         crop = recipe.size if recipe.crop_from else 0
+        if recipe.blend and not recipe.start:
+            raise ToolError("--blend needs --start: the weights that a share is kept of")
         if recipe.window % GRID:
             raise ToolError(f"--window {recipe.window} is no multiple of {GRID}: windows lie on the features' grid")
         window = recipe.window if recipe.window < min(train.pixels.shape[1:3]) else 0
@@ -262,7 +267,7 @@ def optimise(
 class Stage:
     """One stage on its way: with the network, all that a killed run needs to go on to the same bit.
 
-    `start` is what features and classifier were when it began, where they change on the way.
+    `start` is what the network was when it began, where that is needed later.
     """
 
     PLAIN = ("epoch", "step", "sums", "best", "kept", "every", "start")
@@ -514,8 +519,7 @@ def decoder_stage(t: Trainer) -> Stage:
         groups.append({"params": deep, "lr": recipe.decoder_lr * recipe.joint})
     module = Joint(net) if recipe.joint else net.decoder
     lr, epochs = recipe.decoder_lr, recipe.decoder_epochs
-    before = {name: value for name, value in net.state_dict().items() if not name.startswith("decoder.")}
-    start = copy.deepcopy(before) if recipe.joint else {}
+    start = copy.deepcopy(net.state_dict()) if recipe.joint or recipe.blend else {}
     stage = Stage("decoder", module, groups, lr, recipe, epochs, t.feed.steps(), recipe.decoder_lr_step, start)
     stage.best = {"val_weak_loss": math.inf}
     return stage
@@ -532,7 +536,7 @@ def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict
     if state is not None:
         stage.load(state)
     now = copy.deepcopy(net.state_dict())
-    net.load_state_dict(stage.start, strict=False)
+    net.load_state_dict(stage.start, strict=False)  # a resumed stage is past it
     maps, val_maps = t.feed.hold(defect_maps(t, t.train)), defect_maps(t, t.val)
     net.load_state_dict(now)
 
@@ -564,8 +568,22 @@ def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict
         return seen
 
     optimise_stage(t, stage, (*methods.TERMS, *(("label",) if recipe.joint else ())), loss, judge, maps)
-    stage.module.load_state_dict(stage.kept)
+    stage.module.load_state_dict(blended(stage, recipe.blend, "" if recipe.joint else "decoder."))
     return stage.best, stage.every
+
+
+def blended(stage: Stage, share: float, prefix: str) -> dict[str, Tensor]:
+    """The weights that are kept, with a share of those that the stage began with.
+
+    Between the two lie networks that are better than both where the second learnt something new at the price of
+    something old. Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
+    """
+    if not share:
+        return stage.kept
+    pairs = {name: (value, stage.start[prefix + name].to(value.device)) for name, value in stage.kept.items()}
+    return {
+        name: torch.lerp(now, then, share) if now.is_floating_point() else now for name, (now, then) in pairs.items()
+    }
 
 
 def label_loss(logits: Tensor, part: Part) -> Tensor:
