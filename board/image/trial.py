@@ -1,0 +1,410 @@
+"""Boots the card image on an emulated 64-bit ARM machine, again and again, and says what was proven.
+
+In: a folder with the card (card.img), U-Boot for QEMU's machine (u-boot.bin) and what updates.sh made (trial/). Out: a
+line for each check, and an exit code: 0 only if all came good. The machine is QEMU's `virt` with a Cortex-A72: firmware
+and U-Boot's drivers are not those of a Raspberry Pi; U-Boot's script, kernel, systemd and everything after it are the
+card's own. A power cut is a QEMU that is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from socket import create_connection, socket
+
+from pymodbus.client import ModbusTcpClient
+
+# Where the first partition begins, as mtools takes it.
+FIRST = "@@1M"
+PLACE = "/var/lib/fcam/system.raucb"
+ID = "cat /usr/lib/fcam-image/id"
+CAMERA = (
+    "echo vivid >/etc/modules-load.d/vivid.conf && "
+    "echo options vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 >/etc/modprobe.d/vivid.conf && modprobe vivid"
+)
+# The active one's name.
+ACTIVE = "runuser -u fcam -- fcam bundle list | awk '/active/ { print $1 }'"
+BOOT_S, COMMAND_S, WAIT_S = 600, 900, 300
+GROWN_MB = 256
+READY = 1
+TOOLS = Path(__file__).parents[2] / "tools"
+# vivid is the kernel's test camera; every frame that is done with makes room for the newest one: the belt is watched.
+STATION = """[bundle]
+store = "/var/lib/fcam/bundles"
+watch_parts = 5
+[camera]
+kind = "v4l2"
+device = "vivid"
+width = 640
+height = 360
+[modbus.tcp]
+listen = "0.0.0.0:502"
+[record]
+dir = "/var/lib/fcam/record"
+"""
+
+
+def free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Report:
+    """What was checked, and when."""
+
+    def __init__(self) -> None:
+        self.good, self.bad = 0, 0
+        self.began = self.last = time.monotonic()
+
+    def check(self, name: str, good: bool, why: str = "") -> None:
+        now = time.monotonic()
+        print(f"[{now - self.began:6.1f} +{now - self.last:5.1f}] {'ok' if good else 'not ok'} - {name}", flush=True)
+        self.last = now
+        self.good, self.bad = self.good + good, self.bad + (not good)
+        if not good:
+            print(why, file=sys.stderr, flush=True)
+            raise Failed(name)
+
+    def say(self, line: str) -> None:
+        print(f"[{time.monotonic() - self.began:6.1f}]        {line}", flush=True)
+
+
+class Failed(Exception):
+    """What comes after this check stands on it."""
+
+
+class Machine:
+    """The emulated board, from power on to power off."""
+
+    def __init__(self, folder: Path, card: Path, key: Path, console: Path) -> None:
+        self.ports = {"ssh": free_port(), "modbus": free_port()}
+        self.key, self.console = key, console
+        forwards = ",".join(
+            f"hostfwd=tcp:127.0.0.1:{self.ports[name]}-:{port}" for name, port in (("ssh", 22), ("modbus", 502))
+        )
+        command = [
+            *("qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi"),
+            *("-smp", "2", "-m", "1024", "-nodefaults", "-display", "none", "-serial", f"file:{console}"),
+            *("-bios", str(folder / "u-boot.bin"), "-netdev", f"user,id=net,restrict=on,{forwards}"),
+            *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
+            *("-drive", f"file={card},format=raw,if=none,id=card", "-device", "virtio-blk-pci,drive=card"),
+        ]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def said(self) -> str:
+        return self.console.read_text(errors="replace") if self.console.exists() else ""
+
+    def options(self) -> list[str]:
+        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        return [*options, "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-i", str(self.key)]
+
+    def ssh(self, command: str, sent: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        words = ["ssh", *self.options(), "-p", str(self.ports["ssh"]), "root@127.0.0.1", command]
+        return subprocess.run(words, input=sent, capture_output=True, timeout=COMMAND_S, check=False)
+
+    def copy(self, file: Path, place: str) -> None:
+        words = ["scp", "-q", *self.options(), "-P", str(self.ports["ssh"]), str(file), f"root@127.0.0.1:{place}"]
+        subprocess.run(words, timeout=COMMAND_S, check=True)
+
+    def within(self, seconds: float, holds: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if holds():
+                return True
+            time.sleep(1)
+        return False
+
+    def answers(self) -> bool:
+        """Somebody speaks ssh on its port."""
+        try:
+            with create_connection(("127.0.0.1", self.ports["ssh"]), 10) as link:
+                link.settimeout(10)
+                return link.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def registers(self) -> list[int]:
+        """STATUS and what follows it (board/plc/modbus.md); empty if nobody answers."""
+        with ModbusTcpClient("127.0.0.1", port=self.ports["modbus"], timeout=10, retries=0) as client:
+            try:
+                answer = client.read_input_registers(0, count=20)
+            except Exception:  # pymodbus has several, and a camera that starts gives each
+                return []
+            return [] if answer.isError() else list(answer.registers)
+
+    def ready(self) -> bool:
+        return bool((self.registers() or [0])[0] & READY)
+
+    def parts(self) -> int:
+        """Judged since the station's start; -1 if nobody answers."""
+        words = self.registers()
+        return (words[12] << 16 | words[13]) + (words[14] << 16 | words[15]) if words else -1
+
+    def off(self) -> None:
+        """The power is cut."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Watch:
+    """Asks the station every half second whether it is READY, and how many parts it has judged."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.asked = self.low = self.silent = 0
+        self.first = self.last = machine.parts()
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self) -> None:
+        while not self.done.wait(0.5):
+            words = self.machine.registers()
+            self.asked += 1
+            self.silent += not words
+            self.low += bool(words) and not words[0] & READY
+
+    def end(self) -> str:
+        self.done.set()
+        self.thread.join()
+        self.last = self.machine.parts()
+        return f"READY asked {self.asked} times, low {self.low}, no answer {self.silent}, {self.last - self.first} parts"
+
+
+class Trial:
+    """The chapters, in their order: each goes on with the card that the one before it left."""
+
+    machine: Machine
+
+    def __init__(self, folder: Path, scratch: Path, report: Report, fcam_tools: list[str]) -> None:
+        self.folder, self.scratch, self.report, self.fcam_tools = folder, scratch, report, fcam_tools
+        self.given = folder / "trial"
+        self.card, self.key = scratch / "card.img", scratch / "key"
+        subprocess.run(["cp", "--sparse=always", folder / "card.img", self.card], check=True)
+        # A card is larger than the image.
+        with self.card.open("r+b") as card:
+            card.truncate(self.card.stat().st_size + GROWN_MB * 2**20)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+        self.starts = 0
+        self.name = ""
+
+    def start(self) -> None:
+        self.starts += 1
+        self.machine = Machine(self.folder, self.card, self.key, self.folder / f"console.{self.starts}.log")
+
+    def end(self) -> None:
+        if hasattr(self, "machine"):
+            self.machine.off()
+
+    def on(self, name: str, command: str, sent: str | bytes = b"") -> str:
+        """Something that must come good on the camera. Returns what it says."""
+        done = self.machine.ssh(command, sent.encode() if isinstance(sent, str) else sent)
+        said = (done.stdout + done.stderr).decode(errors="replace").strip()
+        self.report.check(name, done.returncode == 0, said)
+        return said
+
+    def expect(self, name: str, seconds: float, holds: Callable[[], bool]) -> None:
+        good = self.machine.within(seconds, holds)
+        self.report.check(name, good, "" if good else self.machine.said()[-4000:])
+
+    def said(self, words: str, times: int = 1) -> Callable[[], bool]:
+        """The console, from this power on."""
+        return lambda: self.machine.said().count(words) >= times
+
+    def up(self, name: str) -> None:
+        """ssh answers, and a command comes through: with a key that the camera knows."""
+        self.expect(name, BOOT_S, lambda: self.machine.answers() and self.machine.ssh("true").returncode == 0)
+
+    def ready(self, name: str) -> None:
+        self.expect(name, WAIT_S, self.machine.ready)
+
+    def fresh(self) -> None:
+        """The card as it comes."""
+        self.start()
+        self.expect("U-Boot starts slot A", BOOT_S, self.said("fcam: slot A"))
+        self.expect("a card as it comes starts a station that is ready", BOOT_S, self.said("Started fcam.service"))
+        self.expect("the system comes up as a whole", BOOT_S, self.said("login:"))
+        self.report.check("nobody answers for ssh", not self.machine.answers())
+        self.report.check("nobody answers for Modbus", not self.machine.registers())
+        self.machine.off()
+
+    def first(self) -> None:
+        """With the site's key on the first partition, as README.txt there says."""
+        place = f"{self.card}{FIRST}"
+        subprocess.run(["mcopy", "-i", place, self.key.with_suffix(".pub"), "::authorized_keys"], check=True)
+        self.start()
+        self.up("after a power cut, and with a key on the card, ssh answers")
+        self.name = self.on("it has a name of its own", r"cat /etc/hostname && hostname | grep -qx 'fcam-[0-9a-f]\{8\}'")
+        self.on(
+            "it has a pair of keys of its own",
+            "openssl pkey -in /etc/fcam/device.key -pubout | cmp - /etc/fcam/device.pub && "
+            "[ $(stat -c %a%U /etc/fcam/device.key) = 600root ]",
+        )
+        self.on("nobody has a password", "! cut -d: -f2 /etc/shadow | grep -q '^[^*!]' && ! grep -q '^[^:]*::' /etc/shadow")
+        self.on("ssh takes keys alone", "sshd -T | grep -x 'passwordauthentication no' && sshd -T | grep -x 'kbdinteractiveauthentication no'")
+        self.on(
+            "the root file system is read-only, under an overlay in memory",
+            "findmnt -no FSTYPE / | grep -x overlay && findmnt -no OPTIONS /run/fcam-image/root | grep -w ro && "
+            "! touch /run/fcam-image/root/lost 2>/dev/null",
+        )
+        least = (512 + GROWN_MB) * 9 // 10
+        self.on("the data partition has what the card has", f"[ $(df -m --output=size /var/lib/fcam | tail -n 1) -ge {least} ]")
+        self.on("no unit failed", "systemctl --failed --no-legend | { ! grep . ; }")
+        self.on("nothing listens but ssh", "ss -Hltn | grep -v -e ':22 ' -e '127.0.0.5[34]' | { ! grep . ; }")
+        self.on("a station file of this site: the kernel's test camera, Modbus", "cat >/etc/fcam/station.toml", STATION)
+        self.on("the test camera is there at each start", CAMERA)
+        self.on("the station file has nothing wrong", "fcam check /etc/fcam/station.toml")
+        self.on("the station starts on it", "systemctl restart fcam")
+        self.ready("Modbus: READY")
+        self.expect("Modbus: parts are judged", WAIT_S, lambda: self.machine.parts() >= 2)
+        self.on("what is written beside the kept folders is in memory", "touch /usr/lost /etc/lost")
+
+    def cut(self) -> None:
+        """The power is cut while the station judges and records, and while somebody writes."""
+        self.machine.ssh("dd if=/dev/zero of=/var/lib/fcam/filler bs=1M count=64 >/dev/null 2>&1 &")
+        time.sleep(2)
+        self.machine.off()
+        self.start()
+        self.ready("after the power was cut: Modbus: READY")
+        self.up("ssh answers")
+        self.on("its name stays", f"hostname | grep -x {self.name}")
+        self.on("what was in memory is gone", "! test -e /usr/lost && ! test -e /etc/lost")
+        self.on("no unit failed", "systemctl --failed --no-legend | { ! grep . ; }")
+        self.expect("parts are judged", WAIT_S, lambda: self.machine.parts() >= 2)
+
+    def deploy(self) -> None:
+        """fcam-tools over ssh, while parts run."""
+        self.machine.copy(self.given / "bundles/shop.pub", "/etc/fcam/keys/shop.pub")
+        self.deployed("the first release is deployed", "1", 0, "active")
+        watch = Watch(self.machine)
+        self.deployed("the second one, between two parts", "2", 0, "active")
+        told = watch.end()
+        self.report.say(told)
+        self.report.check("READY was never low, and parts went on", not watch.low and not watch.silent and watch.last > watch.first, told)
+        self.deployed("a file that was changed on its way is refused", "changed", 1, "failed")
+        self.deployed("a stranger's release is refused", "3", 1, "failed")
+        self.deployed("an old release is not brought back", "1", 1, "failed")
+        self.on("the second one is active still", f"{ACTIVE} | grep -x synth-lite0.2")
+        watch = Watch(self.machine)
+        self.on("rollback", "runuser -u fcam -- fcam bundle rollback")
+        self.on("the first one is active again", f"{ACTIVE} | grep -x synth-lite0.1")
+        told = watch.end()
+        self.report.say(told)
+        self.report.check("READY was never low", not watch.low and not watch.silent, told)
+
+    def deployed(self, name: str, bundle: str, code: int, state: str) -> None:
+        config = self.scratch / "ssh"
+        config.write_text(
+            f"Host camera\n HostName 127.0.0.1\n Port {self.machine.ports['ssh']}\n User root\n IdentityFile {self.key}\n"
+            " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n"
+        )
+        words = ["deploy", self.given / "bundles" / f"{bundle}.fcam", "camera", "--ssh-config", config, "--wait", str(WAIT_S)]
+        done = subprocess.run([*self.fcam_tools, *words], capture_output=True, text=True, timeout=COMMAND_S, check=False)
+        rows = [line for line in done.stdout.splitlines() if line.startswith("camera *")]
+        self.report.check(name, done.returncode == code and len(rows) == 1 and state in rows[0], done.stdout + done.stderr)
+        self.report.say(rows[0])
+
+    def refused(self) -> None:
+        """Systems that nobody should have."""
+        self.on("the certificate of who makes systems", "cat >/etc/fcam/system.pem", (self.given / "keys/system.pem").read_bytes())
+        self.machine.copy(self.given / "forged.raucb", PLACE)
+        self.on("a system that a stranger has signed is refused", f"rauc install {PLACE} 2>&1 | tee /dev/stderr | grep -i 'verif'")
+        self.machine.copy(self.given / "good.raucb", PLACE)
+        self.on(
+            "a system that was damaged on its way is refused",
+            f"cp {PLACE} {PLACE}.bad && printf damaged | dd of={PLACE}.bad bs=1 seek=9000000 conv=notrunc status=none && "
+            f"! rauc install {PLACE}.bad && rm {PLACE}.bad && rauc status",
+        )
+
+    def update(self) -> None:
+        """A good system: installed, started, found good, started for good."""
+        self.on("a new system is taken into slot B", f"rauc install {PLACE}")
+        self.on("the station judged all the while", "systemctl is-active fcam")
+        self.restarts("it restarts into slot B", "B")
+        self.ready("READY on the new system")
+        self.up("ssh answers")
+        self.on("it is the new one", f"{ID} | grep -x trial-good")
+        self.expect("it is marked good", WAIT_S, lambda: self.machine.ssh("grep -x trial-good /var/lib/fcam-image/good").returncode == 0)
+        self.on("U-Boot has it first from now on", "fw_printenv -n BOOT_ORDER | grep '^B'")
+        self.on("its name stays", f"hostname | grep -x {self.name}")
+        self.on("its bundles stay", f"{ACTIVE} | grep -x synth-lite0.1")
+
+    def restarts(self, name: str, slot: str) -> None:
+        seen = self.machine.said().count(f"fcam: slot {slot}")
+        self.machine.ssh("systemctl reboot")
+        self.expect(name, BOOT_S, self.said(f"fcam: slot {slot}", seen + 1))
+
+    def sick(self) -> None:
+        """A system that starts, and whose station is never ready."""
+        self.machine.copy(self.given / "sick.raucb", PLACE)
+        self.on("a system without a working station is taken into slot A", f"rauc install {PLACE}")
+        self.restarts("it restarts into slot A", "A")
+        seen = self.machine.said().count("fcam: slot B")
+        self.expect("it goes back to slot B by itself", 3 * BOOT_S, self.said("fcam: slot B", seen + 1))
+        self.back()
+
+    def dead(self) -> None:
+        """A system that does not even start."""
+        self.machine.copy(self.given / "dead.raucb", PLACE)
+        self.on("a system that cannot start is taken into slot A", f"rauc install {PLACE}")
+        self.restarts("it restarts into slot A", "A")
+        seen = self.machine.said().count("fcam: slot B")
+        self.expect("the kernel panics, and U-Boot goes back to slot B", 3 * BOOT_S, self.said("fcam: slot B", seen + 1))
+        self.back()
+
+    def back(self) -> None:
+        self.ready("READY on the system before it")
+        self.up("ssh answers")
+        self.on("it is the one before", f"{ID} | grep -x trial-good")
+
+    def closed(self) -> None:
+        """The key is taken off the card, and the power cut."""
+        self.machine.off()
+        subprocess.run(["mdel", "-i", f"{self.card}{FIRST}", "::authorized_keys"], check=True)
+        self.start()
+        self.ready("without the key on the card: READY")
+        self.expect("the system comes up as a whole", BOOT_S, self.said("login:"))
+        self.report.check("nobody answers for ssh", not self.machine.answers())
+
+
+CHAPTERS = ("fresh", "first", "cut", "deploy", "refused", "update", "sick", "dead", "closed")
+
+
+def main() -> int:
+    # Whoever ends this program ends the machine too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="with card.img, u-boot.bin and trial/")
+    parser.add_argument("--until", choices=CHAPTERS, default=CHAPTERS[-1], help="the last chapter to run; each stands on those before it")
+    args = parser.parse_args()
+    for tool in ("qemu-system-aarch64", "ssh", "scp", "mcopy", "mdel"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"no {tool}: install qemu-system-arm, openssh-client, mtools")
+    report = Report()
+    os.environ["PYTHONPATH"] = str(TOOLS)
+    with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
+        trial = Trial(args.folder, Path(scratch), report, [sys.executable, "-m", "fcam_tools"])
+        try:
+            for chapter in CHAPTERS[: CHAPTERS.index(args.until) + 1]:
+                print(f"# {chapter}", flush=True)
+                getattr(trial, chapter)()
+        except Failed:
+            print(f"the machine's consoles are {args.folder}/console.*.log", file=sys.stderr)
+        finally:
+            trial.end()
+    print(f"{report.good} checks good, {report.bad} bad, {time.monotonic() - report.began:.0f} s")
+    return 1 if report.bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
