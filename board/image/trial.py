@@ -29,7 +29,8 @@ PLACE = "/var/lib/fcam/system.raucb"
 ID = "cat /usr/lib/fcam-image/id"
 CAMERA = (
     "echo vivid >/etc/modules-load.d/vivid.conf && "
-    "echo options vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 >/etc/modprobe.d/vivid.conf && modprobe vivid"
+    "echo options vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 >/etc/modprobe.d/vivid.conf && "
+    "modprobe vivid"
 )
 # The active one's name.
 ACTIVE = "runuser -u fcam -- fcam bundle list | awk '/active/ { print $1 }'"
@@ -73,13 +74,13 @@ class Report:
         self.good, self.bad = self.good + good, self.bad + (not good)
         if not good:
             print(why, file=sys.stderr, flush=True)
-            raise Failed(name)
+            raise BadCheckError(name)
 
     def say(self, line: str) -> None:
         print(f"[{time.monotonic() - self.began:6.1f}]        {line}", flush=True)
 
 
-class Failed(Exception):
+class BadCheckError(Exception):
     """What comes after this check stands on it."""
 
 
@@ -178,7 +179,9 @@ class Watch:
         self.done.set()
         self.thread.join()
         self.last = self.machine.parts()
-        return f"READY asked {self.asked} times, low {self.low}, no answer {self.silent}, {self.last - self.first} parts"
+        return (
+            f"READY asked {self.asked} times, low {self.low}, no answer {self.silent}, {self.last - self.first} parts"
+        )
 
 
 class Trial:
@@ -244,21 +247,31 @@ class Trial:
         subprocess.run(["mcopy", "-i", place, self.key.with_suffix(".pub"), "::authorized_keys"], check=True)
         self.start()
         self.up("after a power cut, and with a key on the card, ssh answers")
-        self.name = self.on("it has a name of its own", r"cat /etc/hostname && hostname | grep -qx 'fcam-[0-9a-f]\{8\}'")
+        self.name = self.on(
+            "it has a name of its own", r"cat /etc/hostname && hostname | grep -qx 'fcam-[0-9a-f]\{8\}'"
+        )
         self.on(
             "it has a pair of keys of its own",
             "openssl pkey -in /etc/fcam/device.key -pubout | cmp - /etc/fcam/device.pub && "
             "[ $(stat -c %a%U /etc/fcam/device.key) = 600root ]",
         )
-        self.on("nobody has a password", "! cut -d: -f2 /etc/shadow | grep -q '^[^*!]' && ! grep -q '^[^:]*::' /etc/shadow")
-        self.on("ssh takes keys alone", "sshd -T | grep -x 'passwordauthentication no' && sshd -T | grep -x 'kbdinteractiveauthentication no'")
+        self.on(
+            "nobody has a password", "! cut -d: -f2 /etc/shadow | grep -q '^[^*!]' && ! grep -q '^[^:]*::' /etc/shadow"
+        )
+        self.on(
+            "ssh takes keys alone",
+            "sshd -T | grep -x 'passwordauthentication no' && sshd -T | grep -x 'kbdinteractiveauthentication no'",
+        )
         self.on(
             "the root file system is read-only, under an overlay in memory",
             "findmnt -no FSTYPE / | grep -x overlay && findmnt -no OPTIONS /run/fcam-image/root | grep -w ro && "
             "! touch /run/fcam-image/root/lost 2>/dev/null",
         )
         least = (512 + GROWN_MB) * 9 // 10
-        self.on("the data partition has what the card has", f"[ $(df -m --output=size /var/lib/fcam | tail -n 1) -ge {least} ]")
+        self.on(
+            "the data partition has what the card has",
+            f"[ $(df -m --output=size /var/lib/fcam | tail -n 1) -ge {least} ]",
+        )
         self.on("no unit failed", "systemctl --failed --no-legend | { ! grep . ; }")
         self.on("nothing listens but ssh", "ss -Hltn | grep -v -e ':22 ' -e '127.0.0.5[34]' | { ! grep . ; }")
         self.on("a station file of this site: the kernel's test camera, Modbus", "cat >/etc/fcam/station.toml", STATION)
@@ -290,7 +303,11 @@ class Trial:
         self.deployed("the second one, between two parts", "2", 0, "active")
         told = watch.end()
         self.report.say(told)
-        self.report.check("READY was never low, and parts went on", not watch.low and not watch.silent and watch.last > watch.first, told)
+        self.report.check(
+            "READY was never low, and parts went on",
+            not watch.low and not watch.silent and watch.last > watch.first,
+            told,
+        )
         self.deployed("a file that was changed on its way is refused", "changed", 1, "failed")
         self.deployed("a stranger's release is refused", "3", 1, "failed")
         self.deployed("an old release is not brought back", "1", 1, "failed")
@@ -305,24 +322,37 @@ class Trial:
     def deployed(self, name: str, bundle: str, code: int, state: str) -> None:
         config = self.scratch / "ssh"
         config.write_text(
-            f"Host camera\n HostName 127.0.0.1\n Port {self.machine.ports['ssh']}\n User root\n IdentityFile {self.key}\n"
-            " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n"
+            f"Host camera\n HostName 127.0.0.1\n Port {self.machine.ports['ssh']}\n User root\n"
+            f" IdentityFile {self.key}\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n"
         )
-        words = ["deploy", self.given / "bundles" / f"{bundle}.fcam", "camera", "--ssh-config", config, "--wait", str(WAIT_S)]
-        done = subprocess.run([*self.fcam_tools, *words], capture_output=True, text=True, timeout=COMMAND_S, check=False)
+        file = self.given / "bundles" / f"{bundle}.fcam"
+        words = ["deploy", str(file), "camera", "--ssh-config", str(config), "--wait", str(WAIT_S)]
+        done = subprocess.run(
+            [*self.fcam_tools, *words], capture_output=True, text=True, timeout=COMMAND_S, check=False
+        )
         rows = [line for line in done.stdout.splitlines() if line.startswith("camera *")]
-        self.report.check(name, done.returncode == code and len(rows) == 1 and state in rows[0], done.stdout + done.stderr)
+        self.report.check(
+            name, done.returncode == code and len(rows) == 1 and state in rows[0], done.stdout + done.stderr
+        )
         self.report.say(rows[0])
 
     def refused(self) -> None:
         """Systems that nobody should have."""
-        self.on("the certificate of who makes systems", "cat >/etc/fcam/system.pem", (self.given / "keys/system.pem").read_bytes())
+        self.on(
+            "the certificate of who makes systems",
+            "cat >/etc/fcam/system.pem",
+            (self.given / "keys/system.pem").read_bytes(),
+        )
         self.machine.copy(self.given / "forged.raucb", PLACE)
-        self.on("a system that a stranger has signed is refused", f"rauc install {PLACE} 2>&1 | tee /dev/stderr | grep -i 'verif'")
+        self.on(
+            "a system that a stranger has signed is refused",
+            f"rauc install {PLACE} 2>&1 | tee /dev/stderr | grep -i 'verif'",
+        )
         self.machine.copy(self.given / "good.raucb", PLACE)
         self.on(
             "a system that was damaged on its way is refused",
-            f"cp {PLACE} {PLACE}.bad && printf damaged | dd of={PLACE}.bad bs=1 seek=9000000 conv=notrunc status=none && "
+            f"cp {PLACE} {PLACE}.bad && "
+            f"printf damaged | dd of={PLACE}.bad bs=1 seek=9000000 conv=notrunc status=none && "
             f"! rauc install {PLACE}.bad && rm {PLACE}.bad && rauc status",
         )
 
@@ -334,7 +364,11 @@ class Trial:
         self.ready("READY on the new system")
         self.up("ssh answers")
         self.on("it is the new one", f"{ID} | grep -x trial-good")
-        self.expect("it is marked good", WAIT_S, lambda: self.machine.ssh("grep -x trial-good /var/lib/fcam-image/good").returncode == 0)
+        self.expect(
+            "it is marked good",
+            WAIT_S,
+            lambda: self.machine.ssh("grep -x trial-good /var/lib/fcam-image/good").returncode == 0,
+        )
         self.on("U-Boot has it first from now on", "fw_printenv -n BOOT_ORDER | grep '^B'")
         self.on("its name stays", f"hostname | grep -x {self.name}")
         self.on("its bundles stay", f"{ACTIVE} | grep -x synth-lite0.1")
@@ -359,7 +393,9 @@ class Trial:
         self.on("a system that cannot start is taken into slot A", f"rauc install {PLACE}")
         self.restarts("it restarts into slot A", "A")
         seen = self.machine.said().count("fcam: slot B")
-        self.expect("the kernel panics, and U-Boot goes back to slot B", 3 * BOOT_S, self.said("fcam: slot B", seen + 1))
+        self.expect(
+            "the kernel panics, and U-Boot goes back to slot B", 3 * BOOT_S, self.said("fcam: slot B", seen + 1)
+        )
         self.back()
 
     def back(self) -> None:
@@ -385,7 +421,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="with card.img, u-boot.bin and trial/")
-    parser.add_argument("--until", choices=CHAPTERS, default=CHAPTERS[-1], help="the last chapter to run; each stands on those before it")
+    parser.add_argument(
+        "--until",
+        choices=CHAPTERS,
+        default=CHAPTERS[-1],
+        help="the last chapter to run; each stands on those before it",
+    )
     args = parser.parse_args()
     for tool in ("qemu-system-aarch64", "ssh", "scp", "mcopy", "mdel"):
         if shutil.which(tool) is None:
@@ -398,7 +439,7 @@ def main() -> int:
             for chapter in CHAPTERS[: CHAPTERS.index(args.until) + 1]:
                 print(f"# {chapter}", flush=True)
                 getattr(trial, chapter)()
-        except Failed:
+        except BadCheckError:
             print(f"the machine's consoles are {args.folder}/console.*.log", file=sys.stderr)
         finally:
             trial.end()
