@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from socket import create_connection, socket
+from socket import AF_UNIX, create_connection, socket
 
 from pymodbus.client import ModbusTcpClient
 
@@ -35,7 +35,7 @@ CAMERA = (
 # The active one's name.
 ACTIVE = "runuser -u fcam -- fcam bundle list | awk '/active/ { print $1 }'"
 BOOT_S, COMMAND_S, WAIT_S = 600, 900, 300
-GROWN_MB = 256
+GROWN_MB, WORN_MB = 256, 128
 READY = 1
 TOOLS = Path(__file__).parents[2] / "tools"
 # vivid is the kernel's test camera; every frame that is done with makes room for the newest one: the belt is watched.
@@ -51,6 +51,9 @@ height = 360
 listen = "0.0.0.0:502"
 [record]
 dir = "/var/lib/fcam/record"
+keep = "all"
+picture = "jpg"
+free_mb = 20
 """
 
 
@@ -87,9 +90,9 @@ class BadCheckError(Exception):
 class Machine:
     """The emulated board, from power on to power off."""
 
-    def __init__(self, folder: Path, card: Path, key: Path, console: Path) -> None:
+    def __init__(self, folder: Path, card: Path, worn: Path, key: Path, console: Path, scratch: Path) -> None:
         self.ports = {"ssh": free_port(), "modbus": free_port()}
-        self.key, self.console = key, console
+        self.key, self.console, self.monitor = key, console, scratch / "monitor"
         forwards = ",".join(
             f"hostfwd=tcp:127.0.0.1:{self.ports[name]}-:{port}" for name, port in (("ssh", 22), ("modbus", 502))
         )
@@ -99,6 +102,8 @@ class Machine:
             *("-bios", str(folder / "u-boot.bin"), "-netdev", f"user,id=net,restrict=on,{forwards}"),
             *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
             *("-drive", f"file={card},format=raw,if=none,id=card", "-device", "virtio-blk-pci,drive=card"),
+            *("-drive", f"file={worn},format=raw,if=none,id=worn", "-device", "virtio-blk-pci,drive=worn"),
+            *("-monitor", f"unix:{self.monitor},server=on,wait=off"),
         ]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
@@ -151,6 +156,16 @@ class Machine:
         words = self.registers()
         return (words[12] << 16 | words[13]) + (words[14] << 16 | words[15]) if words else -1
 
+    def wear_out(self) -> None:
+        """From now on the second disk answers everything with an error."""
+        with socket(AF_UNIX) as monitor:
+            monitor.settimeout(30)
+            monitor.connect(str(self.monitor))
+            for command in (b"", b"drive_del worn\n"):
+                monitor.sendall(command)
+                while not monitor.recv(4096).rstrip().endswith(b"(qemu)"):
+                    pass
+
     def off(self) -> None:
         """The power is cut."""
         self.process.kill()
@@ -192,7 +207,9 @@ class Trial:
     def __init__(self, folder: Path, scratch: Path, report: Report, fcam_tools: list[str]) -> None:
         self.folder, self.scratch, self.report, self.fcam_tools = folder, scratch, report, fcam_tools
         self.given = folder / "trial"
-        self.card, self.key = scratch / "card.img", scratch / "key"
+        self.card, self.worn, self.key = scratch / "card.img", scratch / "worn.img", scratch / "key"
+        with self.worn.open("wb") as worn:
+            worn.truncate(WORN_MB * 2**20)
         subprocess.run(["cp", "--sparse=always", folder / "card.img", self.card], check=True)
         # A card is larger than the image.
         with self.card.open("r+b") as card:
@@ -203,7 +220,9 @@ class Trial:
 
     def start(self) -> None:
         self.starts += 1
-        self.machine = Machine(self.folder, self.card, self.key, self.folder / f"console.{self.starts}.log")
+        console = self.folder / f"console.{self.starts}.log"
+        console.unlink(missing_ok=True)
+        self.machine = Machine(self.folder, self.card, self.worn, self.key, console, self.scratch)
 
     def end(self) -> None:
         if hasattr(self, "machine"):
@@ -294,6 +313,29 @@ class Trial:
         self.on("what was in memory is gone", "! test -e /usr/lost && ! test -e /etc/lost")
         self.on("no unit failed", "systemctl --failed --no-legend | { ! grep . ; }")
         self.expect("parts are judged", WAIT_S, lambda: self.machine.parts() >= 2)
+
+    def wear(self) -> None:
+        """Records go to a disk of their own, which dies: with an error at every access, as a card that is worn out."""
+        self.on(
+            "records go to a disk of their own",
+            "mkfs.ext4 -q /dev/vdb && mkdir -p /var/lib/fcam/record && mount /dev/vdb /var/lib/fcam/record && "
+            "chown fcam: /var/lib/fcam/record && systemctl restart fcam",
+        )
+        recorded = "find /var/lib/fcam/record -name '*.json' | grep -q ."
+        self.expect("parts are recorded", WAIT_S, lambda: self.machine.ssh(recorded).returncode == 0)
+        self.machine.wear_out()
+        why = "journalctl -u fcam -b | grep 'are not recorded'"
+        self.expect("the disk fails, and the station says why", WAIT_S, lambda: self.machine.ssh(why).returncode == 0)
+        self.report.say(self.on("it says so", why).splitlines()[-1])
+        before = self.machine.parts()
+        self.expect("parts are judged as before", WAIT_S, lambda: self.machine.parts() >= before + 3)
+        self.report.check("READY", self.machine.ready())
+        self.on("once for all of them", f"[ $({why} | wc -l) = 1 ]")
+        self.on("it stops, with the disk dead", "systemctl stop fcam")
+        counted = "journalctl -u fcam -b -o cat | grep 'stopped: .* record drop' | tail -n 1"
+        self.report.say(self.on("and has counted what it dropped", f"{counted} | grep ."))
+        self.on("it starts again on the card", "umount -l /var/lib/fcam/record && systemctl start fcam")
+        self.ready("READY")
 
     def deploy(self) -> None:
         """fcam-tools over ssh, while parts run."""
@@ -413,7 +455,7 @@ class Trial:
         self.report.check("nobody answers for ssh", not self.machine.answers())
 
 
-CHAPTERS = ("fresh", "first", "cut", "deploy", "refused", "update", "sick", "dead", "closed")
+CHAPTERS = ("fresh", "first", "cut", "wear", "deploy", "refused", "update", "sick", "dead", "closed")
 
 
 def main() -> int:
