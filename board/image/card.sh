@@ -28,7 +28,7 @@ mcopy -s -i "$work/in/boot.vfat" "$work/boot"/* ::
 # Slot A is there, B is empty. What boot.cmd and RAUC write down.
 printf 'BOOT_ORDER=A B\nBOOT_A_LEFT=3\nBOOT_B_LEFT=0\n' | mkenvimage -s 0x1000 -o "$work/in/state.bin" -
 truncate -s "${data_mb}M" "$work/in/data.ext4"
-mke2fs -q -F -t ext4 -m 1 -L fcam-data "$work/in/data.ext4"
+mke2fs -q -F -t ext4 -m 1 -L fcam-data "$work/in/data.ext4" >/dev/null
 ln -s "$(cd "$(dirname "$slot")" && pwd)/$(basename "$slot")" "$work/in/slot.ext4"
 # The disk's signature is how the slots are found (root/etc/rauc/system.conf).
 cat >"$work/genimage.cfg" <<CONFIG

@@ -70,5 +70,5 @@ unmount
 # The system's name: its version, and what is in it.
 echo "$version-$(tar -C "$root" --sort=name --mtime=@0 --exclude=./proc -cf - . | sha256sum | cut -c1-12)" >"$root/usr/lib/fcam-image/id"
 rm -f "$out"
-mke2fs -q -F -t ext4 -O '^metadata_csum_seed,^orphan_file' -m 0 -L fcam-root -d "$root" "$out" "${size_mb}M"
+mke2fs -q -F -t ext4 -O '^metadata_csum_seed,^orphan_file' -m 0 -L fcam-root -d "$root" "$out" "${size_mb}M" >/dev/null
 echo "$out: system $(cat "$root/usr/lib/fcam-image/id"), kernel $kernel, $(du -sm "$root" | cut -f1) of $size_mb MB"
