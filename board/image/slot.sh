@@ -61,11 +61,21 @@ install -d -m 700 "$root/root/.ssh" "$root/var/lib/fcam-image"
 inside systemctl enable --quiet fcam-first-boot.service fcam-good.service ssh.service systemd-networkd.service systemd-resolved.service systemd-timesyncd.service
 # Both wait for a configuration that a site makes, or for what this image has in its place.
 inside systemctl disable --quiet ssh.socket rauc-hawkbit-updater.service systemd-networkd-wait-online.service 2>/dev/null || true
-inside systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer 2>/dev/null || true
+inside systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
+    dev-hugepages.mount proc-sys-fs-binfmt_misc.automount sys-kernel-debug.mount sys-kernel-tracing.mount
+# Neither ssh on a local socket, nor partitions that are mounted by what they say they are.
+mkdir -p "$root/etc/systemd/system-generators"
+for generator in systemd-ssh-generator systemd-gpt-auto-generator; do
+    ln -s /dev/null "$root/etc/systemd/system-generators/$generator"
+done
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/cache/debconf/*-old "$root"/usr/share/doc/*/changelog* "$root"/tmp/*
 # A board without a battery starts at this time, until the network tells it better.
 touch "$root/usr/lib/clock-epoch"
 unmount
+
+# Nothing is newer than what systemd would make of it again at each start (ConditionNeedsUpdate=).
+touch "$root/usr"
+touch "$root/etc/.updated" "$root/var/.updated"
 
 # The system's name: its version, and what is in it.
 echo "$version-$(tar -C "$root" --sort=name --mtime=@0 --exclude=./proc -cf - . | sha256sum | cut -c1-12)" >"$root/usr/lib/fcam-image/id"

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -32,9 +31,12 @@ CAMERA = (
     "echo options vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 >/etc/modprobe.d/vivid.conf && "
     "modprobe vivid"
 )
+# Emulated, on a busy machine, a part takes many seconds.
+SLOW = "mkdir -p /etc/systemd/system/fcam.service.d && cat >/etc/systemd/system/fcam.service.d/slow.conf"
+PATIENCE = "[Service]\nWatchdogSec=180\nTimeoutStartSec=900\n"
 # The active one's name.
 ACTIVE = "runuser -u fcam -- fcam bundle list | awk '/active/ { print $1 }'"
-BOOT_S, COMMAND_S, WAIT_S = 600, 900, 300
+BOOT_S, COMMAND_S, WAIT_S = 1500, 1500, 900
 GROWN_MB, WORN_MB = 256, 128
 READY = 1
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -204,19 +206,29 @@ class Trial:
 
     machine: Machine
 
-    def __init__(self, folder: Path, scratch: Path, report: Report, fcam_tools: list[str]) -> None:
-        self.folder, self.scratch, self.report, self.fcam_tools = folder, scratch, report, fcam_tools
-        self.given = folder / "trial"
-        self.card, self.worn, self.key = scratch / "card.img", scratch / "worn.img", scratch / "key"
-        with self.worn.open("wb") as worn:
-            worn.truncate(WORN_MB * 2**20)
-        subprocess.run(["cp", "--sparse=always", folder / "card.img", self.card], check=True)
+    def __init__(self, folder: Path, report: Report, fcam_tools: list[str]) -> None:
+        self.folder, self.report, self.fcam_tools = folder, report, fcam_tools
+        self.given, self.scratch = folder / "trial", folder / "scratch"
+        self.card, self.worn, self.key, self.name = (self.scratch / name for name in ("card", "worn", "key", "name"))
+        self.starts = 0
+
+    def begin(self) -> None:
+        """A card as it comes, a disk that will be worn out, a key for ssh."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir()
+        subprocess.run(["cp", "--sparse=always", self.folder / "card.img", self.card], check=True)
         # A card is larger than the image.
         with self.card.open("r+b") as card:
             card.truncate(self.card.stat().st_size + GROWN_MB * 2**20)
+        with self.worn.open("wb") as worn:
+            worn.truncate(WORN_MB * 2**20)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
-        self.starts = 0
-        self.name = ""
+
+    def go_on(self) -> None:
+        """The card as the run before left it, switched on."""
+        self.start()
+        self.ready("READY")
+        self.up("ssh answers")
 
     def start(self) -> None:
         self.starts += 1
@@ -225,7 +237,7 @@ class Trial:
         self.machine = Machine(self.folder, self.card, self.worn, self.key, console, self.scratch)
 
     def end(self) -> None:
-        if hasattr(self, "machine"):
+        if self.starts:
             self.machine.off()
 
     def on(self, name: str, command: str, sent: str | bytes = b"") -> str:
@@ -266,9 +278,8 @@ class Trial:
         subprocess.run(["mcopy", "-i", place, self.key.with_suffix(".pub"), "::authorized_keys"], check=True)
         self.start()
         self.up("after a power cut, and with a key on the card, ssh answers")
-        self.name = self.on(
-            "it has a name of its own", r"cat /etc/hostname && hostname | grep -qx 'fcam-[0-9a-f]\{8\}'"
-        )
+        name = self.on("it has a name of its own", r"hostname | grep -x 'fcam-[0-9a-f]\{8\}'")
+        self.name.write_text(name)
         self.on(
             "it has a pair of keys of its own",
             "openssl pkey -in /etc/fcam/device.key -pubout | cmp - /etc/fcam/device.pub && "
@@ -295,6 +306,7 @@ class Trial:
         self.on("nothing listens but ssh", "ss -Hltn | grep -v -e ':22 ' -e '127.0.0.5[34]' | { ! grep . ; }")
         self.on("a station file of this site: the kernel's test camera, Modbus", "cat >/etc/fcam/station.toml", STATION)
         self.on("the test camera is there at each start", CAMERA)
+        self.on("a drop-in of the service", f"{SLOW} && systemctl daemon-reload", PATIENCE)
         self.on("the station file has nothing wrong", "fcam check /etc/fcam/station.toml")
         self.on("the station starts on it", "systemctl restart fcam")
         self.ready("Modbus: READY")
@@ -309,7 +321,7 @@ class Trial:
         self.start()
         self.ready("after the power was cut: Modbus: READY")
         self.up("ssh answers")
-        self.on("its name stays", f"hostname | grep -x {self.name}")
+        self.on("its name stays", f"hostname | grep -x {self.name.read_text()}")
         self.on("what was in memory is gone", "! test -e /usr/lost && ! test -e /etc/lost")
         self.on("no unit failed", "systemctl --failed --no-legend | { ! grep . ; }")
         self.expect("parts are judged", WAIT_S, lambda: self.machine.parts() >= 2)
@@ -340,28 +352,28 @@ class Trial:
     def deploy(self) -> None:
         """fcam-tools over ssh, while parts run."""
         self.machine.copy(self.given / "bundles/shop.pub", "/etc/fcam/keys/shop.pub")
-        self.deployed("the first release is deployed", "1", 0, "active")
-        watch = Watch(self.machine)
-        self.deployed("the second one, between two parts", "2", 0, "active")
-        told = watch.end()
-        self.report.say(told)
-        self.report.check(
-            "READY was never low, and parts went on",
-            not watch.low and not watch.silent and watch.last > watch.first,
-            told,
-        )
-        self.deployed("a file that was changed on its way is refused", "changed", 1, "failed")
-        self.deployed("a stranger's release is refused", "3", 1, "failed")
-        self.deployed("an old release is not brought back", "1", 1, "failed")
-        self.on("the second one is active still", f"{ACTIVE} | grep -x synth-lite0.2")
-        watch = Watch(self.machine)
+        self.deployed("a first release is deployed, in place of the program's own bundle", "first", "active")
+        self.swap("a second one, between two parts", lambda name: self.deployed(name, "second", "active"))
+        self.deployed("a file that was changed on its way is refused", "changed", "failed")
+        self.deployed("a stranger's release is refused", "strange", "failed")
+        self.deployed("an older release is refused", "old", "failed")
+        self.on("the second one is active still", f"{ACTIVE} | grep -x tiny.6")
+        self.swap("rollback", lambda name: self.on(name, "runuser -u fcam -- fcam bundle rollback"))
+        self.on("the first one is active again", f"{ACTIVE} | grep -x tiny.5")
+        self.swap("the default bundle", lambda name: self.deployed(name, "default", "active"))
         self.on("rollback", "runuser -u fcam -- fcam bundle rollback")
-        self.on("the first one is active again", f"{ACTIVE} | grep -x synth-lite0.1")
+        self.on("the first one is active again", f"{ACTIVE} | grep -x tiny.5")
+
+    def swap(self, name: str, change: Callable[[str], object]) -> None:
+        """A change of bundles, and what the PLC sees of it."""
+        watch = Watch(self.machine)
+        change(name)
         told = watch.end()
         self.report.say(told)
-        self.report.check("READY was never low", not watch.low and not watch.silent, told)
+        good = not watch.low and watch.last > watch.first
+        self.report.check("READY was never low, and parts went on", good, told)
 
-    def deployed(self, name: str, bundle: str, code: int, state: str) -> None:
+    def deployed(self, name: str, bundle: str, state: str) -> None:
         config = self.scratch / "ssh"
         config.write_text(
             f"Host camera\n HostName 127.0.0.1\n Port {self.machine.ports['ssh']}\n User root\n"
@@ -374,7 +386,9 @@ class Trial:
         )
         rows = [line for line in done.stdout.splitlines() if line.startswith("camera *")]
         self.report.check(
-            name, done.returncode == code and len(rows) == 1 and state in rows[0], done.stdout + done.stderr
+            name,
+            done.returncode == (state == "failed") and len(rows) == 1 and state in rows[0],
+            done.stdout + done.stderr,
         )
         self.report.say(rows[0])
 
@@ -412,8 +426,8 @@ class Trial:
             lambda: self.machine.ssh("grep -x trial-good /var/lib/fcam-image/good").returncode == 0,
         )
         self.on("U-Boot has it first from now on", "fw_printenv -n BOOT_ORDER | grep '^B'")
-        self.on("its name stays", f"hostname | grep -x {self.name}")
-        self.on("its bundles stay", f"{ACTIVE} | grep -x synth-lite0.1")
+        self.on("its name stays", f"hostname | grep -x {self.name.read_text()}")
+        self.on("its bundles stay", f"{ACTIVE} | grep -x tiny.5")
 
     def restarts(self, name: str, slot: str) -> None:
         seen = self.machine.said().count(f"fcam: slot {slot}")
@@ -455,7 +469,7 @@ class Trial:
         self.report.check("nobody answers for ssh", not self.machine.answers())
 
 
-CHAPTERS = ("fresh", "first", "cut", "wear", "deploy", "refused", "update", "sick", "dead", "closed")
+CHAPTERS = ("fresh", "first", "deploy", "cut", "wear", "refused", "update", "sick", "dead", "closed")
 
 
 def main() -> int:
@@ -463,28 +477,24 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="with card.img, u-boot.bin and trial/")
-    parser.add_argument(
-        "--until",
-        choices=CHAPTERS,
-        default=CHAPTERS[-1],
-        help="the last chapter to run; each stands on those before it",
-    )
+    parser.add_argument("--from", dest="first", choices=CHAPTERS, default="", help="go on with the last run's card")
+    parser.add_argument("--until", dest="last", choices=CHAPTERS, default=CHAPTERS[-1], help="the last chapter to run")
     args = parser.parse_args()
     for tool in ("qemu-system-aarch64", "ssh", "scp", "mcopy", "mdel"):
         if shutil.which(tool) is None:
             raise SystemExit(f"no {tool}: install qemu-system-arm, openssh-client, mtools")
     report = Report()
     os.environ["PYTHONPATH"] = str(TOOLS)
-    with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
-        trial = Trial(args.folder, Path(scratch), report, [sys.executable, "-m", "fcam_tools"])
-        try:
-            for chapter in CHAPTERS[: CHAPTERS.index(args.until) + 1]:
-                print(f"# {chapter}", flush=True)
-                getattr(trial, chapter)()
-        except BadCheckError:
-            print(f"the machine's consoles are {args.folder}/console.*.log", file=sys.stderr)
-        finally:
-            trial.end()
+    trial = Trial(args.folder, report, [sys.executable, "-m", "fcam_tools"])
+    chapters = CHAPTERS[CHAPTERS.index(args.first or CHAPTERS[0]) : CHAPTERS.index(args.last) + 1]
+    try:
+        for chapter in (("go_on" if args.first else "begin"), *chapters):
+            print(f"# {chapter}", flush=True)
+            getattr(trial, chapter)()
+    except BadCheckError:
+        print(f"the machine's consoles are {args.folder}/console.*.log", file=sys.stderr)
+    finally:
+        trial.end()
     print(f"{report.good} checks good, {report.bad} bad, {time.monotonic() - report.began:.0f} s")
     return 1 if report.bad else 0
 

@@ -1,11 +1,12 @@
 #!/bin/sh
-# updates.sh SLOT.ext4 FOLDER FCAM...: what trial.py gives to the camera: system updates, good and bad, and bundles for the station.
-# FCAM is a command that runs the program here. Existing system updates of the same slot are kept.
+# updates.sh SLOT.ext4 FOLDER FCAM: what trial.py gives to the camera: system updates, good and bad, and bundles for the station.
+# FCAM is the board's program, which is run under emulation. Existing system updates of the same slot are kept.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 slot=$1
 folder=$2
-shift 2
+fcam=$(cd "$(dirname "$3")" && pwd)/$(basename "$3")
+program() { qemu-aarch64 -cpu cortex-a72 -L /usr/aarch64-linux-gnu "$fcam" "$@"; }
 rauc=$here/../rauc
 mkdir -p "$folder"
 "$rauc/key.sh" "$folder/keys"
@@ -37,21 +38,28 @@ if [ "$(cat "$folder/slot.time" 2>/dev/null)" != "$(stat -c %Y "$slot")" ]; then
     stat -c %Y "$slot" >"$folder/slot.time"
 fi
 
-# Two releases of the default bundle, which differ in their version, a third one that another key has signed, and one that was changed on its way.
+# Releases of the tests' small bundle: two in a row, an older one, one that another key has signed, one that was changed on its way; then the default
+# bundle, which takes seconds a part, emulated.
 rm -rf "$folder/bundles"
 mkdir "$folder/bundles"
+tiny=$(cd "$here/../../tests/common/tiny" && pwd)
+default=$(cd "$here/../../models/default" && pwd)
 cd "$folder/bundles"
 for key in shop stranger; do
-    "$@" bundle keygen --no-password --secret "$key.key" --public "$key.pub" >/dev/null
+    program bundle keygen --no-password --secret "$key.key" --public "$key.pub" >/dev/null
 done
-for release in 1 2 3; do
-    cp -R "$here/../../models/default" model
-    sed -i "s/^version = .*/version = \"2.0.$release\"/" model/manifest.toml
-    "$@" bundle pack model --out "$release.fcam" >/dev/null
+# release NAME DIR COUNTER KEY
+release() {
+    cp -R "$2" model
+    sed -i "s/^version = .*/version = \"1.0.$3\"/" model/manifest.toml
+    program bundle pack model --out "$1.fcam" >/dev/null
     rm -rf model
-    key=shop
-    [ $release -lt 3 ] || key=stranger
-    "$@" bundle sign "$release.fcam" --key "$key.key" --counter "$release" >/dev/null
-done
-cp 2.fcam changed.fcam
-printf 'x' | dd of=changed.fcam bs=1 seek=1000000 conv=notrunc status=none
+    program bundle sign "$1.fcam" --key "$4.key" --counter "$3" >/dev/null
+}
+release old "$tiny" 4 shop
+release first "$tiny" 5 shop
+release second "$tiny" 6 shop
+release strange "$tiny" 7 stranger
+release changed "$tiny" 8 shop
+release default "$default" 1 shop
+printf 'x' | dd of=changed.fcam bs=1 seek=$(($(stat -c %s changed.fcam) / 2)) conv=notrunc status=none
