@@ -275,7 +275,7 @@ class Trial:
     def first(self) -> None:
         """With the site's key on the first partition, as README.txt there says."""
         place = f"{self.card}{FIRST}"
-        subprocess.run(["mcopy", "-i", place, self.key.with_suffix(".pub"), "::authorized_keys"], check=True)
+        subprocess.run(["mcopy", "-o", "-i", place, self.key.with_suffix(".pub"), "::authorized_keys"], check=True)
         self.start()
         self.up("after a power cut, and with a key on the card, ssh answers")
         name = self.on("it has a name of its own", r"hostname | grep -x 'fcam-[0-9a-f]\{8\}'")
