@@ -24,6 +24,10 @@ inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONT
 chmod 755 "$root"
 tar -C "$root" --numeric-owner --exclude='./dev/*' -xf "$base"
 mount --rbind /proc "$root/proc" || mount -t proc proc "$root/proc"
+# The same numbers in each system: what the station owns is on the data partition, which all have in common.
+inside groupadd --system --gid 401 fcam
+inside groupadd --system --gid 402 gpio
+inside useradd --system --uid 401 --gid 401 --home-dir /var/lib/fcam --no-create-home --shell /usr/sbin/nologin --comment "inspection station" fcam
 cp "$package" "$root/tmp/fcam.deb"
 inside dpkg --install /tmp/fcam.deb >/dev/null
 rm "$root/tmp/fcam.deb"
