@@ -2,6 +2,7 @@
 # slot.sh BASE.tar PARTS FCAM.deb VERSION OUT.ext4: the root file system of one slot, kernel included. As root, inside foreign.py.
 # BASE.tar is root.sh's, PARTS what fetch.sh unpacked.
 set -eu
+umask 022
 here=$(cd "$(dirname "$0")" && pwd)
 base=$1
 parts=$2
@@ -65,7 +66,7 @@ install -d -m 700 "$root/root/.ssh" "$root/var/lib/fcam-image"
 inside systemctl enable --quiet fcam-first-boot.service fcam-good.service ssh.service systemd-networkd.service systemd-resolved.service systemd-timesyncd.service
 # Both wait for a configuration that a site makes, or for what this image has in its place.
 inside systemctl disable --quiet ssh.socket rauc-hawkbit-updater.service systemd-networkd-wait-online.service 2>/dev/null || true
-inside systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
+inside systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-logind.service \
     dev-hugepages.mount proc-sys-fs-binfmt_misc.automount sys-kernel-debug.mount sys-kernel-tracing.mount
 # Neither ssh on a local socket, nor partitions that are mounted by what they say they are.
 mkdir -p "$root/etc/systemd/system-generators"

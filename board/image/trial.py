@@ -488,7 +488,9 @@ class Trial:
         self.report.check("nobody answers for ssh", not self.machine.answers())
 
 
-CHAPTERS = ("fresh", "first", "deploy", "cut", "wear", "refused", "update", "sick", "dead", "closed")
+CHAPTERS = ("fresh", "first", "deploy", "cut", "wear", "refused", "update", "dead", "sick", "closed")
+# These switch the machine on themselves.
+FROM_OFF = ("fresh", "first", "closed")
 
 
 def main() -> int:
@@ -507,7 +509,11 @@ def main() -> int:
     trial = Trial(args.folder, report, [sys.executable, "-m", "fcam_tools"])
     chapters = CHAPTERS[CHAPTERS.index(args.first or CHAPTERS[0]) : CHAPTERS.index(args.last) + 1]
     try:
-        for chapter in (("go_on" if args.first else "begin"), *chapters):
+        if not args.first:
+            trial.begin()
+        elif args.first not in FROM_OFF:
+            trial.go_on()
+        for chapter in chapters:
             print(f"# {chapter}", flush=True)
             getattr(trial, chapter)()
     except BadCheckError:
