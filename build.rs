@@ -11,7 +11,9 @@ fn main() -> io::Result<()> {
     let mut files = vec![];
     list(&folder("CARGO_MANIFEST_DIR")?.join(BUNDLE), "", &mut files)?;
     files.sort();
-    let entries = files.iter().map(|(name, path)| format!("    ({name:?}, include_bytes!({path:?})),\n"));
+    let entries = files.iter().map(|name| {
+        format!("    ({name:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/{BUNDLE}/{name}\"))),\n")
+    });
     fs::write(folder("OUT_DIR")?.join("embedded.rs"), format!("&[\n{}]\n", entries.collect::<String>()))
 }
 
@@ -21,14 +23,14 @@ fn folder(variable: &str) -> io::Result<PathBuf> {
 }
 
 /// Adds the files below `folder`, each with its name inside the bundle.
-fn list(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
+fn list(folder: &Path, prefix: &str, files: &mut Vec<String>) -> io::Result<()> {
     let failed = |error| io::Error::other(format!("cannot list {}: {error}", folder.display()));
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry?;
         let name = format!("{prefix}{}", entry.file_name().display());
         match entry.file_type()?.is_dir() {
             true => list(&entry.path(), &format!("{name}/"), files)?,
-            false => files.push((name, entry.path())),
+            false => files.push(name),
         }
     }
     Ok(())

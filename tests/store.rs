@@ -91,6 +91,46 @@ fn install_activate_and_roll_back() {
     assert!(unknown.contains("tiny.9 is not installed in") && unknown.contains("there is tiny.1, tiny.2"), "{unknown}");
 }
 
+/// What the station says with this camera's store, its exit code, and the parts that it judged.
+fn run(camera: &Camera) -> (Option<i32>, String, usize) {
+    let (file, lines) = (camera.shop.path("station.toml"), camera.shop.path("out.jsonl"));
+    let text = format!("[bundle]\nstore = {:?}\nkeys = {:?}\ncontrol = \"\"\n", camera.store(), camera.shop.keys());
+    fs::write(&file, text).unwrap();
+    let _ = fs::remove_file(&lines);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fcam"));
+    command.args(["run", "--config", &file, "--json", &lines, "--frames", "5"]).env("RUST_LOG", "info");
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let judged = fs::read_to_string(&lines).unwrap_or_default().lines().count();
+    (status.code(), String::from_utf8_lossy(&stderr).into_owned(), judged)
+}
+
+fn damage(camera: &Camera, name: &str) {
+    let file = camera.files().into_iter().find(|file| file.contains(name)).unwrap();
+    let path = Path::new(&camera.store()).join(file);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_start_passes_over_an_active_bundle_that_is_damaged() {
+    let camera = Camera::new();
+    camera.install(1);
+    camera.ok(&["activate", "tiny"]);
+    camera.install(2);
+    camera.ok(&["activate", "tiny"]);
+    let (_, log, judged) = run(&camera);
+    assert!(judged == 5 && log.contains("tiny.2"), "{log}");
+    damage(&camera, "tiny.2");
+    let (_, log, judged) = run(&camera);
+    assert!(log.contains("tiny.1 takes its place") && judged == 5, "{log}");
+    damage(&camera, "tiny.1");
+    let (code, log, judged) = run(&camera);
+    assert!(code == Some(2) && judged == 0, "{code:?} {log}");
+    assert!(log.contains("tiny.1") && log.contains("tiny.2"), "each is named, with what is wrong with it: {log}");
+}
+
 #[test]
 fn older_releases_and_other_ones_of_the_same_number_are_refused() {
     let camera = Camera::new();

@@ -300,17 +300,26 @@ fn keep_mask(masks: &Receiver<Stored>, inspection: &Inspection) -> Option<Stored
     Some(stored)
 }
 
-/// What still waits, after a panic, ends in a fault like everything that nobody judges.
+/// After a panic, what waits and what still comes until capture has stopped ends in a fault: no number goes without its result.
 impl Drop for Inspect<'_> {
     fn drop(&mut self) {
-        self.inbox.close();
+        let patience = if std::thread::panicking() {
+            self.line.update(|handshake| handshake.set(Condition::Panic, true));
+            self.stop.ask(Stage::Drain);
+            PATIENCE
+        } else {
+            self.inbox.close(); // the thread did not start: nobody else may wait for it
+            Duration::ZERO
+        };
         if let Some(opened) = self.open {
             self.tell(Judged::fault(&self.options.signaller, opened, Fault::Engine));
         }
-        while let Next::Item(item) = self.inbox.take(Duration::ZERO) {
-            let (opened, fault) = match item {
-                Item::Part(part) => (part.opened, Fault::Engine),
-                Item::Fault { opened, fault } => (opened, fault),
+        loop {
+            let (opened, fault) = match self.inbox.take(patience) {
+                Next::Item(Item::Part(part)) => (part.opened, Fault::Engine),
+                Next::Item(Item::Fault { opened, fault }) => (opened, fault),
+                Next::Idle => continue,
+                Next::Closed => return,
             };
             self.tell(Judged::fault(&self.options.signaller, opened, fault));
         }

@@ -86,12 +86,17 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.parametrize("joint", [False, True])
 def test_killed_training_ends_as_if_nothing_had_happened(
-    pictures: Path, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    joint: bool, pictures: Path, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out, draw = tmp_path / "net.pt", random.Random(time.time_ns())
     run, kills = runs.beside(out), 0
     command: tuple[object, ...] = ("train", pictures, "--out", out, *QUICK)
+    if joint:  # the activation maps are of a classifier that no longer is
+        command = (*command, "--joint", 0.1)
+        whole = tmp_path / "whole.pt"
+        finish(*command[:2], "--out", whole, *command[4:])
     while True:
         child = begin(*command, "--snapshot-seconds", 0.05)
         child.join(draw.uniform(0.0, 3.0) if kills < 6 else 60)
@@ -326,12 +331,15 @@ def test_steps_prepared_ahead_are_the_same_and_tell_errors() -> None:
     ahead = list(source.epoch("classifier", 0))
     assert all(torch.equal(a[0].x, b[0].x) for a, b in zip(plain, ahead, strict=True))
 
-    def broken():
-        yield plain[0]
-        raise ValueError("a bad picture")
+    def broken(step: int) -> list[feed.Part]:
+        if step == 5:
+            raise ValueError("a bad picture")
+        return plain[0]
 
+    seen = feed.ahead(broken, range(9), workers=3)
+    assert [next(seen) for _ in range(5)] == [plain[0]] * 5
     with pytest.raises(ValueError, match="a bad picture"):
-        list(feed.ahead(broken()))
+        next(seen)
 
 
 def test_work_is_collected_in_order() -> None:

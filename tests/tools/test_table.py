@@ -98,6 +98,18 @@ def check_files(out: Path, rows: list[dict[str, str]]) -> None:
     assert [p.name for p in out.parent.iterdir() if p.name.startswith(".")] == []
 
 
+def test_several_processes_make_the_table_of_one(source: Path, tmp_path: Path) -> None:
+    one, several = tmp_path / "one.csv", tmp_path / "several.csv"
+    run(source, one, "cam", "gradcam")
+    words = [*command(source, several, "cam", "gradcam"), "--jobs", "3"]
+    subprocess.run(words, env=environment(), capture_output=True, check=True)
+    costs = ("seconds", "train_seconds")
+    measured = [[{k: v for k, v in row.items() if k not in costs} for row in rows_of(out)] for out in (one, several)]
+    assert measured[0] == measured[1]
+    refused = subprocess.run([*words[:-1], "0"], env=environment(), capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and "--jobs 0" in refused.stderr
+
+
 def plan(source: Path, out: Path, **changes: int) -> table.Plan:
     recipe = train.Recipe(size=64, pretrained=False, **changes)  # type: ignore[arg-type]
     dataset = table.thin(table.data.load(str(source)), 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from fcam_tools import feed, losses, model, seeds, train
 from fcam_tools.errors import ToolError
-from fcam_tools.model import Net
+from fcam_tools.feed import Part
+from fcam_tools.model import Joint, Net
 from PIL import Image
 from torch import Tensor, nn
 
@@ -447,6 +449,44 @@ def test_stages_train_their_own_part(trainer: train.Trainer) -> None:
     assert len(every) == 2 and told["decoder_epoch"] in (1, 2)
     chosen = every[int(told["decoder_epoch"]) - 1]
     assert all(torch.equal(value, chosen[name]) for name, value in net.decoder.state_dict().items())
+
+
+def test_features_may_learn_with_the_decoder(trainer: train.Trainer) -> None:
+    trainer.recipe = replace(trainer.recipe, joint=0.5)
+    train.train_classifier(trainer)
+    before = statistics(trainer.net)
+    told, every = train.train_decoder(trainer)
+    moved = changed(before, trainer.net)
+    assert {name.split(".")[0] for name in moved} == {"features", "classifier", "decoder"}
+    assert 0 <= told["val_auroc"] <= 1 and len(every) == 2
+    trainer.net.load_state_dict(before)
+    Joint(trainer.net).load_state_dict(every[0])  # an epoch is the whole network's
+    assert changed(before, trainer.net)
+
+
+@pytest.mark.parametrize("joint", [0.0, 0.5])
+def test_a_share_of_the_first_weights_is_kept(trainer: train.Trainer, joint: float) -> None:
+    trainer.recipe = replace(trainer.recipe, blend=0.25, joint=joint, decoder_epochs=1)
+    before = statistics(trainer.net)
+    _, every = train.train_decoder(trainer)
+    learnt = every[0] if joint else {f"decoder.{name}": value for name, value in every[0].items()}
+    after = trainer.net.state_dict()
+    for name, value in learnt.items():
+        if value.is_floating_point():
+            assert torch.allclose(after[name], 0.25 * before[name] + 0.75 * value, atol=1e-6), name
+    with pytest.raises(ToolError, match="--start"):
+        train.Trainer(trainer.recipe, trainer.train, trainer.val, 3, progress=False)
+
+
+def test_a_made_up_defect_does_not_teach_the_classifier() -> None:
+    logits = torch.tensor([[2.0, -1.0], [2.0, -1.0]], requires_grad=True)
+    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
+    masks[1, 1, 1] = True
+    part = Part(torch.zeros(2, 3, 4, 4), torch.tensor([0, 0]), None, 1.0, 0, masks)
+    train.label_loss(logits, part).backward()
+    assert logits.grad is not None and logits.grad[0].abs().sum() > 0 and not logits.grad[1].any()
+    all_made_up = replace(part, masks=torch.ones(2, 4, 4, dtype=torch.bool))
+    assert float(train.label_loss(logits, all_made_up).detach()) == 0
 
 
 def test_score_threshold_keeps_the_false_reject_rate() -> None:

@@ -27,11 +27,11 @@ import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import data, operating, seeds
+from fcam_tools import data, operating, parallel, seeds
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, defect_score, load_checkpoint, run_onnx
 from fcam_tools.metrics import Scorer
-from fcam_tools.model import Net
+from fcam_tools.model import Joint, Net
 from fcam_tools.quantize import session
 from fcam_tools.runs import checkpoint_in, run_of, save
 from fcam_tools.truth import Truth, truth_of
@@ -47,14 +47,15 @@ Source = Callable[[Path], Answer]
 
 
 def decoder_source(checkpoint: Checkpoint, ok: int, states: dict | None = None) -> Source:
-    net = checkpoint.net.eval()
-    if states is not None:
-        net.decoder.load_state_dict(states)
+    net = checkpoint.net.eval().to(parallel.device())
+    if states is not None:  # of the decoder, or of a net that learnt as a whole
+        whole = any(name.startswith("decoder.") for name in states)
+        (Joint(net) if whole else net.decoder).load_state_dict(states)
 
     @torch.no_grad()
     def answer(path: Path) -> Answer:
-        logits, found = net(to_tensor(path, checkpoint.size))
-        return 1 - float(logits.softmax(1)[0, ok]), found[0, 0].clamp(0, 1).numpy()
+        logits, found = net(to_tensor(path, checkpoint.size).to(parallel.device()))
+        return 1 - float(logits.softmax(1)[0, ok]), found[0, 0].clamp(0, 1).cpu().numpy()
 
     return answer
 
@@ -62,8 +63,10 @@ def decoder_source(checkpoint: Checkpoint, ok: int, states: dict | None = None) 
 def cam_source(net: Net, size: tuple[int, int], ok: int, method: str = "cam") -> Source:
     """An activation map of one of seeds.METHODS, interpolated: no training beyond the classifier's."""
 
+    net = net.to(parallel.device())
+
     def answer(path: Path) -> Answer:
-        x = to_tensor(path, size)
+        x = to_tensor(path, size).to(parallel.device())
         with torch.no_grad():
             scores = net.classify(x).softmax(1)[0]
         defects = scores.clone()
@@ -71,7 +74,7 @@ def cam_source(net: Net, size: tuple[int, int], ok: int, method: str = "cam") ->
         coarse = seeds.scale(seeds.batch_maps(net, x, [int(defects.argmax())], method))
         full = F.interpolate(coarse[:, None], size=(size[1], size[0]), mode="bilinear", align_corners=False)[0, 0]
         score = 1 - float(scores[ok])
-        return score, (full * score).clamp(0, 1).numpy()
+        return score, (full * score).clamp(0, 1).cpu().numpy()
 
     return answer
 

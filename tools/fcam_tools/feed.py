@@ -4,18 +4,19 @@ What a step holds is a function of (seed, stage, epoch, step) alone: no random s
 run that was killed goes on with exactly the batches it would have had, and every process of a team draws the same ones
 and takes its own parts.
 
-Pictures lie on the device where they fit into half of its free memory, and are turned and lit there; else a thread
-prepares batches ahead of the device, in pinned memory.
+Pictures lie on the device where they fit into half of its free memory, and are turned and lit there; else threads
+prepare batches ahead of the device, in pinned memory, as they do where defects are pasted.
 """
 
 from __future__ import annotations
 
 import math
-import queue
-import threading
+import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,8 @@ from fcam_tools import methods, pasted, seeds, window
 from fcam_tools.labels import defective
 from fcam_tools.parallel import Team
 
-AHEAD = 4  # batches that the thread prepares
+AHEAD = 4  # batches that are ready before they are asked for
+WORKERS = min(8, os.cpu_count() or 1)  # threads that make defects
 
 
 @dataclass
@@ -76,7 +78,8 @@ class Feed:
         self.window = window  # side of what the decoder learns from at a time; 0: whole pictures
         self.team, self.batch, self.parts, self.seed = team, batch, max(1, min(parts, batch)), seed
         self.labels = pictures.labels
-        self.on_device = fits(pictures.pixels.nbytes, team.device)
+        # Defects are made by the CPU: pictures that get some do not go to and fro.
+        self.on_device = team.device.type != "cuda" or (not paste and fits(pictures.pixels.nbytes, team.device))
         self.pixels = self.hold(pictures.pixels)
 
     def hold(self, values: np.ndarray) -> Tensor:
@@ -89,8 +92,10 @@ class Feed:
 
     def epoch(self, stage: str, epoch: int, first: int = 0, maps: Tensor | None = None) -> Iterator[list[Part]]:
         """The steps of an epoch from the step `first` on."""
-        made = (self.step(stage, epoch, step, maps) for step in range(first, self.steps()))
-        return made if self.on_device else ahead(made)
+        steps = range(first, self.steps())
+        if self.on_device:
+            return (self.step(stage, epoch, step, maps) for step in steps)
+        return ahead(lambda step: self.step(stage, epoch, step, maps), steps, WORKERS if self.paste else 1)
 
     def step(self, stage: str, epoch: int, step: int, maps: Tensor | None) -> list[Part]:
         order = np.random.default_rng(key_of(self.seed, stage, epoch)).permutation(len(self.labels))
@@ -131,10 +136,10 @@ class Feed:
         form = torch.channels_last if value.dim() == 4 and value.shape[1] == 3 else torch.preserve_format
         return value.to(device, memory_format=form, non_blocking=True)
 
-    def speed(self, seconds: float = 2.0) -> float:
-        """Pictures a second of this path alone, over at most an epoch and about `seconds`."""
+    def speed(self, seconds: float = 2.0, maps: Tensor | None = None) -> float:
+        """Pictures a second of this path alone, over at most an epoch and about `seconds`; with maps, the decoder's."""
         count, started = 0, time.perf_counter()
-        for parts in self.epoch("speed", 0):
+        for parts in self.epoch("speed", 0, maps=maps):
             count += sum(len(part.labels) for part in parts)
             if time.perf_counter() - started > seconds:
                 break
@@ -144,40 +149,22 @@ class Feed:
 
 
 def fits(size: int, device: torch.device) -> bool:
-    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 2
+    return size <= torch.cuda.mem_get_info(device)[0] // 2
 
 
-def ahead(made: Iterator[list[Part]]) -> Iterator[list[Part]]:
-    """The same steps, prepared by a thread while the device works; an error there is raised here."""
-    ready: queue.Queue[list[Part] | BaseException | None] = queue.Queue(AHEAD)
-    stopped = threading.Event()
-
-    def put(item: list[Part] | BaseException | None) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for parts in made:
-                if not put(parts):
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    threading.Thread(target=work, daemon=True).start()
+def ahead(make: Callable[[int], list[Part]], steps: range, workers: int) -> Iterator[list[Part]]:
+    """The same steps in order, prepared by threads while the device works; an error there is raised here."""
+    waiting: deque[Future[list[Part]]] = deque()
+    pool = ThreadPoolExecutor(workers)
     try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        for step in steps:
+            waiting.append(pool.submit(make, step))
+            if len(waiting) >= AHEAD + workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        stopped.set()
+        pool.shutdown(cancel_futures=True)
 
 
 # How a training picture may look: any of its eight turns and flips, a little lighter or darker.

@@ -29,6 +29,7 @@ class Weights:
     peak: float = 1.0
     pasted: float = 1.0
     own: float = 0.0
+    label: float = 1.0  # the classifier's own, where it learns with the decoder
     smallest: float = 0.0002  # share of the picture that a defect covers at least
     largest: float = 0.10  # and at most
 

@@ -3,6 +3,8 @@
 - `inspection`: for small defects and good pictures in plenty; every number is `train.Recipe`'s default.
 - `pasted`: the same classifier; the decoder learns outlines from defects made up on good pictures (pasted.py), in
   windows (window.py), and real ones from its own map, where the activation map says that there is one (losses.own).
+- `joint`: `pasted` in whole pictures, and features and classifier go on learning beside the decoder, on the labels as
+  before: the made-up defects teach the backbone what outlines need. Several times the work: for a GPU.
 - `fcam-paper`: F-CAM (Belharbi et al., arXiv 2109.07069): large feature maps and a plain U-Net, one seed of each kind
   from Otsu's eroded region and from the lowest tenth, dense CRF, both areas pushed up by an extended log-barrier, SGD.
 - `negev`: NEGEV (Belharbi et al., MIDL 2022): the same decoder, seeds by probability, neither CRF nor size, and every
@@ -52,18 +54,20 @@ PAPER: dict[str, Any] = {
     "train_depthwise": True,
     "seeds": "cam",
 }
+PASTED: dict[str, Any] = {
+    "paste": 0.5,
+    "window": 128,
+    "decoder_epochs": 12,
+    # F1 is the same from 0.2 to 0.5 (README): the lower, the fewer rejects are left without a region.
+    "map_threshold": 0.25,
+    "map_threshold_low": 0.15,
+    "seeds": "cam",
+    "weights": losses.Weights(seeds=0.0, size=0.0, peak=0.0, crf=0.0, own=1.0),
+}
 RECIPES: dict[str, dict[str, Any]] = {
     "inspection": {},
-    "pasted": {
-        "paste": 0.5,
-        "window": 128,
-        "decoder_epochs": 12,
-        # F1 is the same from 0.2 to 0.5 (README): the lower, the fewer rejects are left without a region.
-        "map_threshold": 0.25,
-        "map_threshold_low": 0.15,
-        "seeds": "cam",
-        "weights": losses.Weights(seeds=0.0, size=0.0, peak=0.0, crf=0.0, own=1.0),
-    },
+    "pasted": PASTED,
+    "joint": PASTED | {"window": 0, "joint": 0.1, "decoder_epochs": 20},
     "fcam-paper": PAPER
     | {
         "objective": "fcam",

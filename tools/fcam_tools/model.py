@@ -281,6 +281,24 @@ class Net(nn.Module):
         return self.classifier(features[-1]), torch.sigmoid(self.map_logits(features, size))
 
 
+class Joint(nn.ModuleDict):
+    """Features, classifier and decoder that learn together; the first two's BatchNorms keep their statistics.
+
+    Those are of whole natural pictures: made-up defects would bend what the classifier reads.
+    """
+
+    def __init__(self, net: Net) -> None:
+        super().__init__({"features": net.features, "classifier": net.classifier, "decoder": net.decoder})
+
+    def train(self, mode: bool = True) -> Joint:
+        super().train(mode)
+        for part in (self["features"], self["classifier"]):
+            for module in part.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+
 def decoder_inputs(reductions: Sequence[int], decoder: str, stride: int) -> list[int]:
     """The features that a decoder reads: the light one those up to its stride, the U-Net all but full resolution."""
     if decoder not in DECODERS:

@@ -59,6 +59,11 @@ class Team:
             dist.barrier()
 
 
+def device() -> torch.device:
+    """Where one process alone computes: a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def start() -> Team:
     """Join the team that the launcher's environment describes; a team of one without it."""
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))

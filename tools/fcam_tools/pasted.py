@@ -27,6 +27,8 @@ Rng = np.random.Generator
 VISIBLE = 5.0  # grey levels, mean of the channels, from which a changed pixel belongs to the mask
 STRIKING = 9.0  # that one pixel of a defect must reach
 LINES = 0.4  # share of lines; the rest are blobs
+MARKED = 0.25  # share of defects that lie where fine marks are, and wipe or smear them
+SMALLEST_WIPED = 0.002  # share of the picture, the area around wiped marks: less could be another mark's shape
 TRIES = 8
 SUPERSAMPLED = 4
 BORDER = 8  # pixels around a shape in which its soft edge, shadow and surroundings lie
@@ -85,14 +87,21 @@ def paste(rng: Rng, picture: Image, other: Image, smallest: float, largest: floa
 
     `other` is a picture of the same size that textures are taken from.
     """
-    mask = np.zeros(picture.shape[:2], bool)
-    for _ in range(TRIES):
-        shape = draw(rng, picture.shape[:2], smallest, largest)
+    mask, size = np.zeros(picture.shape[:2], bool), (picture.shape[0], picture.shape[1])
+    marks = fine_marks(picture) if rng.random() < MARKED else None
+    for attempt in range(TRIES):
+        if marks is None or attempt >= TRIES // 2:  # a plain surface has nothing to wipe away
+            shape = draw(rng, size, smallest, largest)
+            kinds = kinds_of(shape)
+        else:
+            shape = blob(rng, size, max(smallest, SMALLEST_WIPED), largest, place(rng, marks))
+            kinds = [wiped, smeared]
         before = picture[shape.window]
-        after = np.clip(before + changed(rng, before, other[shape.window], shape), 0, 255)
-        size = np.abs(after - before).mean(axis=2)
-        own = closed(size) > VISIBLE
-        if smallest <= own.sum() / mask.size <= largest and size.max() >= STRIKING:
+        change = kinds[int(rng.integers(len(kinds)))](rng, before, other[shape.window], shape)
+        after = np.clip(before + change, 0, 255)
+        step = np.abs(after - before).mean(axis=2)
+        own = closed(step) > VISIBLE
+        if smallest <= own.sum() / mask.size <= largest and step.max() >= STRIKING:
             out = picture.copy()
             out[shape.window] = before + cv2.GaussianBlur(after - before, (0, 0), rng.uniform(0.3, 0.8))
             mask[shape.window] = own
@@ -100,9 +109,23 @@ def paste(rng: Rng, picture: Image, other: Image, smallest: float, largest: floa
     return picture, mask
 
 
-def closed(size: Image) -> Image:
+def closed(step: Image) -> Image:
     """A replaced texture may agree with the old one here and there: a pixel's change is its neighbours', too."""
-    return np.asarray(cv2.GaussianBlur(size, (0, 0), 0.7), np.float32)
+    return np.asarray(cv2.GaussianBlur(step, (0, 0), 0.7), np.float32)
+
+
+def fine_marks(picture: Image) -> Image:
+    """How much each pixel [H, W] stands out from its neighbourhood: print, engraving, grain."""
+    gray = np.clip(picture.mean(axis=2), 0, 255).astype(np.uint8)
+    marks = cv2.absdiff(gray, cv2.medianBlur(gray, 21)).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(marks, (0, 0), 2), np.float32)
+
+
+def place(rng: Rng, marks: Image) -> NDArray[np.float64]:
+    """Row and column of a pixel, the more likely the more it stands out."""
+    weights = marks.astype(np.float64).ravel() ** 2 + 1e-9
+    at = int(rng.choice(weights.size, p=weights / weights.sum()))
+    return np.array(divmod(at, marks.shape[1]), np.float64)
 
 
 # Shapes.
@@ -145,12 +168,14 @@ def line(rng: Rng, size: tuple[int, int]) -> Shape:
     return Shape(int(low[0]), int(low[1]), np.asarray(alpha, np.float32), width / 2)
 
 
-def blob(rng: Rng, size: tuple[int, int], smallest: float, largest: float) -> Shape:
-    """An ellipse with a rough outline, its edge from sharp to soft."""
+def blob(
+    rng: Rng, size: tuple[int, int], smallest: float, largest: float, center: NDArray[np.float64] | None = None
+) -> Shape:
+    """An ellipse with a rough outline, its edge from sharp to soft; around a place, or anywhere."""
     area = log_uniform(rng, smallest, largest * 0.6)
     reach = float(np.sqrt(area * size[0] * size[1] / np.pi))
     stretch = np.sqrt(log_uniform(rng, 1.0, 2.5))
-    center = rng.uniform(0.05, 0.95, 2) * size
+    center = rng.uniform(0.05, 0.95, 2) * size if center is None else center
     low, high = window(center - 1.6 * stretch * reach, center + 1.6 * stretch * reach, size)
     y, x = np.mgrid[low[0] : high[0], low[1] : high[1]].astype(np.float32) - center.astype(np.float32)[:, None, None]
     turn = rng.uniform(0, np.pi)
@@ -171,15 +196,16 @@ def window(low: NDArray, high: NDArray, size: tuple[int, int]) -> tuple[NDArray,
 # What happens inside them.
 
 
-def changed(rng: Rng, before: Image, other: Image, shape: Shape) -> Image:
-    """The change of a window's pixels [h, w, 3], in grey levels."""
+Change = Callable[[Rng, Image, Image, Shape], Image]  # of a window's pixels [h, w, 3], in grey levels
+
+
+def kinds_of(shape: Shape) -> list[Change]:
+    """What may happen inside a shape of this width, the likelier the oftener it is listed."""
     if shape.reach < 3:
-        kinds: list[Callable[..., Image]] = [tone, tone, tone, tone, tone, texture]
-    elif shape.reach < 6:
-        kinds = [tone, tone, tone, texture, wiped, relief]
-    else:
-        kinds = [tone, tone, texture, wiped, relief, smeared]
-    return kinds[int(rng.integers(len(kinds)))](rng, before, other, shape)
+        return [tone, tone, tone, tone, tone, texture]
+    if shape.reach < 6:
+        return [tone, tone, tone, texture, wiped, relief]
+    return [tone, tone, texture, wiped, relief, smeared]
 
 
 def contrast(rng: Rng, before: Image, shape: Shape) -> float:

@@ -23,10 +23,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import cv2
 import matplotlib
 
 matplotlib.use("Agg")  # before pyplot: there may be no display
@@ -193,7 +196,7 @@ def flatness(curve: Sequence[float]) -> float | None:
 def cost(checkpoint: Checkpoint, method: str | None) -> tuple[float, int]:
     """Median seconds and multiply-adds of one picture's map at full size: of the decoder, or of a method."""
     width, height = checkpoint.size
-    net, x = checkpoint.net.eval(), torch.rand(1, 3, height, width) * 2 - 1
+    net, x = checkpoint.net.eval().cpu(), torch.rand(1, 3, height, width) * 2 - 1
 
     @torch.no_grad()
     def through_decoder() -> Tensor:
@@ -232,7 +235,7 @@ def cell(value: Any) -> str:
 # The whole.
 
 
-def make(plan: Plan, progress: bool) -> list[Row]:
+def make(plan: Plan, progress: bool, jobs: int = 1) -> list[Row]:
     """All rows of a plan, those that are there already as they are; the Markdown and the plot follow each new one."""
     rows = read_rows(plan.out)
     missing = [key for key in plan.wanted() if key not in rows]
@@ -240,13 +243,46 @@ def make(plan: Plan, progress: bool) -> list[Row]:
     if steps < FEWEST_STEPS:
         log.warning("%d steps are too few for a decoder: give more --decoder-epochs to compare maps by", steps)
     log.info("%d rows wanted, %d of them there", len(plan.wanted()), len(plan.wanted()) - len(missing))
-    for key in tqdm(missing, "rows", unit="row", disable=not progress):
-        rows[key] = make_row(plan, key, progress)
+    found = made(plan, missing, progress) if jobs == 1 else made_by_several(plan, missing, jobs)
+    for key, row in tqdm(found, "rows", total=len(missing), unit="row", disable=not progress):
+        rows[key] = row
+        rows = {known: rows[known] for known in [*plan.wanted(), *rows] if known in rows}
         write_rows(plan.out, rows)
-        log.info("%s", " ".join((*key[2:], "pxap", rows[key]["pxap"] or "-", "iou", rows[key]["iou"] or "-")))
+        log.info("%s", " ".join((*key[2:], "pxap", row["pxap"] or "-", "iou", row["iou"] or "-")))
         publish(plan, rows)
     publish(plan, rows)
     return [rows[key] for key in plan.wanted()]
+
+
+def made(plan: Plan, keys: Sequence[tuple[str, ...]], progress: bool) -> Iterator[tuple[tuple[str, ...], Row]]:
+    for key in keys:
+        yield key, make_row(plan, key, progress)
+
+
+def made_by_several(plan: Plan, keys: Sequence[tuple[str, ...]], jobs: int) -> Iterator[tuple[tuple[str, ...], Row]]:
+    """Rows in the order in which they are done, by so many processes of one thread each; classifiers come first.
+
+    Rows are trained and scored side by side, so their seconds are those of a busy machine.
+    """
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=alone) as pool:
+        backbones = dict.fromkeys(key[3] for key in keys)
+        wait_for([pool.submit(classifier_of, plan, backbone, False) for backbone in backbones])
+        # A decoder takes longest: those begin first.
+        order = sorted(keys, key=lambda key: key[4] != "decoder")
+        asked = {pool.submit(make_row, plan, key, False): key for key in order}
+        for done in as_completed(asked):
+            yield asked[done], done.result()
+
+
+def wait_for(asked: Sequence[Future[Any]]) -> None:
+    for done in as_completed(asked):
+        done.result()
+
+
+def alone() -> None:
+    """One thread a process: several processes share the machine."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
 
 def publish(plan: Plan, rows: Mapping[tuple[str, ...], Row]) -> None:
@@ -345,6 +381,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("size", "epochs", "decoder-epochs", "batch", "stride", "seed"):
         parser.add_argument(f"--{name}", type=int, help=f"instead of the recipe's; as for `train`: --{name}")
     parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each (default 1, of all threads)")
     add_leak_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 
@@ -354,6 +391,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
         raise ToolError(f"--out {args.out} must end in .csv")
     if args.per_class is not None and args.per_class < 1:
         raise ToolError(f"--per-class {args.per_class} leaves no pictures: give 1 or more")
+    if args.jobs < 1:
+        raise ToolError(f"--jobs {args.jobs} does no work: give 1 or more")
     names = ("size", "epochs", "decoder_epochs", "batch", "stride", "seed")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     recipe = train.Recipe(**methods.named(args.recipe, given | {"pretrained": args.pretrained}))
@@ -365,6 +404,6 @@ def plan_of(args: argparse.Namespace) -> Plan:
 
 def run(args: argparse.Namespace) -> int:
     plan = plan_of(args)
-    rows = make(plan, sys.stderr.isatty() and not args.json)
+    rows = make(plan, sys.stderr.isatty() and not args.json, args.jobs)
     print(json.dumps(rows) if args.json else markdown(plan, rows))
     return 0

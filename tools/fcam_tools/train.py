@@ -2,7 +2,7 @@
 
 Stage 1 trains the classifier on image labels. Stage 2 freezes it (BatchNorm in eval, no gradient), computes class
 activation maps of the defective training pictures once, and trains the decoder on seeds drawn from them anew every step
-(seeds.py), with the terms of losses.py.
+(seeds.py), with the terms of losses.py. With `joint` nothing is frozen, and the labels' loss goes on beside.
 
 No pixel label is read: the classifier's epoch is chosen by image AUROC on the validation split, the decoder's by the
 weak loss there (seeds and negatives, fixed draws), the score threshold by the false-reject rate on validation pictures
@@ -44,7 +44,7 @@ from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import Feed, Part, Pictures, key_of
 from fcam_tools.labels import accuracy, classification_loss, defect_classes, defective, label_array
-from fcam_tools.model import DECODERS, DEFAULT_BACKBONE, Net, load_pretrained
+from fcam_tools.model import DECODERS, DEFAULT_BACKBONE, Joint, Net, load_pretrained
 from fcam_tools.parallel import Team
 from fcam_tools.runs import Run, save
 from fcam_tools.sampling import OtsuDraw, ProbabilityDraw
@@ -86,6 +86,10 @@ class Recipe:
     draw: methods.Draws = field(default_factory=Draw)
     paste: float = 0.0  # share of good pictures that get a made-up defect when the decoder learns
     window: int = 0  # side of what the decoder learns from at a time, a multiple of 16; 0: whole pictures
+    blend: float = (
+        0.0  # with `start`: share of the decoder's first weights in the last ones; with `joint` of all weights
+    )
+    joint: float = 0.0  # share of the decoder's rate at which features and classifier go on learning with it; 0: none
     false_reject: float = 0.01
     map_threshold: float = 0.5
     map_threshold_low: float = 0.3
@@ -134,6 +138,8 @@ class Trainer:
         weights = recipe.weights
         paste = pasted.Paste(recipe.paste, weights.smallest, weights.largest) if recipe.paste else None
         crop = recipe.size if recipe.crop_from else 0
+        if recipe.blend and not recipe.start:
+            raise ToolError("--blend needs --start: the weights that a share is kept of")
         if recipe.window % GRID:
             raise ToolError(f"--window {recipe.window} is no multiple of {GRID}: windows lie on the features' grid")
         window = recipe.window if recipe.window < min(train.pixels.shape[1:3]) else 0
@@ -259,7 +265,12 @@ def optimise(
 
 
 class Stage:
-    """One stage on its way: with the network, all that a killed run needs to go on to the same bit."""
+    """One stage on its way: with the network, all that a killed run needs to go on to the same bit.
+
+    `start` is what the network was when it began, where that is needed later.
+    """
+
+    PLAIN = ("epoch", "step", "sums", "best", "kept", "every", "start")
 
     def __init__(
         self,
@@ -271,6 +282,7 @@ class Stage:
         epochs: int,
         steps: int,
         lr_step: int,
+        start: dict[str, Tensor] | None = None,
     ) -> None:
         self.name, self.module, self.epochs, self.steps = name, module, epochs, steps
         self.optimizer, self.rate = optimise(recipe, groups, lr, epochs, steps, lr_step)
@@ -280,12 +292,13 @@ class Stage:
         self.best: dict[str, float] = {}
         self.kept: dict[str, Tensor] = copy.deepcopy(module.state_dict())
         self.every: list[dict[str, Tensor]] = []
+        self.start: dict[str, Tensor] = start or {}
 
     def trained(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def state(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in ("epoch", "step", "sums", "best", "kept", "every")}
+        plain = {name: getattr(self, name) for name in Stage.PLAIN}
         average = {"steps": self.average.steps, "updated": self.average.updated}
         return plain | {
             "optimizer": self.optimizer.state_dict(),
@@ -294,7 +307,7 @@ class Stage:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        for name in ("epoch", "step", "sums", "best", "kept", "every"):
+        for name in Stage.PLAIN:
             setattr(self, name, state[name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rate.load_state_dict(state["rate"])
@@ -495,48 +508,97 @@ def weak_loss(
     return methods.terms(recipe, logits, x, labels, maps, t, generator, masks)
 
 
-def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict[str, float], list[dict]]:
-    """Stage 2: the decoder alone; leaves the epoch with the lowest weak loss on val, returns every epoch's weights."""
+def decoder_stage(t: Trainer) -> Stage:
+    """The decoder alone; or with `joint` everything, features and classifier at a share of the decoder's rate."""
     recipe, net = t.recipe, t.net
-    for parameter in [*net.features.parameters(), *net.classifier.parameters()]:
-        parameter.requires_grad_(False)
-    net.eval()
-    maps, val_maps = t.feed.hold(defect_maps(t, t.train)), defect_maps(t, t.val)
-    groups = [{"params": net.decoder.parameters()}]
+    deep = [*net.features.parameters(), *net.classifier.parameters()]
+    for parameter in deep:
+        parameter.requires_grad_(recipe.joint > 0)
+    groups: list[dict[str, Any]] = [{"params": list(net.decoder.parameters())}]
+    if recipe.joint:
+        groups.append({"params": deep, "lr": recipe.decoder_lr * recipe.joint})
+    module = Joint(net) if recipe.joint else net.decoder
     lr, epochs = recipe.decoder_lr, recipe.decoder_epochs
-    stage = Stage("decoder", net.decoder, groups, lr, recipe, epochs, t.feed.steps(), recipe.decoder_lr_step)
+    start = copy.deepcopy(net.state_dict()) if recipe.joint or recipe.blend else {}
+    stage = Stage("decoder", module, groups, lr, recipe, epochs, t.feed.steps(), recipe.decoder_lr_step, start)
     stage.best = {"val_weak_loss": math.inf}
+    return stage
+
+
+def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict[str, float], list[dict]]:
+    """Stage 2: leaves the epoch with the lowest weak loss on val, returns every epoch's weights.
+
+    The activation maps are those of stage 1's classifier, also where it goes on learning (`joint`).
+    """
+    recipe, net = t.recipe, t.net
+    net.eval()
+    stage = decoder_stage(t)
     if state is not None:
         stage.load(state)
+    now = copy.deepcopy(net.state_dict())
+    net.load_state_dict(stage.start, strict=False)  # a resumed stage is past it
+    maps, val_maps = t.feed.hold(defect_maps(t, t.train)), defect_maps(t, t.val)
+    net.load_state_dict(now)
 
     def loss(part: Part) -> Terms:
-        with torch.no_grad(), t.autocast:
+        with torch.set_grad_enabled(recipe.joint > 0), t.autocast:
             features = net.features(part.x)
         with t.autocast:
-            logits = net.map_logits(features, (part.x.shape[2], part.x.shape[3]))
+            logits = net.map_logits(features, (part.x.shape[2], part.x.shape[3])).float()
         assert part.maps is not None
         barrier_t = min(10.0, recipe.barrier_growth**stage.epoch)
         generator = t.generator(part.key)
-        return weak_loss(recipe, logits.float(), part.x, part.labels, part.maps, barrier_t, generator, part.masks)
+        found = weak_loss(recipe, logits, part.x, part.labels, part.maps, barrier_t, generator, part.masks)
+        if recipe.joint:
+            with t.autocast:
+                found["label"] = recipe.weights.label * label_loss(net.classifier(features[-1]).float(), part)
+        return found
 
     def judge(stage: Stage) -> dict[str, float]:
+        own = copy.deepcopy(stage.module.state_dict())
         found = copy.deepcopy(stage.average.module.state_dict())
         stage.every.append(found)
-        val = validate_decoder(t, stage.average.module, val_maps)
-        if val < stage.best["val_weak_loss"]:
-            stage.best, stage.kept = {"val_weak_loss": val, "decoder_epoch": stage.epoch + 1}, found
-        return {"val_weak_loss": val}
+        stage.module.load_state_dict(found)
+        seen = {"val_weak_loss": validate_decoder(t, val_maps)} | (
+            {"val_auroc": validate(t)[0]} if recipe.joint else {}
+        )
+        stage.module.load_state_dict(own)
+        if seen["val_weak_loss"] < stage.best["val_weak_loss"]:
+            stage.best, stage.kept = seen | {"decoder_epoch": stage.epoch + 1}, found
+        return seen
 
-    optimise_stage(t, stage, methods.TERMS, loss, judge, maps)
-    net.decoder.load_state_dict(stage.kept)
+    optimise_stage(t, stage, (*methods.TERMS, *(("label",) if recipe.joint else ())), loss, judge, maps)
+    stage.module.load_state_dict(blended(stage, recipe.blend, "" if recipe.joint else "decoder."))
     return stage.best, stage.every
 
 
+def blended(stage: Stage, share: float, prefix: str) -> dict[str, Tensor]:
+    """The weights that are kept, with a share of those that the stage began with.
+
+    Between the two lie networks that are better than both where the second learnt something new at the price of
+    something old. Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
+    """
+    if not share:
+        return stage.kept
+    pairs = {name: (value, stage.start[prefix + name].to(value.device)) for name, value in stage.kept.items()}
+    return {
+        name: torch.lerp(now, then, share) if now.is_floating_point() else now for name, (now, then) in pairs.items()
+    }
+
+
+def label_loss(logits: Tensor, part: Part) -> Tensor:
+    """The classifier's own loss, on pictures as they are: with a pasted defect a good one's label is no longer true."""
+    plain = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+    if part.masks is not None:
+        plain = ~part.masks.flatten(1).any(1)
+    return classification_loss(logits[plain], part.labels[plain]) if plain.any() else logits.sum() * 0
+
+
 @torch.no_grad()
-def validate_decoder(t: Trainer, decoder: nn.Module, maps: np.ndarray) -> float:
+def validate_decoder(t: Trainer, maps: np.ndarray) -> float:
     """Seeds, negatives and pasted defects, on fixed draws: what training optimises, without the terms that shape it."""
     recipe = replace(t.recipe, weights=replace(t.recipe.weights, size=0, crf=0, peak=0))
-    own, t.net.decoder = t.net.decoder, decoder
+    t.net.eval()
 
     def work(chunk: slice) -> float:
         key = key_of("validation", chunk.start)
@@ -550,7 +612,6 @@ def validate_decoder(t: Trainer, decoder: nn.Module, maps: np.ndarray) -> float:
         return float(sum(weak_loss(recipe, logits, x, labels, m, 1.0, t.generator(key), masks).values()))
 
     found = t.chunked(len(t.val.labels), work)
-    t.net.decoder = own
     return sum(found) / max(1, len(found))
 
 
@@ -600,6 +661,10 @@ def fit(
                 save(aside, classifier)
     found, every = train_decoder(t, state) if recipe.decoder_epochs else ({}, [])  # 0: verdicts without maps
     t.speed["data_path"] = round(t.feed.speed(), 1)
+    if t.feed.paste:
+        count, height, width = t.feed.pixels.shape[:3]
+        maps = np.zeros((count, height // seeds.FINE_STRIDE, width // seeds.FINE_STRIDE, 2), np.float16)
+        t.speed["pasted_data_path"] = round(t.feed.speed(maps=t.feed.hold(maps)), 1)
     return describe(t, dataset, t.told | found | {"seconds": round(time.time() - t.started)}), every
 
 

@@ -61,10 +61,13 @@ fn run_wrecked(frames: u64, sabotaged: &[u64], wrecked: u64) -> (Report, Vec<Sig
     *SABOTAGED.lock().unwrap() = sabotaged.to_vec();
     WRECKED.store(wrecked, Relaxed);
     let (station, collected) = station(frames);
+    let line = station.line.clone();
     let report = station.run(&Stop::default()).unwrap();
+    let signals: Vec<Signals> = collected.try_iter().collect();
     SABOTAGED.lock().unwrap().clear();
     WRECKED.store(0, Relaxed);
-    (report, collected.try_iter().collect())
+    assert_eq!(line.number(), signals.len() as u64, "every number that was given out has its result");
+    (report, signals)
 }
 
 fn station(frames: u64) -> (Station, Receiver<Signals>) {
