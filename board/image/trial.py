@@ -9,6 +9,7 @@ card's own. A power cut is a QEMU that is killed.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import shutil
@@ -548,6 +549,8 @@ def main() -> int:
     for tool in ("qemu-system-aarch64", "ssh", "scp", "debugfs", "mcopy", "mdel"):
         if shutil.which(tool) is None:
             raise SystemExit(f"no {tool}: install qemu-system-arm, openssh-client, e2fsprogs, mtools")
+    # A camera that starts does not answer, and pymodbus would say so each time.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     report = Report()
     os.environ["PYTHONPATH"] = str(TOOLS)
     trial = Trial(args.folder, report, [sys.executable, "-m", "fcam_tools"])
