@@ -319,7 +319,7 @@ class Trial:
         self.expect("U-Boot starts slot A", BOOT_S, self.said("fcam: slot A"))
         self.expect("the start is counted", BOOT_S, lambda: self.left("A") == LEFT - 1)
         self.expect("the system comes up as a whole", BOOT_S, self.said("login:"))
-        # Its console is the login's from now on. What RAUC writes down, once the station was READY for ten seconds, is on the card.
+        # Its console is the login's from now on; what RAUC writes down once the station was READY for 10 s is not.
         self.expect("a card as it comes starts a station that is READY", BOOT_S, lambda: self.left("A") == LEFT)
         self.report.check("nobody answers for ssh", not self.machine.answers())
         self.report.check("nobody answers for Modbus", not self.machine.registers())
