@@ -500,28 +500,25 @@ class Trial:
 
     def sick(self) -> None:
         """A system that starts, and whose station is never ready."""
-        self.machine.copy(self.given / "sick.raucb", PLACE)
-        self.on("a system without a working station is taken into slot A", f"rauc install {PLACE}")
-        self.restarts("it restarts into slot A", "A")
-        seen = self.machine.said().count("fcam: slot B")
-        self.expect("it goes back to slot B by itself", 3 * BOOT_S, self.said("fcam: slot B", seen + 1))
-        self.back()
+        self.falls_back("a system without a working station", "sick")
 
     def dead(self) -> None:
         """A system that does not even start."""
-        self.machine.copy(self.given / "dead.raucb", PLACE)
-        self.on("a system that cannot start is taken into slot A", f"rauc install {PLACE}")
-        self.restarts("it restarts into slot A", "A")
-        seen = self.machine.said().count("fcam: slot B")
-        self.expect(
-            "the kernel panics, and U-Boot goes back to slot B", 3 * BOOT_S, self.said("fcam: slot B", seen + 1)
-        )
-        self.back()
+        self.falls_back("a system whose kernel panics", "dead")
 
-    def back(self) -> None:
+    def falls_back(self, what: str, name: str) -> None:
+        """Installs a system that is no good, and sees the one that runs come back by itself."""
+        slot, before = self.on("what runs", f". /run/fcam-image/slot && echo $SLOT && {ID}").split()
+        other = {"A": "B", "B": "A"}[slot]
+        self.machine.copy(self.given / f"{name}.raucb", PLACE)
+        self.on(f"{what} is taken into slot {other}", f"rauc install {PLACE}")
+        self.restarts(f"it restarts into slot {other}", other)
+        seen = self.machine.said().count(f"fcam: slot {slot}")
+        back = self.said(f"fcam: slot {slot}", seen + 1)
+        self.expect(f"U-Boot goes back to slot {slot}", 3 * BOOT_S, back)
         self.ready("READY on the system before it")
         self.up("ssh answers")
-        self.on("it is the one before", f"{ID} | grep -x trial-good")
+        self.on("it is the one before", f"{ID} | grep -x {before}")
 
     def closed(self) -> None:
         """The key is taken off the card, and the power cut."""
