@@ -522,7 +522,7 @@ class Trial:
 
     def closed(self) -> None:
         """The key is taken off the card, and the power cut."""
-        self.machine.off()
+        self.end()
         subprocess.run(["mdel", "-i", f"{self.card}{FIRST}", "::authorized_keys"], check=True)
         self.start()
         self.ready("without the key on the card: READY")
