@@ -465,7 +465,7 @@ class Trial:
         self.machine.copy(self.given / "forged.raucb", PLACE)
         self.on(
             "a system that a stranger has signed is refused",
-            f"! rauc install {PLACE} >/tmp/why 2>&1 && cat /tmp/why && grep -i 'verif' /tmp/why",
+            f"! rauc install {PLACE} >/tmp/why 2>&1 && cat /tmp/why && grep 'signature verification failed' /tmp/why",
         )
         self.machine.copy(self.given / "good.raucb", PLACE)
         self.on(
