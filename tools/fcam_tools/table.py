@@ -264,7 +264,7 @@ def made_by_several(plan: Plan, keys: Sequence[tuple[str, ...]], jobs: int) -> I
 
     Rows are trained and scored side by side, so their seconds are those of a busy machine.
     """
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=alone) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=one_thread) as pool:
         backbones = dict.fromkeys(key[3] for key in keys)
         wait_for([pool.submit(classifier_of, plan, backbone, False) for backbone in backbones])
         # A decoder takes longest: those begin first.
@@ -279,8 +279,8 @@ def wait_for(asked: Sequence[Future[Any]]) -> None:
         done.result()
 
 
-def alone() -> None:
-    """One thread a process: several processes share the machine."""
+def one_thread() -> None:
+    """In each process: several processes share the machine."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 

@@ -86,9 +86,7 @@ class Recipe:
     draw: methods.Draws = field(default_factory=Draw)
     paste: float = 0.0  # share of good pictures that get a made-up defect when the decoder learns
     window: int = 0  # side of what the decoder learns from at a time, a multiple of 16; 0: whole pictures
-    blend: float = (
-        0.0  # with `start`: share of the decoder's first weights in the last ones; with `joint` of all weights
-    )
+    blend: float = 0.0  # share of what `start` held in the last weights: the decoder's, with `joint` all
     joint: float = 0.0  # share of the decoder's rate at which features and classifier go on learning with it; 0: none
     false_reject: float = 0.01
     map_threshold: float = 0.5
@@ -559,9 +557,9 @@ def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict
         found = copy.deepcopy(stage.average.module.state_dict())
         stage.every.append(found)
         stage.module.load_state_dict(found)
-        seen = {"val_weak_loss": validate_decoder(t, val_maps)} | (
-            {"val_auroc": validate(t)[0]} if recipe.joint else {}
-        )
+        seen = {"val_weak_loss": validate_decoder(t, val_maps)}
+        if recipe.joint:
+            seen["val_auroc"] = validate(t)[0]
         stage.module.load_state_dict(own)
         if seen["val_weak_loss"] < stage.best["val_weak_loss"]:
             stage.best, stage.kept = seen | {"decoder_epoch": stage.epoch + 1}, found
