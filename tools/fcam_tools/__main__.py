@@ -24,6 +24,7 @@ VERBS = {
     "compare": "score two networks side by side, and show the pictures on which they disagree",
     "export": "quantise a checkpoint and write it as a bundle with its proof",
     "deploy": "bring a signed bundle to several cameras over ssh, the canary first",
+    "redeploy": "train, export, sign and deploy: one command from new pictures to the cameras",
     "nets": "write bundles of well-known backbones with random weights, to test and time engines on",
     "peers": "time fcam beside ONNX Runtime, OpenVINO and stock tract",
     "verify": "compare PyTorch, ONNX Runtime and the camera on a bundle's golden pictures",

@@ -334,16 +334,19 @@ def table(rows: list[Row]) -> str:
     return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Exit codes: 0 all cameras are well, 1 some are not."""
+def cameras_of(args: argparse.Namespace) -> list[Camera]:
     if wrong := next((host for host in args.hosts if host.startswith("-")), None):
         raise ToolError(f"{wrong} is no host")
     if repeated := next((host for host in args.hosts if args.hosts.count(host) > 1), None):
         raise ToolError(f"{repeated} is named twice")
     if args.canary < 0 or args.jobs < 1:
         raise ToolError("--canary is 0 or more, --jobs 1 or more")
-    release = read_release(args.bundle)
-    cameras = [Camera(host, args.user, args.fcam, args.store, args.ssh_config, args.limit) for host in args.hosts]
+    return [Camera(host, args.user, args.fcam, args.store, args.ssh_config, args.limit) for host in args.hosts]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit codes: 0 all cameras are well, 1 some are not."""
+    cameras, release = cameras_of(args), read_release(args.bundle)
     rows = list(rollout(cameras, release, args))
     if args.json:
         print(json.dumps({"bundle": release.id, "version": release.version, "cameras": [asdict(row) for row in rows]}))

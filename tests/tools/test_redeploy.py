@@ -1,0 +1,109 @@
+"""New pictures to the cameras by one command: a real training, the real program that packs and signs, cameras that are
+stand-ins (test_deploy.py)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fcam_tools import __main__, redeploy, verify
+from fcam_tools.errors import ToolError
+from PIL import Image
+from test_deploy import Fleet, camera, fleet  # noqa: F401 fixtures
+
+QUICK = "--no-pretrained --size 32 --batch 8 --epochs 1 --decoder-epochs 1 --frozen-stride 0 --precision fp32"
+FEW = "--golden 2 --calibration 8 --sample-count 1 --method minmax"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bright squares on noise are defects."""
+    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(3)
+    for split, count in (("train", 16), ("val", 8), ("test", 8)):
+        for name in ("ok", "ng"):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(60, 120, (32, 32, 3), dtype=np.uint8)
+                if name == "ng":
+                    top, left = rng.integers(0, 24, 2)
+                    pixels[top : top + 8, left : left + 8] = 220
+                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def words(pictures: Path, tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F811
+    """All but what a test is about; the key is new."""
+    fcam = verify.find_fcam()
+    if fcam is None:
+        pytest.skip("no fcam: `cargo build`, or FCAM=/path/to/fcam")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    key = tmp_path / "shop.key"
+    command = [fcam, "bundle", "keygen", "--no-password", "--secret", key, "--public", tmp_path / "shop.pub"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    deploy = " ".join(fleet.words)
+    out = ["--name", "parts", "--key", str(key), "--out", str(tmp_path / "out"), f"--deploy={deploy}"]
+    return ["redeploy", str(pictures), *out, f"--train={QUICK}", f"--export={FEW}"]
+
+
+def test_from_pictures_to_cameras(
+    words: list[str],
+    fleet: Fleet,  # noqa: F811
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Refused, accepted with a camera that fails, gone on with, and once more as another release: one training."""
+    assert __main__.main([*words, "one", "two", "--least-auroc", "1.01"]) == 2
+    told = capfd.readouterr().err
+    assert "1.01 is the least: nothing was signed" in told and "checkpoint: " in told
+    (folder,) = (tmp_path / "out").iterdir()
+    trained = (folder / "net.run" / "run.json").stat().st_mtime_ns
+    assert not list(folder.glob("*.fcam")) and fleet.calls("one") == ["list"]
+
+    fleet.behave("two", install="the card is full")
+    assert __main__.main([*words, "one", "two", "--least-auroc", "0"]) == 1
+    assert "the card is full" in capfd.readouterr().out
+    file = folder / "parts-1.fcam"
+    check = [str(verify.find_fcam()), "bundle", "verify", str(file), "--keys", str(tmp_path)]
+    subprocess.run(check, check=True, stdout=subprocess.DEVNULL)
+    signed = file.stat().st_mtime_ns
+
+    fleet.behave("two")
+    assert __main__.main([*words, "one", "two", "--json"]) == 0
+    states = [row["state"] for row in json.loads(capfd.readouterr().out)["cameras"]]
+    assert states == ["unchanged", "active"] and file.stat().st_mtime_ns == signed
+
+    shutil.copytree(folder / "bundle", tmp_path / "before")
+    again = ["one", "two", "--least-auroc", "0", "--counter", "5", "--than", str(tmp_path / "before")]
+    assert __main__.main([*words, *again]) == 0
+    assert fleet.active("one") == fleet.active("two") == "parts.5"
+    assert (folder / "net.run" / "run.json").stat().st_mtime_ns == trained
+
+
+def test_a_network_that_is_surely_worse_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = {"a": 0.02, "b": 0.1, "interval": (0.03, 0.2)}
+    same = {"a": 0.99, "b": 0.98, "interval": (-0.02, 0.01)}
+    metrics = {"image_auroc": same, "escape_rate": metric, "false_reject_rate": {**metric, "interval": (-0.1, 0.2)}}
+    answers = {"evaluate": {"rows": {"int8": {"image_auroc": 0.98}}}, "compare": {"metrics": metrics}}
+    monkeypatch.setattr(redeploy, "answer", lambda verb, *_: answers[verb])
+    args = argparse.Namespace(pictures="pictures", least_auroc=0.9, than=Path("old"))
+    with pytest.raises(ToolError, match=r"worse than old: escape_rate 0\.020 -> 0\.100\. Nothing was signed"):
+        redeploy.refuse_worse(tmp_path / "net.pt", tmp_path / "bundle", args)
+    metrics["escape_rate"] = {**metric, "interval": (-0.01, 0.2)}
+    redeploy.refuse_worse(tmp_path / "net.pt", tmp_path / "bundle", args)
+
+
+def test_what_cannot_come_good_is_said_before_the_training(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert __main__.main([*words, "gone"]) == 2
+    told = capsys.readouterr().err
+    assert "No route to host" in told and "--counter" in told
+    assert __main__.main([*words, "one", "--key", str(tmp_path / "nobody.key")]) == 2
+    assert "nobody.key" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
