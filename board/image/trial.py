@@ -12,6 +12,7 @@ import argparse
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,10 @@ ACTIVE = "runuser -u fcam -- fcam bundle list | awk '/active/ { print $1 }'"
 BOOT_S, COMMAND_S, WAIT_S = 1500, 1500, 900
 GROWN_MB, WORN_MB = 256, 128
 READY = 1
+# A tiny retraining: a minute on one core, and a network that an emulated processor judges a part with in a second.
+PICTURES = "--size 128 --train 200 --val 60 --test 60 --surfaces plastic brushed --defects dent stain"
+TRAINING = "--size 96 --batch 8 --epochs 5 --decoder-epochs 2 --lr 4e-3 --precision fp32 --false-reject 0.3"
+EXPORT = "--golden 4 --calibration 24 --sample-count 2 --method entropy"
 TOOLS = Path(__file__).parents[2] / "tools"
 # The address is what QEMU's network gives by DHCP: a station does not listen to every network.
 # vivid is the kernel's test camera; every frame that is done with makes room for the newest one: the belt is watched.
@@ -428,7 +433,7 @@ class Trial:
         self.on("the first one is active again", f"{ACTIVE} | grep -x tiny.5")
 
     def swap(self, name: str, change: Callable[[str], object]) -> None:
-        """A change of bundles, and what the PLC sees of it."""
+        """A change of bundle or system, and what the PLC sees of it."""
         watch = Watch(self.machine)
         change(name)
         told = watch.end()
@@ -437,16 +442,42 @@ class Trial:
         self.report.check("READY was never low, and parts went on", good, told)
 
     def deployed(self, name: str, bundle: str, state: str) -> None:
+        file = self.given / "bundles" / f"{bundle}.fcam"
+        self.told(name, state, "deploy", str(file), "camera", *self.reached())
+
+    def retrain(self) -> None:
+        """From pictures to the camera by one command of the workstation, while parts run."""
+        pictures, out = self.scratch / "pictures", self.scratch / "out"
+        made = ["synth", str(pictures), *PICTURES.split(), "--force", "--workers", "1"]
+        began = time.monotonic()
+        subprocess.run([*self.fcam_tools, *made], check=True, stdout=subprocess.DEVNULL)
+        self.report.say(f"320 pictures with defects made in {time.monotonic() - began:.0f} s")
+        shutil.rmtree(out, ignore_errors=True)
+        words = ["redeploy", str(pictures), "camera", "--name", "parts", "--key", str(self.given / "bundles/shop.key")]
+        words += ["--out", str(out), "--least-auroc", "0.7", f"--train={TRAINING}", f"--export={EXPORT}"]
+        words += [f"--deploy={shlex.join(self.reached())}"]
+        self.swap("retrained, exported, signed and deployed", lambda name: self.told(name, "active", *words))
+        self.on("the new network is active", f"{ACTIVE} | grep -x parts.1")
+        self.on("rollback", "runuser -u fcam -- fcam bundle rollback")
+        self.on("the one before it is active again", f"{ACTIVE} | grep -x tiny.5")
+
+    def reached(self) -> list[str]:
+        """Words for fcam-tools: how ssh reaches the host `camera`, and its patience."""
         config = self.scratch / "ssh"
         config.write_text(
             f"Host camera\n HostName 127.0.0.1\n Port {self.machine.ports['ssh']}\n User root\n"
             f" IdentityFile {self.key}\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n"
         )
-        file = self.given / "bundles" / f"{bundle}.fcam"
-        words = ["deploy", str(file), "camera", "--ssh-config", str(config), "--wait", str(WAIT_S)]
+        return ["--ssh-config", str(config), "--wait", str(WAIT_S)]
+
+    def told(self, name: str, state: str, *words: str) -> None:
+        """A verb of fcam-tools that ends with the camera's row, and this state in it."""
         done = subprocess.run(
             [*self.fcam_tools, *words], capture_output=True, text=True, timeout=COMMAND_S, check=False
         )
+        for line in done.stderr.splitlines():
+            if line.startswith("== "):
+                self.report.say(line)
         rows = [line for line in done.stdout.splitlines() if line.startswith("camera *")]
         self.report.check(
             name,
@@ -468,17 +499,18 @@ class Trial:
             f"! rauc install {PLACE} >/tmp/why 2>&1 && cat /tmp/why && grep 'signature verification failed' /tmp/why",
         )
         self.machine.copy(self.given / "good.raucb", PLACE)
-        self.on(
+        told = self.on(
             "a system that was damaged on its way is refused",
             f"cp {PLACE} {PLACE}.bad && "
             f"printf damaged | dd of={PLACE}.bad bs=1 seek=9000000 conv=notrunc status=none && "
-            f"! rauc install {PLACE}.bad && rm {PLACE}.bad && rauc status",
+            f"! rauc install {PLACE}.bad >/tmp/why 2>&1 && rm {PLACE}.bad && grep LastError: /tmp/why",
         )
+        self.report.say(told)
+        self.on("and U-Boot would not start it", "[ $(fw_printenv -n BOOT_B_LEFT) = 0 ]")
 
     def update(self) -> None:
         """A good system: installed, started, found good, started for good."""
-        self.on("a new system is taken into slot B", f"rauc install {PLACE}")
-        self.on("the station judged all the while", "systemctl is-active fcam")
+        self.swap("a new system is taken into slot B", lambda name: self.on(name, f"rauc install {PLACE}"))
         self.restarts("it restarts into slot B", "B")
         self.ready("READY on the new system")
         self.up("ssh answers")
@@ -530,7 +562,7 @@ class Trial:
         self.report.check("nobody answers for ssh", not self.machine.answers())
 
 
-CHAPTERS = ("fresh", "first", "deploy", "cut", "wear", "refused", "update", "dead", "sick", "closed")
+CHAPTERS = ("fresh", "first", "deploy", "retrain", "cut", "wear", "refused", "update", "dead", "sick", "closed")
 # These switch the machine on themselves.
 FROM_OFF = ("fresh", "first", "closed")
 
@@ -549,7 +581,7 @@ def main() -> int:
     # A camera that starts does not answer, and pymodbus would say so each time.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     report = Report()
-    os.environ["PYTHONPATH"] = str(TOOLS)
+    os.environ |= {"PYTHONPATH": str(TOOLS), "FCAM": str((args.folder / "trial/fcam").resolve())}
     trial = Trial(args.folder, report, [sys.executable, "-m", "fcam_tools"])
     chapters = CHAPTERS[CHAPTERS.index(args.first or CHAPTERS[0]) : CHAPTERS.index(args.last) + 1]
     try:

@@ -1,14 +1,17 @@
 #!/bin/sh
 # updates.sh SLOT.ext4 FOLDER FCAM: what trial.py gives to the camera: system updates, good and bad, and bundles for the station.
-# FCAM is the board's program, which is run under emulation. Existing system updates of the same slot are kept.
+# FCAM is the board's program, which FOLDER/fcam runs under emulation. Existing system updates of the same slot are kept.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 slot=$1
 folder=$2
 fcam=$(cd "$(dirname "$3")" && pwd)/$(basename "$3")
-program() { qemu-aarch64 -cpu cortex-a72 -L /usr/aarch64-linux-gnu "$fcam" "$@"; }
 rauc=$here/../rauc
 mkdir -p "$folder"
+folder=$(cd "$folder" && pwd)
+program=$folder/fcam
+printf '#!/bin/sh\nexec qemu-aarch64 -cpu cortex-a72 -L /usr/aarch64-linux-gnu "%s" "$@"\n' "$fcam" >"$program"
+chmod +x "$program"
 "$rauc/key.sh" "$folder/keys"
 "$rauc/key.sh" "$folder/strangers"
 
@@ -46,15 +49,15 @@ tiny=$(cd "$here/../../tests/common/tiny" && pwd)
 default=$(cd "$here/../../models/default" && pwd)
 cd "$folder/bundles"
 for key in shop stranger; do
-    program bundle keygen --no-password --secret "$key.key" --public "$key.pub" >/dev/null
+    "$program" bundle keygen --no-password --secret "$key.key" --public "$key.pub" >/dev/null
 done
 # release NAME DIR COUNTER KEY
 release() {
     cp -R "$2" model
     sed -i "s/^version = .*/version = \"1.0.$3\"/" model/manifest.toml
-    program bundle pack model --out "$1.fcam" >/dev/null
+    "$program" bundle pack model --out "$1.fcam" >/dev/null
     rm -rf model
-    program bundle sign "$1.fcam" --key "$4.key" --counter "$3" >/dev/null
+    "$program" bundle sign "$1.fcam" --key "$4.key" --counter "$3" >/dev/null
 }
 release old "$tiny" 4 shop
 release first "$tiny" 5 shop
