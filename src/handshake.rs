@@ -212,6 +212,7 @@ pub struct Handshake {
     latched: u8,
     counts: Counts,
     job: u16,
+    release: u32,
     change: Job,
     heartbeat: bool,
     /// When the inspection loop, and the PLC, showed a sign of life; at first when they were looked for.
@@ -242,6 +243,7 @@ impl Handshake {
             latched: 0,
             counts: Counts::default(),
             job: options.job,
+            release: 0,
             change: Job::Settled,
             heartbeat: false,
             beaten: None,
@@ -459,6 +461,11 @@ impl Handshake {
         self.job = job;
     }
 
+    /// Another release of a signed bundle judges from now on; 0: a bundle that is none.
+    pub fn run_release(&mut self, release: u32) {
+        self.release = release;
+    }
+
     /// Time passes: what did not show a sign of life for too long is lost. For a caller that is not the inspection loop.
     pub fn tick(&mut self, now: Timestamp, temperature: Option<i16>) {
         let heard = *self.plc_heard.get_or_insert(now);
@@ -513,6 +520,7 @@ impl Handshake {
             code: if active == 0 { self.latched } else { active },
             trigger_id: self.trigger_id,
             job: self.job,
+            release: self.release,
             temperature: self.temperature,
             result: self.shown.clone(),
             waiting: self.waiting() as u8,

@@ -30,6 +30,7 @@ use crate::pipeline::{self, Pipeline};
 use crate::proof;
 use crate::record::{Keep, Recorder};
 use crate::sink::Sink;
+use crate::store::Id;
 use crate::zone::Zones;
 
 mod actuate;
@@ -190,7 +191,11 @@ impl Station {
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
         let line = self.line;
         if let Some(shelf) = &self.shelf {
-            line.update(|handshake| handshake.run_job(shelf.job_of(shelf.running.as_ref())));
+            let running = shelf.running.as_ref();
+            line.update(|handshake| {
+                handshake.run_job(shelf.job_of(running));
+                handshake.run_release(running.map_or(0, Id::release));
+            });
         }
         // A camera that runs free shows with its first frame that it is there; a sensor that triggers fire cannot.
         if self.trigger.fires() {

@@ -38,6 +38,13 @@ pub struct Id {
     pub counter: u64,
 }
 
+impl Id {
+    /// The release as a PLC is told of it: one beyond 32 bits is the highest there.
+    pub fn release(&self) -> u32 {
+        u32::try_from(self.counter).unwrap_or(u32::MAX)
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.name, self.counter)

@@ -52,6 +52,8 @@ pub struct Status {
     pub trigger_id: Option<u64>,
     /// The job that runs.
     pub job: u16,
+    /// The counter of the signed release that judges; 0: the bundle is no such release.
+    pub release: u32,
     /// Of the processor, 0.1 degrees Celsius; none without a sensor.
     pub temperature: Option<i16>,
     /// The result that may be read: the newest, or with buffered results the oldest that was not acknowledged.

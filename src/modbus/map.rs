@@ -6,7 +6,7 @@ use crate::handshake::{MAX_REGIONS, Status, short_id};
 /// Changes when a register changes its meaning.
 pub const VERSION: u16 = 1;
 /// Input registers.
-pub const INPUTS: usize = 225;
+pub const INPUTS: usize = 227;
 /// The input registers can be read as holding registers too, from here on, by masters that have function 3 alone.
 pub const MIRROR: u16 = 1000;
 /// Holding registers that the PLC writes, from 0.
@@ -83,7 +83,7 @@ const fn row(address: usize, name: &'static str, value: Value, meaning: &'static
 use Value::{Bits, Long, Regions, Signed, Window, Word};
 
 /// Every input register, without a gap.
-pub const TABLE: [Input; 32] = [
+pub const TABLE: [Input; 33] = [
     row(0, "STATUS", Bits(|moment| status_bits(moment.status)), "bits, below"),
     row(
         1,
@@ -201,6 +201,12 @@ pub const TABLE: [Input; 32] = [
     row(222, "MASK_Y", Word(|moment| moment.mask.roi[1]), ""),
     row(223, "MASK_ACROSS", Word(|moment| moment.mask.roi[2]), "its width"),
     row(224, "MASK_DOWN", Word(|moment| moment.mask.roi[3]), "its height"),
+    row(
+        225,
+        "RELEASE",
+        Long(|moment| moment.status.release),
+        "counter of the signed bundle that judges from the next part on; 0: the bundle is not signed",
+    ),
 ];
 
 /// Offset in a region, name, meaning.

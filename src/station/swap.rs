@@ -150,7 +150,10 @@ impl Inspect<'_> {
         if let Some(before) = given_up.and_then(|trial| trial.before) {
             self.say(Event::Retired(Box::new(before.pipeline)));
         }
-        self.line.update(|handshake| if asked { handshake.job_done(true) } else { handshake.run_job(job) });
+        self.line.update(|handshake| {
+            handshake.run_release(id.release());
+            if asked { handshake.job_done(true) } else { handshake.run_job(job) }
+        });
         self.say(Event::Running { id, bundle, trial });
     }
 
@@ -186,7 +189,10 @@ impl Inspect<'_> {
         let trusted = Trusted::new(pipeline, self.trusted.settled);
         let pipeline = std::mem::replace(&mut self.trusted, trusted).pipeline;
         self.say(Event::Retired(Box::new(pipeline)));
-        self.line.update(|handshake| handshake.run_job(job));
+        self.line.update(|handshake| {
+            handshake.run_job(job);
+            handshake.run_release(id.as_ref().map_or(0, Id::release));
+        });
         self.say(Event::Failed { id: failed, reason: reason.into(), gone: true, running: id });
         true
     }

@@ -390,6 +390,7 @@ impl Model {
             code: condition.map_or(fault.unwrap_or(0), Condition::code),
             trigger_id: trigger_id.last().copied(),
             job: self.job(),
+            release: 0,
             temperature: temperature.flatten(),
             result: shown.last().map(|id| self.outcome(*id)),
             waiting: self.waiting() as u8,

@@ -39,8 +39,8 @@ fn bits(status: &Status) -> [(&'static str, bool, &'static str); 16] {
     ]
 }
 
-fn words(status: &Status) -> [(&'static str, i64, &'static str); 9] {
-    let Status { code, trigger_id, job, temperature, ref result, waiting, counts, .. } = *status;
+fn words(status: &Status) -> [(&'static str, i64, &'static str); 10] {
+    let Status { code, trigger_id, job, release, temperature, ref result, waiting, counts, .. } = *status;
     let id = |id: Option<u64>| id.map_or(0, |id| i64::from(fcam::handshake::short_id(id)));
     [
         ("CODE", code.into(), "what holds now, else why the last part was not judged, until cleared; 0 nothing"),
@@ -51,6 +51,7 @@ fn words(status: &Status) -> [(&'static str, i64, &'static str); 9] {
         ),
         ("RESULT_ID", id(result.as_ref().map(|result| result.sequence)), "number of the part whose result is shown"),
         ("JOB", job.into(), "the job that runs"),
+        ("RELEASE", release.into(), "counter of the signed bundle that judges; 0: it is not signed"),
         ("WAITING", waiting.into(), "results that were not acknowledged, the shown one included"),
         ("OK_COUNT", counts.ok.into(), "good parts since the start"),
         ("NG_COUNT", counts.ng.into(), "all others since the start"),

@@ -222,6 +222,7 @@ fn a_bundle_that_is_late_is_given_up_and_the_one_before_goes_on() {
         }
         asking.join().unwrap()
     });
+    assert_eq!(line.status().release, 1, "the PLC is told of the release that judges again");
     drop(fire);
     let report = running.join().unwrap();
     assert_eq!(words(&said), ["proving", "running", "failed"]);
@@ -267,7 +268,7 @@ fn the_plc_chooses_among_bundles_by_their_jobs() {
             .into();
     station.shelf = Some(shelf);
     let running = start(station, &line);
-    assert_eq!(line.status().job, 1, "the job of the bundle that it starts with");
+    assert_eq!((line.status().job, line.status().release), (1, 1), "of the bundle that it starts with");
     let some = std::cell::Cell::new(0);
     let judge = || {
         some.set(0);
@@ -287,7 +288,9 @@ fn the_plc_chooses_among_bundles_by_their_jobs() {
             assert!(!line.status().ready && clock::now() < patience, "job {job}");
             std::thread::sleep(Duration::from_millis(1));
         }
-        (line.status().job, line.status().job_failed)
+        let status = line.status();
+        assert_eq!(status.release, [1, 9][usize::from(status.job) - 1], "the release of the job that runs");
+        (status.job, status.job_failed)
     };
     assert_eq!(judge(), Some(true));
     assert_eq!(change(2), (2, false));
