@@ -3,7 +3,8 @@
 In: a folder with the card (card.img), U-Boot for QEMU's machine (u-boot.bin) and what updates.sh made (trial/). Out: a
 line for each check, and an exit code: 0 only if all came good. The machine is QEMU's `virt` with a Cortex-A72: firmware
 and U-Boot's drivers are not those of a Raspberry Pi; U-Boot's script, kernel, systemd and everything after it are the
-card's own. A power cut is a QEMU that is killed.
+card's own. The last chapter has the card's own U-Boot too, and a card slot: QEMU's Raspberry Pi 3, the nearest to a 4
+that has been in its releases for long. A power cut is a QEMU that is killed.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ CAMERA = (
 # Emulated, on a busy machine, a part takes many seconds: the one thing that is not as a card comes, a drop-in on its
 # data partition, where a site has its own.
 PATIENCE = "[Service]\nWatchdogSec=300\nTimeoutStartSec=1800\nNice=0\nCPUWeight=100\n"
-DATA, SECTOR = 4, 512
+SLOT_A, DATA, SECTOR = 2, 4, 512
 # Where U-Boot's state is, and what a good system has left (card.sh, root/etc/rauc/system.conf).
 STATE, LEFT = 0x80000, 3
 # The active one's name.
 ACTIVE = "runuser -u fcam -- fcam bundle list | awk '/active/ { print $1 }'"
 BOOT_S, COMMAND_S, WAIT_S = 1500, 1500, 900
 GROWN_MB, WORN_MB = 256, 128
+PI_CARD = 2**32  # bytes; its slot takes powers of two alone
 READY = 1
 # A tiny retraining: a minute on one core, and a network that an emulated processor judges a part with in a second.
 PICTURES = "--size 128 --train 200 --val 60 --test 60 --surfaces plastic brushed --defects dent stain"
@@ -107,21 +109,24 @@ class Machine:
         self.ports = {"ssh": free_port(), "modbus": free_port()}
         self.key, self.console, self.monitor, self.socket = key, console, scratch / "monitor", scratch / "ssh.socket"
         self.link: subprocess.Popen[bytes] | None = None
+        self.process = subprocess.Popen(self.command(folder, card, worn), stdin=subprocess.DEVNULL)
+
+    def command(self, folder: Path, card: Path, worn: Path) -> list[str]:
         forwards = ",".join(
             f"hostfwd=tcp:127.0.0.1:{self.ports[name]}-:{port}" for name, port in (("ssh", 22), ("modbus", 502))
         )
-        command = [
+        return [
             *("qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", "cortex-a72", "-accel", "tcg"),
             # Its clock goes by the instructions that it executes: on a busy machine nothing comes too late in there.
             *("-icount", "shift=2", "-rtc", "clock=vm"),
-            *("-smp", "1", "-m", "1024", "-nodefaults", "-display", "none", "-serial", f"file:{console}"),
+            *("-smp", "1", "-m", "1024", "-nodefaults", "-display", "none"),
+            *("-serial", f"file:{self.console}"),
             *("-bios", str(folder / "u-boot.bin"), "-netdev", f"user,id=net,restrict=on,{forwards}"),
             *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
             *("-drive", f"file={card},format=raw,if=none,id=card", "-device", "virtio-blk-pci,drive=card"),
             *("-drive", f"file={worn},format=raw,if=none,id=worn", "-device", "virtio-blk-pci,drive=worn"),
             *("-monitor", f"unix:{self.monitor},server=on,wait=off"),
         ]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def said(self) -> str:
         """Its console, without colours."""
@@ -207,6 +212,21 @@ class Machine:
         self.process.wait()
 
 
+class Pi(Machine):
+    """QEMU's Raspberry Pi 3 with the card in its slot, without a network."""
+
+    def command(self, folder: Path, card: Path, worn: Path) -> list[str]:
+        parts = folder / "parts/root/usr/lib"
+        tree = next(parts.glob("linux-image-*/broadcom/bcm2837-rpi-3-b.dtb"))
+        return [
+            *("qemu-system-aarch64", "-M", "raspi3b", "-nodefaults", "-display", "none"),
+            *("-kernel", str(parts / "u-boot/rpi_arm64/u-boot.bin"), "-dtb", str(tree)),
+            *("-drive", f"file={card},format=raw,if=sd"),
+            # The console is the second of its UARTs.
+            *("-serial", "null", "-serial", f"file:{self.console}"),
+        ]
+
+
 class Watch:
     """Asks the station every half second whether it is READY, and how many parts it has judged."""
 
@@ -253,16 +273,21 @@ class Trial:
         # A card is larger than the image.
         with self.card.open("r+b") as card:
             card.truncate(self.card.stat().st_size + GROWN_MB * 2**20)
-        self.prepare()
+        self.prepare(self.card)
         with self.worn.open("wb") as worn:
             worn.truncate(WORN_MB * 2**20)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
 
-    def prepare(self) -> None:
-        """Puts the drop-in on the data partition, which the master boot record tells the place of."""
-        with self.card.open("rb") as card:
-            entry = card.read(SECTOR)[446 + 16 * (DATA - 1) :]
+    def change(self, card: Path, partition: int, commands: list[str]) -> None:
+        """Edits the file system of a partition, which the master boot record tells the place of."""
+        with card.open("rb") as opened:
+            entry = opened.read(SECTOR)[446 + 16 * (partition - 1) :]
         first = int.from_bytes(entry[8:12], "little") * SECTOR
+        words = ["debugfs", "-w", "-f", "-", f"{card}?offset={first}"]
+        subprocess.run(words, input="\n".join(commands), text=True, capture_output=True, check=True)
+
+    def prepare(self, card: Path) -> None:
+        """Puts the drop-in on the data partition."""
         file = self.scratch / "slow.conf"
         file.write_text(PATIENCE)
         place, commands = "", []
@@ -270,8 +295,7 @@ class Trial:
             place += f"/{folder}"
             commands.append(f"mkdir {place}")
         commands.append(f"write {file} {place}/slow.conf")
-        words = ["debugfs", "-w", "-f", "-", f"{self.card}?offset={first}"]
-        subprocess.run(words, input="\n".join(commands), text=True, capture_output=True, check=True)
+        self.change(card, DATA, commands)
 
     def go_on(self) -> None:
         """The card as the run before left it, switched on."""
@@ -279,11 +303,11 @@ class Trial:
         self.ready("READY")
         self.up("ssh answers")
 
-    def start(self) -> None:
+    def start(self, machine: type[Machine] = Machine) -> None:
         self.starts += 1
         console = self.folder / f"console.{self.starts}.log"
         console.unlink(missing_ok=True)
-        self.machine = Machine(self.folder, self.card, self.worn, self.key, console, self.scratch)
+        self.machine = machine(self.folder, self.card, self.worn, self.key, console, self.scratch)
 
     def end(self) -> None:
         if self.starts:
@@ -561,10 +585,26 @@ class Trial:
         self.expect("the system comes up as a whole", BOOT_S, self.said("login:"))
         self.report.check("nobody answers for ssh", not self.machine.answers())
 
+    def pi(self) -> None:
+        """The card as it comes in QEMU's Raspberry Pi."""
+        self.end()
+        self.scratch.mkdir(exist_ok=True)
+        self.card = self.scratch / "pi"
+        subprocess.run(["cp", "--sparse=always", self.folder / "card.img", self.card], check=True)
+        os.truncate(self.card, PI_CARD)
+        self.prepare(self.card)
+        # QEMU resets this machine as soon as its watchdog is set.
+        self.change(self.card, SLOT_A, ["rm /usr/lib/systemd/system.conf.d/fcam.conf"])
+        self.start(Pi)
+        self.expect("the card's U-Boot starts slot A", BOOT_S, self.said("fcam: slot A"))
+        self.expect("the start is counted on the card", BOOT_S, lambda: self.left("A") == LEFT - 1)
+        self.expect("the system comes up", BOOT_S, self.said("Multi-User System"))
+        self.expect("the station is READY, and the system marked good", BOOT_S, lambda: self.left("A") == LEFT)
 
-CHAPTERS = ("fresh", "first", "deploy", "retrain", "cut", "wear", "refused", "update", "dead", "sick", "closed")
+
+CHAPTERS = ("fresh", "first", "deploy", "retrain", "cut", "wear", "refused", "update", "dead", "sick", "closed", "pi")
 # These switch the machine on themselves.
-FROM_OFF = ("fresh", "first", "closed")
+FROM_OFF = ("fresh", "first", "closed", "pi")
 
 
 def main() -> int:
