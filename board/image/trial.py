@@ -440,7 +440,8 @@ class Trial:
 
     def records(self, which: str) -> None:
         """Records of all parts take most of an emulated processor: nothing else comes to its turn."""
-        change = f"sed -i 's/^keep = .*/keep = \"{which}\"/' /etc/fcam/station.toml && systemctl restart fcam"
+        # Written down: the power may be cut right after.
+        change = f"sed -i 's/^keep = .*/keep = \"{which}\"/' /etc/fcam/station.toml && sync && systemctl restart fcam"
         self.on(f"a station file that keeps {which}", change)
 
     def deploy(self) -> None:
