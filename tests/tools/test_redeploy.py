@@ -106,4 +106,6 @@ def test_what_cannot_come_good_is_said_before_the_training(
     assert "No route to host" in told and "--counter" in told
     assert __main__.main([*words, "one", "--key", str(tmp_path / "nobody.key")]) == 2
     assert "nobody.key" in capsys.readouterr().err
+    assert __main__.main([*words, "one", "--than", str(tmp_path / "nothing")]) == 2
+    assert "nothing/manifest.toml" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -28,7 +28,7 @@ from typing import Any
 
 from fcam_tools import data, deploy, runs
 from fcam_tools.errors import ToolError
-from fcam_tools.verify import find_fcam
+from fcam_tools.verify import find_fcam, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -149,22 +149,25 @@ def signed(folder: Path, checkpoint: Path, fcam: Path, args: argparse.Namespace,
 
 def run(args: argparse.Namespace) -> int:
     """Exit codes: 0 all cameras are well, 1 some are not, 2 refused or failed before that."""
+    # What is wrong is said now, not after the training.
     fcam = find_fcam()
     if fcam is None:
         raise ToolError("no fcam on this machine, which packs and signs: `cargo build`, or FCAM=/path/to/fcam")
     if not args.key.is_file():
         raise ToolError(f"no key {args.key}: `fcam bundle keygen` makes one")
+    if args.than is not None:
+        read_manifest(args.than)
     words = shlex.split(args.deploy)
     parser = argparse.ArgumentParser("--deploy")
     deploy.add_arguments(parser)
-    # Words that are wrong are said now, not after the training.
     cameras = deploy.cameras_of(parser.parse_args(["BUNDLE", *args.hosts, *words]))
     folder = folder_of(args.out, args.name, args.pictures, args.train)
-    files = list(folder.glob(f"{args.name}-{args.counter or '*'}.fcam"))
-    if files:
-        log.info("%s is there", files[-1])
+    files = folder.glob(f"{args.name}-{args.counter or '*'}.fcam")
+    file = max(files, key=lambda path: int(path.stem.rpartition("-")[2]), default=None)
+    if file is not None:
+        log.info("%s is there", file)
     else:
         counter = next_counter(cameras, args.name) if args.counter is None else args.counter
-        files = [signed(folder, trained(folder, args), fcam, args, counter)]
+        file = signed(folder, trained(folder, args), fcam, args, counter)
     told = ["--json"] if args.json else []
-    return subprocess.run([*TOOLS, "deploy", str(files[-1]), *args.hosts, *words, *told], check=False).returncode
+    return subprocess.run([*TOOLS, "deploy", str(file), *args.hosts, *words, *told], check=False).returncode
