@@ -9,12 +9,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 from fcam_tools import __main__, redeploy, verify
 from fcam_tools.errors import ToolError
-from PIL import Image
 from test_deploy import Fleet, camera, fleet  # noqa: F401 fixtures
+from trees import squares
 
 QUICK = "--no-pretrained --size 32 --batch 8 --epochs 1 --decoder-epochs 1 --frozen-stride 0 --precision fp32"
 FEW = "--golden 2 --calibration 8 --sample-count 1 --method minmax"
@@ -22,18 +21,7 @@ FEW = "--golden 2 --calibration 8 --sample-count 1 --method minmax"
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bright squares on noise are defects."""
-    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(3)
-    for split, count in (("train", 16), ("val", 8), ("test", 8)):
-        for name in ("ok", "ng"):
-            (root / split / name).mkdir(parents=True)
-            for index in range(count):
-                pixels = rng.integers(60, 120, (32, 32, 3), dtype=np.uint8)
-                if name == "ng":
-                    top, left = rng.integers(0, 24, 2)
-                    pixels[top : top + 8, left : left + 8] = 220
-                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
-    return root
+    return squares(tmp_path_factory.mktemp("pictures"), train=16, val=8, test=8)
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ import pytest
 import torch
 from fcam_tools import __main__, data, disk, feed, parallel, runs, train, tune
 from fcam_tools.errors import ToolError
-from PIL import Image
-from trees import TREES
+from trees import TREES, squares
 
 # A process to fork from, with torch imported once: each child is as clean as a new one, and starts at once.
 CLEAN = multiprocessing.get_context("forkserver")
@@ -36,18 +35,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bright squares on noise are defects."""
-    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(3)
-    for split, count in (("train", 29), ("val", 8)):
-        for name in ("ok", "ng"):
-            (root / split / name).mkdir(parents=True)
-            for index in range(count):
-                pixels = rng.integers(60, 120, (32, 32, 3), dtype=np.uint8)
-                if name == "ng":
-                    top, left = rng.integers(0, 24, 2)
-                    pixels[top : top + 8, left : left + 8] = 220
-                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
-    return root
+    return squares(tmp_path_factory.mktemp("pictures"), train=29, val=8)
 
 
 def work(arguments: list[str], environment: dict[str, str]) -> None:

@@ -1,4 +1,5 @@
 """Tiny trees in the published sets' exact layouts, written by the tests themselves: random pictures of 16 x 12 pixels.
+And `squares`, a set from which something can be learnt.
 
 Each maker fills a folder and returns its `Tree`. Every defect is marked in the same box, wider than high and off
 centre, so that a turned or shifted mask shows.
@@ -57,6 +58,22 @@ def fill(folder: Path, count: int, suffix: str, label: str, labels: dict[Path, s
     made = [picture(folder / f"{number:03}{suffix}") for number in range(start, start + count)]
     labels.update(dict.fromkeys(made, label))
     return made
+
+
+def squares(root: Path, **counts: int) -> Path:
+    """A set that is learnt in an epoch: so many good and so many bad pictures a split, 32 x 32; bright squares on noise
+    are defects."""
+    rng = np.random.default_rng(3)
+    for split, count in counts.items():
+        for name in ("ok", "ng"):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(60, 120, (32, 32, 3), dtype=np.uint8)
+                if name == "ng":
+                    top, left = rng.integers(0, 24, 2)
+                    pixels[top : top + 8, left : left + 8] = 220
+                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+    return root
 
 
 def tree(root: Path) -> Tree:
