@@ -96,4 +96,9 @@ def test_what_cannot_come_good_is_said_before_the_training(
     assert "nobody.key" in capsys.readouterr().err
     assert __main__.main([*words, "one", "--than", str(tmp_path / "nothing")]) == 2
     assert "nothing/manifest.toml" in capsys.readouterr().err
+    assert __main__.main([*words, "one", "--name", "Parts!"]) == 2
+    assert "the name 'Parts!' is not made of" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        __main__.main([*words, "one", "--export=--golden many"])
+    assert "fcam-tools export: error" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

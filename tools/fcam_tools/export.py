@@ -571,9 +571,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(args: argparse.Namespace) -> int:
+def options_of(args: argparse.Namespace) -> Options:
     chosen = {name: getattr(args, name) for name in Options.__dataclass_fields__ if hasattr(args, name)}
-    options = Options(**chosen | {"name": args.name or args.out.name, "progress": not args.json})
+    return Options(**chosen | {"name": args.name or args.out.name, "progress": not args.json})
+
+
+def run(args: argparse.Namespace) -> int:
+    options = options_of(args)
     if (prices := operating.prices_of(args, labels_of_val(args))) is not None:
         options = dataclasses.replace(options, prices=prices)
     written = export(args.checkpoint, args.out, args.data, options)

@@ -2,7 +2,7 @@
 
 In: labelled pictures, the key that signs, hosts. Out: a folder with the checkpoint, its run, the bundle and the signed
 file, and a row a camera. Each step is a verb of its own, shown before it runs, and takes its further words from here
-(`--train "--recipe joint"`).
+(`--train="--recipe joint"`).
 
 It refuses to sign a bundle whose int8 network is not good enough on the test split: an image AUROC below
 `--least-auroc`, or verdicts surely worse than those of the bundle before it (`--than`, compare.py). What the engines
@@ -24,9 +24,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from fcam_tools import data, deploy, runs
+from fcam_tools import data, deploy, export, runs
 from fcam_tools.errors import ToolError
 from fcam_tools.verify import find_fcam, read_manifest
 
@@ -55,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for verb in ("train", "export", "deploy"):
         parser.add_argument(f"--{verb}", default="", metavar="WORDS", help=f'words for `{verb}`, as --{verb}="..."')
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
+
+
+def parsed(verb: ModuleType, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(f"fcam-tools {verb.__name__.rpartition('.')[2]}")
+    verb.add_arguments(parser)
+    return parser.parse_args(words)
 
 
 def step(*words: object, tool: Sequence[str] = TOOLS) -> None:
@@ -158,9 +165,9 @@ def run(args: argparse.Namespace) -> int:
     if args.than is not None:
         read_manifest(args.than)
     words = shlex.split(args.deploy)
-    parser = argparse.ArgumentParser("--deploy")
-    deploy.add_arguments(parser)
-    cameras = deploy.cameras_of(parser.parse_args(["BUNDLE", *args.hosts, *words]))
+    cameras = deploy.cameras_of(parsed(deploy, "BUNDLE", *args.hosts, *words))
+    named = ("CHECKPOINT", "BUNDLE", "--data", args.pictures, "--name", args.name)
+    export.options_of(parsed(export, *named, *shlex.split(args.export)))
     folder = folder_of(args.out, args.name, args.pictures, args.train)
     files = folder.glob(f"{args.name}-{args.counter or '*'}.fcam")
     file = max(files, key=lambda path: int(path.stem.rpartition("-")[2]), default=None)
