@@ -71,13 +71,8 @@ fn model(parts: &[Part]) -> Vec<Interval> {
             start = start.max(last.rise + SETUP);
             last.end = last.end.min(start);
         }
-        let mut ok = part.ok && start <= part.due + LATE;
-        let mut rise = part.due.max(start + SETUP);
-        if ok && rise > part.due + LATE {
-            ok = false;
-            rise += SETUP;
-        }
-        all.push(Interval { start, rise, end: rise + part.hold, ok });
+        let rise = part.due.max(start + SETUP);
+        all.push(Interval { start, rise, end: rise + part.hold, ok: part.ok && rise <= part.due + LATE });
     }
     all
 }
@@ -188,6 +183,15 @@ proptest! {
         }
         prop_assert_eq!(read, zones.to_le_bytes());
     }
+}
+
+/// The parts before it keep the lines so long that its VALID would be a tick too late.
+#[test]
+fn an_ok_that_must_be_late_is_never_at_its_line() {
+    let parts = parts(&[(1, 4, false), (1, 4, false), (1, 4, false), (1, 4, false), (5, 4, true)]);
+    let (timing, written) = play(Options::default(), &parts, &[]);
+    assert_eq!(timing.late(), 1);
+    assert!(written.iter().all(|(_, levels)| !levels.get(Role::Ok)), "{written:?}");
 }
 
 #[test]

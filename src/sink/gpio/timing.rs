@@ -8,7 +8,8 @@
 //!   their strobe is high.
 //! - Every part has one pulse of VALID, in order, and none is shorter than [`SETUP`].
 //! - OK and NG are never high together, except when an output fails.
-//! - A part with a due time is OK within [`LATE`] of it, or it is NG.
+//! - A part with a due time is OK within [`LATE`] of it, or it is NG. One that must come too late is NG from the start; only a caller that asks too
+//!   late takes back an OK, and VALID was not high with it.
 
 use std::time::Duration;
 
@@ -283,7 +284,7 @@ impl Timing {
         let due = self.parts.front().is_some_and(|part| part.data <= now);
         let mut part = due.then(|| self.parts.pop_front()).flatten()?;
         part.ok &= !self.shown.simulated;
-        let part = if is_late(&part, now) { self.spoil(part) } else { part };
+        let part = if is_late(&part, now + SETUP) { self.spoil(part) } else { part }; // VALID cannot rise earlier
         Some((part, Stage::Data))
     }
 
@@ -349,6 +350,7 @@ impl Timing {
     }
 }
 
-fn is_late(part: &Part, now: Timestamp) -> bool {
-    part.timed && part.ok && now > part.due + LATE
+/// An OK whose VALID rises then is none.
+fn is_late(part: &Part, rise: Timestamp) -> bool {
+    part.timed && part.ok && rise > part.due + LATE
 }
