@@ -151,12 +151,39 @@ fn pixels() -> impl Strategy<Value = Vec<Vec<bool>>> {
 /// Corners at falling angles around a middle: a polygon whose edges do not cross.
 fn star() -> impl Strategy<Value = Polygon> {
     let corner = (0.0..std::f64::consts::TAU, 1.0..60.0f64);
-    (prop::collection::vec(corner, 3..9), 60.0..140.0f64, 60.0..140.0f64).prop_map(|(mut corners, x, y)| {
-        corners.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let place =
-            |(angle, far): (f64, f64)| [(x + far * angle.cos()).round() as u32, (y + far * angle.sin()).round() as u32];
-        corners.into_iter().map(place).collect()
-    })
+    (prop::collection::vec(corner, 3..9), 60.0..140.0f64, 60.0..140.0f64)
+        .prop_map(|(mut corners, x, y)| {
+            corners.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let place = |(angle, far): (f64, f64)| {
+                [(x + far * angle.cos()).round() as u32, (y + far * angle.sin()).round() as u32]
+            };
+            corners.into_iter().map(place).collect()
+        })
+        .prop_filter("edges cross, or lie on each other", is_simple)
+}
+
+/// No two edges have a point in common but the corner between them. Rounding, or a middle that is outside, makes others.
+fn is_simple(polygon: &Polygon) -> bool {
+    let corners: Vec<[i64; 2]> = polygon.iter().map(|corner| corner.map(i64::from)).collect();
+    let turn = |a: [i64; 2], b: [i64; 2], c: [i64; 2]| {
+        ((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])).signum()
+    };
+    let within = |a: [i64; 2], b: [i64; 2], c: [i64; 2]| {
+        turn(a, b, c) == 0 && (0..2).all(|axis| (a[axis].min(b[axis])..=a[axis].max(b[axis])).contains(&c[axis]))
+    };
+    let edge = |at: usize| (corners[at], corners[(at + 1) % corners.len()]);
+    let apart = |first: usize, second: usize| {
+        let ((a, b), (c, d)) = (edge(first), edge(second));
+        let cross = turn(a, b, c) * turn(a, b, d) < 0 && turn(c, d, a) * turn(c, d, b) < 0;
+        // Neighbours have a corner in common: only the far ends may not lie on the other edge.
+        let touch = match (b == c, d == a) {
+            (true, _) => within(a, b, d) || within(c, d, a),
+            (_, true) => within(a, b, c) || within(c, d, b),
+            _ => within(a, b, c) || within(a, b, d) || within(c, d, a) || within(c, d, b),
+        };
+        !cross && !touch
+    };
+    (0..corners.len()).all(|second| (0..second).all(|first| apart(first, second)))
 }
 
 proptest! {

@@ -290,6 +290,10 @@ fn lines_that_go_together() {
         (zones("kind = \"grid\"\ncolumns = 17\nrows = 1", ""), "zones.columns x zones.rows = 17 x 1"),
         (zones("kind = \"polygons\"", ""), "zones.polygons has 0 zones"),
         (zones("kind = \"polygons\"\npolygons = [[[1, 1], [2, 2]]]", ""), "zones.polygons: zone 0 has 2 corners"),
+        (
+            zones("kind = \"polygons\"\npolygons = [[[9, 9], [9, 9], [1, 1], [5, 5]]]", ""),
+            "zones.polygons: zone 0 has no area",
+        ),
         (zones("kind = \"grid\"", "zones = [\"0\"]"), "gpio.lines.zones has 1 lines, but there are 8 zones"),
         (
             zones("kind = \"grid\"", &format!("zones = {eight}\nzone_strobe = \"S\"")),

@@ -42,8 +42,19 @@ fn flaw(number: usize, polygon: &Polygon, geometry: Option<Geometry>) -> Option<
     }
     let side = Geometry::MAX_SIDE;
     let (width, height) = geometry.map_or((side, side), |geometry| (geometry.width, geometry.height));
-    let outside = polygon.iter().find(|[x, y]| *x > width || *y > height);
-    outside.map(|[x, y]| {
-        format!("zones.polygons: zone {number} has a corner at ({x}, {y}), outside the {width}x{height} frame")
-    })
+    if let Some([x, y]) = polygon.iter().find(|[x, y]| *x > width || *y > height) {
+        return Some(format!(
+            "zones.polygons: zone {number} has a corner at ({x}, {y}), outside the {width}x{height} frame"
+        ));
+    }
+    is_flat(polygon).then(|| format!("zones.polygons: zone {number} has no area, its corners are on one line"))
+}
+
+/// For corners inside a frame: products of their distances fit.
+fn is_flat(polygon: &Polygon) -> bool {
+    let corners = polygon.iter().map(|corner| corner.map(i64::from));
+    let Some(first) = corners.clone().next() else { return true };
+    let mut arms = corners.map(|[x, y]| [x - first[0], y - first[1]]).filter(|arm| *arm != [0, 0]);
+    let Some([x, y]) = arms.next() else { return true };
+    arms.all(|arm| x * arm[1] == y * arm[0])
 }
