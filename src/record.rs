@@ -96,7 +96,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The disk is as full as it may get.
-    #[error("{} has {free} MiB free and record.free_mb keeps {keep}: lower record.max_mb or clear the disk", dir.display())]
+    #[error("{} has {free} MiB free, record.free_mb keeps {keep}, and older parts do not take as much as is missing: clear the disk", dir.display())]
     Full {
         /// The folder.
         dir: PathBuf,
@@ -149,7 +149,9 @@ impl Recorder {
         let first = found.iter().map(|part| part.number + 1).max().unwrap_or(0);
         let parts: VecDeque<_> = found.into_iter().map(|part| (part.json, part.bytes)).collect();
         let bytes = parts.iter().map(|(_, bytes)| bytes).sum();
-        Self { options, parts, bytes, first, pixels: vec![], file: vec![] }
+        let mut new = Self { options, parts, bytes, first, pixels: vec![], file: vec![] };
+        new.prune(); // the budget may have been lowered
+        new
     }
 
     /// Which parts this one wants.
@@ -193,12 +195,21 @@ impl Recorder {
         }
     }
 
-    fn room(&self, day: &Path) -> Result<(), Error> {
+    fn room(&mut self, day: &Path) -> Result<(), Error> {
         let disk = rustix::fs::statvfs(day).map_err(|error| Error::Write { path: day.into(), source: error.into() })?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
-        if free < self.options.free_mb {
-            return Err(Error::Full { dir: self.options.dir.clone(), free, keep: self.options.free_mb });
+        self.make_room(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// The oldest parts make room for new ones, so many as their own sizes say: what a disk says of itself may come later. If all of them were not
+    /// enough, something else fills the disk, and none is removed.
+    fn make_room(&mut self, free: u64) -> Result<(), Error> {
+        let keep = self.options.free_mb;
+        let missing = keep.saturating_mul(1 << 20).saturating_sub(free);
+        if missing > self.bytes {
+            return Err(Error::Full { dir: self.options.dir.clone(), free: free >> 20, keep });
         }
+        let least = self.bytes - missing;
+        while self.bytes > least && self.remove_oldest() {}
         Ok(())
     }
 
@@ -236,17 +247,23 @@ impl Recorder {
         store(path, &self.file)
     }
 
-    /// Removes the oldest parts, and the folder of a day that has none left.
+    /// Removes the oldest parts until the others keep to their share.
     fn prune(&mut self) {
         let budget = self.options.max_mb << 20;
         while self.parts.len() > 1 && (self.parts.len() > self.options.max_files || self.bytes > budget) {
-            let Some((json, bytes)) = self.parts.pop_front() else { return };
-            self.bytes -= bytes;
-            remove(&json);
-            if let Some(day) = json.parent() {
-                let _ = std::fs::remove_dir(day); // refuses while there is something in it
-            }
+            self.remove_oldest();
         }
+    }
+
+    /// With the folder of its day, if that has none left; false if there is no part.
+    fn remove_oldest(&mut self) -> bool {
+        let Some((json, bytes)) = self.parts.pop_front() else { return false };
+        self.bytes -= bytes;
+        remove(&json);
+        if let Some(day) = json.parent() {
+            let _ = std::fs::remove_dir(day); // refuses while there is something in it
+        }
+        true
     }
 }
 
@@ -303,23 +320,22 @@ fn takes(bytes: u64) -> u64 {
     bytes.next_multiple_of(4096)
 }
 
-/// A part on disk; by day, then by number.
+/// A part on disk, by its number: they rise from start to start, and days do not where the clock is wrong.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Found {
-    day: PathBuf,
     number: u64,
     json: PathBuf,
     /// What its files take.
     bytes: u64,
 }
 
-/// The parts in a folder. What is left of others, without a JSON file or with an empty one, is removed.
+/// The parts in a folder. What is left of others, without a JSON file or with an empty file, is removed.
 fn list(dir: &Path) -> Vec<Found> {
     let days = entries(dir).filter(|path| path.is_dir());
     let mut found = vec![];
     for day in days {
-        // Its files by the part's name: what they take, and if it is whole.
-        let mut parts: BTreeMap<PathBuf, (u64, bool)> = BTreeMap::new();
+        // Its files by the part's name: what they take, if the JSON is there, and if all of them have something in them.
+        let mut parts: BTreeMap<PathBuf, (u64, bool, bool)> = BTreeMap::new();
         for path in entries(&day) {
             let Some(ending) = ENDINGS.into_iter().chain([ASIDE]).find(|ending| ends(&path, ending)) else { continue };
             if ending == ASIDE {
@@ -332,13 +348,14 @@ fn list(dir: &Path) -> Vec<Found> {
             } else {
                 path.with_extension("json")
             };
-            let part = parts.entry(json).or_default();
+            let part = parts.entry(json).or_insert((0, false, true));
             part.0 += takes(bytes);
-            part.1 |= ending == "json" && bytes > 0;
+            part.1 |= ending == "json";
+            part.2 &= bytes > 0;
         }
-        for (json, (bytes, whole)) in parts {
+        for (json, (bytes, told, filled)) in parts {
             match number(&json) {
-                Some(number) if whole => found.push(Found { day: day.clone(), number, json, bytes }),
+                Some(number) if told && filled => found.push(Found { number, json, bytes }),
                 Some(_) => remove(&json),
                 None => {} // of somebody else
             }
@@ -402,6 +419,9 @@ mod tests {
         for left in ["000000009-pass.part", "000000010-pass.png", "000000011-reject.mask.png", "000000012-pass.json"] {
             std::fs::write(day.join(left), if left.ends_with("json") { "" } else { "half" }).unwrap();
         }
+        // What a power cut leaves of a picture that was named and not on the disk yet.
+        std::fs::write(day.join("000000013-pass.png"), "").unwrap();
+        std::fs::write(day.join("000000013-pass.json"), "{}").unwrap();
 
         let mut recorder = Recorder::open(options(dir.path()));
         write(&mut recorder, 0).unwrap();
@@ -446,6 +466,47 @@ mod tests {
         assert_eq!(names(dir.path()).len(), 3 * 85);
         let again = Recorder::open(budget);
         assert_eq!((again.parts.len(), again.bytes, again.first), (85, 85 * 3 * 4096, 100));
+    }
+
+    #[test]
+    fn the_oldest_make_room_for_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let tight = Options { max_files: 100, free_mb: 10, ..options(dir.path()) };
+        let mut recorder = Recorder::open(Options { free_mb: 0, ..tight.clone() });
+        (0..10).for_each(|sequence| write(&mut recorder, sequence).unwrap());
+        recorder.options = tight;
+        let (free, each) = (10 << 20, 3 * 4096);
+        recorder.make_room(free).unwrap();
+        assert_eq!(recorder.parts.len(), 10);
+        recorder.make_room(free - 1).unwrap();
+        assert_eq!(recorder.parts.len(), 9);
+        recorder.make_room(free - 3 * each).unwrap();
+        assert_eq!((recorder.parts.len(), names(dir.path()).len()), (6, 3 * 6));
+        assert!(names(dir.path())[0].starts_with("000000004-"));
+        // Something else fills the disk: the evidence stays.
+        assert!(matches!(recorder.make_room(free - 7 * each), Err(Error::Full { .. })));
+        assert_eq!(recorder.parts.len(), 6);
+    }
+
+    #[test]
+    fn a_lower_budget_holds_from_the_start_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::open(Options { max_files: 100, ..options(dir.path()) });
+        (0..10).for_each(|sequence| write(&mut recorder, sequence).unwrap());
+        assert_eq!(Recorder::open(options(dir.path())).parts.len(), 3);
+        assert_eq!(names(dir.path()).len(), 3 * 3);
+    }
+
+    /// A clock that was wrong: the days of the newest parts are long ago.
+    #[test]
+    fn the_oldest_are_those_with_the_lowest_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        for (day, number) in [("2099-01-01", 1), ("2099-01-01", 2), ("2020-01-01", 3), ("2020-01-01", 4)] {
+            std::fs::create_dir_all(dir.path().join(day)).unwrap();
+            std::fs::write(dir.path().join(day).join(format!("{number:09}-pass.json")), "{}").unwrap();
+        }
+        drop(Recorder::open(options(dir.path())));
+        assert_eq!(names(dir.path()), ["000000002-pass.json", "000000003-pass.json", "000000004-pass.json"]);
     }
 
     #[test]
