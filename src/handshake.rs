@@ -177,9 +177,10 @@ impl Default for Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
     Settled,
-    /// `refused`: another one was asked for meanwhile, and was not taken.
+    /// `taken`: somebody is at it. `refused`: another one was asked for meanwhile, and was not taken.
     Changing {
         job: u16,
+        taken: bool,
         refused: bool,
     },
     Failed,
@@ -211,6 +212,8 @@ pub struct Handshake {
     /// The last part's reason that was not judged.
     latched: u8,
     counts: Counts,
+    /// Triggers that were missed because the parts before them were not judged yet, and for no other reason.
+    crowded: u64,
     job: u16,
     release: u32,
     change: Job,
@@ -242,6 +245,7 @@ impl Handshake {
             late: false,
             latched: 0,
             counts: Counts::default(),
+            crowded: 0,
             job: options.job,
             release: 0,
             change: Job::Settled,
@@ -274,9 +278,18 @@ impl Handshake {
 
     /// True if a trigger would be judged.
     pub fn ready(&self) -> bool {
+        self.is_willing() && !self.is_crowded()
+    }
+
+    /// Nothing but the queue is in the way of a part.
+    fn is_willing(&self) -> bool {
         let room = !self.controls.buffer_results || self.underway + self.waiting() < MAX_RESULTS;
         let settled = !matches!(self.change, Job::Changing { .. });
-        self.condition().is_none() && settled && self.queued < self.options.queue.max(1) && room
+        self.condition().is_none() && settled && room
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.queued >= self.options.queue.max(1)
     }
 
     /// Results that the PLC has not acknowledged, the valid one included.
@@ -295,6 +308,11 @@ impl Handshake {
         self.open(at, 0, false)
     }
 
+    /// Triggers that were missed because the parts before them took too long to judge, and for no other reason, since the start.
+    pub fn crowded(&self) -> u64 {
+        self.crowded
+    }
+
     /// The next number for a part that the camera itself brings.
     pub fn number(&mut self) -> u64 {
         let sequence = self.next;
@@ -307,6 +325,7 @@ impl Handshake {
         let numbered = self.options.external && !closed && self.open < MAX_OPEN;
         let taken = numbered && enabled && self.ready();
         if !taken {
+            self.crowded += u64::from(numbered && enabled && self.is_willing());
             self.missed = true;
             self.counts.missed = self.counts.missed.wrapping_add(1);
         }
@@ -429,12 +448,13 @@ impl Handshake {
     /// way: this one is refused, which JOB_FAIL tells at the end of the other.
     pub fn ask_job(&mut self, job: u16) -> bool {
         match &mut self.change {
-            Job::Changing { job: other, refused } => {
+            Job::Changing { job: other, refused, .. } => {
                 *refused |= *other != job;
                 *other == job
             }
             change => {
-                *change = if job == self.job { Job::Settled } else { Job::Changing { job, refused: false } };
+                let changing = Job::Changing { job, taken: false, refused: false };
+                *change = if job == self.job { Job::Settled } else { changing };
                 true
             }
         }
@@ -448,9 +468,16 @@ impl Handshake {
         }
     }
 
+    /// The same, to whoever sees to it: each change is given out once.
+    pub fn take_job(&mut self) -> Option<u16> {
+        let asked = self.job_asked()?;
+        let Job::Changing { taken, .. } = &mut self.change else { return None };
+        (!std::mem::replace(taken, true)).then_some(asked)
+    }
+
     /// The change is over. One that failed keeps the old job, and says so until it is cleared or the next change.
     pub fn job_done(&mut self, changed: bool) {
-        if let Job::Changing { job, refused } = self.change {
+        if let Job::Changing { job, refused, .. } = self.change {
             self.job = if changed { job } else { self.job };
             self.change = if changed && !refused { Job::Settled } else { Job::Failed };
         }

@@ -82,9 +82,14 @@ impl Line {
         changed
     }
 
-    /// The job to change to now, if one was asked for.
-    pub fn job_asked(&self) -> Option<u16> {
-        self.lock().handshake.job_asked()
+    /// The job to change to now, if one was asked for: each change is given out once.
+    pub fn take_job(&self) -> Option<u16> {
+        self.lock().handshake.take_job()
+    }
+
+    /// Triggers that found no place to wait: see [`Handshake::crowded`].
+    pub fn crowded(&self) -> u64 {
+        self.lock().handshake.crowded()
     }
 
     /// The oldest ticket and what `turn` makes of it, if anything. It is shown the time of the next one too, if there is one already.

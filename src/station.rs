@@ -282,10 +282,10 @@ fn attend(shelf: Shelf, pipeline: &Pipeline, options: &pipeline::Options, line: 
         running: shelf.running.clone(),
         trial: shelf.trial.then(Trial::at_start),
         told: 0,
-        asked: None,
     };
     let (options, geometry, line) = (options.clone(), pipeline.geometry(), line.clone());
-    (swap, Attend { shelf, options, geometry, line, candidates, events, asker: Asker::nobody() })
+    let watched = shelf.trial;
+    (swap, Attend { shelf, options, geometry, line, candidates, events, asker: Asker::nobody(), watched })
 }
 
 /// Starts a thread; when it panics, READY falls at once. The hops that end with it end the others.

@@ -284,26 +284,31 @@ impl Store {
         let lock = Lock::new(&self.dir)?;
         lock.clear()?;
         let (installed, state) = (self.installed()?, self.state()?);
-        if self.is_there(&bundle, &installed, parcel)? {
+        if self.is_there(&bundle, &installed, parcel, float_layers)? {
             return Ok(Installed { bundle, again: true, removed: vec![] });
         }
-        self.check_room(&bundle, bytes.len() as u64, room)?;
+        let (keep, mut removed) = (room.keep.max(2), vec![]);
+        if self.check_room(&bundle, bytes.len() as u64, room).is_err() {
+            let others = keep - usize::from(!installed.contains(&bundle));
+            removed = self.prune(&lock, &state, &bundle.name, others)?;
+            self.check_room(&bundle, bytes.len() as u64, room)?;
+        }
         lock.write(&self.path(&bundle), &bytes)?;
-        let removed = self.prune(&lock, &state, &bundle.name, room.keep)?;
+        removed.extend(self.prune(&lock, &state, &bundle.name, keep)?);
         Ok(Installed { bundle, again: false, removed })
     }
 
-    /// True if exactly this one is installed; an error if it is older than what was, or another one of the same number.
-    fn is_there(&self, bundle: &Id, installed: &[Id], parcel: &Parcel) -> Result<bool, Error> {
+    /// True if exactly this one is installed and can be used; an error if it is older than what was, or another one of the same number. One that
+    /// cannot be used any more, because its file is damaged or its key is not trusted now, is as good as none.
+    fn is_there(&self, bundle: &Id, installed: &[Id], parcel: &Parcel, float_layers: &[String]) -> Result<bool, Error> {
         let refused = |reason: String| Error::Counter { bundle: bundle.clone(), reason };
         if installed.contains(bundle) {
+            if self.load(bundle, float_layers).is_err() {
+                return Ok(false);
+            }
             let same = Parcel::read(&self.path(bundle)).is_ok_and(|there| there.same_bundle(parcel));
-            return match same {
-                true => Ok(true),
-                false => {
-                    Err(refused("another bundle with this counter is installed: sign it with a higher counter".into()))
-                }
-            };
+            let advice = "another bundle with this counter is installed: sign it with a higher counter";
+            return if same { Ok(true) } else { Err(refused(advice.into())) };
         }
         let newest = installed.iter().filter(|other| other.name == bundle.name).max();
         match newest.filter(|newest| *newest > bundle) {
@@ -326,13 +331,16 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the oldest releases of a name. The newest stays, so that its counter is known; what runs or ran before stays too.
+    /// Removes the oldest releases of a name. The newest stays, so that its counter is known; what runs or ran before stays too, and what the PLC
+    /// may ask for.
     fn prune(&self, lock: &Lock, state: &State, name: &str, keep: usize) -> Result<Vec<Id>, Error> {
         let mut releases = self.installed()?;
+        let for_jobs: Vec<Id> = state.jobs.iter().filter_map(|job| state.release(job, &releases)).collect();
         releases.retain(|id| id.name == name);
         let newest = releases.last().cloned();
-        let spared = |id: &Id| [state.active(), state.previous(), newest.as_ref()].contains(&Some(id));
-        let mut surplus = releases.len().saturating_sub(keep.max(2));
+        let spared =
+            |id: &Id| [state.active(), state.previous(), newest.as_ref()].contains(&Some(id)) || for_jobs.contains(id);
+        let mut surplus = releases.len().saturating_sub(keep);
         let mut removed = vec![];
         for id in releases.into_iter().filter(|id| !spared(id)) {
             if surplus == 0 {

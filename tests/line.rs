@@ -22,6 +22,8 @@ mod random;
 mod report;
 #[path = "line/swap.rs"]
 mod swap;
+#[path = "line/trial.rs"]
+mod trial;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};

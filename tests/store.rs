@@ -93,8 +93,14 @@ fn install_activate_and_roll_back() {
 
 /// What the station says with this camera's store, its exit code, and the parts that it judged.
 fn run(camera: &Camera) -> (Option<i32>, String, usize) {
+    run_with(camera, "")
+}
+
+/// The same, with more in the station file's section.
+fn run_with(camera: &Camera, more: &str) -> (Option<i32>, String, usize) {
     let (file, lines) = (camera.shop.path("station.toml"), camera.shop.path("out.jsonl"));
-    let text = format!("[bundle]\nstore = {:?}\nkeys = {:?}\ncontrol = \"\"\n", camera.store(), camera.shop.keys());
+    let (store, keys) = (camera.store(), camera.shop.keys());
+    let text = format!("[bundle]\nstore = {store:?}\nkeys = {keys:?}\ncontrol = \"\"\n{more}");
     fs::write(&file, text).unwrap();
     let _ = fs::remove_file(&lines);
     let mut command = Command::new(env!("CARGO_BIN_EXE_fcam"));
@@ -182,6 +188,41 @@ fn the_last_releases_are_kept_and_those_that_run_or_ran() {
 }
 
 #[test]
+fn a_release_that_the_plc_may_ask_for_is_kept() {
+    let camera = Camera::new();
+    camera.install(1);
+    camera.install(2);
+    camera.ok(&["activate", "tiny.2"]);
+    let (_, log, judged) = run_with(&camera, "jobs = [{ job = 7, bundle = \"tiny.1\" }]\n");
+    assert_eq!(judged, 5, "{log}");
+    (3..=6).for_each(|counter| drop(camera.install(counter)));
+    assert_eq!(camera.names(), ["tiny.1", "tiny.2*", "tiny.6"]);
+    run(&camera);
+    camera.install(7);
+    assert_eq!(camera.names(), ["tiny.2*", "tiny.6", "tiny.7"], "no job has it any more");
+}
+
+/// What a flipped bit on the card, or a key that was taken away, made useless: the same release mends it.
+#[test]
+fn a_release_that_cannot_be_used_is_installed_again() {
+    let camera = Camera::new();
+    camera.install(1);
+    camera.install(2);
+    damage(&camera, "tiny.1");
+    assert!(camera.install(1).contains("tiny.1 is installed;"), "older than tiny.2, and it was there");
+    assert!(camera.list().iter().all(|entry| entry["problem"].is_null()));
+
+    let (secret, public) = (camera.shop.path("shop.key"), camera.shop.path("keys/shop.pub"));
+    fs::remove_file(&secret).unwrap();
+    fs::remove_file(&public).unwrap();
+    ok(&["bundle", "keygen", "--no-password", "--secret", &secret, "--public", &public]);
+    assert!(camera.list().iter().all(|entry| entry["problem"].is_string()), "the key is another one");
+    assert!(camera.install(2).contains("tiny.2 is installed;"));
+    let problems: Vec<bool> = camera.list().iter().map(|entry| entry["problem"].is_string()).collect();
+    assert_eq!(problems, [true, false]);
+}
+
+#[test]
 fn a_file_that_changed_on_the_disk_is_seen() {
     let camera = Camera::new();
     camera.install(1);
@@ -244,11 +285,11 @@ fn a_disk_without_room_keeps_what_is_there() {
     camera.install(2);
 }
 
-/// A file system of its own, so small that the second release does not fit; where this user may mount one.
+/// A file system of its own, so small that the third release does not fit; where this user may mount one.
 #[test]
 fn a_full_card_keeps_what_is_there() {
     let camera = Camera::new();
-    let (first, second) = (camera.shop.signed(1), camera.shop.signed(2));
+    let [first, second, third] = [1, 2, 3].map(|counter| camera.shop.signed(counter));
     let kib = fs::metadata(&first).unwrap().len() / 1024;
     fs::create_dir(camera.store()).unwrap();
     let quoted = |args: &[&str]| {
@@ -257,17 +298,19 @@ fn a_full_card_keeps_what_is_there() {
     };
     let script = format!(
         "mount -t tmpfs -o size={}k none '{}' || exit 77\n\
-         \"$0\" {} && \"$0\" {} || exit 78\n\
+         \"$0\" {} && \"$0\" {} && \"$0\" {} || exit 78\n\
          \"$0\" {}; echo \"refused with $?\"\n\
-         df '{}' >/dev/null; ls '{}'; \"$0\" {}",
-        kib + kib / 2,
+         ls '{}'; \"$0\" {}\n\
+         \"$0\" {}",
+        2 * kib + kib / 2,
         camera.store(),
         quoted(&["install", &first, "--free-mb", "0"]),
-        quoted(&["activate", "tiny.1"]),
         quoted(&["install", &second, "--free-mb", "0"]),
-        camera.store(),
+        quoted(&["activate", "tiny.2"]),
+        quoted(&["install", &third, "--free-mb", "0"]),
         camera.store(),
         quoted(&["list"]),
+        quoted(&["install", &third, "--free-mb", "0", "--keep", "2"]),
     );
     let run = |program: &str, args: &[&str]| {
         Command::new(program).args(args).args(["sh", "-c", &script, env!("CARGO_BIN_EXE_fcam")]).output()
@@ -277,9 +320,13 @@ fn a_full_card_keeps_what_is_there() {
     if said.is_empty() && !words.contains("fcam: ") {
         return println!("no file system may be mounted here: skipped ({})", words.trim());
     }
-    assert!(said.contains("refused with 2") && words.contains("MiB free, and tiny.2 needs"), "{said}{words}");
-    assert!(said.contains("state.json\ntiny.1.fcam\n") && !said.contains("part"), "{said}");
+    assert!(said.contains("refused with 2") && words.contains("MiB free, and tiny.3 needs"), "{said}{words}");
+    assert!(said.contains("state.json\ntiny.1.fcam\ntiny.2.fcam\n") && !said.contains("part"), "{said}");
     assert!(said.contains("tiny.1  ") && said.contains("active"), "{said}");
+    assert!(
+        said.contains("tiny.3 is installed") && said.contains("tiny.1 was removed"),
+        "fewer releases make room: {said}"
+    );
 }
 
 /// The calls that change a disk, and those around them. `?`: that only some machines have.

@@ -106,7 +106,7 @@ impl Installed {
     /// Opens the place where the station is told, and writes down that it starts.
     pub(super) fn shelf(self, bundle: &raw::Bundle, classes: Classes) -> Result<Shelf, Error> {
         let Self { store, running, spare, trial } = self;
-        if let Some((id, reason)) = begin(&store)? {
+        if let Some((id, reason)) = begin(&store, bundle)? {
             log::error!("{id} is given up: {reason}");
         }
         if running.is_none() {
@@ -124,13 +124,20 @@ impl Installed {
     }
 }
 
-/// A start of a bundle on trial is counted. A store that cannot be written counts none, and the station starts all the same.
-fn begin(store: &Store) -> Result<Option<(Id, String)>, store::Error> {
-    if store.state()?.trial.is_none() {
+/// A start of a bundle on trial is counted, and what the PLC may ask for is written down, so that no later release pushes it out. A store that
+/// cannot be written has neither, and the station starts all the same.
+fn begin(store: &Store, bundle: &raw::Bundle) -> Result<Option<(Id, String)>, store::Error> {
+    let jobs: Vec<store::Reference> = bundle.jobs.iter().map(|job| job.bundle.clone()).collect();
+    let state = store.state()?;
+    if state.trial.is_none() && state.jobs == jobs {
         return Ok(None);
     }
-    store.update(store::State::start).or_else(|error| {
-        log::error!("this start is not counted: {error}");
+    let begun = store.update(|state| {
+        state.jobs = jobs;
+        state.start()
+    });
+    begun.or_else(|error| {
+        log::error!("this start is not counted, and a bundle of a job may be removed as an old one: {error}");
         Ok(None)
     })
 }

@@ -59,6 +59,13 @@ pub enum Reply {
         /// Which.
         bundle: Id,
     },
+    /// It is proven and active, and another job of the PLC is in force: it judges when the PLC asks for its own, and after a start.
+    Waiting {
+        /// Which.
+        bundle: Id,
+        /// Its job.
+        job: u16,
+    },
     /// It was given up; what ran before goes on.
     Failed {
         /// Which.
@@ -85,6 +92,9 @@ impl Reply {
                 format!("{bundle} runs, on trial: its first {watched} parts are watched and not all of them came yet\n")
             }
             Self::Passed { bundle } => format!("{bundle} runs\n"),
+            Self::Waiting { bundle, job } => {
+                format!("{bundle} is active, and another job is in force: it judges when the PLC asks for job {job}\n")
+            }
             Self::Failed { bundle, reason } => format!("{bundle} was given up: {reason}\n"),
             Self::Refused { reason } => format!("refused: {reason}\n"),
         }

@@ -123,6 +123,8 @@ pub(super) struct Attend {
     pub(super) events: Receiver<Event>,
     /// Who hears of the bundle that was asked for last.
     pub(super) asker: Asker,
+    /// First parts of the bundle that runs are watched.
+    pub(super) watched: bool,
 }
 
 impl Attend {
@@ -147,6 +149,7 @@ impl Attend {
     fn ask(&mut self, request: &Request, mut asker: Asker) {
         let wanted = match request {
             Request::Activate(id) if self.is_settled(id) => return asker.tell(&Reply::Passed { bundle: id.clone() }),
+            Request::Activate(id) if self.is_watched(id) => return self.attach(id, asker),
             Request::Activate(id) => Ok(id.clone()),
             Request::Rollback => self.previous(),
         };
@@ -169,27 +172,68 @@ impl Attend {
         self.shelf.running.as_ref() == Some(id) && self.shelf.store.state().is_ok_and(settled)
     }
 
+    /// True for the bundle that runs, while its first parts are watched.
+    fn is_watched(&self, id: &Id) -> bool {
+        self.watched && self.shelf.running.as_ref() == Some(id)
+    }
+
+    /// It is asked for again: whoever asks hears the rest. Another start of it would take itself for the bundle before.
+    fn attach(&mut self, id: &Id, asker: Asker) {
+        self.asker = asker;
+        self.asker.tell(&Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts });
+    }
+
+    /// What takes the place of the active bundle: the release before it if the job in force is its own, else what was active before.
     fn previous(&self) -> Result<Id, String> {
-        let State { history, .. } = self.shelf.store.state().map_err(|error| error.to_string())?;
-        match history.as_slice() {
-            [.., previous, _] => Ok(previous.clone()),
-            _ => Err("there is nothing to go back to".into()),
-        }
+        let mut state = self.shelf.store.state().map_err(|error| error.to_string())?;
+        let [.., previous, active] = state.history.as_slice() else {
+            return Err("there is nothing to go back to".into());
+        };
+        let (previous, active) = (previous.clone(), active.clone());
+        state.withdraw(&active, ROLLED_BACK);
+        let job = self.line.status().job;
+        let own = self.shelf.job_of(Some(&active)) == job;
+        let release = own.then(|| self.bundle_of(job, &state)).flatten();
+        Ok(release.filter(|id| *id != active).unwrap_or(previous))
+    }
+
+    /// The bundle of a job, as things stand; none if nothing is installed that can be it.
+    fn bundle_of(&self, job: u16, state: &State) -> Option<Id> {
+        state.release(self.shelf.jobs.get(&job)?, &self.shelf.store.installed().ok()?)
     }
 
     /// What is asked for is proven, then written down, then handed over: a start in between has it too.
-    fn change(&mut self, id: &Id, request: &Request) -> Result<(), String> {
+    pub(super) fn change(&mut self, id: &Id, request: &Request) -> Result<(), String> {
         let trial = matches!(request, Request::Activate(_));
         let candidate = self.prove(id, trial, false)?;
-        let written = self.shelf.store.update(|state| match (trial, state.active().cloned()) {
-            (true, _) | (_, None) => state.activate(id),
-            (false, Some(active)) => {
-                log::warn!("{active} is given up: {ROLLED_BACK}");
-                state.withdraw(&active, ROLLED_BACK);
+        let several = !self.shelf.jobs.is_empty();
+        let written = self.shelf.store.update(|state| {
+            let before = state.clone();
+            match (trial, state.active().cloned()) {
+                (true, _) | (_, None) => {
+                    supersede(state, id, several);
+                    state.activate(id);
+                }
+                (false, Some(active)) => {
+                    log::warn!("{active} is given up: {ROLLED_BACK}");
+                    state.withdraw(&active, ROLLED_BACK);
+                }
             }
+            before
         });
-        written.map_err(|error| error.to_string())?;
-        self.hand_over(candidate)
+        let before = written.map_err(|error| error.to_string())?;
+        if let Some(job) = self.other_job(id) {
+            log::info!("{id} is active, and judges when the PLC asks for job {job}: another job is in force");
+            std::mem::replace(&mut self.asker, Asker::nobody()).tell(&Reply::Waiting { bundle: id.clone(), job });
+            return Ok(());
+        }
+        self.hand_over(candidate).inspect_err(|_| self.write(|state| *state = before))
+    }
+
+    /// The job of a bundle, if it has one and another one's is in force: the PLC says which parts come.
+    fn other_job(&self, id: &Id) -> Option<u16> {
+        let (own, in_force) = (self.shelf.job_of(Some(id)), self.line.status().job);
+        (own != 0 && in_force != 0 && own != in_force).then_some(own)
     }
 
     fn hand_over(&self, candidate: Candidate) -> Result<(), String> {
@@ -237,6 +281,7 @@ impl Attend {
             Event::Running { id, bundle, trial } => self.running(id, &bundle, trial),
             Event::Passed(id) => {
                 log::info!("{id} is through its first parts");
+                self.watched = false;
                 self.write(|state| state.pass(&id));
                 self.asker.tell(&Reply::Passed { bundle: id });
             }
@@ -259,30 +304,41 @@ impl Attend {
             true => Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts },
             false => Reply::Passed { bundle: id.clone() },
         });
-        self.shelf.running = Some(id);
+        (self.shelf.running, self.watched) = (Some(id), trial);
     }
 
     /// `back` is what goes on, if something does.
-    fn failed(&mut self, id: &Id, reason: String, back: Option<Option<Id>>) {
+    fn failed(&mut self, id: &Id, mut reason: String, back: Option<Option<Id>>) {
         log::error!("{id} is given up: {reason}");
-        self.write(|state| state.withdraw(id, &reason));
+        self.watched = false;
+        if let Some(running) = back {
+            self.write(|state| state.withdraw(id, &reason));
+            let name = running.as_ref().map_or("the bundle before it".into(), Id::to_string);
+            log::warn!("{name} judges again");
+            self.shelf.running = running;
+        } else if let Err(kept) = self.go_back(id, &reason) {
+            log::error!("{id} judges on: {kept}");
+            self.write(|state| state.pass(id));
+            reason = format!("{reason}; but it judges on: {kept}");
+        }
         self.asker.tell(&Reply::Failed { bundle: id.clone(), reason });
-        let Some(running) = back else { return self.go_back(id) };
-        let name = running.as_ref().map_or("the bundle before it".into(), Id::to_string);
-        log::warn!("{name} judges again");
-        self.shelf.running = running;
     }
 
-    /// The bundle before one that failed right after a start: it is not in memory.
-    fn go_back(&mut self, failed: &Id) {
-        let previous = self.shelf.store.state().ok().and_then(|state| state.active().cloned());
-        let Some(id) = previous else {
-            return log::error!("no other bundle was active before {failed}: it goes on");
+    /// The bundle before one that failed is not in memory: it failed right after a start, or after the PLC's change to its job. It is given up only
+    /// for another one that is proven: one that knows other parts would be worse.
+    fn go_back(&mut self, failed: &Id, reason: &str) -> Result<(), String> {
+        let mut state = self.shelf.store.state().map_err(|error| error.to_string())?;
+        state.withdraw(failed, reason);
+        let job = self.line.status().job;
+        let other = match self.shelf.jobs.contains_key(&job) {
+            true => self.bundle_of(job, &state).filter(|id| id != failed),
+            false => state.active().cloned(),
         };
-        let handed = self.prove(&id, false, false).and_then(|candidate| self.hand_over(candidate));
-        if let Err(reason) = handed {
-            log::error!("{id} cannot take its place: {reason}");
-        }
+        let id = other.ok_or("no other bundle was active before it")?;
+        let proven = self.prove(&id, false, false);
+        let candidate = proven.map_err(|error| format!("{id} cannot take its place: {error}"))?;
+        self.write(|state| state.withdraw(failed, reason));
+        self.hand_over(candidate)
     }
 
     fn job(&mut self, job: u16) {
@@ -296,16 +352,25 @@ impl Attend {
         let Some(reference) = self.shelf.jobs.get(&job) else {
             return Err("bundle.jobs in the station file does not have it".into());
         };
-        let id = self.shelf.store.resolve(reference).map_err(|error| error.to_string())?;
+        let state = self.shelf.store.state().map_err(|error| error.to_string())?;
+        let id = self.bundle_of(job, &state).ok_or_else(|| format!("{reference} is not installed"))?;
         if self.shelf.running.as_ref() == Some(&id) {
             self.line.update(|handshake| handshake.job_done(true));
             return Ok(());
         }
-        let state = self.shelf.store.state().map_err(|error| error.to_string())?;
         let trial = state.trial.is_some_and(|trial| trial.bundle == id);
         let mut candidate = self.prove(&id, trial, true)?;
         candidate.job = job;
         self.asker = Asker::nobody();
         self.hand_over(candidate)
+    }
+}
+
+/// A bundle on trial that another one takes the place of is none to start with, or to go back to. Those of other jobs are left as they are.
+fn supersede(state: &mut State, id: &Id, several: bool) {
+    let unproven = state.trial.as_ref().map(|trial| trial.bundle.clone());
+    if let Some(unproven) = unproven.filter(|other| other != id && (!several || other.name == id.name)) {
+        log::warn!("{unproven} is given up: its first parts were not through");
+        state.withdraw(&unproven, &format!("{id} took its place before its first parts were through"));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::count::Counters;
+use super::count::Counts;
 use super::inspect::{Inspect, Trusted};
 use super::shelf::{Candidate, Event, Watch};
 use super::stop::Stage;
@@ -26,18 +26,35 @@ pub(super) struct Swap {
     pub(super) trial: Option<Trial>,
     /// Verdicts that were handed on since the start.
     pub(super) told: u64,
-    /// The job that was asked for, so that it is asked for once.
-    pub(super) asked: Option<u16>,
 }
 
 /// The first parts of a bundle.
 pub(super) struct Trial {
     /// Verdicts of bundles before it.
     from: u64,
-    /// Faults that were told when the last of those was; none before.
-    faults: Option<u64>,
-    /// What judged before; none after a start.
+    /// What was told when the last of those was; none before.
+    since: Option<Tally>,
+    /// Triggers that had found no place to wait before it.
+    crowded: u64,
+    /// What goes on if it fails; none after a start, and after the PLC's change to its job: what judged then is for other parts.
     before: Option<Before>,
+}
+
+/// What a bundle did.
+#[derive(Debug, Clone, Copy)]
+struct Tally {
+    /// Parts that it was asked to judge. A part without a picture says nothing of a bundle.
+    parts: u64,
+    /// Parts that went wrong in a way that it can bring about: it is too slow, or for frames of another size.
+    faults: u64,
+}
+
+impl Tally {
+    fn new(counts: &Counts) -> Self {
+        let faults = |all: &[Fault]| all.iter().map(|fault| counts.fault(*fault)).sum::<u64>();
+        let slow = faults(&[Fault::Late, Fault::Overflow, Fault::Geometry]);
+        Self { parts: counts.pass + counts.reject + slow + faults(&[Fault::Engine]), faults: slow }
+    }
 }
 
 /// A bundle that can go on at once.
@@ -51,24 +68,23 @@ struct Before {
 impl Trial {
     /// Of the bundle that the station starts with.
     pub(super) fn at_start() -> Self {
-        Self { from: 0, faults: None, before: None }
+        Self { from: 0, since: None, crowded: 0, before: None }
     }
 
-    /// What there is to say, if anything: it is through, or why not. Counts what was told, so that parts before it do not count.
-    fn judge(&mut self, watch: Watch, counters: &Counters) -> Option<Result<(), String>> {
-        let counts = counters.read();
-        let told = counts.verdicts();
-        if told < self.from {
-            return None;
-        }
-        // What a bundle can bring about that is too slow, or of another size than the frames allow.
-        let faults: u64 =
-            [Fault::Late, Fault::Overflow, Fault::Geometry].into_iter().map(|fault| counts.fault(fault)).sum();
-        let found = faults - *self.faults.get_or_insert(faults);
-        let parts = told - self.from;
-        if found > watch.faults {
+    /// What was told before it, once all of that is.
+    fn since(&mut self, counts: &Counts) -> Option<Tally> {
+        let over = counts.verdicts() >= self.from;
+        over.then(|| *self.since.get_or_insert_with(|| Tally::new(counts)))
+    }
+
+    /// What there is to say, if anything: it is through, or why not. Counts what was told, so that parts before it do not count. `crowded` counts
+    /// the triggers that found no place to wait.
+    fn judge(&mut self, watch: Watch, counts: &Counts, crowded: u64) -> Option<Result<(), String>> {
+        let (since, now) = (self.since(counts)?, Tally::new(counts));
+        let (parts, faults) = (now.parts - since.parts, now.faults - since.faults + (crowded - self.crowded));
+        if faults > watch.faults {
             return Some(Err(format!(
-                "{found} of its first {parts} parts were late, found no place to wait or had another size, and {} may",
+                "after {parts} parts {faults} were late, found no place to wait or had another size, and {} may",
                 watch.faults
             )));
         }
@@ -83,34 +99,25 @@ impl Inspect<'_> {
         let Some(swap) = &mut self.swap else { return };
         if let Ok(candidate) = swap.candidates.try_recv() {
             self.take(candidate);
-        } else if let Some(verdict) = swap.trial.as_mut().and_then(|trial| trial.judge(swap.watch, self.counters)) {
-            match verdict {
-                Ok(()) => self.pass(),
-                Err(reason) => {
+        } else if let Some(trial) = &mut swap.trial {
+            match trial.judge(swap.watch, &self.counters.read(), self.line.crowded()) {
+                Some(Ok(())) => self.pass(),
+                Some(Err(reason)) => {
                     self.fall_back(&reason);
                 }
+                None => {}
             }
         }
     }
 
     /// A job that is asked for. Without other bundles it is refused, and the PLC is told so.
     fn pass_job(&mut self) {
-        let asked = self.line.job_asked();
-        match &mut self.swap {
-            None => {
-                if let Some(job) = asked {
-                    log::warn!("job {job} was asked for and refused: this station has one bundle");
-                    self.line.update(|handshake| handshake.job_done(false));
-                }
-            }
-            Some(swap) if swap.asked != asked => {
-                swap.asked = asked;
-                if let Some(job) = asked {
-                    self.say(Event::Job(job));
-                }
-            }
-            Some(_) => {}
+        let Some(job) = self.line.take_job() else { return };
+        if self.swap.is_some() {
+            return self.say(Event::Job(job));
         }
+        log::warn!("job {job} was asked for and refused: this station has one bundle");
+        self.line.update(|handshake| handshake.job_done(false));
     }
 
     pub(super) fn say(&self, event: Event) {
@@ -139,16 +146,20 @@ impl Inspect<'_> {
         let pipeline = std::mem::replace(&mut self.trusted, trusted).pipeline;
         let before = std::mem::replace(&mut self.bundle, bundle.clone());
         let Some(swap) = &mut self.swap else { return };
-        let before =
+        let judged =
             Before { id: swap.running.replace(id.clone()), bundle: before, pipeline, job: self.line.status().job };
-        let given_up = swap.trial.take();
-        if trial {
-            swap.trial = Some(Trial { from: swap.told, faults: None, before: Some(before) });
-        } else {
-            self.say(Event::Retired(Box::new(before.pipeline)));
+        // What is on trial is nothing to fall back to: what judged before it is.
+        let (before, unproven) = match swap.trial.take() {
+            Some(trial) => (trial.before, Some(judged)),
+            None => (Some(judged), None),
+        };
+        let (before, needless) = if trial && !asked { (before, None) } else { (None, before) };
+        swap.trial = trial.then(|| Trial { from: swap.told, since: None, crowded: self.line.crowded(), before });
+        if let Some(trial) = &mut swap.trial {
+            trial.since(&self.counters.read()); // mostly all is told already
         }
-        if let Some(before) = given_up.and_then(|trial| trial.before) {
-            self.say(Event::Retired(Box::new(before.pipeline)));
+        for retired in [unproven, needless].into_iter().flatten() {
+            self.say(Event::Retired(Box::new(retired.pipeline)));
         }
         self.line.update(|handshake| {
             handshake.run_release(id.release());

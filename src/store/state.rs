@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Id};
+use super::{Error, Id, Reference};
 
-/// Bundles that were active, remembered at most.
-const MAX_HISTORY: usize = 8;
+/// Bundles that were active, remembered at most: some for each of many jobs.
+const MAX_HISTORY: usize = 64;
 
 /// A bundle on trial with which the station started so often and did not judge all of its first parts is given up.
 pub const MAX_STARTS: u32 = 3;
@@ -24,6 +24,8 @@ pub struct State {
     pub trial: Option<Trial>,
     /// Bundles that were given up, and why.
     pub withdrawn: BTreeMap<Id, String>,
+    /// Bundles that the PLC may ask for, as the station file of the last start names them.
+    pub jobs: Vec<Reference>,
 }
 
 /// A bundle whose first parts are watched.
@@ -65,6 +67,17 @@ impl State {
     /// The one that ran before it.
     pub fn previous(&self) -> Option<&Id> {
         self.history.iter().nth_back(1)
+    }
+
+    /// The release that the PLC gets: the one that is named, or that was activated last, or the newest that was not given up.
+    pub fn release(&self, reference: &Reference, installed: &[Id]) -> Option<Id> {
+        let of_name = |id: &&Id| id.name == reference.name;
+        let newest = || installed.iter().filter(of_name).filter(|id| !self.withdrawn.contains_key(id)).max();
+        let found = match reference.counter {
+            Some(counter) => installed.iter().filter(of_name).find(|id| id.counter == counter),
+            None => self.history.iter().rfind(of_name).or_else(newest),
+        };
+        found.cloned()
     }
 
     /// A bundle becomes the active one, on trial.
@@ -115,19 +128,42 @@ mod tests {
     #[test]
     fn activate_withdraw_and_go_back() {
         let mut state = State::default();
-        (1..=10).for_each(|counter| state.activate(&id(counter)));
-        assert_eq!((state.active(), state.previous(), state.history.len()), (Some(&id(10)), Some(&id(9)), MAX_HISTORY));
-        state.withdraw(&id(10), "bad");
-        assert_eq!((state.active(), state.previous(), &state.trial), (Some(&id(9)), Some(&id(8)), &None));
-        state.activate(&id(10));
+        (1..=99).for_each(|counter| state.activate(&id(counter)));
+        assert_eq!(
+            (state.active(), state.previous(), state.history.len()),
+            (Some(&id(99)), Some(&id(98)), MAX_HISTORY)
+        );
+        state.withdraw(&id(99), "bad");
+        assert_eq!((state.active(), state.previous(), &state.trial), (Some(&id(98)), Some(&id(97)), &None));
+        state.activate(&id(99));
         assert!(state.withdrawn.is_empty());
-        state.pass(&id(9));
+        state.pass(&id(98));
         assert!(state.trial.is_some(), "another one");
-        state.pass(&id(10));
+        state.pass(&id(99));
         assert!(state.trial.is_none());
-        state.forget(&[id(3), id(9)]);
-        assert_eq!(state.history, [id(3), id(9)]);
+        state.forget(&[id(93), id(98)]);
+        assert_eq!(state.history, [id(93), id(98)]);
         assert_eq!(serde_json::from_str::<State>(&state.text()).unwrap(), state);
+    }
+
+    #[test]
+    fn a_job_has_the_release_that_was_activated_or_the_newest_good_one() {
+        let lid = Id { name: "lid".into(), counter: 9 };
+        let installed = [id(1), id(2), id(3), lid.clone()];
+        let mut state = State::default();
+        let release = |state: &State, reference: &str| state.release(&reference.parse().unwrap(), &installed);
+        assert_eq!(
+            (release(&state, "a"), release(&state, "a.2"), release(&state, "a.4")),
+            (Some(id(3)), Some(id(2)), None)
+        );
+        state.withdraw(&id(3), "bad");
+        assert_eq!((release(&state, "a"), release(&state, "a.3")), (Some(id(2)), Some(id(3))));
+        state.activate(&id(1));
+        state.activate(&lid);
+        assert_eq!(
+            (release(&state, "a"), release(&state, "lid"), release(&state, "b")),
+            (Some(id(1)), Some(lid), None)
+        );
     }
 
     #[test]

@@ -164,6 +164,35 @@ fn a_job_asked_for_during_another_change_is_refused_and_told() {
     assert!(!handshake.status().job_failed, "it runs");
 }
 
+/// Whoever sees to jobs may look so rarely that he never sees the station without one.
+#[test]
+fn each_change_of_the_job_is_given_out_once() {
+    let mut handshake = started(Options::default());
+    for changed in [false, false, true] {
+        assert!(handshake.ask_job(2));
+        assert_eq!((handshake.take_job(), handshake.take_job(), handshake.job_asked()), (Some(2), None, Some(2)));
+        assert!(handshake.ask_job(2), "the same one again while it is under way");
+        assert_eq!(handshake.take_job(), None);
+        handshake.job_done(changed);
+    }
+    assert_eq!((handshake.status().job, handshake.take_job()), (2, None));
+}
+
+#[test]
+fn only_parts_that_find_no_place_are_counted_as_such() {
+    let mut handshake = started(Options { queue: 1, ..Options::default() });
+    handshake.trigger(NOW, 0);
+    handshake.trigger(NOW, 0);
+    assert_eq!(handshake.crowded(), 1);
+    handshake.set(Condition::Camera, true);
+    handshake.trigger(NOW, 0);
+    handshake.set(Condition::Camera, false);
+    handshake.ask_job(2);
+    handshake.trigger(NOW, 0);
+    handshake.lost(NOW);
+    assert_eq!((handshake.crowded(), handshake.status().counts.missed), (1, 4));
+}
+
 #[test]
 fn a_job_waits_for_the_parts_of_the_old_one() {
     let mut handshake = started(Options { queue: 2, ..Options::default() });

@@ -21,14 +21,14 @@ use crate::{BAUD, FIRED, PATIENCE, QUEUE, Told, number, report, start, station};
 const ROOMY: Duration = Duration::from_millis(400);
 
 /// Everything that is said of a request; nothing if the line has ended.
-fn ask(installed: &Installed, request: &Request) -> Vec<Reply> {
+pub fn ask(installed: &Installed, request: &Request) -> Vec<Reply> {
     let mut said = vec![];
     let Ok(Some(mut client)) = Client::connect(&installed.socket()) else { return said };
     if client.ask(request).is_err() {
         return said;
     }
     while let Ok(Some(reply)) = client.next(Duration::from_secs(60)) {
-        let over = matches!(reply, Reply::Passed { .. } | Reply::Failed { .. } | Reply::Refused { .. });
+        let over = !matches!(reply, Reply::Proving { .. } | Reply::Running { .. });
         said.push(reply);
         if over {
             break;
@@ -46,7 +46,7 @@ fn is_cut(said: &[Reply]) -> bool {
     }
 }
 
-fn words(said: &[Reply]) -> Vec<String> {
+pub fn words(said: &[Reply]) -> Vec<String> {
     let word = |reply: &Reply| serde_json::to_value(reply).unwrap()["event"].as_str().unwrap().to_owned();
     said.iter().map(word).collect()
 }

@@ -102,7 +102,7 @@ impl How {
                     bail!("{bundle} was given up, and what ran before goes on: {reason}")
                 }
                 Some(Reply::Proving { bundle }) if !as_json => eprintln!("{bundle} is being proven on this machine"),
-                Some(reply @ Reply::Passed { .. }) => return Ok(reply.words(as_json)),
+                Some(reply @ (Reply::Passed { .. } | Reply::Waiting { .. })) => return Ok(reply.words(as_json)),
                 Some(reply) => last = Some(reply),
                 None => break,
             }

@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
+
 use crate::bundle::{Bundle, Parcel, Release, SigningKey, generate};
 use crate::camera::{Camera, Pattern};
 use crate::pipeline::Options;
 use crate::signal::{Signaller, Signals};
 use crate::sink::{Error, Sink};
-use crate::station::control::{Client, Reply, Request, Socket};
+use crate::station::control::{Asker, Client, Reply, Request, Socket};
+use crate::station::shelf::Attend;
 use crate::station::{Report, Shelf, Stage, Station, Stop, Trigger, Watch};
 use crate::store::{Id, Room, Store};
 use crate::verdict::{Fault, Verdict};
@@ -151,6 +154,39 @@ fn store(dir: &Path) -> Store {
     store.update(|state| state.activate(&id(1))).unwrap();
     store.update(|state| state.pass(&id(1))).unwrap();
     store
+}
+
+/// What cannot be handed over was not changed: the next start has what judges now.
+#[test]
+fn a_station_that_ends_keeps_the_bundle_that_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let before = store.state().unwrap();
+    let (candidates, _) = bounded(1); // nobody takes them
+    let shelf = Shelf {
+        store: store.clone(),
+        socket: None,
+        running: Some(id(1)),
+        spare: vec![],
+        trial: false,
+        jobs: Default::default(),
+        watch: Watch { parts: 1, faults: 0 },
+        classes: Default::default(),
+    };
+    let (station, _) = station(1);
+    let mut attend = Attend {
+        shelf,
+        options: station.options,
+        geometry: station.geometry.unwrap(),
+        line: station.line,
+        candidates,
+        events: bounded(1).1,
+        asker: Asker::nobody(),
+        watched: false,
+    };
+    let reason = attend.change(&id(2), &Request::Activate(id(2))).unwrap_err();
+    assert!(reason.contains("about to end"), "{reason}");
+    assert_eq!(store.state().unwrap(), before);
 }
 
 #[test]
