@@ -1,12 +1,15 @@
 #!/bin/sh
-# fetch.sh DIR COMPONENTS PACKAGE...: the files of Debian's packages for 64-bit ARM, each unpacked in DIR. What is there is kept.
+# fetch.sh DIR COMPONENTS PACKAGE...: the files of Debian's packages for 64-bit ARM, each unpacked in DIR. What is there is kept, and its age said.
 # A pattern in place of a package's name takes the newest that matches it (apt-cache's regular expressions).
 # It refuses to touch this machine's own package sources: apt works on a root of its own, and only its mirror is taken from them.
 set -eu
 dir=$1
 components=$2
 shift 2
-[ -d "$dir" ] && exit 0
+if [ -d "$dir" ]; then
+    echo "$dir is kept: Debian as of $(date -r "$dir" +%F), $((($(date +%s) - $(stat -c %Y "$dir")) / 86400)) days old; remove it for newer packages"
+    exit 0
+fi
 release=trixie
 
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' 2>/dev/null | sort -u | head -n 1)

@@ -1,11 +1,14 @@
 #!/bin/sh
-# root.sh ARCH OUT.tar PACKAGE...: Debian with systemd and these packages, as an archive. One that is there is kept.
+# root.sh ARCH OUT.tar PACKAGE...: Debian with systemd and these packages, as an archive. One that is there is kept, and its age said.
 # As root; for another processor inside foreign.py.
 set -eu
 arch=$1
 out=$2
 shift 2
-[ -f "$out" ] && exit 0
+if [ -f "$out" ]; then
+    echo "$out is kept: Debian as of $(date -r "$out" +%F), $((($(date +%s) - $(stat -c %Y "$out")) / 86400)) days old; remove it for newer packages"
+    exit 0
+fi
 release=trixie
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 mkdir -p "$(dirname "$out")/tmp"
