@@ -116,7 +116,7 @@ def test_what_is_done_is_not_done_again(fleet: Fleet, tmp_path: Path, capsys: py
     assert fleet.deploy("--json", signed(tmp_path), *HOSTS) == 0
     told = rows(capsys.readouterr().out)
     assert [told[host]["state"] for host in HOSTS] == ["unchanged", "active", "unchanged"]
-    assert fleet.calls("one") == ["list", "install", "activate", "list"]
+    assert fleet.calls("one") == ["list", "install", "activate", "list", "activate"]
     assert fleet.calls("two") == ["list", "install", "activate", "list", "activate"]
 
 
@@ -128,6 +128,7 @@ def test_what_is_done_is_not_done_again(fleet: Fleet, tmp_path: Path, capsys: py
         ({"withdrawn": "it faulted on its first parts"}, "higher counter"),
         ({"event": "running"}, "not all of the parts have come"),
         ({"event": "next_start"}, "no station runs there"),
+        ({"event": "waiting"}, "judges when the PLC asks for job 1"),
         ({"event": "exploded"}, "exploded"),
         ({"list": "what is this"}, "no JSON that is known here"),
     ],
@@ -168,6 +169,39 @@ def test_trials_are_waited_for_when_it_goes_on(
     assert fleet.active("two") == "parts.1"
 
 
+@pytest.mark.parametrize(
+    ("how", "state", "good"),
+    [
+        ({"event": "next_start"}, "next start", False),
+        ({"event": "waiting"}, "waiting", False),
+        ({"activate": "the station does not answer"}, "failed", False),
+        ({"runs": "parts.0"}, "active", True),
+        ({}, "unchanged", True),
+    ],
+)
+def test_what_the_disk_says_is_active_is_asked_of_the_station(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: dict[str, str], state: str, good: bool
+) -> None:
+    """A station that is off, on another job, in trouble or with another bundle is no canary that is well."""
+    assert fleet.deploy(signed(tmp_path), "one") == 0
+    fleet.behave("one", **how)
+    capsys.readouterr()
+    assert fleet.deploy("--json", signed(tmp_path), "one", "two") == (not good)
+    told = rows(capsys.readouterr().out)
+    assert (told["one"]["before"], told["one"]["state"]) == ("parts.1", state)
+    assert (told["two"]["state"] == "active") == good
+    assert fleet.calls("one").count("install") == 1
+
+
+def test_a_camera_on_another_job_is_good_enough_if_accepted(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.behave("one", event="waiting")
+    assert fleet.deploy("--json", "--accept-trial", signed(tmp_path), "one", "two") == 0
+    told = rows(capsys.readouterr().out)
+    assert [told[host]["state"] for host in ("one", "two")] == ["waiting", "active"]
+
+
 def test_a_dry_run_changes_nothing(fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fleet.deploy(signed(tmp_path, counter=1), "one") == 0
     assert fleet.deploy("--no-activate", signed(tmp_path, counter=2), "one") == 0
@@ -179,6 +213,9 @@ def test_a_dry_run_changes_nothing(fleet: Fleet, tmp_path: Path, capsys: pytest.
     assert (told["two"]["before"], told["two"]["state"]) == ("-", "would install")
     assert (fleet.folder / "one" / "state.json").read_text() == before
     assert not (fleet.folder / "two" / "state.json").exists()
+    assert fleet.deploy("--dry-run", "--json", signed(tmp_path, counter=1), "one") == 0
+    row = rows(capsys.readouterr().out)["one"]
+    assert (row["state"], row["detail"]) == ("would activate", "its station is asked whether it runs")
 
 
 def test_another_file_of_the_same_release_is_the_cameras_to_refuse(

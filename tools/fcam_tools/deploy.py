@@ -4,6 +4,7 @@ In: a file of `fcam bundle sign`, and hosts as ssh knows them. Out: a row a came
 sends the file to `fcam bundle install`, and has it run by `fcam bundle activate`; the camera checks the signature,
 proves the bundle on its own machine and goes back by itself if the first parts show a fault. It refuses a file that
 nobody has signed. What a camera has already is not done again: a run that was stopped is started again as it was.
+That a camera runs the bundle is believed of its station alone, never of what its disk says is active.
 """
 
 from __future__ import annotations
@@ -52,10 +53,14 @@ AS_STATION = (
     '*) sudo -n -u {user} -- "$@" ;; esac; }; '
 )
 # What `fcam bundle activate` ends with, and what that is for the camera.
-ENDS = {"passed": "active", "running": "on trial", "next_start": "next start"}
+ENDS = {"passed": "active", "running": "on trial", "waiting": "waiting", "next_start": "next start"}
 GOOD = ("active", "unchanged", "installed", "would install", "would activate")
 # Proven on golden pictures alone; good with --accept-trial.
-WAITING = {"on trial": "not all of the parts have come that are watched", "next start": "no station runs there"}
+WAITING = {
+    "on trial": "not all of the parts have come that are watched",
+    "waiting": "judges when the PLC asks for job {job}",
+    "next start": "no station runs there",
+}
 
 
 class CameraError(Exception):
@@ -105,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-trial",
         action="store_true",
-        help="a camera is good enough whose first parts have not all come, or whose station is off",
+        help="a camera is good enough that waits for parts or for its job, or whose station is off",
     )
     parser.add_argument("--no-activate", action="store_true", help="install only: what runs goes on running")
     parser.add_argument("--dry-run", action="store_true", help="ask each camera, and say what would be done")
@@ -233,16 +238,17 @@ def deploy(camera: Camera, release: Release, args: argparse.Namespace, found: Ca
     found(next((entry["bundle"] for entry in entries if entry["active"]), "-"))
     mine = next((entry for entry in entries if entry["bundle"] == release.id), {})
     refuse(release, mine)
-    runs = there and mine.get("active", False)
-    if runs and not mine["trial"]:
-        return "unchanged", "it runs already"
+    active = there and mine.get("active", False)
     if args.dry_run:
-        return ("would activate", "it is installed") if there else ("would install", f"{release.size >> 10} KiB")
+        doing = "its station is asked whether it runs" if active else "it is installed"
+        return ("would activate", doing) if there else ("would install", f"{release.size >> 10} KiB")
     removed = [] if there else install(camera, release)
     if args.no_activate:
         return "installed", removals(removed)
-    state = watched(camera, release, args.wait) if runs else activate(camera, release, args.wait)
-    return state, WAITING.get(state, removals(removed))
+    if active and mine["trial"]:
+        return watched(camera, release, args.wait)
+    state, note = activate(camera, release, args.wait, active)
+    return state, note or removals(removed)
 
 
 def refuse(release: Release, entry: dict[str, Any]) -> None:
@@ -252,16 +258,23 @@ def refuse(release: Release, entry: dict[str, Any]) -> None:
         raise CameraError(f"{release.id} cannot be used there: {reason}")
 
 
-def activate(camera: Camera, release: Release, wait_s: int) -> str:
-    log.info("%s: %s is proven there, then its first parts are watched", camera.host, release.id)
+def activate(camera: Camera, release: Release, wait_s: int, active: bool) -> tuple[str, str]:
+    """Has it run. A station that judges with the active bundle says so at once; anything else is proven first."""
+    doing = "its station is asked whether it runs" if active else "it is proven there, then its first parts are watched"
+    log.info("%s: %s: %s", camera.host, release.id, doing)
     words = camera.bundle("activate", release.id, "--wait", str(wait_s))
-    end = parsed(camera.ask(words).rpartition("\n")[2])
+    steps, _, last = camera.ask(words).rpartition("\n")
+    end = parsed(last)
     if end.get("event") not in ENDS:
         raise CameraError(f"its fcam ends with {end}")
-    return ENDS[end["event"]]
+    state = ENDS[end["event"]]
+    if state == "active" and active:
+        proven = '"proving"' in steps
+        return ("active", "it was active, and did not run") if proven else ("unchanged", "it runs already")
+    return state, WAITING.get(state, "").format(job=end.get("job"))
 
 
-def watched(camera: Camera, release: Release, wait_s: int) -> str:
+def watched(camera: Camera, release: Release, wait_s: int) -> tuple[str, str]:
     """A run before this one has activated it: waits until its first parts are through."""
     deadline = time.monotonic() + wait_s
     while True:
@@ -271,9 +284,9 @@ def watched(camera: Camera, release: Release, wait_s: int) -> str:
         if not mine.get("active"):
             raise CameraError(f"{release.id} does not run there any more")
         if not mine["trial"]:
-            return "active"
+            return "active", ""
         if time.monotonic() > deadline:
-            return "on trial"
+            return "on trial", WAITING["on trial"]
         time.sleep(POLL_S)
 
 
