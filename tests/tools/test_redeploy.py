@@ -98,7 +98,87 @@ def test_what_cannot_come_good_is_said_before_the_training(
     assert "nothing/manifest.toml" in capsys.readouterr().err
     assert __main__.main([*words, "one", "--name", "Parts!"]) == 2
     assert "the name 'Parts!' is not made of" in capsys.readouterr().err
+    assert __main__.main([*words, "one", "--password-file", str(tmp_path / "nowhere")]) == 2
+    assert "no password file" in capsys.readouterr().err
+    for counter in ("0", "-1", str(2**64)):
+        assert __main__.main([*words, "one", f"--counter={counter}"]) == 2
+        assert f"--counter {counter}: releases count from 1" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         __main__.main([*words, "one", "--export=--golden many"])
     assert "fcam-tools export: error" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The verbs that were run, and none of them does anything but leave a file to sign."""
+    told: list[str] = []
+
+    def step(*words: object, tool: object = None) -> None:
+        told.append(str(words[0]) if words[0] != "bundle" else f"bundle {words[1]}")
+        if words[:2] == ("bundle", "pack"):
+            Path(str(words[4])).parent.mkdir(parents=True, exist_ok=True)
+            Path(str(words[4])).write_text("packed")
+
+    def deploy(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        told.append(f"deploy {Path(command[4]).name}")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(redeploy, "step", step)
+    monkeypatch.setattr(redeploy, "refuse_worse", lambda *_: None)
+    monkeypatch.setattr(redeploy, "subprocess", argparse.Namespace(run=deploy))
+    return told
+
+
+def test_other_words_for_the_export_make_the_next_release(
+    words: list[str], tmp_path: Path, steps: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = ["train", "evaluate", "export", "verify", "bundle pack", "bundle sign"]
+    other, key = ["--export=--golden 3"], tmp_path / "shop.key"
+    for given, wanted in [
+        ([], [*whole, "deploy parts-1.fcam"]),
+        ([], ["deploy parts-1.fcam"]),
+        (other, [*whole, "deploy parts-2.fcam"]),
+        (other, ["deploy parts-2.fcam"]),
+        ([*other, "--counter", "2"], ["deploy parts-2.fcam"]),
+        # A camera takes no older release: the first words make a new one again.
+        ([], [*whole, "deploy parts-3.fcam"]),
+        (["--counter", "7"], [*whole, "deploy parts-7.fcam"]),
+    ]:
+        steps.clear()
+        assert __main__.main([*words, "one", *given]) == 0
+        assert steps == wanted
+    steps.clear()
+    assert __main__.main([*words, "one", *other, "--counter", "7"]) == 2
+    assert "was made with other words for the export" in capsys.readouterr().err
+    key.write_text("another key")
+    assert __main__.main([*words, "one", "--counter", "7"]) == 2
+    assert not steps
+    assert __main__.main([*words, "one"]) == 0
+    assert steps[-1] == "deploy parts-8.fcam"
+
+
+def test_a_camera_that_does_not_say_its_releases_is_named(
+    words: list[str], steps: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert __main__.main([*words, "one", "gone"]) == 0
+    assert steps[-1] == "deploy parts-1.fcam"
+    assert (
+        "gone: ssh: connect to host gone port 22: No route to host: which releases it has is not known" in caplog.text
+    )
+
+
+def test_a_training_that_was_killed_as_it_began_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "net.run"
+    args = argparse.Namespace(pictures="pictures", name="parts", train="")
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(redeploy, "step", lambda *words: calls.append(words))
+    run.mkdir()
+    redeploy.trained(tmp_path, args)
+    for state in ("started", "done"):
+        (run / "run.json").write_text(json.dumps({"state": state}))
+        redeploy.trained(tmp_path, args)
+    assert calls == [
+        ("train", "pictures", "--out", tmp_path / "net.pt", "--name", "parts"),
+        ("train", "--resume", run),
+    ]

@@ -9,7 +9,7 @@ It refuses to sign a bundle whose int8 network is not good enough on the test sp
 disagree on is refused by `verify`, and what the camera thinks wrong by the camera.
 
 The folder is named after the pictures and the training: the same command goes on where it was stopped, and other
-pictures begin anew.
+pictures begin anew. Other words for the export, or another key, make the next release of the same network.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import shlex
 import subprocess
 import sys
@@ -34,7 +35,10 @@ from fcam_tools.verify import find_fcam, read_manifest
 log = logging.getLogger(__name__)
 
 LEAST_AUROC = 0.9
+LARGEST_COUNTER = 2**64 - 1
 TOOLS = (sys.executable, "-m", "fcam_tools")
+# In the folder: of each signed file, what beside pictures and training it was made of.
+LEDGER = "signed.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,19 +89,55 @@ def answer(*words: object) -> dict[str, Any]:
 
 
 def folder_of(out: Path, name: str, pictures: str, words: str) -> Path:
-    made_of = f"{data.load(pictures).fingerprint()} {shlex.split(words)}"
-    return out / f"{name}-{hashlib.sha256(made_of.encode()).hexdigest()[:8]}"
+    identity = f"{data.load(pictures).fingerprint()} {shlex.split(words)}"
+    return out / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
 def trained(folder: Path, args: argparse.Namespace) -> Path:
     """The checkpoint: there, gone on with, or begun."""
     checkpoint = folder / "net.pt"
     run = runs.Run(runs.beside(checkpoint))
-    if not run.folder.is_dir():
+    # A run that was killed while it began may have left a folder and nothing in it, which `train` takes.
+    if not (run.folder / "run.json").is_file():
         step("train", args.pictures, "--out", checkpoint, "--name", args.name, *shlex.split(args.train))
     elif run.config.get("state") != "done":
         step("train", "--resume", run.folder)
     return checkpoint
+
+
+def made_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What makes another bundle of the same network, or another signature."""
+    return {"export": shlex.split(args.export), "key": hashlib.sha256(args.key.read_bytes()).hexdigest()}
+
+
+def ledger(folder: Path) -> dict[str, Any]:
+    file = folder / LEDGER
+    return runs.read_json(file) if file.is_file() else {}
+
+
+def counter_of(file: Path) -> int:
+    return int(file.stem.rpartition("-")[2])
+
+
+def there(folder: Path, args: argparse.Namespace) -> tuple[Path | None, int]:
+    """The signed file that this command has made before, and the counter that is the highest here.
+
+    Refuses a counter that is taken by a file of other words: a release is one bundle.
+    """
+    last = max(folder.glob(f"{args.name}-*.fcam"), key=counter_of, default=None)
+    file = last if args.counter is None else folder / f"{args.name}-{args.counter}.fcam"
+    if file is not None and file.is_file():
+        if ledger(folder).get(file.name) == made_of(args):
+            return file, counter_of(file)
+        if args.counter is not None:
+            raise ToolError(
+                f"{file} was made with other words for the export, or signed by another key: "
+                "give a higher --counter, or none"
+            )
+        log.info(
+            "%s was made with other words for the export, or signed by another key: the next release is made", file
+        )
+    return None, counter_of(last) if last else 0
 
 
 def next_counter(cameras: Sequence[deploy.Camera], name: str) -> int:
@@ -113,6 +153,8 @@ def next_counter(cameras: Sequence[deploy.Camera], name: str) -> int:
         highest = max([highest, *(int(counter) for own, _, counter in names if own == name)])
     if len(silent) == len(cameras):
         raise ToolError(f"which release this is, no camera says ({'; '.join(silent)}): mend it, or give --counter")
+    for told in silent:
+        log.warning("%s: which releases it has is not known, and it refuses one that is older", told)
     return highest + 1
 
 
@@ -151,7 +193,24 @@ def signed(folder: Path, checkpoint: Path, fcam: Path, args: argparse.Namespace,
     step("bundle", "pack", bundle, "--out", unsigned, tool=(str(fcam),))
     password = ("--password-file", args.password_file) if args.password_file else ()
     step("bundle", "sign", unsigned, "--key", args.key, "--counter", counter, *password, tool=(str(fcam),))
-    return unsigned.rename(folder / f"{args.name}-{counter}.fcam")
+    file = folder / f"{args.name}-{counter}.fcam"
+    runs.write_json(folder / LEDGER, ledger(folder) | {file.name: made_of(args)})
+    return unsigned.rename(file)
+
+
+def refuse_early(args: argparse.Namespace) -> None:
+    """What signing and comparing would refuse after hours of training."""
+    if not args.key.is_file():
+        raise ToolError(f"no key {args.key}: `fcam bundle keygen` makes one")
+    # A pipe is as good as a file, and must not be read before its time.
+    if args.password_file is not None and (args.password_file.is_dir() or not os.access(args.password_file, os.R_OK)):
+        raise ToolError(
+            f"no password file {args.password_file} that can be read: without --password-file the terminal is asked"
+        )
+    if args.counter is not None and not 1 <= args.counter <= LARGEST_COUNTER:
+        raise ToolError(f"--counter {args.counter}: releases count from 1 to {LARGEST_COUNTER}")
+    if args.than is not None:
+        read_manifest(args.than)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -160,21 +219,17 @@ def run(args: argparse.Namespace) -> int:
     fcam = find_fcam()
     if fcam is None:
         raise ToolError("no fcam on this machine, which packs and signs: `cargo build`, or FCAM=/path/to/fcam")
-    if not args.key.is_file():
-        raise ToolError(f"no key {args.key}: `fcam bundle keygen` makes one")
-    if args.than is not None:
-        read_manifest(args.than)
+    refuse_early(args)
     words = shlex.split(args.deploy)
     cameras = deploy.cameras_of(parsed(deploy, "BUNDLE", *args.hosts, *words))
     named = ("CHECKPOINT", "BUNDLE", "--data", args.pictures, "--name", args.name)
     export.options_of(parsed(export, *named, *shlex.split(args.export)))
     folder = folder_of(args.out, args.name, args.pictures, args.train)
-    files = folder.glob(f"{args.name}-{args.counter or '*'}.fcam")
-    file = max(files, key=lambda path: int(path.stem.rpartition("-")[2]), default=None)
+    file, highest = there(folder, args)
     if file is not None:
         log.info("%s is there", file)
     else:
-        counter = next_counter(cameras, args.name) if args.counter is None else args.counter
+        counter = max(next_counter(cameras, args.name), highest + 1) if args.counter is None else args.counter
         file = signed(folder, trained(folder, args), fcam, args, counter)
     told = ["--json"] if args.json else []
     return subprocess.run([*TOOLS, "deploy", str(file), *args.hosts, *words, *told], check=False).returncode
