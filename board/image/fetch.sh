@@ -12,7 +12,10 @@ if [ -d "$dir" ]; then
 fi
 release=trixie
 
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' 2>/dev/null | sort -u | head -n 1)
+# The mirror of what this machine has under a label.
+mirror_of() { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Label: $1" 2>/dev/null | sort -u | head -n 1; }
+mirror=$(mirror_of Debian)
+security=$(mirror_of Debian-Security)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 if [ -z "$mirror" ] || [ ! -f "$keyring" ]; then
     echo "no Debian mirror: this needs Debian, its keyring, and its package lists (\"apt-get update\")" >&2
@@ -29,6 +32,12 @@ Components: $components
 Architectures: arm64
 Signed-By: $keyring
 SOURCES
+if [ -n "$security" ]; then
+    sed "s|^URIs:.*|URIs: $security|; s|^Suites:.*|Suites: $release-security|" "$apt/debian.sources" >"$apt/security"
+    { echo && cat "$apt/security"; } >>"$apt/debian.sources"
+else
+    echo "without Debian's security updates: this machine has no source of them"
+fi
 cat >"$apt/apt.conf" <<CONF
 Dir::Etc::sourcelist "$apt/debian.sources";
 Dir::Etc::sourceparts "-";
