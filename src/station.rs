@@ -59,7 +59,6 @@ pub use stop::{Stage, Stop};
 use actuate::{Actuate, Measured, Outputs};
 use beat::{Beat, notify};
 use capture::{Capture, Intake};
-use control::Asker;
 use count::Counters;
 use inbox::Inbox;
 use inspect::{Archive, Empty, Inspect, Kept, Trusted};
@@ -285,7 +284,7 @@ fn attend(shelf: Shelf, pipeline: &Pipeline, options: &pipeline::Options, line: 
     };
     let (options, geometry, line) = (options.clone(), pipeline.geometry(), line.clone());
     let watched = shelf.trial;
-    (swap, Attend { shelf, options, geometry, line, candidates, events, asker: Asker::nobody(), watched })
+    (swap, Attend { shelf, options, geometry, line, candidates, events, asker: None, watched })
 }
 
 /// Starts a thread; when it panics, READY falls at once. The hops that end with it end the others.

@@ -110,6 +110,36 @@ fn run_with(camera: &Camera, more: &str) -> (Option<i32>, String, usize) {
     (status.code(), String::from_utf8_lossy(&stderr).into_owned(), judged)
 }
 
+/// A program sees from the lines whether the station judged with it already, or took it now.
+#[test]
+fn a_running_station_says_each_step() {
+    let camera = Camera::new();
+    camera.install(1);
+    camera.ok(&["activate", "tiny"]);
+    camera.install(2);
+    let (file, control) = (camera.shop.path("station.toml"), camera.shop.path("control.sock"));
+    let (store, keys) = (camera.store(), camera.shop.keys());
+    let places = format!("store = {store:?}\nkeys = {keys:?}\ncontrol = {control:?}\n");
+    fs::write(&file, format!("[bundle]\nwatch_parts = 3\nwatch_faults = 1000\n{places}")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fcam"));
+    let mut station = command.args(["run", "--config", &file]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !Path::new(&control).exists() {
+        assert!(std::time::Instant::now() < patience, "the station does not start");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let activate = || {
+        let told =
+            ["bundle", "activate", "tiny.2", "--json", "--control", &control, "--store", &store, "--keys", &keys];
+        let said = ok(&told);
+        said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(activate(), ["proving", "passed"]);
+    assert_eq!(activate(), ["passed"]);
+    station.kill().unwrap();
+    station.wait().unwrap();
+}
+
 fn damage(camera: &Camera, name: &str) {
     let file = camera.files().into_iter().find(|file| file.contains(name)).unwrap();
     let path = Path::new(&camera.store()).join(file);

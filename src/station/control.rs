@@ -154,11 +154,6 @@ impl Drop for Socket {
 pub(super) struct Asker(Option<UnixStream>);
 
 impl Asker {
-    /// Nobody in particular: the PLC is told by other ways.
-    pub(super) fn nobody() -> Self {
-        Self(None)
-    }
-
     fn hear(&mut self) -> io::Result<Request> {
         let Some(stream) = &self.0 else { return Err(ErrorKind::NotConnected.into()) };
         stream.set_nonblocking(false)?;

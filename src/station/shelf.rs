@@ -97,6 +97,9 @@ pub(super) struct Candidate {
     pub(super) asked: bool,
 }
 
+/// A bundle that judges, with its id if it is an installed one.
+pub(super) type Judging = (Option<Id>, Arc<Bundle>);
+
 /// What the inspect thread says.
 pub(super) enum Event {
     /// The PLC asks for a job, and no part is under way.
@@ -107,8 +110,10 @@ pub(super) enum Event {
     Running { id: Id, bundle: Arc<Bundle>, trial: bool },
     /// Its first parts are through.
     Passed(Id),
-    /// It was given up. What ran before goes on, `running`; unless that is not in memory, and this one still judges.
-    Failed { id: Id, reason: String, gone: bool, running: Option<Id> },
+    /// A candidate is for another job than the one in force.
+    Waiting { id: Id, job: u16 },
+    /// It was given up, and what is in `back` judges; if that is none, what ran before is not in memory, and this one still judges.
+    Failed { id: Id, reason: String, back: Option<Judging> },
     /// Something that is needed no more. It is dropped here: freeing takes time.
     Retired(Box<Pipeline>),
 }
@@ -121,8 +126,8 @@ pub(super) struct Attend {
     pub(super) line: Line,
     pub(super) candidates: Sender<Candidate>,
     pub(super) events: Receiver<Event>,
-    /// Who hears of the bundle that was asked for last.
-    pub(super) asker: Asker,
+    /// Who asked last, and for which bundle: he hears of no other.
+    pub(super) asker: Option<(Id, Asker)>,
     /// First parts of the bundle that runs are watched.
     pub(super) watched: bool,
 }
@@ -159,10 +164,16 @@ impl Attend {
         };
         log::info!("{id} is asked for: it is proven while the bundle that runs goes on");
         asker.tell(&Reply::Proving { bundle: id.clone() });
-        self.asker = asker;
+        self.asker = Some((id.clone(), asker));
         if let Err(reason) = self.change(&id, request) {
             log::error!("{id} is refused, and the bundle that runs goes on: {reason}");
-            self.asker.tell(&Reply::Failed { bundle: id, reason });
+            self.tell(&id, &Reply::Failed { bundle: id.clone(), reason });
+        }
+    }
+
+    fn tell(&mut self, id: &Id, reply: &Reply) {
+        if let Some((_, asker)) = self.asker.as_mut().filter(|(asked, _)| asked == id) {
+            asker.tell(reply);
         }
     }
 
@@ -179,8 +190,8 @@ impl Attend {
 
     /// It is asked for again: whoever asks hears the rest. Another start of it would take itself for the bundle before.
     fn attach(&mut self, id: &Id, asker: Asker) {
-        self.asker = asker;
-        self.asker.tell(&Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts });
+        self.asker = Some((id.clone(), asker));
+        self.tell(id, &Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts });
     }
 
     /// What takes the place of the active bundle: the release before it if the job in force is its own, else what was active before.
@@ -222,18 +233,7 @@ impl Attend {
             before
         });
         let before = written.map_err(|error| error.to_string())?;
-        if let Some(job) = self.other_job(id) {
-            log::info!("{id} is active, and judges when the PLC asks for job {job}: another job is in force");
-            std::mem::replace(&mut self.asker, Asker::nobody()).tell(&Reply::Waiting { bundle: id.clone(), job });
-            return Ok(());
-        }
         self.hand_over(candidate).inspect_err(|_| self.write(|state| *state = before))
-    }
-
-    /// The job of a bundle, if it has one and another one's is in force: the PLC says which parts come.
-    fn other_job(&self, id: &Id) -> Option<u16> {
-        let (own, in_force) = (self.shelf.job_of(Some(id)), self.line.status().job);
-        (own != 0 && in_force != 0 && own != in_force).then_some(own)
     }
 
     fn hand_over(&self, candidate: Candidate) -> Result<(), String> {
@@ -283,9 +283,14 @@ impl Attend {
                 log::info!("{id} is through its first parts");
                 self.watched = false;
                 self.write(|state| state.pass(&id));
-                self.asker.tell(&Reply::Passed { bundle: id });
+                self.tell(&id, &Reply::Passed { bundle: id.clone() });
             }
-            Event::Failed { id, reason, gone, running } => self.failed(&id, reason, gone.then_some(running)),
+            Event::Waiting { id, job } => {
+                log::info!("{id} judges when the PLC asks for job {job}: another job is in force");
+                self.tell(&id, &Reply::Waiting { bundle: id.clone(), job });
+                self.asker = None; // its trial may be far away
+            }
+            Event::Failed { id, reason, back } => self.failed(&id, reason, back),
             Event::Retired(pipeline) => drop(pipeline),
         }
     }
@@ -300,18 +305,20 @@ impl Attend {
     fn running(&mut self, id: Id, bundle: &Bundle, trial: bool) {
         self.shelf.classes.set(bundle.class_names());
         log::info!("{id} runs{}", if trial { ", and its first parts are watched" } else { "" });
-        self.asker.tell(&match trial {
+        let reply = match trial {
             true => Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts },
             false => Reply::Passed { bundle: id.clone() },
-        });
+        };
+        self.tell(&id, &reply);
         (self.shelf.running, self.watched) = (Some(id), trial);
     }
 
     /// `back` is what goes on, if something does.
-    fn failed(&mut self, id: &Id, mut reason: String, back: Option<Option<Id>>) {
+    fn failed(&mut self, id: &Id, mut reason: String, back: Option<Judging>) {
         log::error!("{id} is given up: {reason}");
         self.watched = false;
-        if let Some(running) = back {
+        if let Some((running, bundle)) = back {
+            self.shelf.classes.set(bundle.class_names());
             self.write(|state| state.withdraw(id, &reason));
             let name = running.as_ref().map_or("the bundle before it".into(), Id::to_string);
             log::warn!("{name} judges again");
@@ -321,7 +328,7 @@ impl Attend {
             self.write(|state| state.pass(id));
             reason = format!("{reason}; but it judges on: {kept}");
         }
-        self.asker.tell(&Reply::Failed { bundle: id.clone(), reason });
+        self.tell(id, &Reply::Failed { bundle: id.clone(), reason });
     }
 
     /// The bundle before one that failed is not in memory: it failed right after a start, or after the PLC's change to its job. It is given up only
@@ -361,15 +368,17 @@ impl Attend {
         let trial = state.trial.is_some_and(|trial| trial.bundle == id);
         let mut candidate = self.prove(&id, trial, true)?;
         candidate.job = job;
-        self.asker = Asker::nobody();
+        self.asker = None;
         self.hand_over(candidate)
     }
 }
 
-/// A bundle on trial that another one takes the place of is none to start with, or to go back to. Those of other jobs are left as they are.
+/// A bundle on trial that another one takes the place of is none to start with, or to go back to, if there is one that is through. Those of other
+/// jobs are left as they are.
 fn supersede(state: &mut State, id: &Id, several: bool) {
     let unproven = state.trial.as_ref().map(|trial| trial.bundle.clone());
-    if let Some(unproven) = unproven.filter(|other| other != id && (!several || other.name == id.name)) {
+    let Some(unproven) = unproven.filter(|other| other != id && (!several || other.name == id.name)) else { return };
+    if state.history.iter().any(|other| *other != unproven && other != id) {
         log::warn!("{unproven} is given up: its first parts were not through");
         state.withdraw(&unproven, &format!("{id} took its place before its first parts were through"));
     }

@@ -131,12 +131,18 @@ impl Inspect<'_> {
     /// The candidate judges from the next part on, if it fits the frames.
     fn take(&mut self, candidate: Candidate) {
         let Candidate { id, bundle, mut pipeline, trial, job, asked } = candidate;
+        let in_force = self.line.status().job;
+        if !asked && job != 0 && in_force != 0 && job != in_force {
+            self.say(Event::Retired(Box::new(pipeline)));
+            return self.say(Event::Waiting { id, job }); // the PLC says which parts come
+        }
         let geometry = self.trusted.pipeline.geometry();
         if pipeline.geometry() != geometry
             && let Err(error) = pipeline.refit(geometry)
         {
             let running = self.swap.as_ref().and_then(|swap| swap.running.clone());
-            self.say(Event::Failed { id, reason: error.to_string(), gone: true, running });
+            let back = Some((running, Arc::clone(&self.bundle)));
+            self.say(Event::Failed { id, reason: error.to_string(), back });
             if asked {
                 self.line.update(|handshake| handshake.job_done(false));
             }
@@ -146,8 +152,7 @@ impl Inspect<'_> {
         let pipeline = std::mem::replace(&mut self.trusted, trusted).pipeline;
         let before = std::mem::replace(&mut self.bundle, bundle.clone());
         let Some(swap) = &mut self.swap else { return };
-        let judged =
-            Before { id: swap.running.replace(id.clone()), bundle: before, pipeline, job: self.line.status().job };
+        let judged = Before { id: swap.running.replace(id.clone()), bundle: before, pipeline, job: in_force };
         // What is on trial is nothing to fall back to: what judged before it is.
         let (before, unproven) = match swap.trial.take() {
             Some(trial) => (trial.before, Some(judged)),
@@ -186,7 +191,7 @@ impl Inspect<'_> {
         let Some(trial) = swap.trial.take() else { return false };
         let Some(failed) = swap.running.clone() else { return false };
         let Some(Before { id, bundle, mut pipeline, job }) = trial.before else {
-            self.say(Event::Failed { id: failed, reason: reason.into(), gone: false, running: None });
+            self.say(Event::Failed { id: failed, reason: reason.into(), back: None });
             return false;
         };
         let geometry = self.trusted.pipeline.geometry();
@@ -204,7 +209,8 @@ impl Inspect<'_> {
             handshake.run_job(job);
             handshake.run_release(id.as_ref().map_or(0, Id::release));
         });
-        self.say(Event::Failed { id: failed, reason: reason.into(), gone: true, running: id });
+        let back = Some((id, Arc::clone(&self.bundle)));
+        self.say(Event::Failed { id: failed, reason: reason.into(), back });
         true
     }
 }

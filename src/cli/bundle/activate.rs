@@ -1,5 +1,6 @@
 //! Which installed bundle runs: in a station that is running, between two parts; else with its next start.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
@@ -101,7 +102,11 @@ impl How {
                 Some(Reply::Failed { bundle, reason }) => {
                     bail!("{bundle} was given up, and what ran before goes on: {reason}")
                 }
-                Some(Reply::Proving { bundle }) if !as_json => eprintln!("{bundle} is being proven on this machine"),
+                // Not the answer yet: beside it for people, a line before it for programs.
+                Some(reply @ Reply::Proving { .. }) if as_json => {
+                    std::io::stdout().write_all(reply.words(true).as_bytes())?;
+                }
+                Some(reply @ Reply::Proving { .. }) => eprint!("{}", reply.words(false)),
                 Some(reply @ (Reply::Passed { .. } | Reply::Waiting { .. })) => return Ok(reply.words(as_json)),
                 Some(reply) => last = Some(reply),
                 None => break,

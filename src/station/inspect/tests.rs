@@ -12,7 +12,7 @@ use crate::camera::{Camera, Pattern};
 use crate::pipeline::Options;
 use crate::signal::{Signaller, Signals};
 use crate::sink::{Error, Sink};
-use crate::station::control::{Asker, Client, Reply, Request, Socket};
+use crate::station::control::{Client, Reply, Request, Socket};
 use crate::station::shelf::Attend;
 use crate::station::{Report, Shelf, Stage, Station, Stop, Trigger, Watch};
 use crate::store::{Id, Room, Store};
@@ -181,7 +181,7 @@ fn a_station_that_ends_keeps_the_bundle_that_it_had() {
         line: station.line,
         candidates,
         events: bounded(1).1,
-        asker: Asker::nobody(),
+        asker: None,
         watched: false,
     };
     let reason = attend.change(&id(2), &Request::Activate(id(2))).unwrap_err();
