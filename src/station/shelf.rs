@@ -194,23 +194,19 @@ impl Attend {
         self.tell(id, &Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts });
     }
 
-    /// What takes the place of the active bundle: the release before it if the job in force is its own, else what was active before.
+    /// What takes the place of the active bundle.
     fn previous(&self) -> Result<Id, String> {
-        let mut state = self.shelf.store.state().map_err(|error| error.to_string())?;
-        let [.., previous, active] = state.history.as_slice() else {
-            return Err("there is nothing to go back to".into());
-        };
-        let (previous, active) = (previous.clone(), active.clone());
-        state.withdraw(&active, ROLLED_BACK);
-        let job = self.line.status().job;
-        let own = self.shelf.job_of(Some(&active)) == job;
-        let release = own.then(|| self.bundle_of(job, &state)).flatten();
-        Ok(release.filter(|id| *id != active).unwrap_or(previous))
+        let state = self.shelf.store.state().map_err(|error| error.to_string())?;
+        let active = state.active().cloned().ok_or("no bundle is active")?;
+        self.before(&active, state).ok_or_else(|| "there is nothing to go back to".into())
     }
 
-    /// The bundle of a job, as things stand; none if nothing is installed that can be it.
-    fn bundle_of(&self, job: u16, state: &State) -> Option<Id> {
-        state.release(self.shelf.jobs.get(&job)?, &self.shelf.store.installed().ok()?)
+    /// What was active before a bundle: while the PLC's job is its own the release before it, because others are for other parts.
+    fn before(&self, id: &Id, mut state: State) -> Option<Id> {
+        state.history.retain(|other| other != id);
+        let job = self.shelf.job_of(Some(id));
+        let own = job != 0 && job == self.line.status().job;
+        if own { state.last(&id.name).cloned() } else { state.active().cloned() }
     }
 
     /// What is asked for is proven, then written down, then handed over: a start in between has it too.
@@ -334,14 +330,8 @@ impl Attend {
     /// The bundle before one that failed is not in memory: it failed right after a start, or after the PLC's change to its job. It is given up only
     /// for another one that is proven: one that knows other parts would be worse.
     fn go_back(&mut self, failed: &Id, reason: &str) -> Result<(), String> {
-        let mut state = self.shelf.store.state().map_err(|error| error.to_string())?;
-        state.withdraw(failed, reason);
-        let job = self.line.status().job;
-        let other = match self.shelf.jobs.contains_key(&job) {
-            true => self.bundle_of(job, &state).filter(|id| id != failed),
-            false => state.active().cloned(),
-        };
-        let id = other.ok_or("no other bundle was active before it")?;
+        let state = self.shelf.store.state().map_err(|error| error.to_string())?;
+        let id = self.before(failed, state).ok_or("no other bundle was active before it")?;
         let proven = self.prove(&id, false, false);
         let candidate = proven.map_err(|error| format!("{id} cannot take its place: {error}"))?;
         self.write(|state| state.withdraw(failed, reason));
@@ -360,7 +350,8 @@ impl Attend {
             return Err("bundle.jobs in the station file does not have it".into());
         };
         let state = self.shelf.store.state().map_err(|error| error.to_string())?;
-        let id = self.bundle_of(job, &state).ok_or_else(|| format!("{reference} is not installed"))?;
+        let installed = self.shelf.store.installed().map_err(|error| error.to_string())?;
+        let id = state.release(reference, &installed).ok_or_else(|| format!("{reference} is not installed"))?;
         if self.shelf.running.as_ref() == Some(&id) {
             self.line.update(|handshake| handshake.job_done(true));
             return Ok(());

@@ -69,13 +69,18 @@ impl State {
         self.history.iter().nth_back(1)
     }
 
+    /// The release of a name that was activated last.
+    pub fn last(&self, name: &str) -> Option<&Id> {
+        self.history.iter().rfind(|id| id.name == name)
+    }
+
     /// The release that the PLC gets: the one that is named, or that was activated last, or the newest that was not given up.
     pub fn release(&self, reference: &Reference, installed: &[Id]) -> Option<Id> {
         let of_name = |id: &&Id| id.name == reference.name;
         let newest = || installed.iter().filter(of_name).filter(|id| !self.withdrawn.contains_key(id)).max();
         let found = match reference.counter {
             Some(counter) => installed.iter().filter(of_name).find(|id| id.counter == counter),
-            None => self.history.iter().rfind(of_name).or_else(newest),
+            None => self.last(&reference.name).or_else(newest),
         };
         found.cloned()
     }
