@@ -284,7 +284,7 @@ fn attend(shelf: Shelf, pipeline: &Pipeline, options: &pipeline::Options, line: 
     };
     let (options, geometry, line) = (options.clone(), pipeline.geometry(), line.clone());
     let watched = shelf.trial;
-    (swap, Attend { shelf, options, geometry, line, candidates, events, asker: None, watched })
+    (swap, Attend { shelf, options, geometry, line, candidates, events, asker: None, watched, handed: None })
 }
 
 /// Starts a thread; when it panics, READY falls at once. The hops that end with it end the others.

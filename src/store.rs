@@ -18,7 +18,7 @@ mod disk;
 mod state;
 
 use disk::Lock;
-pub use state::{MAX_STARTS, State, Trial};
+pub use state::{MAX_STARTS, State};
 
 /// Where bundles are installed on a camera.
 pub const DIR: &str = "/var/lib/fcam/bundles";
@@ -287,14 +287,21 @@ impl Store {
         if self.is_there(&bundle, &installed, parcel, float_layers)? {
             return Ok(Installed { bundle, again: true, removed: vec![] });
         }
-        let (keep, mut removed) = (room.keep.max(2), vec![]);
-        if self.check_room(&bundle, bytes.len() as u64, room).is_err() {
-            let others = keep - usize::from(!installed.contains(&bundle));
-            removed = self.prune(&lock, &state, &bundle.name, others)?;
-            self.check_room(&bundle, bytes.len() as u64, room)?;
+        let others = room.keep.max(2) - usize::from(!installed.contains(&bundle));
+        let surplus = self.surplus(&state, &bundle.name, others)?;
+        let size = |id: &Id| std::fs::metadata(self.path(id)).map_or(0, |file| file.len());
+        let gain: u64 = surplus.iter().map(size).sum();
+        let needed = bytes.len() as u64;
+        let mut removed = vec![];
+        if self.check_room(&bundle, needed, room).is_err() {
+            self.check_room(&bundle, needed.saturating_sub(gain), room)?; // what would not be enough stays
+            self.remove(&lock, &surplus)?;
+            removed = surplus;
         }
         lock.write(&self.path(&bundle), &bytes)?;
-        removed.extend(self.prune(&lock, &state, &bundle.name, keep)?);
+        let old = self.surplus(&state, &bundle.name, room.keep.max(2))?;
+        self.remove(&lock, &old)?;
+        removed.extend(old);
         Ok(Installed { bundle, again: false, removed })
     }
 
@@ -331,26 +338,24 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the oldest releases of a name. The newest stays, so that its counter is known; what runs or ran before stays too, and what the PLC
-    /// may ask for.
-    fn prune(&self, lock: &Lock, state: &State, name: &str, keep: usize) -> Result<Vec<Id>, Error> {
+    /// The oldest releases of a name beyond those to keep. The newest stays, so that its counter is known; what is active or was before it stays
+    /// too, and what the PLC may ask for with what was active before that.
+    fn surplus(&self, state: &State, name: &str, keep: usize) -> Result<Vec<Id>, Error> {
         let mut releases = self.installed()?;
-        let for_jobs: Vec<Id> = state.jobs.iter().filter_map(|job| state.release(job, &releases)).collect();
+        let mut spared: Vec<Id> = state.jobs.iter().filter_map(|job| state.release(job, &releases)).collect();
         releases.retain(|id| id.name == name);
-        let newest = releases.last().cloned();
-        let spared =
-            |id: &Id| [state.active(), state.previous(), newest.as_ref()].contains(&Some(id)) || for_jobs.contains(id);
-        let mut surplus = releases.len().saturating_sub(keep);
-        let mut removed = vec![];
-        for id in releases.into_iter().filter(|id| !spared(id)) {
-            if surplus == 0 {
-                break;
-            }
-            lock.remove(&self.path(&id))?;
-            surplus -= 1;
-            removed.push(id);
+        spared.extend([state.active(), state.previous(), releases.last()].into_iter().flatten().cloned());
+        if state.jobs.iter().any(|job| job.name == name) {
+            spared.extend(state.history.iter().rev().filter(|id| id.name == name).take(2).cloned());
         }
-        Ok(removed)
+        let surplus = releases.len().saturating_sub(keep);
+        releases.retain(|id| !spared.contains(id));
+        releases.truncate(surplus);
+        Ok(releases)
+    }
+
+    fn remove(&self, lock: &Lock, ids: &[Id]) -> Result<(), Error> {
+        ids.iter().try_for_each(|id| lock.remove(&self.path(id)))
     }
 
     /// The ids of what is installed, sorted; whether each can be used is not looked at.
@@ -381,7 +386,7 @@ impl Store {
                 bytes: std::fs::metadata(self.path(&bundle)).map_or(0, |file| file.len()),
                 active: state.active() == Some(&bundle),
                 previous: state.previous() == Some(&bundle),
-                trial: state.trial.as_ref().is_some_and(|trial| trial.bundle == bundle),
+                trial: state.trials.contains_key(&bundle),
                 withdrawn: state.withdrawn.get(&bundle).cloned(),
                 problem: loaded.err().map(|error| error.to_string()),
                 bundle,

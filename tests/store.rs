@@ -122,7 +122,8 @@ fn a_running_station_says_each_step() {
     let places = format!("store = {store:?}\nkeys = {keys:?}\ncontrol = {control:?}\n");
     fs::write(&file, format!("[bundle]\nwatch_parts = 3\nwatch_faults = 1000\n{places}")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_fcam"));
-    let mut station = command.args(["run", "--config", &file]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let (out, error) = (std::process::Stdio::null(), std::process::Stdio::null());
+    let _station = Killed(command.args(["run", "--config", &file]).stdout(out).stderr(error).spawn().unwrap());
     let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !Path::new(&control).exists() {
         assert!(std::time::Instant::now() < patience, "the station does not start");
@@ -136,8 +137,16 @@ fn a_running_station_says_each_step() {
     };
     assert_eq!(activate(), ["proving", "passed"]);
     assert_eq!(activate(), ["passed"]);
-    station.kill().unwrap();
-    station.wait().unwrap();
+}
+
+/// A process that ends with its test, whatever the test finds.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn damage(camera: &Camera, name: &str) {

@@ -90,7 +90,7 @@ fn active(store: &Store, float_layers: &[String]) -> Result<(Bundle, Installed),
                 for refusal in refusals {
                     log::error!("{refusal}; {id} takes its place");
                 }
-                let trial = state.trial.is_some_and(|trial| trial.bundle == id);
+                let trial = state.trials.contains_key(&id);
                 return Ok((
                     signed.bundle,
                     Installed { store: store.clone(), running: Some(id), spare: candidates, trial },
@@ -129,7 +129,7 @@ impl Installed {
 fn begin(store: &Store, bundle: &raw::Bundle) -> Result<Option<(Id, String)>, store::Error> {
     let jobs: Vec<store::Reference> = bundle.jobs.iter().map(|job| job.bundle.clone()).collect();
     let state = store.state()?;
-    if state.trial.is_none() && state.jobs == jobs {
+    if state.trials.is_empty() && state.jobs == jobs {
         return Ok(None);
     }
     let begun = store.update(|state| {

@@ -59,11 +59,9 @@ pub struct Watch {
 impl Shelf {
     /// The job that a bundle is for; 0 if there is none.
     pub fn job_of(&self, id: Option<&Id>) -> u16 {
-        let fits = |reference: &Reference| {
-            let id = id.filter(|id| id.name == reference.name);
-            id.is_some_and(|id| reference.counter.is_none_or(|counter| counter == id.counter))
-        };
-        self.jobs.iter().find(|(_, reference)| fits(reference)).map_or(0, |(job, _)| *job)
+        let Some(id) = id else { return 0 };
+        let find = |counter| self.jobs.iter().find(|(_, job)| job.name == id.name && job.counter == counter);
+        find(Some(id.counter)).or_else(|| find(None)).map_or(0, |(job, _)| *job)
     }
 
     /// The next best bundle for the start; says of each why it is not.
@@ -106,8 +104,8 @@ pub(super) enum Event {
     Job(u16),
     /// Frames are like that.
     Fitted(Geometry),
-    /// A candidate judges now.
-    Running { id: Id, bundle: Arc<Bundle>, trial: bool },
+    /// A candidate judges now; `replaced` was on trial until then. `asked`: the PLC wanted it.
+    Running { id: Id, bundle: Arc<Bundle>, trial: bool, asked: bool, replaced: Option<Id> },
     /// Its first parts are through.
     Passed(Id),
     /// A candidate is for another job than the one in force.
@@ -130,6 +128,8 @@ pub(super) struct Attend {
     pub(super) asker: Option<(Id, Asker)>,
     /// First parts of the bundle that runs are watched.
     pub(super) watched: bool,
+    /// What was handed over last.
+    pub(super) handed: Option<Id>,
 }
 
 impl Attend {
@@ -179,7 +179,7 @@ impl Attend {
 
     /// True for the bundle that runs, is active, and through its first parts.
     fn is_settled(&self, id: &Id) -> bool {
-        let settled = |state: State| state.active() == Some(id) && state.trial.is_none();
+        let settled = |state: State| state.active() == Some(id) && !state.trials.contains_key(id);
         self.shelf.running.as_ref() == Some(id) && self.shelf.store.state().is_ok_and(settled)
     }
 
@@ -188,8 +188,13 @@ impl Attend {
         self.watched && self.shelf.running.as_ref() == Some(id)
     }
 
-    /// It is asked for again: whoever asks hears the rest. Another start of it would take itself for the bundle before.
+    /// It is asked for again: whoever asks hears the rest.
     fn attach(&mut self, id: &Id, asker: Asker) {
+        self.write(|state| {
+            if state.active() != Some(id) {
+                state.activate(id);
+            }
+        });
         self.asker = Some((id.clone(), asker));
         self.tell(id, &Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts });
     }
@@ -205,22 +210,21 @@ impl Attend {
     fn before(&self, id: &Id, mut state: State) -> Option<Id> {
         state.history.retain(|other| other != id);
         let job = self.shelf.job_of(Some(id));
-        let own = job != 0 && job == self.line.status().job;
-        if own { state.last(&id.name).cloned() } else { state.active().cloned() }
+        if job == 0 || job != self.line.status().job {
+            return state.active().cloned();
+        }
+        let fits = |other: &&Id| other.name == id.name && [0, job].contains(&self.shelf.job_of(Some(other)));
+        state.history.iter().rfind(fits).cloned()
     }
 
     /// What is asked for is proven, then written down, then handed over: a start in between has it too.
     pub(super) fn change(&mut self, id: &Id, request: &Request) -> Result<(), String> {
         let trial = matches!(request, Request::Activate(_));
         let candidate = self.prove(id, trial, false)?;
-        let several = !self.shelf.jobs.is_empty();
         let written = self.shelf.store.update(|state| {
             let before = state.clone();
             match (trial, state.active().cloned()) {
-                (true, _) | (_, None) => {
-                    supersede(state, id, several);
-                    state.activate(id);
-                }
+                (true, _) | (_, None) => state.activate(id),
                 (false, Some(active)) => {
                     log::warn!("{active} is given up: {ROLLED_BACK}");
                     state.withdraw(&active, ROLLED_BACK);
@@ -232,7 +236,8 @@ impl Attend {
         self.hand_over(candidate).inspect_err(|_| self.write(|state| *state = before))
     }
 
-    fn hand_over(&self, candidate: Candidate) -> Result<(), String> {
+    fn hand_over(&mut self, candidate: Candidate) -> Result<(), String> {
+        self.handed = Some(candidate.id.clone());
         self.candidates.send(candidate).map_err(|_| "the station is about to end".into())
     }
 
@@ -274,7 +279,10 @@ impl Attend {
         match event {
             Event::Job(job) => self.job(job),
             Event::Fitted(geometry) => self.geometry = geometry,
-            Event::Running { id, bundle, trial } => self.running(id, &bundle, trial),
+            Event::Running { id, bundle, trial, asked, replaced } => {
+                self.replaced(replaced, &id, asked);
+                self.running(id, &bundle, trial, asked);
+            }
             Event::Passed(id) => {
                 log::info!("{id} is through its first parts");
                 self.watched = false;
@@ -283,8 +291,9 @@ impl Attend {
             }
             Event::Waiting { id, job } => {
                 log::info!("{id} judges when the PLC asks for job {job}: another job is in force");
+                self.handed = self.shelf.running.clone();
                 self.tell(&id, &Reply::Waiting { bundle: id.clone(), job });
-                self.asker = None; // its trial may be far away
+                self.asker.take_if(|(asked, _)| *asked == id); // its trial may be far away
             }
             Event::Failed { id, reason, back } => self.failed(&id, reason, back),
             Event::Retired(pipeline) => drop(pipeline),
@@ -298,15 +307,37 @@ impl Attend {
         }
     }
 
-    fn running(&mut self, id: Id, bundle: &Bundle, trial: bool) {
+    fn running(&mut self, id: Id, bundle: &Bundle, trial: bool, asked: bool) {
         self.shelf.classes.set(bundle.class_names());
         log::info!("{id} runs{}", if trial { ", and its first parts are watched" } else { "" });
         let reply = match trial {
             true => Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts },
             false => Reply::Passed { bundle: id.clone() },
         };
-        self.tell(&id, &reply);
+        if !asked {
+            self.tell(&id, &reply); // who wants what the PLC just got hears of his own request
+        }
         (self.shelf.running, self.watched) = (Some(id), trial);
+    }
+
+    /// A bundle that was on trial and does not judge any more. One that the PLC's job took the parts from is tried again when they come; another
+    /// one that the operator wanted in its place makes it nothing to start with, or to go back to, if there is one that is through.
+    fn replaced(&self, unproven: Option<Id>, by: &Id, asked: bool) {
+        let Some(unproven) = unproven.filter(|unproven| unproven != by) else { return };
+        let same = self.shelf.job_of(Some(&unproven)) == self.shelf.job_of(Some(by));
+        self.write(|state| {
+            state.pause(&unproven);
+            if !asked && same && self.is_spare(&unproven, by, state) {
+                log::warn!("{unproven} is given up: its first parts were not through");
+                state.withdraw(&unproven, &format!("{by} took its place before its first parts were through"));
+            }
+        });
+    }
+
+    /// Its parts have others that were active, besides it and one more.
+    fn is_spare(&self, id: &Id, and: &Id, state: &State) -> bool {
+        let job = self.shelf.job_of(Some(id));
+        state.history.iter().any(|other| ![id, and].contains(&other) && self.shelf.job_of(Some(other)) == job)
     }
 
     /// `back` is what goes on, if something does.
@@ -318,7 +349,14 @@ impl Attend {
             self.write(|state| state.withdraw(id, &reason));
             let name = running.as_ref().map_or("the bundle before it".into(), Id::to_string);
             log::warn!("{name} judges again");
+            self.handed = running.clone();
             self.shelf.running = running;
+        } else if self.handed.as_ref().is_some_and(|handed| handed != id) {
+            // Another one is on its way already, or judges.
+            self.write(|state| match self.is_spare(id, id, state) {
+                true => state.withdraw(id, &reason),
+                false => state.pass(id),
+            });
         } else if let Err(kept) = self.go_back(id, &reason) {
             log::error!("{id} judges on: {kept}");
             self.write(|state| state.pass(id));
@@ -356,21 +394,9 @@ impl Attend {
             self.line.update(|handshake| handshake.job_done(true));
             return Ok(());
         }
-        let trial = state.trial.is_some_and(|trial| trial.bundle == id);
-        let mut candidate = self.prove(&id, trial, true)?;
+        let mut candidate = self.prove(&id, false, true)?;
         candidate.job = job;
-        self.asker = None;
+        candidate.trial = self.shelf.store.state().is_ok_and(|state| state.trials.contains_key(&id));
         self.hand_over(candidate)
-    }
-}
-
-/// A bundle on trial that another one takes the place of is none to start with, or to go back to, if there is one that is through. Those of other
-/// jobs are left as they are.
-fn supersede(state: &mut State, id: &Id, several: bool) {
-    let unproven = state.trial.as_ref().map(|trial| trial.bundle.clone());
-    let Some(unproven) = unproven.filter(|other| other != id && (!several || other.name == id.name)) else { return };
-    if state.history.iter().any(|other| *other != unproven && other != id) {
-        log::warn!("{unproven} is given up: its first parts were not through");
-        state.withdraw(&unproven, &format!("{id} took its place before its first parts were through"));
     }
 }

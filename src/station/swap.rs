@@ -153,12 +153,14 @@ impl Inspect<'_> {
         let before = std::mem::replace(&mut self.bundle, bundle.clone());
         let Some(swap) = &mut self.swap else { return };
         let judged = Before { id: swap.running.replace(id.clone()), bundle: before, pipeline, job: in_force };
-        // What is on trial is nothing to fall back to: what judged before it is.
+        // What is on trial is nothing to fall back to: what judged before it is. Nor is the bundle itself, nor one that is for other parts.
         let (before, unproven) = match swap.trial.take() {
             Some(trial) => (trial.before, Some(judged)),
             None => (Some(judged), None),
         };
-        let (before, needless) = if trial && !asked { (before, None) } else { (None, before) };
+        let fits = |before: &Before| trial && !asked && before.id.as_ref() != Some(&id);
+        let (before, needless) = if before.as_ref().is_some_and(fits) { (before, None) } else { (None, before) };
+        let replaced = unproven.as_ref().and_then(|unproven| unproven.id.clone());
         swap.trial = trial.then(|| Trial { from: swap.told, since: None, crowded: self.line.crowded(), before });
         if let Some(trial) = &mut swap.trial {
             trial.since(&self.counters.read()); // mostly all is told already
@@ -170,7 +172,7 @@ impl Inspect<'_> {
             handshake.run_release(id.release());
             if asked { handshake.job_done(true) } else { handshake.run_job(job) }
         });
-        self.say(Event::Running { id, bundle, trial });
+        self.say(Event::Running { id, bundle, trial, asked, replaced });
     }
 
     fn pass(&mut self) {
@@ -190,9 +192,16 @@ impl Inspect<'_> {
         let Some(swap) = &mut self.swap else { return false };
         let Some(trial) = swap.trial.take() else { return false };
         let Some(failed) = swap.running.clone() else { return false };
-        let Some(Before { id, bundle, mut pipeline, job }) = trial.before else {
-            self.say(Event::Failed { id: failed, reason: reason.into(), back: None });
-            return false;
+        let in_force = self.line.status().job;
+        let Before { id, bundle, mut pipeline, .. } = match trial.before {
+            Some(before) if before.job == in_force => before,
+            other => {
+                self.say(Event::Failed { id: failed, reason: reason.into(), back: None });
+                if let Some(before) = other {
+                    self.say(Event::Retired(Box::new(before.pipeline))); // for another job: for other parts
+                }
+                return false;
+            }
         };
         let geometry = self.trusted.pipeline.geometry();
         if pipeline.geometry() != geometry
@@ -206,7 +215,6 @@ impl Inspect<'_> {
         let pipeline = std::mem::replace(&mut self.trusted, trusted).pipeline;
         self.say(Event::Retired(Box::new(pipeline)));
         self.line.update(|handshake| {
-            handshake.run_job(job);
             handshake.run_release(id.as_ref().map_or(0, Id::release));
         });
         let back = Some((id, Arc::clone(&self.bundle)));

@@ -20,21 +20,12 @@ pub const MAX_STARTS: u32 = 3;
 pub struct State {
     /// Bundles that were activated, the active one last.
     pub history: Vec<Id>,
-    /// The active one, if its first parts are not through.
-    pub trial: Option<Trial>,
+    /// Those whose first parts are not through, and the starts of the station with each.
+    pub trials: BTreeMap<Id, u32>,
     /// Bundles that were given up, and why.
     pub withdrawn: BTreeMap<Id, String>,
     /// Bundles that the PLC may ask for, as the station file of the last start names them.
     pub jobs: Vec<Reference>,
-}
-
-/// A bundle whose first parts are watched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trial {
-    /// Which.
-    pub bundle: Id,
-    /// Starts of the station with it.
-    pub starts: u32,
 }
 
 impl State {
@@ -55,8 +46,7 @@ impl State {
     pub(super) fn forget(&mut self, installed: &[Id]) {
         self.history.retain(|id| installed.contains(id));
         self.withdrawn.retain(|id, _| installed.contains(id));
-        let active = self.active().cloned();
-        self.trial.take_if(|trial| Some(&trial.bundle) != active.as_ref());
+        self.trials.retain(|id, _| self.history.contains(id));
     }
 
     /// The bundle that runs, or will with the next start.
@@ -92,12 +82,17 @@ impl State {
         self.history.push(id.clone());
         let surplus = self.history.len().saturating_sub(MAX_HISTORY);
         self.history.drain(..surplus);
-        self.trial = Some(Trial { bundle: id.clone(), starts: 0 });
+        self.trials.insert(id.clone(), 0);
+    }
+
+    /// It was stopped before its first parts were through, and not by a fault of it: its starts are forgotten.
+    pub fn pause(&mut self, id: &Id) {
+        self.trials.entry(id.clone()).and_modify(|starts| *starts = 0);
     }
 
     /// The first parts of a bundle are through.
     pub fn pass(&mut self, id: &Id) {
-        self.trial.take_if(|trial| trial.bundle == *id);
+        self.trials.remove(id);
     }
 
     /// A bundle is given up; the one before it is active again.
@@ -109,12 +104,13 @@ impl State {
 
     /// The station starts. Returns a bundle that was given up now: it was on trial, and the station ended again and again.
     pub fn start(&mut self) -> Option<(Id, String)> {
-        let trial = self.trial.as_mut()?;
-        if trial.starts < MAX_STARTS {
-            trial.starts += 1;
+        let id = self.active()?.clone();
+        let starts = self.trials.get_mut(&id)?;
+        if *starts < MAX_STARTS {
+            *starts += 1;
             return None;
         }
-        let (id, starts) = (trial.bundle.clone(), trial.starts);
+        let starts = *starts;
         self.previous()?; // without another one this is still the best there is
         let reason = format!("the station started {starts} times with it and never got through its first parts");
         self.withdraw(&id, &reason);
@@ -139,15 +135,18 @@ mod tests {
             (Some(&id(99)), Some(&id(98)), MAX_HISTORY)
         );
         state.withdraw(&id(99), "bad");
-        assert_eq!((state.active(), state.previous(), &state.trial), (Some(&id(98)), Some(&id(97)), &None));
+        assert_eq!(
+            (state.active(), state.previous(), state.trials.len()),
+            (Some(&id(98)), Some(&id(97)), MAX_HISTORY - 1)
+        );
         state.activate(&id(99));
         assert!(state.withdrawn.is_empty());
         state.pass(&id(98));
-        assert!(state.trial.is_some(), "another one");
+        assert!(state.trials.contains_key(&id(99)), "another one");
         state.pass(&id(99));
-        assert!(state.trial.is_none());
+        assert!(!state.trials.contains_key(&id(99)));
         state.forget(&[id(93), id(98)]);
-        assert_eq!(state.history, [id(93), id(98)]);
+        assert_eq!((&state.history[..], &state.trials), (&[id(93), id(98)][..], &[(id(93), 0)].into()));
         assert_eq!(serde_json::from_str::<State>(&state.text()).unwrap(), state);
     }
 
@@ -181,6 +180,14 @@ mod tests {
         assert_eq!((given_up, state.active()), (id(2), Some(&id(1))));
         assert!(reason.contains("3 times"), "{reason}");
         assert_eq!(state.start(), None);
+
+        state.activate(&id(2));
+        (0..10).for_each(|_| {
+            assert_eq!(state.start(), None);
+            state.pause(&id(2)); // the PLC changes to another job
+        });
+        state.pause(&id(1));
+        assert_eq!(state.trials.keys().collect::<Vec<_>>(), [&id(1), &id(2)]);
 
         let mut only = State::default();
         only.activate(&id(1));

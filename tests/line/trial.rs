@@ -118,7 +118,7 @@ fn a_job_that_is_refused_may_be_asked_for_again_at_once() {
     for job in [9, 9, 9, 9, 9] {
         assert!(judging.line.update(|handshake| handshake.ask_job(job)));
         until("the answer", || !judging.status().job_busy);
-        assert!(judging.status().job_failed && judging.status().ready);
+        assert!(judging.status().job_failed);
     }
     judging.change_job(2);
     judging.end();
@@ -155,11 +155,46 @@ fn a_bundle_of_another_job_waits_for_its_parts() {
     assert_eq!(installed.store.state().unwrap().active(), Some(&id("tiny.2")));
     judging.change_job(1);
     assert_eq!(judging.status().release, 2);
-    until("its trial is over", || installed.store.state().unwrap().trial.is_none());
+    until("its trial is over", || installed.store.state().unwrap().trials.is_empty());
     assert_eq!(words(&ask(&installed, &Request::Activate(id("strict.9")))), ["proving", "waiting"]);
     assert_eq!(words(&ask(&installed, &Request::Activate(id("tiny.2")))), ["proving", "running", "passed"]);
     assert_eq!(words(&ask(&installed, &Request::Rollback)), ["proving", "passed"]);
     assert_eq!((judging.status().job, judging.status().release), (1, 1), "the release before it, not the other job's");
+    judging.end();
+}
+
+/// Releases for two jobs, one after the other: each is watched when its parts come.
+#[test]
+fn a_bundle_that_waits_is_watched_when_its_job_comes() {
+    let (installed, shelf) = with_jobs(STRICT);
+    installed.install(&installed.changed("newer", &[("name = \"tiny\"", "name = \"strict\"")]), "strict", 10);
+    let judging = Judging::new(shelf);
+    judging.change_job(2);
+    assert_eq!(words(&ask(&installed, &Request::Activate(id("tiny.2")))), ["proving", "waiting"]);
+    let _client = judging.try_out(&installed, "strict.9");
+    judging.change_job(1);
+    assert_eq!(judging.status().release, 2);
+    judging.crowd();
+    until("the release before", || judging.status().release == 1);
+    let state = installed.store.state().unwrap();
+    assert_eq!(state.trials.keys().collect::<Vec<_>>(), [&id("strict.9")], "it has its own trial");
+    assert!(state.withdrawn.contains_key(&id("tiny.2")));
+    judging.end();
+}
+
+/// The PLC chose it, it was never activated, and the operator does that now.
+#[test]
+fn a_bundle_is_nothing_to_fall_back_to_for_itself() {
+    let (installed, shelf) = with_jobs(STRICT);
+    let judging = Judging::new(shelf);
+    judging.change_job(2);
+    let mut client = judging.try_out(&installed, "strict.9");
+    judging.crowd();
+    assert!(failure(&mut client).contains("but it judges on: no other bundle"));
+    assert_eq!((judging.status().job, judging.status().release), (2, 9));
+    assert_eq!(installed.store.state().unwrap().withdrawn.len(), 0);
+    judging.change_job(1);
+    judging.change_job(2);
     judging.end();
 }
 
@@ -199,7 +234,7 @@ fn the_only_bundle_judges_on() {
     installed.store.update(|state| state.activate(&id("tiny.1"))).unwrap();
     let judging = Judging::new(Shelf { trial: true, ..installed.shelf(STRICT) });
     judging.crowd();
-    until("its trial is over", || installed.store.state().unwrap().trial.is_none());
+    until("its trial is over", || installed.store.state().unwrap().trials.is_empty());
     let state = installed.store.state().unwrap();
     assert_eq!((state.active(), state.withdrawn.len()), (Some(&id("tiny.1")), 0));
     judging.triggers(1);
@@ -217,7 +252,7 @@ fn parts_that_a_bundle_does_not_see_say_nothing_of_it() {
     judging.triggers(100);
     assert_eq!(client.next(Duration::from_millis(300)).unwrap(), None, "it is not through");
     offline(false);
-    let passed = || installed.store.state().unwrap().trial.is_none();
+    let passed = || installed.store.state().unwrap().trials.is_empty();
     until("it is through", || {
         if judging.status().ready {
             judging.triggers(1);

@@ -1,7 +1,7 @@
 """Stands in for `fcam bundle list|install|activate` in a camera's folder: its words, its JSON, its exit codes.
 
 behave.json says what goes wrong: "install" and "activate" are refusals, "withdrawn" is what `list` says of the release,
-"event" how `activate` ends, "trial" whether it still is on trial, "sleep" how long it says nothing, "list" what it
+"event" how `activate` ends, "sleep" how long it says nothing, "list" what it
 answers instead, "runs" which bundle its station judges with, in place of the active one.
 """
 
@@ -50,7 +50,6 @@ def listed(args: argparse.Namespace, how: dict, state: dict) -> object:
     files = sorted(args.store.glob("*.fcam")) if args.store.exists() else []
     if "withdrawn" in how and not files:
         files = [Path("parts.1.fcam")]
-    state["trial"] = how.get("trial", state["trial"])
     entry = {"version": "1.0", "bytes": 0, "previous": False, "withdrawn": how.get("withdrawn"), "problem": None}
     ids = [file.stem for file in files]
     return [
@@ -82,11 +81,9 @@ def activate(args: argparse.Namespace, how: dict, state: dict) -> object:
     if not (args.store / f"{args.what}.fcam").exists():
         refuse(f"{args.what} is not installed")
     answer = {"event": event, "bundle": args.what, "watched": 20, "job": 1}
-    settled = {"active": args.what, "trial": False}
-    if state == settled and event == "passed" and how.get("runs", args.what) == args.what:
-        return answer
-    print(json.dumps({"event": "proving", "bundle": args.what}))
-    STATE.write_text(json.dumps(settled | {"trial": event != "passed"}))
+    if how.get("runs", state["active"]) != args.what:
+        print(json.dumps({"event": "proving", "bundle": args.what}))
+    STATE.write_text(json.dumps({"active": args.what, "trial": event != "passed"}))
     return answer
 
 

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fcam_tools import __main__, deploy
+from fcam_tools import __main__
 
 ROOT = Path(__file__).parents[2]
 STANDIN = Path(__file__).with_name("camera_standin.py")
@@ -154,18 +153,16 @@ def test_a_camera_that_is_away_is_its_own_matter(
 
 
 def test_trials_are_waited_for_when_it_goes_on(
-    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(deploy, "POLL_S", 0.05)
     fleet.behave("one", event="running")
     assert fleet.deploy(signed(tmp_path), *HOSTS) == 1
     assert fleet.deploy("--json", "--accept-trial", signed(tmp_path), "one") == 0
     assert rows(capsys.readouterr().out.splitlines()[-1])["one"]["state"] == "on trial"
-    parts = threading.Timer(0.5, fleet.behave, ("one",), {"trial": False})
-    parts.start()
-    assert fleet.deploy("--json", "--wait", "60", signed(tmp_path), "one", "two") == 0
-    parts.join()
-    assert fleet.calls("one").count("activate") == 1
+    fleet.behave("one", event="passed")
+    assert fleet.deploy("--json", signed(tmp_path), "one", "two") == 0
+    assert rows(capsys.readouterr().out)["one"]["state"] == "active"
+    assert fleet.calls("one").count("install") == 1
     assert fleet.active("two") == "parts.1"
 
 
@@ -366,6 +363,6 @@ def test_the_camera_s_own_program(fleet: Fleet, tmp_path: Path, capsys: pytest.C
     assert "key" in told["three"]["detail"]
     assert fleet.deploy("--accept-trial", *words, *HOSTS[:2]) == 0
     told = rows(capsys.readouterr().out)
-    assert [(row["before"], row["state"]) for row in told.values()] == [("tiny.3", "on trial")] * 2
+    assert [(row["before"], row["state"]) for row in told.values()] == [("tiny.3", "next start")] * 2
     assert fleet.deploy(*words, "one", "two") == 1
-    assert [row["state"] for row in rows(capsys.readouterr().out).values()] == ["on trial", "not tried"]
+    assert [row["state"] for row in rows(capsys.readouterr().out).values()] == ["next start", "not tried"]

@@ -34,7 +34,7 @@ SIGNATURE = "bundle.tar.minisig"
 COMMENT = "trusted comment: fcam bundle 1: "
 STORE = "/var/lib/fcam/bundles"
 CHUNK = 1 << 16
-PROGRESS_S, POLL_S = 5.0, 2.0
+PROGRESS_S = 5.0
 # A link that is dead ends by itself after these; nobody is asked for a password.
 SSH = (
     "ssh",
@@ -245,9 +245,7 @@ def deploy(camera: Camera, release: Release, args: argparse.Namespace, found: Ca
     removed = [] if there else install(camera, release)
     if args.no_activate:
         return "installed", removals(removed)
-    if active and mine["trial"]:
-        return watched(camera, release, args.wait)
-    state, note = activate(camera, release, args.wait, active)
+    state, note = activate(camera, release, args.wait, active and not mine["trial"])
     return state, note or removals(removed)
 
 
@@ -258,9 +256,10 @@ def refuse(release: Release, entry: dict[str, Any]) -> None:
         raise CameraError(f"{release.id} cannot be used there: {reason}")
 
 
-def activate(camera: Camera, release: Release, wait_s: int, active: bool) -> tuple[str, str]:
-    """Has it run. A station that judges with the active bundle says so at once; anything else is proven first."""
-    doing = "its station is asked whether it runs" if active else "it is proven there, then its first parts are watched"
+def activate(camera: Camera, release: Release, wait_s: int, settled: bool) -> tuple[str, str]:
+    """Has it run. A station that judges with a settled bundle says so at once, of one on trial when that is through;
+    anything else is proven first."""
+    doing = "its station is asked whether it runs" if settled else "its proof and its first parts are waited for"
     log.info("%s: %s: %s", camera.host, release.id, doing)
     words = camera.bundle("activate", release.id, "--wait", str(wait_s))
     steps, _, last = camera.ask(words).rpartition("\n")
@@ -268,26 +267,10 @@ def activate(camera: Camera, release: Release, wait_s: int, active: bool) -> tup
     if end.get("event") not in ENDS:
         raise CameraError(f"its fcam ends with {end}")
     state = ENDS[end["event"]]
-    if state == "active" and active:
+    if state == "active" and settled:
         proven = '"proving"' in steps
         return ("active", "it was active, and did not run") if proven else ("unchanged", "it runs already")
     return state, WAITING.get(state, "").format(job=end.get("job"))
-
-
-def watched(camera: Camera, release: Release, wait_s: int) -> tuple[str, str]:
-    """A run before this one has activated it: waits until its first parts are through."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        entries, _ = camera.installed(release)
-        mine = next((entry for entry in entries if entry["bundle"] == release.id), {})
-        refuse(release, mine)
-        if not mine.get("active"):
-            raise CameraError(f"{release.id} does not run there any more")
-        if not mine["trial"]:
-            return "active", ""
-        if time.monotonic() > deadline:
-            return "on trial", WAITING["on trial"]
-        time.sleep(POLL_S)
 
 
 def install(camera: Camera, release: Release) -> list[str]:

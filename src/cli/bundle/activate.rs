@@ -51,7 +51,12 @@ pub(super) fn activate(args: &ActivateArgs, as_json: bool) -> anyhow::Result<Str
         return how.follow(client, &Request::Activate(id), as_json);
     }
     how.prove(&store, &id)?;
-    store.update(|state| state.activate(&id))?;
+    // One that is active already is not tried anew: what is known of its starts and its first parts stays.
+    store.update(|state| {
+        if state.active() != Some(&id) {
+            state.activate(&id);
+        }
+    })?;
     Ok(next_start(&id, as_json))
 }
 

@@ -183,6 +183,7 @@ fn a_station_that_ends_keeps_the_bundle_that_it_had() {
         events: bounded(1).1,
         asker: None,
         watched: false,
+        handed: None,
     };
     let reason = attend.change(&id(2), &Request::Activate(id(2))).unwrap_err();
     assert!(reason.contains("about to end"), "{reason}");
