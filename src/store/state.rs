@@ -81,7 +81,9 @@ impl State {
         self.history.retain(|other| other != id);
         self.history.push(id.clone());
         let surplus = self.history.len().saturating_sub(MAX_HISTORY);
-        self.history.drain(..surplus);
+        for forgotten in self.history.drain(..surplus) {
+            self.trials.remove(&forgotten);
+        }
         self.trials.insert(id.clone(), 0);
     }
 
