@@ -327,7 +327,8 @@ impl Attend {
         let same = self.shelf.job_of(Some(&unproven)) == self.shelf.job_of(Some(by));
         self.write(|state| {
             state.pause(&unproven);
-            if !asked && same && self.is_spare(&unproven, by, state) {
+            let given_up = !state.trials.contains_key(&unproven); // rolled back
+            if !asked && same && !given_up && self.is_spare(&unproven, by, state) {
                 log::warn!("{unproven} is given up: its first parts were not through");
                 state.withdraw(&unproven, &format!("{by} took its place before its first parts were through"));
             }

@@ -227,6 +227,23 @@ fn a_bundle_on_trial_is_nothing_to_fall_back_to() {
     judging.end();
 }
 
+#[test]
+fn a_bundle_on_trial_that_is_rolled_back_says_so() {
+    let installed = Installed::new();
+    installed.install(&installed.changed("more", &[]), "tiny", 4);
+    for name in ["tiny.4", "tiny.1"] {
+        installed.store.update(|state| state.activate(&id(name))).unwrap();
+        installed.store.update(|state| state.pass(&id(name))).unwrap();
+    }
+    let judging = Judging::new(installed.shelf(STRICT));
+    let _client = judging.try_out(&installed, "tiny.2");
+    assert_eq!(words(&ask(&installed, &Request::Rollback)), ["proving", "passed"]);
+    let state = installed.store.state().unwrap();
+    assert_eq!((state.active(), judging.status().release), (Some(&id("tiny.1")), 1));
+    assert_eq!(state.withdrawn[&id("tiny.2")], "rolled back by the operator");
+    judging.end();
+}
+
 /// Another bundle, the embedded one above all, would know other parts.
 #[test]
 fn the_only_bundle_judges_on() {
