@@ -287,19 +287,17 @@ impl Store {
         if self.is_there(&bundle, &installed, parcel, float_layers)? {
             return Ok(Installed { bundle, again: true, removed: vec![] });
         }
-        let others = room.keep.max(2) - usize::from(!installed.contains(&bundle));
-        let surplus = self.surplus(&state, &bundle.name, others)?;
-        let size = |id: &Id| std::fs::metadata(self.path(id)).map_or(0, |file| file.len());
-        let gain: u64 = surplus.iter().map(size).sum();
-        let needed = bytes.len() as u64;
+        let (keep, needed) = (room.keep.max(2), bytes.len() as u64);
         let mut removed = vec![];
-        if self.check_room(&bundle, needed, room).is_err() {
-            self.check_room(&bundle, needed.saturating_sub(gain), room)?; // what would not be enough stays
-            self.remove(&lock, &surplus)?;
-            removed = surplus;
+        if self.check_room(&bundle, needed, 0, room).is_err() {
+            let others = keep - usize::from(!installed.contains(&bundle));
+            removed = self.surplus(&state, &bundle.name, others)?;
+            let gain = removed.iter().map(|id| self.size(id)).sum();
+            self.check_room(&bundle, needed, gain, room)?; // what would not be enough stays
+            self.remove(&lock, &removed)?;
         }
         lock.write(&self.path(&bundle), &bytes)?;
-        let old = self.surplus(&state, &bundle.name, room.keep.max(2))?;
+        let old = self.surplus(&state, &bundle.name, keep)?;
         self.remove(&lock, &old)?;
         removed.extend(old);
         Ok(Installed { bundle, again: false, removed })
@@ -328,9 +326,10 @@ impl Store {
         }
     }
 
-    fn check_room(&self, bundle: &Id, bytes: u64, room: Room) -> Result<(), Error> {
+    /// `gain`: bytes that would be free besides.
+    fn check_room(&self, bundle: &Id, bytes: u64, gain: u64, room: Room) -> Result<(), Error> {
         let free = disk::free(&self.dir)?;
-        if free < bytes.saturating_add(room.free_mb << 20) {
+        if free.saturating_add(gain) < bytes.saturating_add(room.free_mb << 20) {
             let needed = bytes.div_ceil(1 << 20);
             let (dir, bundle, free, keep) = (self.dir.clone(), bundle.clone(), free >> 20, room.free_mb);
             return Err(Error::Full { dir, bundle, free, needed, keep });
@@ -383,7 +382,7 @@ impl Store {
             let loaded = self.load(&bundle, float_layers);
             Entry {
                 version: loaded.as_ref().ok().map(|signed| signed.release.version.clone()),
-                bytes: std::fs::metadata(self.path(&bundle)).map_or(0, |file| file.len()),
+                bytes: self.size(&bundle),
                 active: state.active() == Some(&bundle),
                 previous: state.previous() == Some(&bundle),
                 trial: state.trials.contains_key(&bundle),
@@ -435,6 +434,10 @@ impl Store {
             lock.write(&self.dir.join(STATE), state.text().as_bytes())?;
         }
         Ok(changed)
+    }
+
+    fn size(&self, id: &Id) -> u64 {
+        std::fs::metadata(self.path(id)).map_or(0, |file| file.len())
     }
 
     fn path(&self, id: &Id) -> PathBuf {

@@ -190,11 +190,7 @@ impl Attend {
 
     /// It is asked for again: whoever asks hears the rest.
     fn attach(&mut self, id: &Id, asker: Asker) {
-        self.write(|state| {
-            if state.active() != Some(id) {
-                state.activate(id);
-            }
-        });
+        self.write(|state| state.ensure_active(id));
         self.asker = Some((id.clone(), asker));
         self.tell(id, &Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts });
     }

@@ -59,18 +59,13 @@ impl State {
         self.history.iter().nth_back(1)
     }
 
-    /// The release of a name that was activated last.
-    pub fn last(&self, name: &str) -> Option<&Id> {
-        self.history.iter().rfind(|id| id.name == name)
-    }
-
     /// The release that the PLC gets: the one that is named, or that was activated last, or the newest that was not given up.
     pub fn release(&self, reference: &Reference, installed: &[Id]) -> Option<Id> {
         let of_name = |id: &&Id| id.name == reference.name;
         let newest = || installed.iter().filter(of_name).filter(|id| !self.withdrawn.contains_key(id)).max();
         let found = match reference.counter {
             Some(counter) => installed.iter().filter(of_name).find(|id| id.counter == counter),
-            None => self.last(&reference.name).or_else(newest),
+            None => self.history.iter().rfind(of_name).or_else(newest),
         };
         found.cloned()
     }
@@ -87,9 +82,18 @@ impl State {
         self.trials.insert(id.clone(), 0);
     }
 
+    /// The same, but one that is active already is not tried anew: what is known of its starts and its first parts stays.
+    pub fn ensure_active(&mut self, id: &Id) {
+        if self.active() != Some(id) {
+            self.activate(id);
+        }
+    }
+
     /// It was stopped before its first parts were through, and not by a fault of it: its starts are forgotten.
     pub fn pause(&mut self, id: &Id) {
-        self.trials.entry(id.clone()).and_modify(|starts| *starts = 0);
+        if let Some(starts) = self.trials.get_mut(id) {
+            *starts = 0;
+        }
     }
 
     /// The first parts of a bundle are through.

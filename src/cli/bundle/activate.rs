@@ -51,12 +51,7 @@ pub(super) fn activate(args: &ActivateArgs, as_json: bool) -> anyhow::Result<Str
         return how.follow(client, &Request::Activate(id), as_json);
     }
     how.prove(&store, &id)?;
-    // One that is active already is not tried anew: what is known of its starts and its first parts stays.
-    store.update(|state| {
-        if state.active() != Some(&id) {
-            state.activate(&id);
-        }
-    })?;
+    store.update(|state| state.ensure_active(&id))?;
     Ok(next_start(&id, as_json))
 }
 
