@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use crate::engine::{Shape, qdq};
 use crate::mask;
+use crate::outcome::JudgedBy;
 
 mod archive;
 mod directory;
@@ -49,6 +51,7 @@ pub struct Bundle {
     source: String,
     manifest: Manifest,
     files: BTreeMap<String, Vec<u8>>,
+    judged_by: Arc<JudgedBy>,
 }
 
 impl Bundle {
@@ -105,7 +108,13 @@ impl Bundle {
         let manifest = manifest::parse(&text).map_err(|problem| invalid(vec![problem]))?;
         problems = manifest.problems();
         problems.extend(hash_problems(&manifest, &files));
-        let bundle = Self { source: bundle.to_owned(), manifest, files };
+        let judged_by = Arc::new(JudgedBy {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            counter: 0,
+            classes: manifest.classes.iter().map(|class| class.name.clone()).collect(),
+        });
+        let bundle = Self { source: bundle.to_owned(), manifest, files, judged_by };
         problems.extend(bundle.network_problems(float_layers));
         if problems.is_empty() { Ok(bundle) } else { Err(invalid(problems)) }
     }
@@ -128,6 +137,18 @@ impl Bundle {
     /// Where it is from, and its name and version, for people.
     pub fn describe(&self) -> String {
         format!("{} {} {}", self.source, self.manifest.name, self.manifest.version)
+    }
+
+    /// What its outcomes say of what judged.
+    pub fn judged_by(&self) -> &Arc<JudgedBy> {
+        &self.judged_by
+    }
+
+    /// The same bundle as the signed release with this counter.
+    #[must_use]
+    pub fn signed_as(mut self, counter: u64) -> Self {
+        Arc::make_mut(&mut self.judged_by).counter = counter;
+        self
     }
 
     /// The manifest.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::engine::{Backend, Isa, Settings, tensorrt};
@@ -16,6 +17,7 @@ mod check;
 mod engine;
 mod io;
 mod layers;
+mod log;
 mod plc;
 mod replay;
 mod run;
@@ -55,8 +57,31 @@ enum Verb {
 
 /// Parses the command line and runs the verb; prints an error chain once and turns it into the exit code.
 pub fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let done = match Cli::parse().verb {
+    let verb = Cli::parse().verb;
+    let logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+    let done = match start_log(logger, &verb).and_then(|()| run_verb(verb)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            log::flush(); // what led to it comes first
+            eprintln!("fcam: {error:#}");
+            ExitCode::from(NOT_STARTED)
+        }
+    };
+    log::flush();
+    done
+}
+
+/// A station must not wait for whoever reads its log; the other verbs write theirs in the order of what they print.
+fn start_log(mut logger: env_logger::Builder, verb: &Verb) -> anyhow::Result<()> {
+    match verb {
+        Verb::Run(_) => log::init(logger).context("cannot start the log")?,
+        _ => logger.init(),
+    }
+    Ok(())
+}
+
+fn run_verb(verb: Verb) -> anyhow::Result<u8> {
+    match verb {
         Verb::Run(args) => run::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Check(args) => check::run(&args),
@@ -67,13 +92,6 @@ pub fn main() -> ExitCode {
         Verb::Cameras(args) => cameras::run(&args),
         Verb::Plc(args) => plc::run(&args),
         Verb::Io(args) => io::run(&args),
-    };
-    match done {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("fcam: {error:#}");
-            ExitCode::from(NOT_STARTED)
-        }
     }
 }
 

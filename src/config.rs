@@ -3,10 +3,14 @@
 //! Two stages: plain data as it was typed, then a validated whole. After that nothing reads configuration again, and nothing
 //! can be half configured. This is the only reader of TOML for the station.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
 
 use crate::bundle::Bundle;
 use crate::camera::pipe::Stream;
@@ -16,7 +20,6 @@ use crate::line::Line;
 use crate::pipeline;
 use crate::record::{self, Keep, Recorder};
 use crate::signal::Signaller;
-use crate::sink::log::Classes;
 use crate::sink::{JsonLines, Log, Modbus, Serial, Sink, modbus, serial};
 use crate::station::{Station, Trigger};
 use crate::telegram::{self, budget};
@@ -151,6 +154,7 @@ impl Setup {
             layout: inspect.layout(),
             score_threshold: inspect.score,
             vote: inspect.vote,
+            zones: zones::build(&self.raw.zones),
             signaller: Signaller { delay, hold: Duration::from_millis(signals.hold_ms) },
         }
     }
@@ -159,13 +163,10 @@ impl Setup {
     pub fn station(mut self) -> Result<Station, Error> {
         let (camera, geometry) = self.camera()?;
         let line = Line::new(self.handshake());
-        let classes = Classes::default();
-        classes.set(self.bundle.class_names());
-        let sinks = self.sinks(&line, &classes)?;
+        let sinks = self.sinks(&line)?;
         let options = self.options();
-        let shelf = self.installed.take().map(|installed| installed.shelf(&self.raw.bundle, classes)).transpose()?;
+        let shelf = self.installed.take().map(|installed| installed.shelf(&self.raw.bundle)).transpose()?;
         let raw = self.raw;
-        let zones = zones::build(&raw.zones);
         let trigger = match raw.trigger.mode {
             Mode::FreeRun => Trigger::FreeRun,
             Mode::EveryFrame => Trigger::EveryFrame { queue: raw.trigger.queue },
@@ -176,7 +177,6 @@ impl Setup {
             camera,
             geometry,
             options,
-            zones,
             trigger,
             timeout: Duration::from_millis(raw.camera.timeout_ms),
             frames: self.frames,
@@ -228,7 +228,7 @@ impl Setup {
         }
     }
 
-    fn sinks(&self, line: &Line, classes: &Classes) -> Result<Vec<Box<dyn Sink>>, Error> {
+    fn sinks(&self, line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
         if let Some(gpio) = gpio::start(&self.raw, line)? {
             sinks.push(Box::new(gpio));
@@ -241,18 +241,32 @@ impl Setup {
         }
         match self.raw.sinks.json.as_str() {
             "" => {}
-            "-" => sinks.push(Box::new(JsonLines::new("standard output", std::io::stdout()))),
+            "-" => {
+                let lines = JsonLines::start("standard output", std::io::stdout(), line);
+                let failed = |source| Error::Json { path: "-".into(), source };
+                sinks.push(Box::new(lines.map_err(failed)?));
+            }
             path => {
-                let file = OpenOptions::new().create(true).append(true).open(path);
-                let file = file.map_err(|source| Error::Json { path: path.into(), source })?;
-                sinks.push(Box::new(JsonLines::new(path, file)));
+                let lines = json_file(path).and_then(|file| JsonLines::start(path, file, line));
+                sinks.push(Box::new(lines.map_err(|source| Error::Json { path: path.into(), source })?));
             }
         }
         if self.raw.sinks.log {
-            sinks.push(Box::new(Log::new(classes.clone())));
+            sinks.push(Box::new(Log));
         }
         Ok(sinks)
     }
+}
+
+/// A pipe without a reader is an error at once: otherwise opening it would wait for one, for ever.
+fn json_file(path: &str) -> std::io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
+    let file = file.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => std::io::Error::new(error.kind(), "nobody reads this pipe: start its reader first"),
+        _ => error,
+    })?;
+    fcntl_setfl(&file, OFlags::APPEND)?; // the outbox waits for the reader, and nobody else does
+    Ok(file)
 }
 
 impl Setup {
@@ -261,7 +275,8 @@ impl Setup {
         let raw::Serial { port, profile, parity, rs485, .. } = self.raw.serial.clone();
         let (line, config) = (self.raw.serial.line(), self.fingerprint());
         let external = self.raw.trigger.mode == Mode::External;
-        let options = serial::Options { port, line, parity, rs485, profile, config, external };
+        let delay = Duration::from_millis(self.raw.signals.delay_ms);
+        let options = serial::Options { port, line, parity, rs485, profile, config, external, delay };
         (!options.port.as_os_str().is_empty()).then_some(options)
     }
 

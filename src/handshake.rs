@@ -8,20 +8,21 @@
 //! - VALID never rises while RESULT_ACK is high: a PLC that acknowledged one result cannot take the next one for it.
 //! - A result that waits for its acknowledgement is never overwritten while results are buffered; one that finds no room is told (OVERRUN).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::mask::Region;
-use crate::signal::Signals;
+use crate::outcome::{Opened, Outcome};
+use crate::pulse::Trouble;
 use crate::verdict::{Fault, Verdict};
 
-mod outcome;
 mod status;
+mod told;
 
-pub use outcome::Outcome;
-pub use status::{Counts, Status};
+pub use status::{Counts, Glance, Status};
+pub use told::Told;
 
 /// Results that wait for the PLC's acknowledgement at most.
 pub const MAX_RESULTS: usize = 8;
@@ -32,11 +33,11 @@ pub const MAX_REGIONS: usize = 8;
 /// Triggers that have a number and no result yet, at most; a line that brings more is out of its mind.
 pub const MAX_OPEN: usize = 1024;
 
-/// HEARTBEAT changes this often while the inspection loop is alive.
+/// HEARTBEAT changes this often while every thread that judges or tells is alive.
 pub const HEARTBEAT: Duration = Duration::from_millis(250);
 
-/// An inspection loop that did not beat for so long stands still.
-pub const HUNG: Duration = Duration::from_secs(2);
+/// A part whose result is overdue by so long shows that results do not come, whatever keeps them.
+pub const OVERDUE: Duration = Duration::from_millis(500);
 
 /// A processor that was too hot is taken for cool again so far below its limit, 0.1 degrees Celsius.
 const COOLED: i16 = 50;
@@ -49,12 +50,14 @@ pub enum Condition {
     Panic,
     /// The engine was given up.
     Engine,
-    /// The inspection loop stands still.
+    /// A thread that judges or tells stands still, or results do not come.
     Hung,
     /// A GPIO output cannot be driven.
     Outputs,
     /// A GPIO input cannot be read.
     Inputs,
+    /// A channel that tells the PLC is cut, full or hung.
+    Channel,
     /// The camera is gone or delivers errors.
     Camera,
     /// No frame came in time.
@@ -73,12 +76,13 @@ pub enum Condition {
 
 impl Condition {
     /// All, the gravest first.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Panic,
         Self::Engine,
         Self::Hung,
         Self::Outputs,
         Self::Inputs,
+        Self::Channel,
         Self::Camera,
         Self::Stalled,
         Self::Overheated,
@@ -100,6 +104,7 @@ impl Condition {
             Self::Hung => 23,
             Self::Outputs => 24,
             Self::Inputs => 25,
+            Self::Channel => 26,
             Self::Starting => 30,
             Self::Stopping => 31,
             Self::Offline => 32,
@@ -148,6 +153,12 @@ pub struct Ticket {
     pub at: Timestamp,
     /// False: the station was not ready, and the part ends in [`Fault::Missed`].
     pub taken: bool,
+}
+
+impl From<Ticket> for Opened {
+    fn from(ticket: Ticket) -> Self {
+        Self { sequence: ticket.sequence, part_id: ticket.part_id, at: ticket.at }
+    }
 }
 
 /// What a station fixes once.
@@ -200,10 +211,14 @@ pub struct Handshake {
     underway: usize,
     /// Those of them that were not judged.
     queued: usize,
+    /// When those with a number were there, the oldest first.
+    since: VecDeque<Timestamp>,
+    /// From a trigger to its result at most, as long as nothing is wrong; none: it is not known yet.
+    promised: Option<Duration>,
     trigger_id: Option<u64>,
-    results: heapless::Deque<Outcome, MAX_RESULTS>,
+    results: heapless::Deque<Told, MAX_RESULTS>,
     /// The result that the PLC sees now; it stays to be read after its acknowledgement.
-    shown: Option<Outcome>,
+    shown: Option<Told>,
     valid: bool,
     toggle: bool,
     missed: bool,
@@ -218,8 +233,9 @@ pub struct Handshake {
     release: u32,
     change: Job,
     heartbeat: bool,
-    /// When the inspection loop, and the PLC, showed a sign of life; at first when they were looked for.
+    /// When HEARTBEAT changed.
     beaten: Option<Timestamp>,
+    /// When the PLC showed a sign of life; at first when it was looked for.
     plc_heard: Option<Timestamp>,
     temperature: Option<i16>,
 }
@@ -235,6 +251,8 @@ impl Handshake {
             open: 0,
             underway: 0,
             queued: 0,
+            since: VecDeque::with_capacity(MAX_OPEN),
+            promised: None,
             trigger_id: None,
             results: heapless::Deque::new(),
             shown: None,
@@ -335,6 +353,7 @@ impl Handshake {
             self.open += 1;
             self.underway += usize::from(taken);
             self.queued += usize::from(taken);
+            self.since.push_back(at);
             Ticket { sequence, part_id, at, taken }
         })
     }
@@ -346,38 +365,48 @@ impl Handshake {
         }
     }
 
-    /// A part's result, at the moment at which the line is told. `latency` is from the trigger to now.
-    pub fn told(&mut self, signals: &Signals, zones: u16, latency: Duration) {
-        let outcome = Outcome::new(signals, zones, latency);
-        if let Verdict::Fault(fault) = signals.verdict {
+    /// A part's result, at the moment at which the line is told.
+    pub fn told(&mut self, outcome: &Outcome, now: Timestamp) {
+        if let Verdict::Fault(fault) = outcome.verdict {
             self.latched = fault.code();
             self.late |= fault == Fault::Late;
         }
         self.open = self.open.saturating_sub(1);
-        if signals.verdict != Verdict::Fault(Fault::Missed) {
+        self.since.pop_front();
+        if outcome.verdict != Verdict::Fault(Fault::Missed) {
             self.underway = self.underway.saturating_sub(1);
             self.queued = self.queued.min(self.underway); // whoever does not say `judged`
         }
-        let counter = if outcome.ok { &mut self.counts.ok } else { &mut self.counts.ng };
+        let counter = if outcome.words.ok { &mut self.counts.ok } else { &mut self.counts.ng };
         *counter = counter.wrapping_add(1);
-        self.post(outcome);
+        self.post(Told::new(outcome, now));
+    }
+
+    /// A channel told a part too late, and as NG, whose result was in time when the others were told.
+    pub fn told_late(&mut self) {
+        self.late = true;
+    }
+
+    /// Results come so long after their triggers at most. What takes [`OVERDUE`] longer does not come.
+    pub fn promise(&mut self, within: Duration) {
+        self.promised = Some(within);
     }
 
     /// Shows a result, or lets it wait: for the acknowledgement of those before it if they are buffered, and for RESULT_ACK to fall in any case.
-    fn post(&mut self, outcome: Outcome) {
+    fn post(&mut self, told: Told) {
         if !self.controls.buffer_results {
             self.results.clear();
         }
         let free = !self.valid || !self.controls.buffer_results;
         if free && !self.controls.result_ack {
-            self.show(outcome);
-        } else if self.waiting() >= MAX_RESULTS || self.results.push_back(outcome).is_err() {
+            self.show(told);
+        } else if self.waiting() >= MAX_RESULTS || self.results.push_back(told).is_err() {
             self.overrun = true;
         }
     }
 
-    fn show(&mut self, outcome: Outcome) {
-        self.shown = Some(outcome);
+    fn show(&mut self, told: Told) {
+        self.shown = Some(told);
         self.valid = true;
         self.toggle = !self.toggle;
     }
@@ -493,22 +522,29 @@ impl Handshake {
         self.release = release;
     }
 
-    /// Time passes: what did not show a sign of life for too long is lost. For a caller that is not the inspection loop.
-    pub fn tick(&mut self, now: Timestamp, temperature: Option<i16>) {
+    /// Time passes: what did not show a sign of life for too long is lost. `trouble` is what the pulses say. Whoever asks for the status says this
+    /// first, so that no thread is needed that may hang itself.
+    pub fn tick(&mut self, now: Timestamp, trouble: Trouble) {
         let heard = *self.plc_heard.get_or_insert(now);
         let timeout = self.options.plc_timeout;
         if !timeout.is_zero() && now.saturating_sub(heard) > timeout {
             self.set(Condition::PlcLost, true);
         }
-        let beaten = *self.beaten.get_or_insert(now);
-        // A loop that was told to end beats no more.
-        let hung = !self.holds(Condition::Stopping) && now.saturating_sub(beaten) > HUNG;
-        self.set(Condition::Hung, hung);
-        self.heat(temperature);
+        // Threads that were told to end beat no more.
+        let running = !self.holds(Condition::Stopping);
+        self.set(Condition::Hung, running && (trouble.hung || self.is_overdue(now)));
+        self.set(Condition::Channel, running && trouble.down);
     }
 
-    /// Hysteresis, so that READY does not flicker at the limit. A sensor that is gone has not cooled down.
-    fn heat(&mut self, temperature: Option<i16>) {
+    /// True if the result of the oldest part should have been told long ago.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        let due = self.since.front().zip(self.promised).map(|(at, within)| *at + within + OVERDUE);
+        due.is_some_and(|due| now > due)
+    }
+
+    /// The processor's temperature, 0.1 degrees Celsius; none without a sensor. Hysteresis keeps READY from flickering at the limit. A sensor that
+    /// is gone has not cooled down.
+    pub fn heat(&mut self, temperature: Option<i16>) {
         self.temperature = temperature;
         let back = if self.holds(Condition::Overheated) { COOLED } else { 0 };
         if let Some((now, limit)) = temperature.zip(self.options.limit) {
@@ -516,7 +552,7 @@ impl Handshake {
         }
     }
 
-    /// The inspection loop is alive. True if HEARTBEAT changed.
+    /// Every thread that judges or tells is alive. True if HEARTBEAT changed.
     pub fn beat(&mut self, now: Timestamp) -> bool {
         if self.beaten.is_some_and(|beaten| now.saturating_sub(beaten) < HEARTBEAT) {
             return false;
@@ -527,24 +563,23 @@ impl Handshake {
 
     /// What the outputs show.
     pub fn status(&self) -> Status {
-        let condition = self.condition();
-        let active = condition.map_or(0, Condition::code);
+        let Glance { ready, busy, fault, run, simulated, heartbeat, code } = self.glance();
         Status {
-            ready: self.ready(),
-            busy: self.underway > 0,
+            ready,
+            busy,
             valid: self.valid,
             toggle: self.toggle,
             trigger_ack: self.controls.trigger,
             missed: self.missed,
             overrun: self.overrun,
             late: self.late,
-            fault: condition.is_some_and(Condition::is_fault) || self.latched != 0,
-            run: condition.is_none(),
-            simulated: self.options.simulated,
+            fault,
+            run,
+            simulated,
             job_busy: matches!(self.change, Job::Changing { .. }),
             job_failed: self.change == Job::Failed,
-            heartbeat: self.heartbeat,
-            code: if active == 0 { self.latched } else { active },
+            heartbeat,
+            code,
             trigger_id: self.trigger_id,
             job: self.job,
             release: self.release,
@@ -554,10 +589,22 @@ impl Handshake {
             counts: self.counts,
         }
     }
-}
 
-/// The regions of a result that the PLC can read.
-pub type Regions = heapless::Vec<Region, MAX_REGIONS>;
+    /// The part of the status that lines and lamps show.
+    pub fn glance(&self) -> Glance {
+        let condition = self.condition();
+        let active = condition.map_or(0, Condition::code);
+        Glance {
+            ready: self.ready(),
+            busy: self.underway > 0,
+            fault: condition.is_some_and(Condition::is_fault) || self.latched != 0,
+            run: condition.is_none(),
+            simulated: self.options.simulated,
+            heartbeat: self.heartbeat,
+            code: if active == 0 { self.latched } else { active },
+        }
+    }
+}
 
 /// A number as the PLC counts it in 16 bits: 1 to 65535 and again 1, never 0, so that 0 is no part.
 pub fn short_id(sequence: u64) -> u16 {

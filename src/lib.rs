@@ -4,8 +4,8 @@
 //! listed in the order of that flow, and each imports only from those above it (`tests/layering.rs` holds them to it):
 //!
 //! ```text
-//! Camera ─Frame→ preprocess ─Tensor→ Engine ─Prediction→ mask ─Mask→ verdict ─Verdict→ signal ─Signals→ Sink
-//!  edge            pure               may fail             pure        pure             pure              edge
+//! Camera ─Frame→ preprocess ─Tensor→ Engine ─Prediction→ mask ─Mask→ verdict ─Verdict→ outcome ─Outcome→ Line, Sink
+//!  edge            pure               may fail             pure        pure             pure               edge
 //! ```
 //!
 //! [`pipeline::Pipeline::inspect`] is the middle of that line in one call; the station, replay, bench and the proof of a
@@ -36,6 +36,10 @@ pub mod verdict;
 pub mod vote;
 
 pub mod signal;
+
+pub mod outcome;
+
+pub mod pulse;
 
 pub mod handshake;
 

@@ -1,5 +1,5 @@
 //! The place where everybody who talks to the PLC meets the station. In: triggers and controls, from any thread. Out: tickets in order for
-//! capture, and a bell that tells actuate to show the new status.
+//! capture, the status for whoever shows it, and a bell for those who must not be late with it.
 //!
 //! One lock around the [`Handshake`], held for a few field accesses; no input waits for a camera, an engine or a slow output.
 
@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::clock::Timestamp;
-use crate::handshake::{Controls, Handshake, MAX_OPEN, Options, Status, Ticket};
+use crate::clock::{self, Timestamp};
+use crate::handshake::{Controls, Glance, Handshake, MAX_OPEN, Options, Status, Ticket};
+use crate::pulse::{Duty, Pulse, Pulses, Trouble};
 
 /// A shared handshake.
 #[derive(Debug, Clone)]
@@ -18,7 +19,8 @@ pub struct Line(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    bell: (Sender<()>, Receiver<()>),
+    bells: Mutex<Vec<Sender<()>>>,
+    pulses: Pulses,
 }
 
 #[derive(Debug)]
@@ -37,48 +39,82 @@ impl Line {
     /// A line of a station that starts.
     pub fn new(options: Options) -> Self {
         let state = State { handshake: Handshake::new(options), tickets: VecDeque::with_capacity(MAX_OPEN) };
-        Self(Arc::new(Shared { state: Mutex::new(state), bell: bounded(1) }))
+        Self(Arc::new(Shared { state: Mutex::new(state), bells: Mutex::default(), pulses: Pulses::default() }))
+    }
+
+    /// The signs of life of the threads that work for this line.
+    pub fn pulses(&self) -> &Pulses {
+        &self.0.pulses
+    }
+
+    /// The pulse of a thread that begins.
+    pub fn pulse(&self, name: &'static str, duty: Duty) -> Pulse {
+        self.0.pulses.add(name, duty, clock::now())
     }
 
     /// A part is there: it has its number from now on. None if it takes none: see [`Handshake::trigger`].
     pub fn trigger(&self, at: Timestamp, part_id: u32) -> Option<Ticket> {
-        let mut state = self.lock();
-        let ticket = state.handshake.trigger(at, part_id);
-        state.tickets.extend(ticket);
-        drop(state);
-        self.ring();
-        ticket
+        self.change(|state| {
+            // A station that stands still takes no part.
+            state.handshake.tick(clock::now(), self.trouble());
+            let ticket = state.handshake.trigger(at, part_id);
+            state.tickets.extend(ticket);
+            ticket
+        })
     }
 
     /// A part was there whose trigger was lost on its way: it is missed, and has its number if a result will close it.
     pub fn lost(&self, at: Timestamp) {
-        let mut state = self.lock();
-        let ticket = state.handshake.lost(at);
-        state.tickets.extend(ticket);
-        drop(state);
-        self.ring();
+        self.change(|state| {
+            let ticket = state.handshake.lost(at);
+            state.tickets.extend(ticket);
+        });
     }
 
     /// The PLC's control bits and words; returns the status after them, so that both are one moment.
     pub fn control(&self, controls: Controls, now: Timestamp) -> Status {
-        let mut state = self.lock();
-        let ticket = state.handshake.control(controls, now);
-        state.tickets.extend(ticket);
-        let status = state.handshake.status();
-        drop(state);
-        self.ring();
-        status
+        self.change(|state| {
+            let ticket = state.handshake.control(controls, now);
+            state.tickets.extend(ticket);
+            state.handshake.tick(clock::now(), self.trouble());
+            state.handshake.status()
+        })
     }
 
-    /// The state of the station now.
+    /// The state of the station now. Whoever asks finds out which threads stand still, on a thread of its own.
     pub fn status(&self) -> Status {
-        self.lock().handshake.status()
+        self.change(|state| {
+            state.handshake.tick(clock::now(), self.trouble());
+            state.handshake.status()
+        })
     }
 
-    /// Changes the handshake, and has the outputs show what became of it.
+    /// The part of it that lines and lamps show.
+    pub fn glance(&self) -> Glance {
+        self.change(|state| {
+            state.handshake.tick(clock::now(), self.trouble());
+            state.handshake.glance()
+        })
+    }
+
+    /// Changes the handshake, and rings if the outputs have something new to show.
     pub fn update<T>(&self, change: impl FnOnce(&mut Handshake) -> T) -> T {
-        let changed = change(&mut self.lock().handshake);
-        self.ring();
+        self.change(|state| change(&mut state.handshake))
+    }
+
+    fn trouble(&self) -> Trouble {
+        self.0.pulses.trouble(clock::now())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let before = state.handshake.glance();
+        let changed = change(&mut state);
+        let rings = state.handshake.glance() != before;
+        drop(state);
+        if rings {
+            self.ring();
+        }
         changed
     }
 
@@ -105,20 +141,23 @@ impl Line {
         self.lock().handshake.number()
     }
 
-    /// The inspection loop is alive.
+    /// Every thread that judges or tells is alive: HEARTBEAT goes on.
     pub fn beat(&self, now: Timestamp) {
-        if self.lock().handshake.beat(now) {
-            self.ring();
-        }
+        self.update(|handshake| handshake.beat(now));
     }
 
-    /// Rings when the status may have changed.
-    pub fn bell(&self) -> &Receiver<()> {
-        &self.0.bell.1
+    /// A bell of one's own, which rings when there is something new for lines and lamps to show.
+    pub fn bell(&self) -> Receiver<()> {
+        let (ring, bell) = bounded(1);
+        self.0.bells.lock().unwrap_or_else(PoisonError::into_inner).push(ring);
+        bell
     }
 
     fn ring(&self) {
-        let _ = self.0.bell.0.try_send(()); // it rings already
+        let bells = self.0.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        for bell in bells.iter() {
+            let _ = bell.try_send(()); // it rings already
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

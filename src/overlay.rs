@@ -5,8 +5,8 @@
 
 use crate::camera::{Frame, Geometry};
 use crate::mask::{Mask, Region};
+use crate::outcome::Outcome;
 use crate::preprocess::{Layout, Roi};
-use crate::signal::Signals;
 use crate::verdict::Verdict;
 
 mod canvas;
@@ -40,21 +40,21 @@ impl Overlay {
     }
 
     /// Draws one part; `classes` are the manifest's names. Returns RGB pixels of the frame's width and height.
-    pub fn draw(&mut self, frame: &Frame, mask: &Mask, signals: &Signals, classes: &[String]) -> &[u8] {
+    pub fn draw(&mut self, frame: &Frame, mask: &Mask, outcome: &Outcome, classes: &[String]) -> &[u8] {
         self.canvas.load(frame);
         let scale = Scale::of(frame.geometry());
         self.draw_rois(&frame.geometry(), mask, scale.line);
         // The classifier gates the map: what it shows on a part that passes is no finding, and would only worry the operator.
-        let regions = if signals.verdict == Verdict::Pass { &[] } else { mask.regions };
-        if signals.verdict != Verdict::Pass {
+        let regions = if outcome.verdict == Verdict::Pass { &[] } else { mask.regions };
+        if outcome.verdict != Verdict::Pass {
             self.draw_mask(mask, scale.line);
         }
         for region in regions {
             self.draw_box(region, scale);
         }
         let (width, height) = self.canvas.size();
-        self.canvas.outline([0, 0, width, height], scale.border, color(&signals.verdict), SOLID);
-        self.draw_label(&label(signals, classes), regions, color(&signals.verdict), scale);
+        self.canvas.outline([0, 0, width, height], scale.border, color(&outcome.verdict), SOLID);
+        self.draw_label(&label(outcome, classes), regions, color(&outcome.verdict), scale);
         self.canvas.pixels()
     }
 
@@ -154,9 +154,9 @@ fn color(verdict: &Verdict) -> Color {
     }
 }
 
-fn label(signals: &Signals, classes: &[String]) -> String {
-    let score = signals.score.unwrap_or(0.0);
-    match &signals.verdict {
+fn label(outcome: &Outcome, classes: &[String]) -> String {
+    let score = outcome.score.unwrap_or(0.0);
+    match &outcome.verdict {
         Verdict::Pass => format!("PASS {score:.2}"),
         Verdict::Reject(findings) => {
             format!("REJECT {} {score:.2}", classes.get(findings.class).map_or("?", String::as_str))
@@ -197,32 +197,31 @@ fn overlap(a: Area, b: Area) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
     use crate::camera::PixelFormat;
     use crate::mask::Run;
+    use crate::outcome::Opened;
+    use crate::signal::Signaller;
     use crate::verdict::{Fault, Findings};
 
-    fn signals(verdict: Verdict) -> Signals {
-        Signals {
-            sequence: 0,
-            part_id: 0,
-            captured: Default::default(),
-            score: Some(0.5),
-            verdict,
-            zones: 0,
-            outputs: Default::default(),
-        }
+    fn outcome(verdict: Verdict) -> Outcome {
+        let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
+        let fault = Outcome::fault(Opened::default(), Fault::Late, &signaller, &Arc::default());
+        Outcome { score: Some(0.5), verdict, ..fault }
     }
 
-    fn reject() -> Signals {
-        signals(Verdict::Reject(Findings { class: 0, score: 0.5, regions: Default::default() }))
+    fn reject() -> Outcome {
+        outcome(Verdict::Reject(Findings { class: 0, score: 0.5, regions: Default::default() }))
     }
 
-    fn draw(geometry: Geometry, mask: &Mask, signals: &Signals) -> Vec<[u8; 3]> {
+    fn draw(geometry: Geometry, mask: &Mask, outcome: &Outcome) -> Vec<[u8; 3]> {
         let bytes = vec![100; geometry.frame_bytes()];
         let frame = Frame::new(0, Default::default(), geometry, &bytes).unwrap();
         let mut overlay = Overlay::default();
-        let pixels = overlay.draw(&frame, mask, signals, &["scratch".into()]);
+        let pixels = overlay.draw(&frame, mask, outcome, &["scratch".into()]);
         pixels.as_chunks().0.to_vec()
     }
 
@@ -230,10 +229,10 @@ mod tests {
     fn the_border_says_the_verdict() {
         let geometry = Geometry::packed(64, 48, PixelFormat::Gray8).unwrap();
         let mask = Mask::empty(Roi::whole(&geometry));
-        for (signals, color) in
-            [(signals(Verdict::Pass), GREEN), (reject(), RED), (signals(Verdict::Fault(Fault::Engine)), AMBER)]
+        for (outcome, color) in
+            [(outcome(Verdict::Pass), GREEN), (reject(), RED), (outcome(Verdict::Fault(Fault::Engine)), AMBER)]
         {
-            let pixels = draw(geometry, &mask, &signals);
+            let pixels = draw(geometry, &mask, &outcome);
             assert_eq!((pixels.len(), pixels[64 * 48 - 1], pixels[64 * 30 + 30]), (64 * 48, color, [100; 3]));
         }
     }
@@ -261,7 +260,7 @@ mod tests {
         let frame = Frame::new(0, Default::default(), geometry, &bytes).unwrap();
         // The mask covers the box around both.
         let mask = Mask::empty(Roi { x: 20, y: 30, width: 110, height: 50 });
-        let pixels = overlay.draw(&frame, &mask, &signals(Verdict::Fault(Fault::Late)), &[]);
+        let pixels = overlay.draw(&frame, &mask, &outcome(Verdict::Fault(Fault::Late)), &[]);
         let gray = |x: usize, y: usize| pixels[(y * 160 + x) * 3];
         for (x, y) in [(20, 60), (59, 60), (40, 79), (100, 50), (129, 50), (110, 40), (110, 59)] {
             assert!(gray(x, y) > 140, "{x} {y}");

@@ -1,7 +1,8 @@
-//! In: a frame. Out: everything known about the part: verdict, mask, signals, and how long each step took.
+//! In: a frame. Out: everything known about the part: its mask, and its finished outcome.
 //!
-//! [`Pipeline::inspect`] composes the five middle steps. The station, replay, bench and the proof of a bundle all call it.
+//! [`Pipeline::inspect`] composes the middle steps. The station, replay, bench and the proof of a bundle all call it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::Bundle;
@@ -9,10 +10,12 @@ use crate::camera::{Frame, Geometry};
 use crate::clock;
 use crate::engine::{self, Engine, Prediction, Settings, StepTime, Watch};
 use crate::mask::{Mask, Masker, Mosaic, Thresholds};
+use crate::outcome::{Judged, JudgedBy, Opened, Outcome, Timings};
 use crate::preprocess::{self, Layout, Preprocessor, Roi, Tensor, tile};
-use crate::signal::{Signaller, Signals};
+use crate::signal::Signaller;
 use crate::verdict::{Fault, Judge, Verdict};
 use crate::vote::{Ballot, Vote};
+use crate::zone::Zones;
 
 /// What the station file may set about the pipeline.
 #[derive(Debug, Clone)]
@@ -25,41 +28,10 @@ pub struct Options {
     pub score_threshold: Option<f32>,
     /// Frames that decide together; each alone if none.
     pub vote: Option<Vote>,
+    /// Where in the frame a defect is told to be.
+    pub zones: Zones,
     /// Timing of the outputs.
     pub signaller: Signaller,
-}
-
-/// How long each step of one inspection took; of several tiles, all of them together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Timings {
-    /// Crop, convert, resize.
-    pub preprocess: Duration,
-    /// The network.
-    pub engine: Duration,
-    /// Putting tiles together, threshold and regions.
-    pub mask: Duration,
-    /// Verdict and vote.
-    pub verdict: Duration,
-    /// Signals.
-    pub signal: Duration,
-}
-
-impl Timings {
-    /// The steps by name, in the order of the flow.
-    pub fn stages(&self) -> [(&'static str, Duration); 5] {
-        [
-            ("preprocess", self.preprocess),
-            ("engine", self.engine),
-            ("mask", self.mask),
-            ("verdict", self.verdict),
-            ("signal", self.signal),
-        ]
-    }
-
-    /// All steps together.
-    pub fn total(&self) -> Duration {
-        self.stages().iter().map(|(_, time)| *time).sum()
-    }
 }
 
 /// Everything known about one part.
@@ -69,10 +41,8 @@ pub struct Inspection<'a> {
     pub prediction: Option<Prediction<'a>>,
     /// The mask; empty after a fault.
     pub mask: Mask<'a>,
-    /// What the line is told, with the verdict in it.
-    pub signals: Signals,
-    /// How long it took.
-    pub timings: Timings,
+    /// What every channel tells, with the verdict in it.
+    pub outcome: Outcome,
 }
 
 /// A pipeline that cannot be built.
@@ -86,7 +56,7 @@ pub enum Error {
     Preprocess(#[from] preprocess::Error),
 }
 
-/// The middle of the flow, from frame to signals, for frames of one geometry.
+/// The middle of the flow, from frame to outcome, for frames of one geometry.
 pub struct Pipeline {
     fitted: Fitted,
     engine: Engine,
@@ -94,6 +64,7 @@ pub struct Pipeline {
     ballot: Option<Ballot>,
     options: Options,
     thresholds: Thresholds,
+    judged_by: Arc<JudgedBy>,
 }
 
 /// What is built for one geometry of frames.
@@ -127,7 +98,8 @@ impl Pipeline {
         let thresholds = bundle.mask_thresholds();
         let fitted = Fitted::new(&engine, geometry, &options.layout, thresholds)?;
         let ballot = options.vote.map(Ballot::new);
-        Ok(Self { fitted, engine, judge, ballot, options, thresholds })
+        let judged_by = Arc::clone(bundle.judged_by());
+        Ok(Self { fitted, engine, judge, ballot, options, thresholds, judged_by })
     }
 
     /// Fits the pipeline to frames of another geometry; the network stays loaded.
@@ -194,20 +166,32 @@ impl Pipeline {
         self.engine
     }
 
-    /// Judges one part. Always ends in a verdict: whatever fails becomes a fault.
+    /// What judges.
+    pub fn judged_by(&self) -> &Arc<JudgedBy> {
+        &self.judged_by
+    }
+
+    /// Judges a part of which the frame is all that is known. Always ends in a verdict: whatever fails becomes a fault.
     pub fn inspect(&mut self, frame: &Frame) -> Inspection<'_> {
+        self.inspect_part(Opened::of(frame), frame)
+    }
+
+    /// The same for a part that has its number and its time from elsewhere.
+    pub fn inspect_part(&mut self, part: Opened, frame: &Frame) -> Inspection<'_> {
         if frame.geometry() != self.geometry() {
-            return self.fault(frame, Fault::Geometry);
+            self.forget();
+            return self.unjudged(part, Fault::Geometry);
         }
         let mut timings = Timings::default();
-        let Self { fitted, engine, judge, ballot, options, .. } = self;
+        let Self { fitted, engine, judge, ballot, options, judged_by, .. } = self;
         let roi = fitted.roi;
         let Seen { prediction, mut mask } = match fitted.see(engine, *judge, frame, &mut timings) {
             Ok(seen) => seen,
             Err(error) => {
-                log::error!("part {}: {error}", frame.sequence());
+                log::error!("part {}: {error}", part.sequence);
                 ballot.iter_mut().for_each(Ballot::clear);
-                return unjudged(options, roi, frame, Fault::Engine);
+                let outcome = Outcome::fault(part, Fault::Engine, &options.signaller, judged_by);
+                return Inspection { prediction: None, mask: Mask::empty(roi), outcome };
             }
         };
         let mut lap = Lap::start();
@@ -221,27 +205,31 @@ impl Pipeline {
             }
         }
         timings.verdict = lap.time();
-        let signals = options.signaller.run(frame.sequence(), frame.captured(), Some(score), verdict);
+        let rejected = matches!(verdict, Verdict::Reject(_));
+        let zones = if rejected { options.zones.run(&mask) } else { 0 };
+        timings.mask += lap.time();
+        let outputs = options.signaller.run(part.at, verdict == Verdict::Pass);
         timings.signal = lap.time();
-        Inspection { prediction: Some(prediction), mask, signals, timings }
+        let judged = Judged { verdict, score: Some(score), zones };
+        let outcome = Outcome::new(part, judged, outputs, judged_by, timings);
+        Inspection { prediction: Some(prediction), mask, outcome }
     }
 
     /// The inspection of a part that cannot be judged.
-    pub fn fault(&mut self, frame: &Frame, fault: Fault) -> Inspection<'static> {
-        self.forget();
-        unjudged(&self.options, self.fitted.roi, frame, fault)
+    fn unjudged(&self, part: Opened, fault: Fault) -> Inspection<'static> {
+        let outcome = self.fault(part, fault);
+        Inspection { prediction: None, mask: Mask::empty(self.fitted.roi), outcome }
+    }
+
+    /// The outcome of a part that this pipeline would have judged.
+    pub fn fault(&self, part: Opened, fault: Fault) -> Outcome {
+        Outcome::fault(part, fault, &self.options.signaller, &self.judged_by)
     }
 
     /// Forgets the frames that would vote on the next one: after a fault that happened elsewhere.
     pub fn forget(&mut self) {
         self.ballot.iter_mut().for_each(Ballot::clear);
     }
-}
-
-fn unjudged(options: &Options, roi: Roi, frame: &Frame, fault: Fault) -> Inspection<'static> {
-    let verdict = Verdict::Fault(fault);
-    let signals = options.signaller.run(frame.sequence(), frame.captured(), None, verdict);
-    Inspection { prediction: None, mask: Mask::empty(roi), signals, timings: Timings::default() }
 }
 
 /// What was seen of a part.

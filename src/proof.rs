@@ -190,7 +190,7 @@ fn judge(bundle: &Bundle, golden: &Golden, pipeline: &mut Pipeline) -> Result<Ro
     pipeline.refit(case.picture.geometry)?;
     let frame = Frame::new(0, Duration::ZERO, case.picture.geometry, &case.picture.bytes)?;
     let tensor_diff = largest_difference(pipeline.preprocess(&frame).values, &case.input);
-    let verdict = pipeline.inspect(&frame).signals.verdict.word();
+    let verdict = pipeline.inspect(&frame).outcome.verdict.word();
     let mut row = Row {
         picture: golden.picture.clone(),
         score,

@@ -14,9 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::camera::{self, Frame, PixelFormat};
 use crate::mask::Mask;
-use crate::pipeline::Timings;
+use crate::outcome::{Entry, Outcome};
 use crate::preprocess::{self, Roi};
-use crate::signal::Signals;
 use crate::verdict::Verdict;
 
 mod date;
@@ -159,26 +158,18 @@ impl Recorder {
         self.options.keep
     }
 
-    /// Writes one part: the picture as the camera gave it, its mask, and its signals and timings. `bundle` says what judged it.
-    pub fn write(
-        &mut self,
-        frame: &Frame,
-        signals: &Signals,
-        timings: &Timings,
-        mask: Option<&Mask>,
-        bundle: &str,
-    ) -> Result<(), Error> {
+    /// Writes one part: the picture as the camera gave it, its mask, and its outcome.
+    pub fn write(&mut self, frame: &Frame, outcome: &Outcome, mask: Option<&Mask>) -> Result<(), Error> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let day = self.options.dir.join(date::utc(unix.as_secs()));
         std::fs::create_dir_all(&day).map_err(|source| Error::Write { path: day.clone(), source })?;
         self.room(&day)?;
-        let name = format!("{:09}-{}", self.first + signals.sequence, signals.verdict.word());
+        let name = format!("{:09}-{}", self.first + outcome.sequence, outcome.verdict.word());
         let json = day.join(name).with_extension("json");
         let picture = self.picture(frame, &json.with_extension(self.options.picture.extension()));
         let drawn = picture.and_then(|bytes| Ok(bytes + self.mask(mask, &json.with_extension(MASK))?));
         let written = drawn.and_then(|bytes| {
-            self.file = describe(unix.as_millis(), signals, timings, mask, bundle).to_string().into_bytes();
-            self.file.push(b'\n');
+            self.file = describe(unix.as_millis(), outcome, mask);
             Ok(bytes + store(&json, &self.file)?)
         });
         match written {
@@ -280,26 +271,24 @@ fn remove(json: &Path) {
     }
 }
 
-fn describe(
-    unix_ms: u128,
-    signals: &Signals,
-    timings: &Timings,
-    mask: Option<&Mask>,
-    bundle: &str,
-) -> serde_json::Value {
-    let micros = timings.stages().map(|(name, time)| (name.to_owned(), (time.as_micros() as u64).into()));
-    let timings_us = serde_json::Map::from_iter(micros);
-    let covers = mask.map(|mask| {
-        let Roi { x, y, width, height } = mask.roi;
-        serde_json::json!({ "x": x, "y": y, "width": width, "height": height })
-    });
-    serde_json::json!({
-        "unix_ms": unix_ms as u64,
-        "bundle": bundle,
-        "signals": signals,
-        "mask_covers": covers,
-        "timings_us": timings_us,
-    })
+/// What stands beside a recorded picture: the outcome as in `sinks.json`, and what only a record has.
+#[derive(Serialize)]
+struct Description<'a> {
+    /// When it was written, by the clock of the day.
+    unix_ms: u64,
+    #[serde(flatten)]
+    outcome: Entry<'a>,
+    /// The rectangle of the frame that the mask covers; null without a mask.
+    mask_covers: Option<Roi>,
+}
+
+/// The JSON file of a part, one line.
+fn describe(unix_ms: u128, outcome: &Outcome, mask: Option<&Mask>) -> Vec<u8> {
+    let description =
+        Description { unix_ms: unix_ms as u64, outcome: outcome.entry(), mask_covers: mask.map(|mask| mask.roi) };
+    let mut line = serde_json::to_vec(&description).unwrap_or_default(); // strings and numbers alone: it cannot fail
+    line.push(b'\n');
+    line
 }
 
 /// The ending of a file that is not whole yet.
@@ -381,8 +370,10 @@ fn number(path: &Path) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::camera::Geometry;
+    use crate::outcome::{JudgedBy, Opened};
     use crate::signal::Signaller;
     use crate::verdict::Fault;
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn options(dir: &Path) -> Options {
@@ -393,11 +384,13 @@ mod tests {
         let geometry = Geometry::packed(4, 2, PixelFormat::Yuyv).unwrap();
         let frame = Frame::new(sequence, Duration::ZERO, geometry, &[128; 16]).unwrap();
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
-        let signals = signaller.run(sequence, Duration::ZERO, None, Verdict::Fault(Fault::Engine));
+        let part = Opened { sequence, ..Opened::default() };
+        let judged_by = Arc::new(JudgedBy { name: "a bundle".into(), ..JudgedBy::default() });
+        let outcome = Outcome::fault(part, Fault::Engine, &signaller, &judged_by);
         let runs = [crate::mask::Run { row: 1, start: 1, end: 3 }];
         let roi = Roi { x: 0, y: 0, width: 4, height: 2 };
         let mask = Mask { width: 4, height: 2, roi, runs: &runs, regions: &[], region_count: 0 };
-        recorder.write(&frame, &signals, &Timings::default(), Some(&mask), "a bundle")
+        recorder.write(&frame, &outcome, Some(&mask))
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -434,9 +427,9 @@ mod tests {
 
         let text = std::fs::read_to_string(day.join("000000004-fault.json")).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(json["signals"]["verdict"]["fault"], "engine");
+        assert_eq!(json["verdict"]["fault"], "engine");
         assert!(json["timings_us"]["engine"].is_u64() && text.matches('\n').count() == 1);
-        assert_eq!((&json["bundle"], &json["mask_covers"]["width"]), (&"a bundle".into(), &4.into()));
+        assert_eq!((&json["release"]["name"], &json["mask_covers"]["width"]), (&"a bundle".into(), &4.into()));
         let mask = image::open(day.join("000000004-fault.mask.png")).unwrap().into_luma8();
         assert_eq!(mask.into_raw(), [0, 0, 0, 0, 0, 255, 255, 0]);
         let picture = image::open(day.join("000000004-fault.png")).unwrap();

@@ -1,11 +1,10 @@
-//! In: a verdict. Out: what to tell the line, and when: plain values, so that they can be printed, recorded and replayed.
+//! In: whether a part is good. Out: what the outputs do, and when: plain values, so that they can be printed, recorded and replayed.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::verdict::Verdict;
 
 /// The outputs of a station, by the names that PLC programmers use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -32,31 +31,8 @@ pub struct Signal {
     pub hold: Duration,
 }
 
-/// Everything the line is told about one part.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Signals {
-    /// The part's number at this station.
-    pub sequence: u64,
-    /// The PLC's number of the part; 0 if it gave none.
-    pub part_id: u32,
-    /// When the part was there (monotonic): its trigger's edge, else the capture of its frame.
-    pub captured: Timestamp,
-    /// Defect score, 0..1; none after a fault.
-    pub score: Option<f32>,
-    /// The judgement.
-    pub verdict: Verdict,
-    /// Zones of the frame with a mask pixel in them, one bit each ([`crate::zone`]); 0 unless rejected.
-    pub zones: u16,
-    /// What the outputs do.
-    pub outputs: heapless::Vec<Signal, 4>,
-}
-
-impl Signals {
-    /// The time by which all outputs must have been set.
-    pub fn due(&self) -> Timestamp {
-        self.outputs.iter().map(|signal| signal.due).max().unwrap_or(self.captured)
-    }
-}
+/// The outputs of one part.
+pub type Outputs = heapless::Vec<Signal, 4>;
 
 /// Timing of the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,14 +51,18 @@ pub const SETUP: Duration = Duration::from_millis(1);
 pub const LEAD: Duration = Duration::from_millis(3);
 
 impl Signaller {
-    /// The signals of one judged part. OK and NG are a pair: never both, and both low is no result.
-    pub fn run(&self, sequence: u64, captured: Timestamp, score: Option<f32>, verdict: Verdict) -> Signals {
-        let ok = verdict == Verdict::Pass;
+    /// What the outputs do for one part. OK and NG are a pair: never both, and both low is no result.
+    pub fn run(&self, captured: Timestamp, ok: bool) -> Outputs {
         let due = captured + self.delay;
         let early = due.saturating_sub(LEAD);
         // All return to inactive together.
         let signal = |output, level, at| Signal { output, level, due: at, hold: self.hold + (due - at) };
         let outputs = [signal(Output::Ok, ok, early), signal(Output::Ng, !ok, early), signal(Output::Valid, true, due)];
-        Signals { sequence, part_id: 0, captured, score, verdict, zones: 0, outputs: heapless::Vec::from_iter(outputs) }
+        heapless::Vec::from_iter(outputs)
+    }
+
+    /// True once the outputs of a part should have been set. Without a delay they are due as soon as they are known.
+    pub fn is_late(&self, captured: Timestamp, now: Timestamp) -> bool {
+        !self.delay.is_zero() && now > captured + self.delay
     }
 }

@@ -1,34 +1,46 @@
-//! Where signals go. In: [`Signals`]. Out: the log, JSON lines, serial telegrams, Modbus registers and GPIO lines.
+//! The channels that outcomes are told through. In: [`Outcome`]s. Out: GPIO lines, serial telegrams, Modbus registers, JSON lines, the log.
+//!
+//! Each channel has an outbox of its own: a bounded queue with a thread behind it, which alone waits for the device, the reader or the disk. What
+//! happens when the queue is full depends on who is told:
+//!
+//! | channel | full or hung means |
+//! |---|---|
+//! | GPIO, serial, Modbus RTU | the PLC is not told: a fault code, READY low ([`crate::handshake::Condition::Channel`]) |
+//! | JSON, log | outcomes are dropped, counted, and it is said once ([`Outbox`]) |
 
-use crate::handshake::Status;
 use crate::mask::Mask;
-use crate::signal::Signals;
+use crate::outcome::Outcome;
 
 pub mod gpio;
 pub mod json;
 pub mod log;
 pub mod modbus;
+mod outbox;
 pub mod serial;
 
 pub use gpio::Gpio;
 pub use json::JsonLines;
 pub use log::Log;
 pub use modbus::Modbus;
+pub use outbox::Outbox;
 pub use serial::Serial;
 
-/// A receiver of signals, chosen at run time.
+/// A channel, chosen at run time. None of its calls waits for a device, a reader or a disk, but for [`Sink::fail_safe`].
 pub trait Sink: Send {
-    /// Tells the line about one part. An error here is counted and logged; the next part is told all the same.
-    fn apply(&mut self, signals: &Signals) -> Result<(), Error>;
+    /// Takes the outcome of one part into the channel's outbox. An error here is counted and logged; the next part is told all the same.
+    fn apply(&mut self, outcome: &Outcome) -> Result<(), Error>;
 
-    /// Shows the mask of the rejected part that every sink was just told about; none where the station had no room to keep it. It may be
+    /// Shows the mask of the rejected part that every channel was just told about; none where the station had no room to keep it. It may be
     /// dropped, and never makes a verdict wait.
-    fn draw(&mut self, _signals: &Signals, _mask: Option<&Mask>) {}
+    fn draw(&mut self, _outcome: &Outcome, _mask: Option<&Mask>) {}
 
-    /// Shows the state of the station, READY and HEARTBEAT among it; called whenever it may have changed, four times a second at least.
-    fn show(&mut self, _status: &Status) {}
+    /// Outcomes that were taken and then could not be told after all, since this was last asked.
+    fn untold(&mut self) -> u64 {
+        0
+    }
 
-    /// Puts every output where a dead camera leaves it: not OK, not ready. Cannot fail, and may be called twice.
+    /// Tells what was taken, then puts every output where a dead camera leaves it: not OK, not ready. Takes a second or two at most, cannot fail,
+    /// and may be called twice.
     fn fail_safe(&mut self);
 }
 
@@ -42,6 +54,12 @@ pub enum Error {
         sink: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The other side takes less than there is to tell.
+    #[error("{sink} takes nothing: its queue is full")]
+    Full {
+        /// Which sink.
+        sink: String,
     },
     /// A place where the other side would ask cannot be had.
     #[error("cannot serve {sink}: {source}{}", port_advice(.source))]

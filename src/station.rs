@@ -1,23 +1,23 @@
-//! In: a camera, a bundle and sinks. Out: one verdict for every part, in order and in time, until told to stop.
-//!
-//! Four threads and three hops, each with its own policy when it is full:
+//! In: a camera, a bundle and sinks. Out: one outcome for every part, in order and in time, until told to stop.
 //!
 //! ```text
 //! capture ──────→ inspect ──────→ actuate    never drops; past its due time a verdict is a fault
 //!    │               └──────────→ record     drops first, and counts
 //!    ├ every-frame: queue N, one more is a fault for that part; free-run: keeps the newest, counts the dropped
 //!    └ external: READY is low while N wait; a trigger that comes all the same is a fault for that part
+//! actuate ─→ line, and an outbox a channel ([`crate::sink`])
+//! supervise ─ hears the pulses of all
 //! ```
 //!
-//! Rule D is kept here: the line gives every part a sequence number, and each number is closed by exactly one verdict
-//! ([`Counts::balanced`]). A fifth thread has other bundles ready, where there is a [`Shelf`]. These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
+//! Rule D is kept here: the line gives every part a sequence number, and each number is closed by exactly one outcome
+//! ([`Counts::balanced`]). One more thread has other bundles ready, where there is a [`Shelf`]. These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::bounded;
 
 use crate::bundle::Bundle;
 use crate::camera::{Camera, Colors, Frame, Geometry};
@@ -28,13 +28,12 @@ use crate::line::Line;
 use crate::mask::Stored;
 use crate::pipeline::{self, Pipeline};
 use crate::proof;
-use crate::record::{Keep, Recorder};
+use crate::pulse::Duty;
+use crate::record::Recorder;
 use crate::sink::Sink;
 use crate::store::Id;
-use crate::zone::Zones;
 
 mod actuate;
-mod beat;
 mod capture;
 pub mod control;
 mod count;
@@ -43,9 +42,11 @@ mod inbox;
 mod inspect;
 mod latency;
 mod matching;
+mod record;
 mod shelf;
 mod stage;
 mod stop;
+mod supervise;
 mod swap;
 
 pub use count::{Counts, FAULTS};
@@ -56,20 +57,17 @@ pub use shelf::{Shelf, Watch};
 pub use stage::{STAGES, Stages};
 pub use stop::{Stage, Stop};
 
-use actuate::{Actuate, Measured, Outputs};
-use beat::{Beat, notify};
+use actuate::{Actuate, Books, Measured, Outputs};
 use capture::{Capture, Intake};
 use count::Counters;
 use inbox::Inbox;
-use inspect::{Archive, Empty, Inspect, Kept, Trusted};
+use inspect::{Inspect, Trusted};
 use shelf::Attend;
+use supervise::{Supervise, notify};
 use swap::{Swap, Trial};
 
 /// Verdicts that may wait for their due times; with more, inspect waits too.
 const JUDGED: usize = 1024;
-
-/// Parts that may wait to be written to disk.
-const RECORDS: usize = 8;
 
 /// Masks that may wait for the due times of their parts.
 const MASKS: usize = 64;
@@ -87,8 +85,6 @@ pub struct Station {
     pub geometry: Option<Geometry>,
     /// Engine, ROI, threshold and the timing of the outputs.
     pub options: pipeline::Options,
-    /// Where in the frame a defect is told to be.
-    pub zones: Zones,
     /// What makes a part.
     pub trigger: Trigger,
     /// A camera that says nothing for this long is stalled.
@@ -97,7 +93,7 @@ pub struct Station {
     pub frames: Option<u64>,
     /// Where the PLC's inputs and the station meet.
     pub line: Line,
-    /// Who is told, in this order: the line first.
+    /// Who is told, after the line itself.
     pub sinks: Vec<Box<dyn Sink>>,
     /// Who keeps pictures.
     pub recorder: Option<Recorder>,
@@ -186,9 +182,10 @@ impl Station {
     pub fn run(mut self, stop: &Stop) -> Result<Report, Error> {
         let outputs = Outputs(std::mem::take(&mut self.sinks));
         let mut pipeline = self.prove(stop)?;
-        warm_up(&mut pipeline, self.options.signaller.delay)?;
+        let inspection = warm_up(&mut pipeline, self.options.signaller.delay)?;
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
         let line = self.line;
+        line.update(|handshake| handshake.promise(promise(self.options.signaller.delay, self.trigger, inspection)));
         if let Some(shelf) = &self.shelf {
             let running = shelf.running.as_ref();
             line.update(|handshake| {
@@ -203,16 +200,27 @@ impl Station {
         notify(sd_notify::NotifyState::Ready);
 
         let began = clock::now();
-        let counters = Counters::default();
+        let counters = Arc::new(Counters::default());
         let inbox = Inbox::new(self.trigger);
         let (judged, to_actuate) = bounded(JUDGED);
-        let (archive, to_record, emptied) = archive(self.recorder.as_ref());
+        let (archive, record) = record::start(self.recorder, &line, &counters)?;
         let (drawn, masks) = bounded(MASKS);
         (0..MASKS).for_each(|_| drop(drawn.try_send(Stored::default()))); // there is room for each
         let (swap, attend) = self.shelf.map(|shelf| attend(shelf, &pipeline, &self.options, &line)).unzip();
         let signaller = self.options.signaller;
-        let actuate =
-            Actuate::new(to_actuate, line.clone(), drawn, outputs, signaller, &counters, stop.clone(), self.summary);
+        let vital = |name| line.pulse(name, Duty::Vital);
+        let actuate = Actuate {
+            inbox: to_actuate,
+            line: line.clone(),
+            drawn,
+            signaller,
+            counters: &counters,
+            stop: stop.clone(),
+            summary: self.summary,
+            pulse: vital("actuate"),
+            books: Books::new(JUDGED, outputs.0.len()),
+            outputs,
+        };
         let inspect = Inspect {
             inbox: &inbox,
             counters: &counters,
@@ -220,11 +228,10 @@ impl Station {
             archive,
             masks,
             line: line.clone(),
-            beat: Beat::new(line.clone()),
+            pulse: vital("inspect"),
+            inspection,
             stop: stop.clone(),
             bundle: Arc::new(self.bundle),
-            options: self.options,
-            zones: self.zones,
             trusted: Trusted::new(pipeline, self.geometry.is_some()),
             open: None,
             swap,
@@ -235,12 +242,15 @@ impl Station {
             timeout: self.timeout,
             frames: self.frames.unwrap_or(u64::MAX),
             stop: stop.clone(),
+            pulse: vital("capture"),
         };
-        let recorder = self.recorder;
+        let supervise = Supervise::new(line.clone(), vital("supervise"));
+        let (over, told) = bounded::<()>(0);
 
         // Should a thread not start, its closure is dropped, and with it the hop that the others wait for: all end.
         std::thread::scope(|scope| {
-            let record = spawn(scope, &line, "record", || record(recorder, &to_record, &emptied, &counters))?;
+            let over = over; // hangs up when this scope ends
+            spawn(scope, &line, "supervise", move || supervise.run(&told))?;
             let actuate = spawn(scope, &line, "actuate", || actuate.run())?;
             let attend = attend.map(|attend| spawn(scope, &line, "bundles", || attend.run())).transpose()?;
             let inspect = spawn(scope, &line, "inspect", || inspect.run())?;
@@ -249,11 +259,14 @@ impl Station {
             note(&mut panicked, "capture", capture.join());
             note(&mut panicked, "inspect", inspect.join());
             let Measured { latency, stages } = note(&mut panicked, "actuate", actuate.join()).unwrap_or_default();
-            note(&mut panicked, "record", record.join());
             if let Some(attend) = attend {
                 note(&mut panicked, "bundles", attend.join());
             }
             notify(sd_notify::NotifyState::Stopping);
+            if record.finish() {
+                panicked.push("record");
+            }
+            drop(over);
             let elapsed = clock::now().saturating_sub(began);
             Ok(Report { counts: counters.read(), latency, stages, elapsed, panicked })
         })
@@ -324,55 +337,28 @@ fn placeholder(bundle: &Bundle, options: &pipeline::Options) -> Geometry {
 /// Tries in the warm-up; the first one pays for pages and caches.
 const TRIES: u32 = 3;
 
+/// From a trigger to its result at most, while nothing is wrong: the outputs' delay, or what the parts in the queue need on a busy machine.
+fn promise(delay: Duration, trigger: Trigger, inspection: Duration) -> Duration {
+    let parts = 2 + trigger.room() as u32;
+    delay.max(4 * parts * inspection)
+}
+
 /// Inspects a gray picture, so that the first part finds everything in place. Returns the fastest of a few tries.
 fn warm(pipeline: &mut Pipeline) -> Duration {
     let geometry = pipeline.geometry();
     let bytes = vec![128; geometry.frame_bytes()];
     let Ok(frame) = Frame::new(0, clock::now(), geometry, &bytes) else { return Duration::ZERO };
-    let times = (0..TRIES).map(|_| pipeline.inspect(&frame).timings.total());
+    let times = (0..TRIES).map(|_| pipeline.inspect(&frame).outcome.timings.total());
     let inspection = times.min().unwrap_or_default();
     pipeline.forget(); // gray pictures have no vote
     inspection
 }
 
-/// Refuses a delay that cannot be kept.
-fn warm_up(pipeline: &mut Pipeline, delay: Duration) -> Result<(), Error> {
+/// Refuses a delay that cannot be kept. Returns the time of one inspection.
+fn warm_up(pipeline: &mut Pipeline, delay: Duration) -> Result<Duration, Error> {
     let inspection = warm(pipeline);
     if !delay.is_zero() && inspection > delay {
         return Err(Error::Delay { delay, inspection });
     }
-    Ok(())
-}
-
-/// The record hop, with as many empty buffers as parts may wait in it.
-fn archive(recorder: Option<&Recorder>) -> (Archive, Receiver<Kept>, Sender<Empty>) {
-    let (parts, to_record) = bounded(RECORDS);
-    let (emptied, empty) = bounded(RECORDS);
-    for _ in 0..RECORDS {
-        let _ = emptied.try_send(Empty::default()); // there is room for each
-    }
-    let keep = recorder.map_or(Keep::None, Recorder::keep);
-    (Archive { keep, parts, empty }, to_record, emptied)
-}
-
-/// The record thread: a disk that fails is counted, told once, and tried again with the next part.
-fn record(recorder: Option<Recorder>, parts: &Receiver<Kept>, emptied: &Sender<Empty>, counters: &Counters) {
-    let Some(mut recorder) = recorder else { return };
-    let mut failing = false;
-    for kept in parts {
-        let Kept { part, signals, timings, mask, drawn, bundle } = kept;
-        let view = drawn.then(|| mask.view());
-        let write = |frame| recorder.write(&frame, &signals, &timings, view.as_ref(), &bundle.describe());
-        let written = part.frame().map_err(Into::into).and_then(write);
-        match &written {
-            Ok(()) if failing => log::warn!("parts are recorded again"),
-            Ok(()) => {}
-            Err(error) if failing => log::debug!("part {}: {error}", part.opened.sequence),
-            Err(error) => log::warn!("part {} and those after it are not recorded: {error}", part.opened.sequence),
-        }
-        failing = written.is_err();
-        let counter = if failing { &counters.record_drops } else { &counters.recorded };
-        counter.add(1);
-        let _ = emptied.try_send(Empty { buffer: part.buffer, mask }); // inspect may be gone
-    }
+    Ok(inspection)
 }

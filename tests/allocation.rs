@@ -90,8 +90,14 @@ fn the_stages_after_the_engine_allocate_nothing() {
 
 fn an_inspection_allocates_what_its_engine_does(backend: Backend, known: Option<usize>) {
     let engine = Settings { backend, ..Settings::default() };
-    let options =
-        Options { engine, layout: Default::default(), score_threshold: None, vote: None, signaller: signaller() };
+    let options = Options {
+        engine,
+        layout: Default::default(),
+        score_threshold: None,
+        vote: None,
+        zones: Default::default(),
+        signaller: signaller(),
+    };
     let geometry = common::geometry();
     let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
     let bytes = common::plain(50);
@@ -99,7 +105,7 @@ fn an_inspection_allocates_what_its_engine_does(backend: Backend, known: Option<
     for _ in 0..3 {
         pipeline.inspect(&frame);
     }
-    let whole = allocations(|| pipeline.inspect(&frame).timings);
+    let whole = allocations(|| pipeline.inspect(&frame).outcome.timings);
     let values = pipeline.preprocess(&frame).values.to_vec();
     let tensor = Tensor { width: 64, height: 64, values: &values };
     let engine = allocations(|| pipeline.predict(&tensor).unwrap().map.len());
@@ -131,7 +137,7 @@ fn an_inspection_of_tiles_allocates_nothing() {
             }
             let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
             let mut word = "";
-            let count = allocations(|| word = pipeline.inspect(&frame).signals.verdict.word());
+            let count = allocations(|| word = pipeline.inspect(&frame).outcome.verdict.word());
             assert_eq!((word, count), (verdict, 0), "{format:?} {level}");
         }
     }

@@ -78,7 +78,14 @@ fn refusal(path: &Path) -> String {
 
 fn options() -> Options {
     let signaller = Signaller { delay: Duration::from_millis(100), hold: Duration::from_millis(50) };
-    Options { engine: Settings::default(), layout: Default::default(), score_threshold: None, vote: None, signaller }
+    Options {
+        engine: Settings::default(),
+        layout: Default::default(),
+        score_threshold: None,
+        vote: None,
+        zones: Default::default(),
+        signaller,
+    }
 }
 
 fn bad(name: &str) -> Vec<u8> {
@@ -124,7 +131,7 @@ fn the_tiny_bundle_passes_bright_and_rejects_dark() {
         let bytes = common::plain(level);
         let frame = Frame::new(0, Duration::ZERO, common::geometry(), &bytes).unwrap();
         let inspection = pipeline.inspect(&frame);
-        assert_eq!(inspection.signals.verdict.word(), verdict, "level {level}");
+        assert_eq!(inspection.outcome.verdict.word(), verdict, "level {level}");
         assert_eq!(inspection.mask.regions.len(), regions, "level {level}");
     }
 }
@@ -486,7 +493,7 @@ fn the_proof_ignores_a_stations_own_threshold_and_roi() {
     let bytes = common::plain(200);
     let frame = Frame::new(0, Duration::ZERO, common::geometry(), &bytes).unwrap();
     let inspection = pipeline.inspect(&frame);
-    assert_eq!(inspection.signals.verdict.word(), "reject", "the station's threshold holds again after the proof");
+    assert_eq!(inspection.outcome.verdict.word(), "reject", "the station's threshold holds again after the proof");
     assert_eq!(inspection.mask.roi, roi);
 }
 

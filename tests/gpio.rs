@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[allow(dead_code)]
 #[path = "gpio/lines.rs"]
 mod lines;
+#[allow(dead_code)]
+#[path = "common/outcome.rs"]
+mod outcome;
 #[path = "gpio/program.rs"]
 mod program;
 #[path = "gpio/thread.rs"]

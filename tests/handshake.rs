@@ -6,6 +6,8 @@
 mod case;
 #[path = "handshake/model.rs"]
 mod model;
+#[path = "common/outcome.rs"]
+mod outcome;
 #[path = "handshake/page.rs"]
 mod page;
 #[path = "handshake/property.rs"]

@@ -16,8 +16,9 @@ use fcam::camera::{Camera, Error, Frame, Geometry, Pattern, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
 use fcam::line::Line;
+use fcam::outcome::Outcome;
 use fcam::pipeline::Options;
-use fcam::signal::{SETUP, Signaller, Signals};
+use fcam::signal::{SETUP, Signaller};
 use fcam::sink::gpio::{self, Gpio, Role};
 use fcam::sink::{self, Sink};
 use fcam::station::{Latency, Matching, Report, Rule, Station, Stop, Trigger};
@@ -55,26 +56,26 @@ impl Camera for Sensor {
 }
 
 /// Remembers each part, and when the outputs had been told of it.
-struct Memory(Sender<(Signals, Timestamp)>);
+struct Memory(Sender<(Outcome, Timestamp)>);
 
 impl Sink for Memory {
-    fn apply(&mut self, signals: &Signals) -> Result<(), sink::Error> {
-        self.0.send((signals.clone(), clock::now())).unwrap();
+    fn apply(&mut self, outcome: &Outcome) -> Result<(), sink::Error> {
+        self.0.send((outcome.clone(), clock::now())).unwrap();
         Ok(())
     }
 
     fn fail_safe(&mut self) {}
 }
 
-struct Outcome {
+struct Ran {
     triggers: Vec<Timestamp>,
-    told: Vec<(Signals, Timestamp)>,
+    told: Vec<(Outcome, Timestamp)>,
     lines: Lines,
     report: Report,
 }
 
 /// Triggers so many parts, each when the one before is over and `pause` later.
-fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) -> Outcome {
+fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) -> Ran {
     let line = Line::new(handshake::Options { external: true, queue: 4, ..Default::default() });
     let lines = Lines::default();
     let gpio = Gpio::with_lines(lines.open(), gpio::Options::default(), &line).unwrap();
@@ -90,9 +91,9 @@ fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) ->
             layout: Default::default(),
             score_threshold: None,
             vote: None,
+            zones: Zones::Grid { columns: 4, rows: 2 },
             signaller: Signaller { delay: Duration::ZERO, hold: HOLD },
         },
-        zones: Zones::Grid { columns: 4, rows: 2 },
         trigger: Trigger::External { queue: 4, matching },
         timeout: Duration::from_secs(10),
         frames: None,
@@ -115,7 +116,7 @@ fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) ->
     }
     drop(fire);
     let report = running.join().unwrap();
-    Outcome { triggers, told: told.try_iter().collect(), lines, report }
+    Ran { triggers, told: told.try_iter().collect(), lines, report }
 }
 
 /// Gray in columns of these levels, which are luma; as wide as the frame together.
@@ -132,7 +133,7 @@ fn a_trigger_ends_in_one_pulse_and_in_the_zones_of_its_defect() {
     let right = columns(&[200, 200, 200, 30, 30, 30, 30, 30]);
     let pictures = vec![columns(&[200]), left, right, columns(&[30])];
     let zones = [0, 0b0111_0111, 0b1110_1110, 0b1111_1111];
-    let Outcome { triggers, told, lines, report } = run(common::tiny_bundle(), pictures, 8, 2 * MS);
+    let Ran { triggers, told, lines, report } = run(common::tiny_bundle(), pictures, 8, 2 * MS);
     assert!(report.clean() && report.counts.balanced(), "{report}");
     let pulses = lines.pulses(Role::Valid);
     assert_eq!((pulses.len(), told.len()), (8, 8), "one pulse for each trigger");
@@ -171,7 +172,7 @@ fn table() {
     let bundle = Bundle::load(None, &[]).unwrap();
     let mut samples = Pattern::open(bundle.samples(), Some(SIZE)).unwrap().encode(PixelFormat::Yuyv).unwrap();
     let pictures = (0..4).map(|_| samples.next(clock::now() + 10_000 * MS).unwrap().bytes().to_vec()).collect();
-    let Outcome { triggers, told, lines, report } = run(bundle, pictures, parts, 10 * MS);
+    let Ran { triggers, told, lines, report } = run(bundle, pictures, parts, 10 * MS);
     let pulses = lines.pulses(Role::Valid);
     assert_eq!((told.len(), pulses.len()), (parts, parts));
     println!("{report}\n{}", report.stages);

@@ -34,8 +34,9 @@ use fcam::camera::{Camera, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
 use fcam::line::Line;
+use fcam::outcome::Outcome;
 use fcam::pipeline::Options;
-use fcam::signal::{Signaller, Signals};
+use fcam::signal::Signaller;
 use fcam::sink::{self, Serial, Sink, serial};
 use fcam::station::{Matching, Report, Rule, Station, Stop, Trigger};
 use fcam::telegram::budget;
@@ -59,7 +60,7 @@ const BAUD: u32 = 921_600;
 
 /// What the station told, and when.
 struct Told {
-    signals: Signals,
+    outcome: Outcome,
     at: Timestamp,
 }
 
@@ -67,8 +68,8 @@ struct Told {
 struct Memory(Sender<Told>);
 
 impl Sink for Memory {
-    fn apply(&mut self, signals: &Signals) -> Result<(), sink::Error> {
-        self.0.send(Told { signals: signals.clone(), at: clock::now() }).unwrap();
+    fn apply(&mut self, outcome: &Outcome) -> Result<(), sink::Error> {
+        self.0.send(Told { outcome: outcome.clone(), at: clock::now() }).unwrap();
         Ok(())
     }
 
@@ -79,7 +80,7 @@ impl Sink for Memory {
 struct Slow(Random);
 
 impl Sink for Slow {
-    fn apply(&mut self, _: &Signals) -> Result<(), sink::Error> {
+    fn apply(&mut self, _: &Outcome) -> Result<(), sink::Error> {
         if self.0.once_in(1500) {
             std::thread::sleep(Duration::from_millis(40));
         }
@@ -106,6 +107,7 @@ fn serial_options(port: std::path::PathBuf) -> serial::Options {
         profile: serial::Profile::Binary,
         config: 0,
         external: true,
+        delay: DELAY,
     }
 }
 
@@ -134,12 +136,12 @@ fn station(
             layout: Default::default(),
             score_threshold: None,
             vote: None,
+            zones: Default::default(),
             signaller,
         },
         trigger: Trigger::External { queue: QUEUE, matching },
         timeout: Duration::from_secs(1),
         frames: None,
-        zones: Default::default(),
         line: line.clone(),
         sinks,
         recorder: None,
@@ -227,7 +229,7 @@ fn a_camera_that_runs_free_gives_each_part_its_own_frame() {
     println!("{report}");
     assert_eq!(told.len(), truths.len());
     for (good, told) in truths.iter().zip(&told) {
-        let Signals { sequence, verdict, .. } = &told.signals;
+        let Outcome { sequence, verdict, .. } = &told.outcome;
         assert!(
             matches!(verdict, Verdict::Fault(_)) || (*verdict == Verdict::Pass) == *good,
             "{sequence}: {verdict:?}"

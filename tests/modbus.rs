@@ -5,6 +5,8 @@
 
 #[path = "modbus/line.rs"]
 mod line;
+#[path = "common/outcome.rs"]
+mod outcome;
 #[path = "modbus/page.rs"]
 mod page;
 #[path = "common/random.rs"]

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "common/outcome.rs"]
+mod outcome;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -10,7 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use fcam::handshake::{Condition, Controls, Handshake, Options, Status, Ticket, short_id};
-use fcam::signal::{Signaller, Signals};
+use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Findings, Verdict};
 use serde_json::{Value, json};
 
@@ -136,7 +139,7 @@ impl Camera {
         }
         self.handshake.beat(self.now);
         if self.now.as_millis().is_multiple_of(100) {
-            self.handshake.tick(self.now, None);
+            self.handshake.tick(self.now, Trouble::default());
         }
         if let Some((_, changed)) = self.job.take_if(|(at, _)| *at <= self.now) {
             self.handshake.job_done(changed);
@@ -162,9 +165,8 @@ impl Camera {
         if verdict == Verdict::Pass {
             *self.passed.entry(ticket.part_id).or_default() += 1;
         }
-        let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-        let signals = signaller.run(ticket.sequence, ticket.at, None, verdict);
-        self.handshake.told(&Signals { part_id: ticket.part_id, ..signals }, 0, Duration::ZERO);
+        let outcome = outcome::outcome(ticket.into(), verdict, None, 0, outcome::AT_ONCE);
+        self.handshake.told(&outcome, self.now);
     }
 }
 
@@ -190,9 +192,9 @@ fn registers(status: &Status) -> [u16; 12] {
     ];
     let word = bits.iter().enumerate().map(|(at, bit)| u16::from(*bit) << at).sum();
     let result = status.result.as_ref();
-    let part = result.map_or(0, |result| result.part_id);
+    let part = result.map_or(0, |result| result.outcome.part_id);
     let id = |sequence: Option<u64>| sequence.map_or(0, short_id);
-    let (this, last) = (id(result.map(|result| result.sequence)), id(status.trigger_id));
+    let (this, last) = (id(result.map(|result| result.outcome.sequence)), id(status.trigger_id));
     [word, status.code.into(), this, last, 0, 0, 0, 0, status.job, 0, (part >> 16) as u16, part as u16]
 }
 

@@ -185,6 +185,7 @@ fn inspect(path: &Path) -> (Vec<f32>, Geometry) {
         layout: Default::default(),
         score_threshold: None,
         vote: None,
+        zones: Default::default(),
         signaller,
     };
     let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();

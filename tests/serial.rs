@@ -6,6 +6,8 @@
 mod common;
 #[path = "serial/dialogue.rs"]
 mod dialogue;
+#[path = "common/outcome.rs"]
+mod outcome;
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -15,8 +17,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use fcam::clock::Timestamp;
 use fcam::line::Line as Station;
-use fcam::signal::Signaller;
+use fcam::outcome::{Opened, Outcome};
 use fcam::sink::serial::{Options, Parity, Profile};
 use fcam::sink::{Serial, Sink};
 use fcam::telegram::budget::Line;
@@ -256,7 +259,7 @@ fn a_mask_never_delays_a_verdict() {
     let (mut free, mut worst, mut longest) = (Instant::now() - Duration::from_secs(3600), Duration::ZERO, 0);
     let heard = plc.heard.lock().unwrap();
     for (at, bytes) in heard.iter() {
-        let verdict = bytes.len() == 36 && bytes[5] == 3;
+        let verdict = bytes.len() == 40 && bytes[5] == 3;
         if verdict {
             worst = worst.max(free.saturating_duration_since(*at));
         } else {
@@ -265,16 +268,30 @@ fn a_mask_never_delays_a_verdict() {
         free = free.max(*at) + Duration::from_micros(bytes.len() as u64 * 10_000_000 / 38400);
     }
     println!("a verdict waited {worst:.1?} at most; the longest other frame had {longest} bytes");
-    assert!(longest > 36 && worst > Duration::ZERO, "no verdict met a mask: nothing is proven");
+    assert!(longest > 40 && worst > Duration::ZERO, "no verdict met a mask: nothing is proven");
     // Two milliseconds for a busy machine's clocks.
     assert!(worst <= Duration::from_millis(17), "{worst:?}");
+}
+
+/// A good part.
+fn pass(sequence: u64, at: Timestamp) -> Outcome {
+    outcome::outcome(Opened { sequence, part_id: 0, at }, Verdict::Pass, None, 0, outcome::AT_ONCE)
 }
 
 /// A line without a program behind it.
 fn options(plc: &Plc, baud: u32) -> Options {
     let line = Line { baud, bits: 10, parts_per_minute: 60, head_of_line_ms: 10, frame_bytes: 240, masks: true };
     let (parity, profile) = (Parity::None, Profile::Binary);
-    Options { port: plc.path.clone(), line, parity, rs485: false, profile, config: 0, external: true }
+    Options {
+        port: plc.path.clone(),
+        line,
+        parity,
+        rs485: false,
+        profile,
+        config: 0,
+        external: true,
+        delay: Duration::ZERO,
+    }
 }
 
 /// A rejected part whose mask the station had no room to keep is not waited for.
@@ -282,8 +299,7 @@ fn options(plc: &Plc, baud: u32) -> Options {
 fn a_mask_that_was_not_kept_is_called_off() {
     let plc = Plc::new(false);
     let mut serial = Serial::start(options(&plc, 115_200), Station::default()).unwrap();
-    let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-    serial.draw(&signaller.run(7, Duration::ZERO, None, Verdict::Pass), None);
+    serial.draw(&pass(7, Duration::ZERO), None);
     drop(serial); // sends what was told
     std::thread::sleep(Duration::from_millis(100));
     let (mut receiver, mut aborted) = (Receiver::default(), vec![]);

@@ -32,9 +32,19 @@ fn region() -> impl Strategy<Value = Region> {
 }
 
 fn verdict() -> impl Strategy<Value = Message> {
-    (any::<u32>(), 0u8..9, any::<u8>(), any::<u16>(), any::<u16>(), any::<u8>(), any::<u32>()).prop_map(
-        |(result_id, reason, class, score, latency, regions, part_id)| {
-            Message::Verdict(Verdict { result_id, ok: reason == 0, reason, class, score, latency, regions, part_id })
+    (any::<u32>(), 0u8..9, any::<u8>(), any::<u16>(), any::<u16>(), any::<u8>(), any::<u32>(), any::<u32>()).prop_map(
+        |(result_id, reason, class, score, latency, regions, part_id, release)| {
+            Message::Verdict(Verdict {
+                result_id,
+                ok: reason == 0,
+                reason,
+                class,
+                score,
+                latency,
+                regions,
+                part_id,
+                release,
+            })
         },
     )
 }
@@ -165,8 +175,17 @@ proptest! {
 
 #[test]
 fn a_gap_frees_what_a_wrong_length_swallowed() {
-    let verdict =
-        Verdict { result_id: 5, ok: true, reason: 0, class: 255, score: 1, latency: 2, regions: 0, part_id: 9 };
+    let verdict = Verdict {
+        release: 3,
+        part_id: 9,
+        result_id: 5,
+        ok: true,
+        reason: 0,
+        class: 255,
+        score: 1,
+        latency: 2,
+        regions: 0,
+    };
     let mut long = encode(1, &Message::Verdict(verdict)).to_vec();
     long[2] = 3; // LEN says 796
     let mut receiver = Receiver::default();
@@ -185,22 +204,42 @@ fn the_examples_of_the_page() {
     let trigger = encode(0x0102, &Message::Trigger { part_id: 7 });
     assert_eq!(trigger[..12], [0xa5, 0x5a, 0, 10, 1, 0x10, 1, 2, 0, 0, 0, 7]);
     let page = fs::read_to_string("board/plc/telegram.md").unwrap();
-    let verdict =
-        Verdict { result_id: 12, ok: false, reason: 1, class: 3, score: 9876, latency: 123, regions: 2, part_id: 7 };
+    let verdict = Verdict {
+        release: 41,
+        part_id: 7,
+        result_id: 12,
+        ok: false,
+        reason: 1,
+        class: 3,
+        score: 9876,
+        latency: 123,
+        regions: 2,
+    };
     for message in [Message::Trigger { part_id: 7 }, Message::Ack { sequence: 0x0102 }, Message::Verdict(verdict)] {
         let text: Vec<String> = encode(0x0102, &message).iter().map(|byte| format!("{byte:02X}")).collect();
         assert!(page.contains(&text.join(" ")), "the page has no example {}", text.join(" "));
     }
 }
 
-/// A verdict of minor version 0 ends before the part's number.
+/// A verdict of minor version 0 ends before the part's number, one of minor version 1 before the release.
 #[test]
 fn an_older_verdict_is_read() {
-    let verdict =
-        Verdict { result_id: 5, ok: true, reason: 0, class: 255, score: 1, latency: 2, regions: 0, part_id: 9 };
+    let verdict = Verdict {
+        release: 3,
+        part_id: 9,
+        result_id: 5,
+        ok: true,
+        reason: 0,
+        class: 255,
+        score: 1,
+        latency: 2,
+        regions: 0,
+    };
     let payload = Message::Verdict(verdict).payload();
     assert_eq!(Message::parse(kind::VERDICT, &payload), Ok(Message::Verdict(verdict)));
-    let old = Verdict { part_id: 0, ..verdict };
+    let old = Verdict { release: 0, ..verdict };
+    assert_eq!(Message::parse(kind::VERDICT, &payload[..26]), Ok(Message::Verdict(old)));
+    let old = Verdict { part_id: 0, ..old };
     assert_eq!(Message::parse(kind::VERDICT, &payload[..22]), Ok(Message::Verdict(old)));
     assert!(Message::parse(kind::VERDICT, &payload[..21]).is_err());
 }
@@ -290,8 +329,18 @@ fn the_tables_are_the_payloads() {
             Message::Heartbeat { state: State::Ready, code: 0, uptime_s: 1, temperature: 2, missed: 3, masks_lost: 4 }
         }
         kind::VERDICT => {
-            let (score, latency, regions, part_id) = (1, 2, 3, 4);
-            Message::Verdict(Verdict { result_id: 1, ok: true, reason: 0, class: 0, score, latency, regions, part_id })
+            let (score, latency, regions, part_id, release) = (1, 2, 3, 4, 5);
+            Message::Verdict(Verdict {
+                result_id: 1,
+                ok: true,
+                reason: 0,
+                class: 0,
+                score,
+                latency,
+                regions,
+                part_id,
+                release,
+            })
         }
         kind::REGIONS => {
             let regions = heapless::Vec::from_slice(&[Region::default()]).unwrap();

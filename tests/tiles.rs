@@ -19,7 +19,14 @@ use proptest::prelude::*;
 
 fn options(layout: Layout) -> Options {
     let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-    Options { engine: Default::default(), layout, score_threshold: None, vote: None, signaller }
+    Options {
+        engine: Default::default(),
+        layout,
+        score_threshold: None,
+        vote: None,
+        zones: Default::default(),
+        signaller,
+    }
 }
 
 fn grid(columns: u32, rows: u32, overlap: f32) -> Layout {
@@ -52,15 +59,16 @@ fn the_worst_tile_decides_and_its_defect_lies_in_the_frame() {
     let bytes = bright(geometry, &[defect]);
     let frame = Frame::new(7, Duration::ZERO, geometry, &bytes).unwrap();
     let mut whole = Pipeline::new(&common::tiny_bundle(), geometry, options(Layout::default())).unwrap();
-    assert_eq!(whole.inspect(&frame).signals.verdict, Verdict::Pass, "one look at all of it sees a bright picture");
+    assert_eq!(whole.inspect(&frame).outcome.verdict, Verdict::Pass, "one look at all of it sees a bright picture");
 
     let second = Roi { x: 64, y: 64, width: 64, height: 64 };
     let mut alone = Pipeline::new(&common::tiny_bundle(), geometry, options(second.into())).unwrap();
     let mut tiled = Pipeline::new(&common::tiny_bundle(), geometry, options(grid(4, 3, 0.0))).unwrap();
     assert_eq!((tiled.tiles(), tiled.map_size()), (12, (256, 192)));
     let (alone, tiled) = (alone.inspect(&frame), tiled.inspect(&frame));
-    assert_eq!(tiled.signals, alone.signals, "score, class and regions are those of the tile");
-    let Verdict::Reject(findings) = &tiled.signals.verdict else { panic!("a dark tile passes") };
+    let told = |outcome: &Outcome| (outcome.part(), outcome.score, outcome.verdict.clone(), outcome.outputs.clone());
+    assert_eq!(told(&tiled.outcome), told(&alone.outcome), "score, class and regions are those of the tile");
+    let Verdict::Reject(findings) = &tiled.outcome.verdict else { panic!("a dark tile passes") };
     assert_eq!(findings.class, 1);
     assert_eq!(tiled.prediction.unwrap().scores, alone.prediction.unwrap().scores);
     assert_eq!(tiled.mask.roi, Roi::whole(&geometry));
@@ -106,7 +114,7 @@ fn several_rois_are_one_part() {
         let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
         let inspection = pipeline.inspect(&frame);
         assert_eq!(inspection.mask.roi, roi(20, 40, 344, 224), "the box around both");
-        let Verdict::Reject(findings) = &inspection.signals.verdict else {
+        let Verdict::Reject(findings) = &inspection.outcome.verdict else {
             assert_eq!(regions, 0, "what lies outside of the rois is not looked at");
             continue;
         };
@@ -333,23 +341,23 @@ fn a_small_defect_is_found_with_tiles_and_not_without() {
     assert_eq!(tiled.map_size(), (1024, 1024));
     let good = tray(&bundle, "01-good", 0);
     let frame = Frame::new(0, Duration::ZERO, geometry, &good).unwrap();
-    let unable = whole.inspect(&frame).signals.verdict.word();
-    assert_eq!(tiled.inspect(&frame).signals.verdict, Verdict::Pass);
+    let unable = whole.inspect(&frame).outcome.verdict.word();
+    assert_eq!(tiled.inspect(&frame).outcome.verdict, Verdict::Pass);
 
     for (defective, place) in [("09-scratch", 10), ("06-crack", 5), ("05-particle", 9)] {
         let bytes = tray(&bundle, defective, place);
         let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
-        let word = whole.inspect(&frame).signals.verdict.word();
+        let word = whole.inspect(&frame).outcome.verdict.word();
         assert_eq!(
             word, unable,
             "at a quarter of its size the network says the same of {defective} as of the good tray"
         );
         let inspection = tiled.inspect(&frame);
-        let Verdict::Reject(findings) = &inspection.signals.verdict else { panic!("{defective} passes") };
+        let Verdict::Reject(findings) = &inspection.outcome.verdict else { panic!("{defective} passes") };
         let (left, top) = (place as u32 % 4 * 256, place as u32 / 4 * 256);
         let part = Layout::from(roi(left, top, 256, 256));
         let mut alone = Pipeline::new(&bundle, geometry, options(part)).unwrap();
-        let Verdict::Reject(single) = alone.inspect(&frame).signals.verdict else { panic!("{defective} passes alone") };
+        let Verdict::Reject(single) = alone.inspect(&frame).outcome.verdict else { panic!("{defective} passes alone") };
         assert_eq!(
             (single.class, single.score),
             (findings.class, findings.score),

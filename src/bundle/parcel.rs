@@ -143,6 +143,7 @@ impl Parcel {
                 self.refused(format!("it is signed as {name} {version} and is {} {}", manifest.name, manifest.version))
             );
         }
+        let bundle = bundle.signed_as(release.counter);
         Ok(Signed { release, bundle })
     }
 

@@ -15,7 +15,8 @@ use crate::bundle::Bundle;
 use crate::camera::{Camera, Geometry, Pattern, PixelFormat};
 use crate::clock;
 use crate::engine::{Backend, Settings};
-use crate::pipeline::{Options, Pipeline, Timings};
+use crate::outcome::Timings;
+use crate::pipeline::{Options, Pipeline};
 use crate::signal::Signaller;
 
 /// Times every stage on the bundle's sample pictures, at the size of a camera's frame.
@@ -144,6 +145,7 @@ fn options(args: &Args) -> Options {
         layout: args.layout.layout(),
         score_threshold: None,
         vote: None,
+        zones: Default::default(),
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) },
     }
 }
@@ -152,7 +154,7 @@ fn inspect(pipeline: &mut Pipeline, camera: &mut Pattern) -> anyhow::Result<Timi
     let frame = camera.next(clock::now() + Duration::from_secs(5)).context("the sample pictures ran out")?;
     let inspection = pipeline.inspect(&frame);
     anyhow::ensure!(inspection.prediction.is_some(), "the network failed on a sample picture");
-    Ok(inspection.timings)
+    Ok(inspection.outcome.timings)
 }
 
 fn report(

@@ -81,6 +81,7 @@ impl Checked {
             layout: Default::default(),
             score_threshold: None,
             vote: None,
+            zones: Default::default(),
             signaller,
         };
         let report = proof::replay(bundle, &options);

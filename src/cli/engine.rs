@@ -77,6 +77,7 @@ fn bundle(args: &Args) -> anyhow::Result<(Bundle, Options)> {
                 layout: Default::default(),
                 score_threshold: None,
                 vote: None,
+                zones: Default::default(),
                 signaller: Signaller { delay: none, hold: none },
             };
             (Bundle::load(args.bundle.as_deref(), &[])?, options)

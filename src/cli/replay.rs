@@ -149,6 +149,7 @@ fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
         layout: args.layout.layout(),
         score_threshold: args.score,
         vote: None,
+        zones: Default::default(),
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::ZERO },
     };
     let input = &bundle.manifest().input;

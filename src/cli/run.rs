@@ -56,6 +56,7 @@ fn listen(stop: Stop) -> std::io::Result<()> {
                 Stage::Now => {
                     log::warn!("stopping at once");
                     std::thread::sleep(GRACE);
+                    super::log::flush();
                     std::process::exit(FAULTS.into());
                 }
                 _ => log::info!("stopping: parts that were captured are judged; once more stops at once"),

@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind};
 
 use super::{Error, raw};
 use crate::bundle::{Bundle, Keys, Parcel, is_parcel};
-use crate::sink::log::Classes;
 use crate::station::control::Socket;
 use crate::station::{Shelf, Watch};
 use crate::store::{self, Id, Store};
@@ -104,7 +103,7 @@ fn active(store: &Store, float_layers: &[String]) -> Result<(Bundle, Installed),
 
 impl Installed {
     /// Opens the place where the station is told, and writes down that it starts.
-    pub(super) fn shelf(self, bundle: &raw::Bundle, classes: Classes) -> Result<Shelf, Error> {
+    pub(super) fn shelf(self, bundle: &raw::Bundle) -> Result<Shelf, Error> {
         let Self { store, running, spare, trial } = self;
         if let Some((id, reason)) = begin(&store, bundle)? {
             log::error!("{id} is given up: {reason}");
@@ -120,7 +119,7 @@ impl Installed {
         let socket = (!path.as_os_str().is_empty()).then(open).transpose()?;
         let watch = Watch { parts: bundle.watch_parts, faults: bundle.watch_faults };
         let jobs = bundle.jobs.iter().map(|job| (job.job, job.bundle.clone())).collect();
-        Ok(Shelf { store, socket, running, spare, trial, jobs, watch, classes })
+        Ok(Shelf { store, socket, running, spare, trial, jobs, watch })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Condition, Outcome};
+use super::{Condition, Told};
 
 /// Results since the start; they wrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -44,7 +44,7 @@ pub struct Status {
     pub job_busy: bool,
     /// The job that was last asked for does not run.
     pub job_failed: bool,
-    /// Changes every [`super::HEARTBEAT`] while the inspection loop is alive.
+    /// Changes every [`super::HEARTBEAT`] while every thread that judges or tells is alive.
     pub heartbeat: bool,
     /// What holds now, else the last part's reason that was not judged, until it is cleared; 0 none.
     pub code: u8,
@@ -57,7 +57,7 @@ pub struct Status {
     /// Of the processor, 0.1 degrees Celsius; none without a sensor.
     pub temperature: Option<i16>,
     /// The result that may be read: the newest, or with buffered results the oldest that was not acknowledged.
-    pub result: Option<Outcome>,
+    pub result: Option<Told>,
     /// Results that were not acknowledged.
     pub waiting: u8,
     /// Results so far.
@@ -67,7 +67,7 @@ pub struct Status {
 impl Status {
     /// OK: a valid result says so, and it is of a part on the line.
     pub fn ok(&self) -> bool {
-        self.valid && !self.simulated && self.result.as_ref().is_some_and(|result| result.ok)
+        self.valid && !self.simulated && self.result.as_ref().is_some_and(|result| result.outcome.words.ok)
     }
 
     /// NG: a valid result that is not OK.
@@ -80,4 +80,23 @@ impl Status {
         let holds = |condition: &Condition| !self.run && condition.code() == self.code;
         Condition::ALL.into_iter().find(holds)
     }
+}
+
+/// What lines and lamps show of a [`Status`]: enough to know whether anything has changed for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Glance {
+    /// See [`Status::ready`].
+    pub ready: bool,
+    /// See [`Status::busy`].
+    pub busy: bool,
+    /// See [`Status::fault`].
+    pub fault: bool,
+    /// See [`Status::run`].
+    pub run: bool,
+    /// See [`Status::simulated`].
+    pub simulated: bool,
+    /// See [`Status::heartbeat`].
+    pub heartbeat: bool,
+    /// See [`Status::code`].
+    pub code: u8,
 }

@@ -2,7 +2,7 @@
 
 use super::map::{INPUTS, REGION_WORDS, TABLE, Value};
 use super::{Picture, WordOrder};
-use crate::handshake::{Outcome, Status};
+use crate::handshake::{Status, Told};
 use crate::mask::Region;
 
 /// All that the registers are made of.
@@ -22,7 +22,7 @@ pub struct Moment<'a> {
 
 impl Moment<'_> {
     /// Something of the result, if there is one.
-    pub fn result<T>(&self, of: impl FnOnce(&Outcome) -> Option<T>) -> Option<T> {
+    pub fn result<T>(&self, of: impl FnOnce(&Told) -> Option<T>) -> Option<T> {
         self.status.result.as_ref().and_then(of)
     }
 }
@@ -58,7 +58,7 @@ impl Image {
     }
 
     fn regions(&mut self, address: usize, moment: &Moment, order: WordOrder) {
-        let regions = moment.status.result.iter().flat_map(|result| &result.regions);
+        let regions = moment.status.result.iter().flat_map(|result| result.regions());
         for (index, region) in regions.enumerate() {
             self.set(address + index * REGION_WORDS, &words(region, order));
         }

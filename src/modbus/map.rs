@@ -6,7 +6,7 @@ use crate::handshake::{MAX_REGIONS, Status, short_id};
 /// Changes when a register changes its meaning.
 pub const VERSION: u16 = 1;
 /// Input registers.
-pub const INPUTS: usize = 227;
+pub const INPUTS: usize = 230;
 /// The input registers can be read as holding registers too, from here on, by masters that have function 3 alone.
 pub const MIRROR: u16 = 1000;
 /// Holding registers that the PLC writes, from 0.
@@ -83,7 +83,7 @@ const fn row(address: usize, name: &'static str, value: Value, meaning: &'static
 use Value::{Bits, Long, Regions, Signed, Window, Word};
 
 /// Every input register, without a gap.
-pub const TABLE: [Input; 33] = [
+pub const TABLE: [Input; 35] = [
     row(0, "STATUS", Bits(|moment| status_bits(moment.status)), "bits, below"),
     row(
         1,
@@ -106,10 +106,15 @@ pub const TABLE: [Input; 33] = [
     row(
         4,
         "CLASS",
-        Word(|moment| moment.result(|result| result.class.map(u16::from)).unwrap_or(NO_CLASS)),
+        Word(|moment| moment.result(|result| result.outcome.words.class.map(u16::from)).unwrap_or(NO_CLASS)),
         "defect class, position in the manifest; 65535 none",
     ),
-    row(5, "SCORE", Word(|moment| moment.result(|result| Some(result.score)).unwrap_or(0)), "defect score, 1/10000"),
+    row(
+        5,
+        "SCORE",
+        Word(|moment| moment.result(|result| Some(result.outcome.words.score)).unwrap_or(0)),
+        "defect score, 1/10000",
+    ),
     row(
         6,
         "LATENCY",
@@ -132,7 +137,7 @@ pub const TABLE: [Input; 33] = [
     row(
         10,
         "PART_ID",
-        Long(|moment| moment.result(|result| Some(result.part_id)).unwrap_or(0)),
+        Long(|moment| moment.result(|result| Some(result.outcome.part_id)).unwrap_or(0)),
         "the PLC's own number of the result's part; 0 if it gave none",
     ),
     row(12, "OK_COUNT", Long(|moment| moment.status.counts.ok), "OK results since the start"),
@@ -146,20 +151,20 @@ pub const TABLE: [Input; 33] = [
     row(
         18,
         "ZONES",
-        Word(|moment| moment.result(|result| Some(result.zones)).unwrap_or(0)),
+        Word(|moment| moment.result(|result| Some(result.outcome.zones)).unwrap_or(0)),
         "zones of the frame with a mask pixel in them, one bit each",
     ),
     row(
         19,
         "REGION_COUNT",
-        Word(|moment| moment.result(|result| Some(result.regions.len() as u16)).unwrap_or(0)),
+        Word(|moment| moment.result(|result| Some(result.regions().len() as u16)).unwrap_or(0)),
         "regions below, 0 to 8",
     ),
     row(20, "REGION", Regions, "eight regions, largest first, below; 0 where there is none"),
     row(
         84,
         "REASON",
-        Word(|moment| moment.result(|result| Some(result.reason.into())).unwrap_or(0)),
+        Word(|moment| moment.result(|result| Some(result.outcome.words.reason.into())).unwrap_or(0)),
         "of the result: 0 pass, 1 reject, others as FAULT",
     ),
     row(
@@ -207,6 +212,18 @@ pub const TABLE: [Input; 33] = [
         Long(|moment| moment.status.release),
         "counter of the signed bundle that judges from the next part on; 0: the bundle is not signed",
     ),
+    row(
+        227,
+        "RESULT_RELEASE",
+        Long(|moment| moment.result(|result| Some(result.outcome.judged_by.number())).unwrap_or(0)),
+        "counter of the signed bundle that judged the part of RELEASE_ID; 0: the bundle is not signed",
+    ),
+    row(
+        229,
+        "RELEASE_ID",
+        Word(|moment| moment.status.result.as_ref().map_or(0, |result| result.id())),
+        "RESULT_ID once more, so that one request reads it and RESULT_RELEASE together",
+    ),
 ];
 
 /// Offset in a region, name, meaning.
@@ -240,7 +257,7 @@ pub const STATUS: [Bit; 16] = [
     ("JOB_BUSY", |status| status.job_busy, "a job change is under way"),
     ("JOB_FAILED", |status| status.job_failed, "the last job change failed, the old job runs"),
     ("LATE", |status| status.late, "a result was not told in time; latched"),
-    ("HEARTBEAT", |status| status.heartbeat, "changes every 250 ms while the inspection loop is alive"),
+    ("HEARTBEAT", |status| status.heartbeat, "changes every 250 ms while every thread that judges or tells is alive"),
 ];
 
 fn status_bits(status: &Status) -> u16 {

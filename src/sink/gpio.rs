@@ -1,4 +1,4 @@
-//! Signals on GPIO lines (board/gpio.md). In: signals and the station's status. Out: READY, BUSY, OK, NG, VALID, HEALTHY, FAULT, zones and a
+//! Outcomes on GPIO lines (board/gpio.md). In: outcomes, and the status at the [`Line`]. Out: READY, BUSY, OK, NG, VALID, HEALTHY, FAULT, zones and a
 //! lamp, each on a line that is found by its name.
 //!
 //! The lines have a thread of their own, so that levels change on time whatever the station does ([`timing`]). The inputs, if the station has
@@ -7,7 +7,7 @@
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
@@ -15,9 +15,10 @@ use crossbeam_channel::{Sender, bounded};
 use super::{Error, Sink};
 use crate::chip::{self, Pin};
 use crate::clock::{self, Timestamp};
-use crate::handshake::{Condition, Status};
+use crate::handshake::Condition;
 use crate::line::Line;
-use crate::signal::Signals;
+use crate::outcome::Outcome;
+use crate::pulse::{Duty, Mark};
 use crate::trigger;
 
 mod driver;
@@ -32,7 +33,7 @@ pub use timing::{Options, Timing};
 
 use driver::Driver;
 use lines::Lines;
-use timing::{Part, Shown};
+use timing::Part;
 
 /// Parts that may wait for the thread.
 const QUEUE: usize = 64;
@@ -81,23 +82,17 @@ pub type Open = Box<dyn FnMut() -> Result<Write, chip::Error> + Send>;
 #[derive(Debug)]
 struct Shared {
     up: AtomicBool,
-    shown: AtomicU8,
     missed: AtomicU64,
-}
-
-/// Something for the thread.
-enum Post {
-    Part(Part),
-    /// The status has changed.
-    Look,
 }
 
 /// The sink; dropping it stops its threads.
 pub struct Gpio {
-    posts: Option<Sender<Post>>,
+    posts: Option<Sender<Part>>,
     end: Option<Sender<()>>,
     flash: Sender<Timestamp>,
     shared: Arc<Shared>,
+    /// Set when the queue is full; the thread takes it back.
+    mark: Mark,
     thread: Option<JoinHandle<()>>,
     inputs: Option<trigger::Gpio>,
 }
@@ -118,13 +113,15 @@ impl Gpio {
         let (posts, inbox) = bounded(QUEUE);
         let (flash, flashes) = bounded(FLASHES);
         let (end, ended) = bounded(0);
-        let shown = AtomicU8::new(Shown::STOPPED.bits());
-        let shared = Arc::new(Shared { up: AtomicBool::new(true), shown, missed: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { up: AtomicBool::new(true), missed: AtomicU64::new(0) });
+        let pulse = line.pulse("gpio", Duty::Vital);
+        let mark = pulse.mark();
         let mut driver = Driver {
             posts: inbox,
             flashes,
             end: ended,
             shared: shared.clone(),
+            bell: line.bell(),
             line: line.clone(),
             timing: Timing::new(options),
             open,
@@ -133,7 +130,7 @@ impl Gpio {
             told: (0, 0),
         };
         let run = move || {
-            if catch_unwind(AssertUnwindSafe(|| driver.run())).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| driver.run(pulse))).is_err() {
                 log::error!("the thread of the GPIO outputs panicked: please report this");
                 driver.line.update(|handshake| handshake.set(Condition::Panic, true));
                 driver.shared.up.store(false, Relaxed);
@@ -145,7 +142,7 @@ impl Gpio {
             name: "outputs".into(),
             source: error.into(),
         })?;
-        Ok(Self { posts: Some(posts), end: Some(end), flash, shared, thread: Some(thread), inputs: None })
+        Ok(Self { posts: Some(posts), end: Some(end), flash, shared, mark, thread: Some(thread), inputs: None })
     }
 
     /// Where the moments go at which a trigger's edge was seen.
@@ -160,25 +157,23 @@ impl Gpio {
         self
     }
 
-    fn post(&self, post: Post) -> Result<(), ErrorKind> {
+    fn post(&self, part: Part) -> Result<(), ErrorKind> {
         match &self.posts {
-            Some(posts) if self.shared.up.load(Relaxed) => posts.try_send(post).map_err(|_| ErrorKind::WouldBlock),
+            Some(posts) if self.shared.up.load(Relaxed) => posts.try_send(part).map_err(|_| {
+                self.mark.set_down(true);
+                ErrorKind::WouldBlock
+            }),
             _ => Err(ErrorKind::NotConnected),
         }
     }
 }
 
 impl Sink for Gpio {
-    fn apply(&mut self, signals: &Signals) -> Result<(), Error> {
-        self.post(Post::Part(Part::new(signals))).map_err(|kind| {
+    fn apply(&mut self, outcome: &Outcome) -> Result<(), Error> {
+        self.post(Part::new(outcome)).map_err(|kind| {
             self.shared.missed.fetch_add(1, Relaxed);
             Error::Write { sink: "the GPIO lines".into(), source: kind.into() }
         })
-    }
-
-    fn show(&mut self, status: &Status) {
-        self.shared.shown.store(Shown::new(status).bits(), Relaxed);
-        let _ = self.post(Post::Look); // a queue that is full is looked at anyway
     }
 
     fn fail_safe(&mut self) {

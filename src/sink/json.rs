@@ -1,34 +1,35 @@
-//! Signals as JSON lines, one a part, for scripts and other processes.
+//! Outcomes as JSON lines, one a part, for scripts and other processes.
 
-use std::io::Write;
+use std::io::{Result, Write};
 
-use super::{Error, Sink};
-use crate::signal::Signals;
+use super::Outbox;
+use crate::line::Line;
+use crate::outcome::Outcome;
 
-/// Writes one JSON object a line, flushed at once so that a reader sees each part as it is judged.
-pub struct JsonLines<W: Write + Send> {
-    name: String,
+/// Writes one JSON object a line, flushed at once so that a reader sees each part when the line does.
+pub struct JsonLines<W> {
     out: W,
     line: Vec<u8>,
 }
 
-impl<W: Write + Send> JsonLines<W> {
-    /// `name` is used in errors: a path, or "standard output".
-    pub fn new(name: impl Into<String>, out: W) -> Self {
-        Self { name: name.into(), out, line: Vec::with_capacity(4096) }
+impl<W: Write + Send + 'static> JsonLines<W> {
+    /// Writes to a stream.
+    pub fn new(out: W) -> Self {
+        Self { out, line: Vec::with_capacity(4096) }
     }
-}
 
-impl<W: Write + Send> Sink for JsonLines<W> {
-    fn apply(&mut self, signals: &Signals) -> Result<(), Error> {
+    /// The same behind an outbox, because a reader may hang. `what` is used in messages: a path, or "standard output".
+    pub fn start(what: impl Into<String>, out: W, line: &Line) -> Result<Outbox> {
+        let mut lines = Self::new(out);
+        Outbox::start("json", what, line, move |outcome| lines.write(outcome))
+    }
+
+    /// One line.
+    pub fn write(&mut self, outcome: &Outcome) -> Result<()> {
         self.line.clear();
-        let failed = |source| Error::Write { sink: self.name.clone(), source };
-        serde_json::to_writer(&mut self.line, signals).map_err(|error| failed(error.into()))?;
+        serde_json::to_writer(&mut self.line, &outcome.entry())?;
         self.line.push(b'\n');
-        self.out.write_all(&self.line).and_then(|()| self.out.flush()).map_err(failed)
-    }
-
-    fn fail_safe(&mut self) {
-        // A stream has no level that could stay high.
+        self.out.write_all(&self.line)?;
+        self.out.flush()
     }
 }

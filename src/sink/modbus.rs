@@ -16,7 +16,8 @@ use crate::clock;
 use crate::line::Line;
 use crate::mask::Mask;
 use crate::modbus::{Picture, WordOrder};
-use crate::signal::Signals;
+use crate::outcome::Outcome;
+use crate::pulse::{Duty, Pulse};
 
 mod bank;
 mod rtu;
@@ -87,25 +88,33 @@ impl Modbus {
     pub fn start(options: Options, line: Line) -> Result<Self, Error> {
         let Options { tcp, rtu, order, delay, config } = options;
         let deadline = (delay.as_micros() / 100).try_into().unwrap_or(u16::MAX);
-        let bank = Arc::new(Bank::new(line, order, deadline, config));
+        let bank = Arc::new(Bank::new(line.clone(), order, deadline, config));
         let mut sink = Self { bank, spare: Picture::default(), line: None, threads: vec![] };
         if let Some(options) = tcp {
             let name = format!("Modbus on {}", options.listen);
             let server = tcp::Server::bind(options, sink.bank.clone()).map_err(failed(&name))?;
-            sink.spawn("modbus-tcp", name, move || server.run())?;
+            sink.spawn("modbus-tcp", name, &line, move |pulse| server.run(&pulse))?;
         }
         if let Some(options) = rtu {
             let name = format!("Modbus on {}", options.port.display());
             sink.line = Some(name.clone());
             let mut unit = rtu::Unit::new(options, sink.bank.clone());
             unit.connect();
-            sink.spawn("modbus-rtu", name, move || unit.run())?;
+            sink.spawn("modbus-rtu", name, &line, move |pulse| unit.run(&pulse))?;
         }
         Ok(sink)
     }
 
-    fn spawn(&mut self, thread: &str, name: String, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-        let started = std::thread::Builder::new().name(thread.into()).spawn(run).map_err(failed(&name))?;
+    fn spawn(
+        &mut self,
+        thread: &'static str,
+        name: String,
+        line: &Line,
+        run: impl FnOnce(Pulse) + Send + 'static,
+    ) -> Result<(), Error> {
+        let pulse = line.pulse(thread, Duty::Vital);
+        let started = std::thread::Builder::new().name(thread.into()).spawn(move || run(pulse));
+        let started = started.map_err(failed(&name))?;
         self.threads.push(started);
         Ok(())
     }
@@ -116,7 +125,7 @@ fn failed(name: &str) -> impl FnOnce(std::io::Error) -> Error {
 }
 
 impl Sink for Modbus {
-    fn apply(&mut self, _signals: &Signals) -> Result<(), Error> {
+    fn apply(&mut self, _outcome: &Outcome) -> Result<(), Error> {
         match &self.line {
             Some(name) if !self.bank.line_is_up() => {
                 Err(Error::Serve { sink: name.clone(), source: std::io::ErrorKind::NotConnected.into() })
@@ -125,8 +134,8 @@ impl Sink for Modbus {
         }
     }
 
-    fn draw(&mut self, signals: &Signals, mask: Option<&Mask>) {
-        self.spare.set(signals.sequence, mask);
+    fn draw(&mut self, outcome: &Outcome, mask: Option<&Mask>) {
+        self.spare.set(outcome.sequence, mask);
         self.bank.publish(&mut self.spare);
     }
 

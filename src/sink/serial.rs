@@ -1,27 +1,28 @@
-//! Telegrams on a serial line. In: signals, and the masks of rejected parts; what the PLC says. Out: frames for a PLC (board/plc/telegram.md);
+//! Telegrams on a serial line. In: outcomes, and the masks of rejected parts; what the PLC says. Out: frames for a PLC (board/plc/telegram.md);
 //! triggers, jobs and acknowledgements for the station.
 //!
 //! The line has a thread of its own, because it is slow and can be cut: telling it a verdict takes the station a queue's place and never a
 //! wait. On the wire a verdict waits for nothing but the frame that is being sent; regions and masks go out when the line is free, in frames
-//! short enough for that ([`Line::low_priority_frame`]), answers to the PLC before them. What cannot be told is counted, and the station sees it
-//! as an error of this sink. A second thread hears the PLC, so that a trigger's time is its own.
+//! short enough for that ([`Line::low_priority_frame`]), answers to the PLC before them. What cannot be told is counted, and while the line is cut,
+//! full or stuck READY is low. An OK that leaves too late is told as NG. A second thread hears the PLC, so that a trigger's time is its own.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 use serial2::SerialPort;
 
 use super::{Error, Sink};
-use crate::clock::Timestamp;
 use crate::line;
 use crate::mask::{Mask, Stored};
-use crate::signal::Signals;
-use crate::telegram::{self, budget::Line};
+use crate::outcome::Outcome;
+use crate::pulse::{Duty, Mark};
+use crate::telegram::budget::Line;
 
 mod dialogue;
 mod picture;
@@ -85,6 +86,8 @@ pub struct Options {
     pub config: u32,
     /// Triggers make the parts: TRIGGER is followed.
     pub external: bool,
+    /// From a part to its outputs; zero: as soon as its result is known.
+    pub delay: Duration,
 }
 
 /// What the line's threads and the station know of each other.
@@ -124,7 +127,7 @@ impl Shared {
     reason = "it moves through a queue of fixed size: a box would be an allocation a part"
 )]
 enum Post {
-    Verdict { telegram: telegram::Verdict, captured: Timestamp },
+    Verdict(Outcome),
     Mask { result_id: u32, mask: Stored },
     NoMask { result_id: u32 },
 }
@@ -133,12 +136,15 @@ enum Post {
 pub struct Serial {
     name: String,
     masks: bool,
-    simulated: bool,
     posts: Option<Sender<Post>>,
     /// Room for masks, and where it comes back from.
     spare: Vec<Stored>,
     emptied: Receiver<Stored>,
     shared: Arc<Shared>,
+    /// Set when the queue is full; the line's thread takes it back.
+    mark: Mark,
+    /// Of the verdicts that the line missed, those that were counted.
+    counted: u64,
     writer: Option<JoinHandle<()>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -152,17 +158,18 @@ impl Serial {
         let (empty, emptied) = bounded(MASKS);
         let spare = vec![Stored::default(); MASKS];
         let (shared, masks) = (Arc::new(Shared::new()), options.line.masks);
-        let simulated = station.status().simulated;
+        let [pulse, hears] = ["serial", "serial-in"].map(|thread| station.pulse(thread, Duty::Vital));
+        let mark = pulse.mark();
         let (say, answers) = bounded(ANSWERS);
         let dialogue = dialogue::Dialogue::new(station.clone(), shared.clone(), options.external);
         let reader = reader::Reader::new(options.profile, shared.clone(), dialogue, say.clone());
-        let mut writer = writer::Writer::new(options, station, inbox, (say, answers), empty, shared.clone());
+        let mut writer = writer::Writer::new(options, station, inbox, (say, answers), empty, shared.clone(), pulse);
         // The first parts would be missed if the line were opened in their time only.
         writer.connect();
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         let (posts, writer) = (Some(posts), Some(thread("serial").spawn(move || writer.run()).map_err(failed)?));
-        let mut serial = Self { name, masks, simulated, posts, spare, emptied, shared, writer, reader: None };
-        let reader = thread("serial-in").spawn(move || reader.run());
+        let mut serial = Self { name, masks, posts, spare, emptied, shared, mark, counted: 0, writer, reader: None };
+        let reader = thread("serial-in").spawn(move || reader.run(&hears));
         let failed = |source| Error::Write { sink: serial.name.clone(), source };
         serial.reader = Some(reader.map_err(failed)?);
         Ok(serial)
@@ -181,20 +188,23 @@ impl Serial {
 }
 
 impl Sink for Serial {
-    fn apply(&mut self, signals: &Signals) -> Result<(), Error> {
-        let post = Post::Verdict { telegram: words::verdict(signals, self.simulated), captured: signals.captured };
-        let missed = self.post(post);
+    fn apply(&mut self, outcome: &Outcome) -> Result<(), Error> {
+        let missed = self.post(Post::Verdict(outcome.clone()));
         missed.map_err(|(kind, _)| {
+            if kind == ErrorKind::WouldBlock {
+                self.mark.set_down(true);
+            }
             self.shared.missed.fetch_add(1, Relaxed);
+            self.counted += 1; // by whoever gets the error
             Error::Write { sink: self.name.clone(), source: kind.into() }
         })
     }
 
-    fn draw(&mut self, signals: &Signals, mask: Option<&Mask>) {
+    fn draw(&mut self, outcome: &Outcome, mask: Option<&Mask>) {
         if !self.masks {
             return;
         }
-        let result_id = signals.sequence as u32;
+        let result_id = outcome.sequence as u32;
         let post = match mask.and_then(|mask| Some((mask, self.spare.pop()?))) {
             Some((mask, mut stored)) => {
                 stored.set(mask);
@@ -208,6 +218,11 @@ impl Sink for Serial {
                 self.spare.push(mask);
             }
         }
+    }
+
+    fn untold(&mut self) -> u64 {
+        let missed = self.shared.missed.load(Relaxed);
+        missed.saturating_sub(std::mem::replace(&mut self.counted, missed))
     }
 
     fn fail_safe(&mut self) {

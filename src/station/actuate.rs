@@ -1,60 +1,43 @@
-//! The line's edge. In: signals, in the order of their parts, and changes of the station's status. Out: each to every sink, once, at its time.
+//! The line's edge. In: outcomes, in the order of their parts. Out: each to the [`Line`] and to every channel, once, at its time.
 //!
-//! It refuses to tell a verdict late: past its due time a part is a fault, whatever the engine said.
+//! It refuses to tell a verdict late: past its due time a part is a fault, whatever the engine said. It waits for nothing but time: each channel has
+//! an outbox of its own.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::count::Counters;
-use super::heat::Heat;
-use super::inbox::Opened;
 use super::latency::Latency;
 use super::stage::Stages;
 use super::stop::{Stage, Stop};
 use crate::clock::{self, Timestamp};
-use crate::handshake::Status;
 use crate::line::Line;
 use crate::mask::Stored;
-use crate::pipeline::Timings;
-use crate::signal::{Signaller, Signals};
+use crate::outcome::Outcome;
+use crate::pulse::{Pulse, SILENCE};
+use crate::signal::Signaller;
 use crate::sink::Sink;
 use crate::verdict::{Fault, Verdict};
 
-/// The outputs are shown the status this often when nothing changes, and a stop is noticed.
+/// A stop is noticed this often.
 const TICK: Duration = Duration::from_millis(50);
-
-/// Signs of life and the temperature are looked at this often.
-const CHECK: Duration = Duration::from_millis(100);
 
 /// A judged part on its way to the outputs.
 #[derive(Debug)]
 pub(super) struct Judged {
-    pub(super) signals: Signals,
+    pub(super) outcome: Outcome,
     pub(super) at: Timestamp,
-    pub(super) timings: Timings,
     /// The mask of a rejected part.
     pub(super) mask: Option<Stored>,
 }
 
 impl Judged {
     /// A part that cannot be judged.
-    pub(super) fn fault(signaller: &Signaller, opened: Opened, fault: Fault) -> Self {
-        let signals = unjudged(signaller, opened, fault);
-        Self { signals, at: clock::now(), timings: Timings::default(), mask: None }
+    pub(super) fn fault(outcome: Outcome) -> Self {
+        Self { outcome, at: clock::now(), mask: None }
     }
-}
-
-/// The signals of a part that cannot be judged.
-pub(super) fn unjudged(signaller: &Signaller, opened: Opened, fault: Fault) -> Signals {
-    let signals = signaller.run(opened.sequence, opened.at, None, Verdict::Fault(fault));
-    Signals { part_id: opened.part_id, ..signals }
-}
-
-/// True once the outputs of a part should have been set. Without a delay they are due as soon as they are known.
-pub(super) fn is_late(signaller: &Signaller, captured: Timestamp, now: Timestamp) -> bool {
-    !signaller.delay.is_zero() && now > captured + signaller.delay
 }
 
 /// The sinks; whatever ends them leaves the outputs in the safe state.
@@ -77,25 +60,41 @@ pub(super) struct Measured {
 
 /// The actuate thread.
 pub(super) struct Actuate<'a> {
-    inbox: Receiver<Judged>,
-    line: Line,
+    pub(super) inbox: Receiver<Judged>,
+    pub(super) line: Line,
+    /// Where the room of a mask goes back to.
+    pub(super) drawn: Sender<Stored>,
+    pub(super) outputs: Outputs,
+    pub(super) signaller: Signaller,
+    pub(super) counters: &'a Counters,
+    pub(super) stop: Stop,
+    pub(super) summary: Duration,
+    pub(super) pulse: Pulse,
+    pub(super) books: Books,
+}
+
+/// What the actuate thread remembers.
+pub(super) struct Books {
     /// Parts whose outputs are not due yet.
     waiting: VecDeque<Judged>,
-    /// Where the room of a mask goes back to.
-    drawn: Sender<Stored>,
-    outputs: Outputs,
     /// Which sinks failed at the last part: the first error of a row is logged, the others are counted.
     failing: Vec<bool>,
-    signaller: Signaller,
-    counters: &'a Counters,
-    stop: Stop,
-    summary: Duration,
     last: Option<u64>,
     measured: Measured,
     period: Period,
-    shown: Option<Status>,
-    checked: Timestamp,
-    heat: Heat,
+}
+
+impl Books {
+    /// Of a station that starts, with room for so many parts that wait, and so many sinks.
+    pub(super) fn new(parts: usize, sinks: usize) -> Self {
+        Self {
+            waiting: VecDeque::with_capacity(parts),
+            failing: vec![false; sinks],
+            last: None,
+            measured: Measured::default(),
+            period: Period { start: clock::now(), latency: Latency::default() },
+        }
+    }
 }
 
 /// What the next summary line is about.
@@ -104,163 +103,114 @@ struct Period {
     latency: Latency,
 }
 
-impl<'a> Actuate<'a> {
-    #[expect(clippy::too_many_arguments, reason = "its own state is no business of the station")]
-    pub(super) fn new(
-        inbox: Receiver<Judged>,
-        line: Line,
-        drawn: Sender<Stored>,
-        outputs: Outputs,
-        signaller: Signaller,
-        counters: &'a Counters,
-        stop: Stop,
-        summary: Duration,
-    ) -> Self {
-        Self {
-            waiting: VecDeque::with_capacity(inbox.capacity().unwrap_or(0)),
-            inbox,
-            line,
-            drawn,
-            failing: vec![false; outputs.0.len()],
-            outputs,
-            signaller,
-            counters,
-            stop,
-            summary,
-            last: None,
-            measured: Measured::default(),
-            period: Period { start: clock::now(), latency: Latency::default() },
-            shown: None,
-            checked: clock::now(),
-            heat: Heat::default(),
-        }
-    }
-
+impl Actuate<'_> {
     pub(super) fn run(mut self) -> Measured {
-        let bell = self.line.bell().clone();
         let mut open = true;
-        while open || !self.waiting.is_empty() {
+        while open || !self.books.waiting.is_empty() {
+            self.pulse.beat(clock::now(), SILENCE);
             self.tell_due();
-            self.check();
-            self.show();
+            self.summarise();
             let wait = self.wait();
-            // With the inbox closed only the clock is waited for, and a bell that may ring.
-            let inbox = if open { &self.inbox } else { &crossbeam_channel::never() };
-            select! {
-                recv(inbox) -> judged => match judged {
-                    Ok(judged) => self.accept(judged),
-                    Err(_) => open = false,
-                },
-                recv(bell) -> _ => {}
-                default(wait) => {}
+            if !open {
+                std::thread::sleep(wait); // only the clock is waited for
+                continue;
+            }
+            match self.inbox.recv_timeout(wait) {
+                Ok(judged) => self.accept(judged),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => open = false,
             }
         }
-        self.measured
+        self.pulse.rest();
+        for sink in &mut self.outputs.0 {
+            sink.fail_safe();
+            self.counters.sink_errors.add(sink.untold());
+        }
+        self.books.measured
     }
 
     /// Until the next output is due, at most a tick.
     fn wait(&self) -> Duration {
-        let due = self.waiting.front().map(|judged| first_due(&judged.signals));
+        let due = self.books.waiting.front().map(|judged| judged.outcome.first_due());
         due.map_or(TICK, |due| due.saturating_sub(clock::now()).min(TICK))
     }
 
     fn accept(&mut self, judged: Judged) {
-        let latency = judged.at.saturating_sub(judged.signals.captured);
-        self.measured.latency.add(latency);
-        self.period.latency.add(latency);
-        self.waiting.push_back(judged);
+        let latency = judged.at.saturating_sub(judged.outcome.captured);
+        self.books.measured.latency.add(latency);
+        self.books.period.latency.add(latency);
+        self.books.waiting.push_back(judged);
     }
 
     fn tell_due(&mut self) {
         let at_once = self.stop.stage() == Stage::Now;
-        while let Some(judged) = self.waiting.front()
-            && (at_once || first_due(&judged.signals) <= clock::now())
+        while let Some(judged) = self.books.waiting.front()
+            && (at_once || judged.outcome.first_due() <= clock::now())
         {
-            if let Some(judged) = self.waiting.pop_front() {
+            if let Some(judged) = self.books.waiting.pop_front() {
                 self.run_once(judged);
             }
         }
     }
 
     fn run_once(&mut self, judged: Judged) {
-        let Judged { mut signals, at, timings, mask } = judged;
-        let due = first_due(&signals);
+        let Judged { mut outcome, at, mask } = judged;
+        let due = outcome.first_due();
         let now = clock::now();
-        let late = is_late(&self.signaller, signals.captured, now);
+        let late = self.signaller.is_late(outcome.captured, now);
         self.counters.late.add(u64::from(late));
         if let Some(fault) = spoiled(late, now < due)
-            && !matches!(signals.verdict, Verdict::Fault(_))
+            && !matches!(outcome.verdict, Verdict::Fault(_))
         {
-            let Signals { sequence, part_id, captured, .. } = signals;
-            signals = unjudged(&self.signaller, Opened { sequence, part_id, at: captured }, fault);
+            outcome = outcome.spoiled(fault, &self.signaller);
         }
-        self.book(&signals);
-        self.tell(&signals);
-        self.measured.stages.add(signals.captured, at, &timings, due, clock::now());
-        self.draw(&signals, mask);
+        self.book(&outcome);
+        self.tell(&outcome);
+        self.books.measured.stages.add(&outcome, at, due, clock::now());
+        self.draw(&outcome, mask);
     }
 
-    fn book(&mut self, signals: &Signals) {
-        if self.last.is_some_and(|last| signals.sequence <= last) {
+    fn book(&mut self, outcome: &Outcome) {
+        let last = self.books.last.replace(outcome.sequence);
+        if last.is_some_and(|last| outcome.sequence <= last) {
             self.counters.disorder.add(1);
-            log::error!("part {} came after part {:?}: please report this", signals.sequence, self.last);
+            log::error!("part {} came after part {last:?}: please report this", outcome.sequence);
         }
-        self.last = Some(signals.sequence);
-        self.counters.verdict(&signals.verdict);
+        self.counters.verdict(&outcome.verdict);
     }
 
-    fn tell(&mut self, signals: &Signals) {
-        let latency = clock::now().saturating_sub(signals.captured);
-        self.line.update(|handshake| handshake.told(signals, signals.zones, latency));
-        for (sink, failing) in self.outputs.0.iter_mut().zip(&mut self.failing) {
-            let told = sink.apply(signals);
+    fn tell(&mut self, outcome: &Outcome) {
+        self.line.update(|handshake| handshake.told(outcome, clock::now()));
+        for (sink, failing) in self.outputs.0.iter_mut().zip(&mut self.books.failing) {
+            let told = sink.apply(outcome);
             match &told {
-                Ok(()) if *failing => log::warn!("part {}: a sink takes verdicts again", signals.sequence),
+                Ok(()) if *failing => log::warn!("part {}: a channel takes results again", outcome.sequence),
                 Ok(()) => {}
-                Err(error) if *failing => log::debug!("part {}: {error}", signals.sequence),
-                Err(error) => log::error!("part {}: {error}; the line may not know", signals.sequence),
+                Err(error) if *failing => log::debug!("part {}: {error}", outcome.sequence),
+                Err(error) => log::error!("part {}: {error}; more are only counted", outcome.sequence),
             }
             *failing = told.is_err();
-            self.counters.sink_errors.add(u64::from(*failing));
+            self.counters.sink_errors.add(u64::from(*failing) + sink.untold());
         }
     }
 
     /// A part that became a fault on its way has no mask to show.
-    fn draw(&mut self, signals: &Signals, mask: Option<Stored>) {
-        if matches!(signals.verdict, Verdict::Reject(_)) {
+    fn draw(&mut self, outcome: &Outcome, mask: Option<Stored>) {
+        if matches!(outcome.verdict, Verdict::Reject(_)) {
             let view = mask.as_ref().map(Stored::view);
-            self.outputs.0.iter_mut().for_each(|sink| sink.draw(signals, view.as_ref()));
+            self.outputs.0.iter_mut().for_each(|sink| sink.draw(outcome, view.as_ref()));
         }
         if let Some(mask) = mask {
             let _ = self.drawn.try_send(mask); // inspect may be gone
         }
     }
 
-    /// The status, where it is another than the outputs show.
-    fn show(&mut self) {
-        let status = self.line.status();
-        if self.shown.as_ref() != Some(&status) {
-            self.outputs.0.iter_mut().for_each(|sink| sink.show(&status));
-            self.shown = Some(status);
-        }
-    }
-
-    fn check(&mut self) {
-        let now = clock::now();
-        if now >= self.period.start + self.summary {
-            self.summarise();
-        }
-        if now >= self.checked + CHECK {
-            self.checked = now;
-            let temperature = self.heat.read();
-            self.line.update(|handshake| handshake.tick(now, temperature));
-        }
-    }
-
     fn summarise(&mut self) {
-        let elapsed = clock::now().saturating_sub(self.period.start);
-        log::info!("{}", line(&self.counters.read().to_string(), &self.period.latency, elapsed));
-        self.period = Period { start: clock::now(), latency: Latency::default() };
+        let elapsed = clock::now().saturating_sub(self.books.period.start);
+        if elapsed >= self.summary {
+            log::info!("{}", line(&self.counters.read().to_string(), &self.books.period.latency, elapsed));
+            self.books.period = Period { start: clock::now(), latency: Latency::default() };
+        }
     }
 }
 
@@ -278,8 +228,4 @@ fn spoiled(late: bool, early: bool) -> Option<Fault> {
         (_, true) => Some(Fault::Stopped),
         _ => None,
     }
-}
-
-fn first_due(signals: &Signals) -> Timestamp {
-    signals.outputs.iter().map(|signal| signal.due).min().unwrap_or(signals.captured)
 }

@@ -7,13 +7,15 @@
 use std::time::Duration;
 
 use super::count::Counters;
-use super::inbox::{Buffer, Inbox, Offer, Opened, Trigger};
+use super::inbox::{Buffer, Inbox, Offer, Trigger};
 use super::matching::{Choice, Matching, Neighbours, Unused};
 use super::stop::{Stage, Stop};
 use crate::camera::{self, Camera, Frame, Geometry};
 use crate::clock::{self, Timestamp};
 use crate::handshake::{Condition, Ticket};
 use crate::line::Line;
+use crate::outcome::Opened;
+use crate::pulse::{Pulse, SILENCE};
 use crate::verdict::Fault;
 
 /// How long the camera may keep this thread before it looks whether the station stops.
@@ -28,6 +30,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// From the capture of a frame to its delivery; one that takes longer is not waited for.
 const DELIVERY: Duration = Duration::from_millis(100);
 
+/// A camera that is opened, for the first time or again, may keep this thread for so long; READY is low until its first frame in any case.
+const OPENING: Duration = Duration::from_secs(20);
+
 /// Before a part's outputs are due it must be known that no frame shows it.
 const MARGIN: Duration = Duration::from_millis(5);
 
@@ -40,13 +45,16 @@ pub(super) struct Capture<'a> {
     /// Frames to take; then the station drains.
     pub(super) frames: u64,
     pub(super) stop: Stop,
+    pub(super) pulse: Pulse,
 }
 
 impl Capture<'_> {
     pub(super) fn run(mut self) {
         let slice = if self.intake.matching.is_some() { TRIGGERED_SLICE } else { SLICE };
         while self.stop.stage() == Stage::Run && self.intake.frames < self.frames && !self.intake.closed {
-            let deadline = clock::now() + slice;
+            let now = clock::now();
+            self.pulse.beat(now, if self.intake.sees() { SILENCE } else { OPENING });
+            let deadline = now + slice;
             match self.run_once(deadline) {
                 Ok(()) => {}
                 Err(camera::Error::Ended) => {
@@ -159,6 +167,11 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// True if frames come.
+    fn sees(&self) -> bool {
+        self.frames > 0 && self.trouble.is_none()
+    }
+
     fn frame(&mut self, frame: &Frame) {
         self.heard = clock::now();
         if let Some((since, _)) = self.trouble.take() {
@@ -208,7 +221,7 @@ impl<'a> Intake<'a> {
         let now = frame.captured();
         let mut unused = Unused { previous: self.previous.captured, this: Some(now) };
         while let Some((ticket, choice)) = self.next(|ticket, around| matching.choose(ticket.at, around, now, unused)) {
-            let opened = Opened::of(&ticket);
+            let opened = Opened::from(ticket);
             match choice {
                 Choice::This => {
                     unused.this = None;
@@ -246,7 +259,7 @@ impl<'a> Intake<'a> {
                 (choice != Choice::Wait).then_some(choice)
             };
             let (ticket, choice) = self.line.next_ticket(turn)?;
-            self.open = Some(Opened::of(&ticket));
+            self.open = Some(ticket.into());
             self.past.before = Some(ticket.at);
             if !matches!(choice, Choice::This | Choice::Previous) {
                 self.past.unserved = Some(ticket.at);
@@ -254,7 +267,7 @@ impl<'a> Intake<'a> {
             if ticket.taken {
                 return Some((ticket, choice));
             }
-            self.fault(Opened::of(&ticket), Fault::Missed);
+            self.fault(ticket.into(), Fault::Missed);
         }
     }
 
@@ -269,7 +282,7 @@ impl<'a> Intake<'a> {
             trouble.is_some() || now >= last.min(told)
         };
         while let Some((ticket, _)) = self.next(|ticket, _| if over(ticket) { Choice::None } else { Choice::Wait }) {
-            self.fault(Opened::of(&ticket), fault);
+            self.fault(ticket.into(), fault);
         }
     }
 
@@ -281,7 +294,7 @@ impl<'a> Intake<'a> {
         }
         if self.matching.is_some() {
             while let Some((ticket, _)) = self.next(|_, _| Choice::None) {
-                self.fault(Opened::of(&ticket), Fault::Stopped);
+                self.fault(ticket.into(), Fault::Stopped);
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::matching::{Matching, Rule};
 use crate::camera::{Error, Frame, Geometry};
 use crate::clock::Timestamp;
-use crate::handshake::Ticket;
+use crate::outcome::Opened;
 use crate::verdict::Fault;
 
 /// What makes a part, and with that what happens when parts come faster than they are judged.
@@ -33,24 +33,17 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// Parts that may wait.
+    pub(super) fn room(self) -> usize {
+        match self {
+            Self::FreeRun => 1,
+            Self::EveryFrame { queue } | Self::External { queue, .. } => queue.max(1),
+        }
+    }
+
     /// True if triggers fire the sensor: it shows nothing before the first one.
     pub(super) fn fires(self) -> bool {
         matches!(self, Self::External { matching: Matching { rule: Rule::Next, .. }, .. })
-    }
-}
-
-/// A part that has its number, and so will end in a verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Opened {
-    pub(super) sequence: u64,
-    pub(super) part_id: u32,
-    /// When it was there: outputs are due from here on.
-    pub(super) at: Timestamp,
-}
-
-impl Opened {
-    pub(super) fn of(ticket: &Ticket) -> Self {
-        Self { sequence: ticket.sequence, part_id: ticket.part_id, at: ticket.at }
     }
 }
 
@@ -139,18 +132,11 @@ const FAULTS: usize = 1024;
 
 impl Inbox {
     pub(super) fn new(trigger: Trigger) -> Self {
-        let parts = Self::room(trigger);
+        let parts = trigger.room();
         // One more is being judged, and one being filled: a buffer is always free.
         let free = std::iter::repeat_with(Buffer::default).take(parts + 2).collect();
         let items = VecDeque::with_capacity(parts + FAULTS);
         Self { trigger, state: Mutex::new(State { items, parts: 0, free, closed: false }), changed: Condvar::new() }
-    }
-
-    fn room(trigger: Trigger) -> usize {
-        match trigger {
-            Trigger::FreeRun => 1,
-            Trigger::EveryFrame { queue } | Trigger::External { queue, .. } => queue.max(1),
-        }
     }
 
     /// Takes the frame of a part in; capture is the only caller.
@@ -203,7 +189,7 @@ impl Inbox {
     /// A buffer to fill, unless an overflow is due.
     fn buffer(&self) -> Option<Buffer> {
         let mut state = self.lock();
-        let full = state.parts >= Self::room(self.trigger);
+        let full = state.parts >= self.trigger.room();
         if full && self.trigger != Trigger::FreeRun {
             return None;
         }
@@ -220,7 +206,7 @@ impl Inbox {
             return None;
         }
         let is_part = matches!(item, Item::Part(_));
-        let replaced = is_part && state.parts >= Self::room(self.trigger) && state.drop_oldest();
+        let replaced = is_part && state.parts >= self.trigger.room() && state.drop_oldest();
         state.parts += usize::from(is_part);
         state.items.push_back(item);
         self.changed.notify_all();

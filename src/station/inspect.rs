@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::actuate::{Judged, is_late, unjudged};
-use super::beat::{Beat, PATIENCE};
+use super::actuate::Judged;
 use super::count::Counters;
-use super::inbox::{Buffer, Inbox, Item, Next, Opened, Part};
+use super::inbox::{Buffer, Inbox, Item, Next, Part};
 use super::shelf::Event;
 use super::stop::{Stage, Stop};
 use super::swap::Swap;
@@ -22,11 +21,14 @@ use crate::clock;
 use crate::handshake::Condition;
 use crate::line::Line;
 use crate::mask::Stored;
-use crate::pipeline::{self, Inspection, Pipeline, Timings};
+use crate::outcome::{Opened, Outcome};
+use crate::pipeline::{Inspection, Pipeline};
+use crate::pulse::{Pulse, SILENCE};
 use crate::record::Keep;
-use crate::signal::Signals;
 use crate::verdict::{Fault, Verdict};
-use crate::zone::Zones;
+
+/// This thread looks around so often when no part comes.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Panics in a row after which the engine is given up.
 const PANICS: u32 = 3;
@@ -38,13 +40,10 @@ const FAILURES: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) part: Part,
-    pub(super) signals: Signals,
-    pub(super) timings: Timings,
+    pub(super) outcome: Outcome,
     pub(super) mask: Stored,
     /// False: the part has none.
     pub(super) drawn: bool,
-    /// What judged it.
-    pub(super) bundle: Arc<Bundle>,
 }
 
 /// Room for a part that is to be recorded.
@@ -72,11 +71,11 @@ pub(super) struct Inspect<'a> {
     /// Room for the masks of rejected parts that wait for their due times; without it a part goes without its mask.
     pub(super) masks: Receiver<Stored>,
     pub(super) line: Line,
-    pub(super) beat: Beat,
+    pub(super) pulse: Pulse,
+    /// How long one inspection takes.
+    pub(super) inspection: Duration,
     pub(super) stop: Stop,
     pub(super) bundle: Arc<Bundle>,
-    pub(super) options: pipeline::Options,
-    pub(super) zones: Zones,
     pub(super) trusted: Trusted,
     /// The part that is being judged.
     pub(super) open: Option<Opened>,
@@ -105,7 +104,8 @@ impl Trusted {
 impl Inspect<'_> {
     pub(super) fn run(mut self) {
         loop {
-            self.beat.run(clock::now());
+            // A busy machine takes several times as long for a part as a quiet one.
+            self.pulse.beat(clock::now(), SILENCE + 4 * self.inspection);
             self.change();
             match self.inbox.take(PATIENCE) {
                 Next::Item(item) => self.run_once(item),
@@ -119,20 +119,24 @@ impl Inspect<'_> {
         match item {
             Item::Part(part) => {
                 self.open = Some(part.opened);
-                let (mut signals, timings, mask) = self.judge(&part);
+                let (outcome, mask) = self.judge(&part);
                 #[cfg(test)]
                 tests::wreck(part.opened.sequence);
-                signals.part_id = part.opened.part_id;
                 let at = clock::now();
-                let buffer = self.keep(part, &signals, timings, mask.as_ref());
-                self.tell(Judged { signals, at, timings, mask });
+                let buffer = self.keep(part, &outcome, mask.as_ref());
+                self.tell(Judged { outcome, at, mask });
                 self.inbox.give_back(buffer);
             }
             Item::Fault { opened, fault } => {
                 self.trusted.pipeline.forget();
-                self.tell(Judged::fault(&self.options.signaller, opened, fault));
+                self.tell_fault(opened, fault);
             }
         }
+    }
+
+    /// A part that nobody can judge any more.
+    fn tell_fault(&mut self, opened: Opened, fault: Fault) {
+        self.tell(Judged::fault(self.trusted.pipeline.fault(opened, fault)));
     }
 
     /// Waits if the outputs are that far behind: a verdict is never dropped.
@@ -141,14 +145,14 @@ impl Inspect<'_> {
         if let Some(swap) = &mut self.swap {
             swap.told += 1;
         }
-        self.line.update(|handshake| handshake.judged(&judged.signals.verdict));
+        self.line.update(|handshake| handshake.judged(&judged.outcome.verdict));
         if self.judged.send(judged).is_err() {
             // Nobody drives the outputs any more, and they are in their safe state.
             self.stop.ask(Stage::Now);
         }
     }
 
-    fn judge(&mut self, part: &Part) -> (Signals, Timings, Option<Stored>) {
+    fn judge(&mut self, part: &Part) -> (Outcome, Option<Stored>) {
         let fault = match self.obstacle(part) {
             Some(fault) => fault,
             None => match self.inspect(part) {
@@ -162,7 +166,7 @@ impl Inspect<'_> {
             },
         };
         self.trusted.pipeline.forget();
-        (unjudged(&self.options.signaller, part.opened, fault), Timings::default(), None)
+        (self.trusted.pipeline.fault(part.opened, fault), None)
     }
 
     /// What makes it pointless to look at a part.
@@ -173,7 +177,7 @@ impl Inspect<'_> {
         if self.trusted.panics >= PANICS {
             return Some(Fault::Engine);
         }
-        if is_late(&self.options.signaller, part.opened.at, clock::now()) {
+        if self.trusted.pipeline.options().signaller.is_late(part.opened.at, clock::now()) {
             return Some(Fault::Late);
         }
         if part.geometry != self.trusted.pipeline.geometry() {
@@ -207,18 +211,15 @@ impl Inspect<'_> {
         Err(Fault::Geometry)
     }
 
-    fn inspect(&mut self, part: &Part) -> Result<(Signals, Timings, Option<Stored>), Fault> {
+    fn inspect(&mut self, part: &Part) -> Result<(Outcome, Option<Stored>), Fault> {
         let frame = part.frame().map_err(|_| Fault::Camera)?;
-        let (pipeline, masks, zones) = (&mut self.trusted.pipeline, &self.masks, &self.zones);
+        let (pipeline, masks) = (&mut self.trusted.pipeline, &self.masks);
         let inspected = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
             tests::sabotage(frame.sequence());
-            let mut inspection = pipeline.inspect(&frame);
+            let inspection = pipeline.inspect_part(part.opened, &frame);
             let mask = keep_mask(masks, &inspection);
-            if matches!(inspection.signals.verdict, Verdict::Reject(_)) {
-                inspection.signals.zones = zones.run(&inspection.mask);
-            }
-            (inspection.signals, inspection.timings, mask)
+            (inspection.outcome, mask)
         }));
         match inspected {
             Ok(done) => {
@@ -272,8 +273,8 @@ impl Inspect<'_> {
     }
 
     /// Hands a part to the recorder if it is one to keep; returns the buffer that capture gets in its place.
-    fn keep(&self, part: Part, signals: &Signals, timings: Timings, drawn: Option<&Stored>) -> Buffer {
-        if !self.archive.keep.wants(&signals.verdict) {
+    fn keep(&self, part: Part, outcome: &Outcome, drawn: Option<&Stored>) -> Buffer {
+        if !self.archive.keep.wants(&outcome.verdict) {
             return part.buffer;
         }
         let Ok(Empty { buffer, mut mask }) = self.archive.empty.try_recv() else {
@@ -283,9 +284,9 @@ impl Inspect<'_> {
         if let Some(drawn) = drawn {
             mask.set(&drawn.view());
         }
-        let (signals, drawn, bundle) = (signals.clone(), drawn.is_some(), Arc::clone(&self.bundle));
+        let (outcome, drawn) = (outcome.clone(), drawn.is_some());
         // There are no more buffers than places, so this cannot fail while the recorder lives.
-        if self.archive.parts.try_send(Kept { part, signals, timings, mask, drawn, bundle }).is_err() {
+        if self.archive.parts.try_send(Kept { part, outcome, mask, drawn }).is_err() {
             self.counters.record_drops.add(1);
         }
         buffer
@@ -294,7 +295,7 @@ impl Inspect<'_> {
 
 /// A copy of a rejected part's mask, if there is room for one.
 fn keep_mask(masks: &Receiver<Stored>, inspection: &Inspection) -> Option<Stored> {
-    let rejected = matches!(inspection.signals.verdict, Verdict::Reject(_));
+    let rejected = matches!(inspection.outcome.verdict, Verdict::Reject(_));
     let mut stored = rejected.then(|| masks.try_recv().ok()).flatten()?;
     stored.set(&inspection.mask);
     Some(stored)
@@ -312,7 +313,7 @@ impl Drop for Inspect<'_> {
             Duration::ZERO
         };
         if let Some(opened) = self.open {
-            self.tell(Judged::fault(&self.options.signaller, opened, Fault::Engine));
+            self.tell_fault(opened, Fault::Engine);
         }
         loop {
             let (opened, fault) = match self.inbox.take(patience) {
@@ -321,7 +322,7 @@ impl Drop for Inspect<'_> {
                 Next::Idle => continue,
                 Next::Closed => return,
             };
-            self.tell(Judged::fault(&self.options.signaller, opened, fault));
+            self.tell_fault(opened, fault);
         }
     }
 }

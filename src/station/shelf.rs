@@ -18,7 +18,6 @@ use crate::camera::Geometry;
 use crate::line::Line;
 use crate::pipeline::{Options, Pipeline};
 use crate::proof;
-use crate::sink::log::Classes;
 use crate::store::{Id, Reference, State, Store};
 
 /// Requests and events are looked at this often.
@@ -43,8 +42,6 @@ pub struct Shelf {
     pub jobs: BTreeMap<u16, Reference>,
     /// How a new bundle is watched.
     pub watch: Watch,
-    /// The names of the classes, for who writes them down.
-    pub classes: Classes,
 }
 
 /// How the first parts of a bundle are watched.
@@ -71,7 +68,6 @@ impl Shelf {
             match self.store.load(&id, float_layers) {
                 Ok(signed) => {
                     log::error!("{id} runs instead");
-                    self.classes.set(signed.bundle.class_names());
                     (self.running, self.trial) = (Some(id), false);
                     return Some(signed.bundle);
                 }
@@ -275,9 +271,9 @@ impl Attend {
         match event {
             Event::Job(job) => self.job(job),
             Event::Fitted(geometry) => self.geometry = geometry,
-            Event::Running { id, bundle, trial, asked, replaced } => {
+            Event::Running { id, trial, asked, replaced, .. } => {
                 self.replaced(replaced, &id, asked);
-                self.running(id, &bundle, trial, asked);
+                self.running(id, trial, asked);
             }
             Event::Passed(id) => {
                 log::info!("{id} is through its first parts");
@@ -303,8 +299,7 @@ impl Attend {
         }
     }
 
-    fn running(&mut self, id: Id, bundle: &Bundle, trial: bool, asked: bool) {
-        self.shelf.classes.set(bundle.class_names());
+    fn running(&mut self, id: Id, trial: bool, asked: bool) {
         log::info!("{id} runs{}", if trial { ", and its first parts are watched" } else { "" });
         let reply = match trial {
             true => Reply::Running { bundle: id.clone(), watched: self.shelf.watch.parts },
@@ -341,8 +336,7 @@ impl Attend {
     fn failed(&mut self, id: &Id, mut reason: String, back: Option<Judging>) {
         log::error!("{id} is given up: {reason}");
         self.watched = false;
-        if let Some((running, bundle)) = back {
-            self.shelf.classes.set(bundle.class_names());
+        if let Some((running, _)) = back {
             self.write(|state| state.withdraw(id, &reason));
             let name = running.as_ref().map_or("the bundle before it".into(), Id::to_string);
             log::warn!("{name} judges again");

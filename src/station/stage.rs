@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::latency::Latency;
 use crate::clock::Timestamp;
-use crate::pipeline::Timings;
+use crate::outcome::Outcome;
 
 /// The stages by name, in the order of a part's way; the last is all of it.
 pub const STAGES: [&str; 8] =
@@ -15,15 +15,9 @@ pub const STAGES: [&str; 8] =
 pub struct Stages([Latency; STAGES.len()]);
 
 impl Stages {
-    /// A part: there at `seen`, judged at `judged` in `timings`, its outputs `due` and set at `told`. Waiting for the due time is no stage.
-    pub(super) fn add(
-        &mut self,
-        seen: Timestamp,
-        judged: Timestamp,
-        timings: &Timings,
-        due: Timestamp,
-        told: Timestamp,
-    ) {
+    /// A part that was judged at `judged`, its outputs `due` and set at `told`. Waiting for the due time is no stage.
+    pub(super) fn add(&mut self, outcome: &Outcome, judged: Timestamp, due: Timestamp, told: Timestamp) {
+        let (seen, timings) = (outcome.captured, outcome.timings);
         let total = told.saturating_sub(seen);
         let Self([wait, preprocess, engine, mask, verdict, outputs, rest, all]) = self;
         all.add(total);
@@ -62,19 +56,29 @@ impl fmt::Display for Stages {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
+    use crate::outcome::{Opened, Timings};
+    use crate::signal::Signaller;
+    use crate::verdict::Fault;
+
+    fn outcome(at: Timestamp, timings: Timings) -> Outcome {
+        let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
+        let part = Opened { sequence: 0, part_id: 0, at };
+        Outcome { timings, ..Outcome::fault(part, Fault::Late, &signaller, &Arc::default()) }
+    }
 
     #[test]
     fn stages_add_up_to_the_whole() {
         let ms = Duration::from_millis;
         let timings = Timings { preprocess: ms(2), engine: ms(5), mask: ms(1), ..Timings::default() };
         let mut stages = Stages::default();
-        stages.add(ms(100), ms(118), &timings, ms(130), ms(131));
+        stages.add(&outcome(ms(100), timings), ms(118), ms(130), ms(131));
         let found: Vec<u128> = stages.iter().map(|(_, latency)| latency.max().as_millis()).collect();
         assert_eq!(found, [10, 2, 5, 1, 0, 1, 14, 31]);
-        stages.add(ms(200), ms(201), &Timings::default(), ms(201), ms(202));
+        stages.add(&outcome(ms(200), Timings::default()), ms(201), ms(201), ms(202));
         let counts: Vec<u64> = stages.iter().map(|(_, latency)| latency.count()).collect();
         assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 2]);
     }

@@ -2,7 +2,7 @@
 //! `*` and the CRC-16/MODBUS of everything before the `*` (four hex digits, high byte first), then CR LF.
 //!
 //! ```text
-//! V,result_id,OK|NG,reason,class,score,latency_ms,regions,part_id*CRC
+//! V,result_id,OK|NG,reason,class,score,latency_ms,regions,part_id,release*CRC
 //! R,result_id,number,x,y,width,height,center_x,center_y,area,peak*CRC
 //! H,state,uptime_s,missed,code*CRC
 //! ```
@@ -34,11 +34,13 @@ pub fn lines(message: &Message, mut take: impl FnMut(Line)) {
 }
 
 fn verdict_line(verdict: &Verdict) -> Line {
-    let Verdict { result_id, ok, reason, class, score, latency, regions, part_id } = *verdict;
+    let Verdict { result_id, ok, reason, class, score, latency, regions, part_id, release } = *verdict;
     let word = if ok { "OK" } else { "NG" };
     let (whole, part) = (score / 10_000, score % 10_000);
     let (ms, tenth) = (latency / 10, latency % 10);
-    finish(format_args!("V,{result_id},{word},{reason},{class},{whole}.{part:04},{ms}.{tenth},{regions},{part_id}"))
+    finish(format_args!(
+        "V,{result_id},{word},{reason},{class},{whole}.{part:04},{ms}.{tenth},{regions},{part_id},{release}"
+    ))
 }
 
 fn region_line(telegram: &Regions, index: usize) -> Line {
@@ -151,9 +153,10 @@ mod tests {
             latency: 123,
             regions: 2,
             part_id: 7,
+            release: 41,
         };
         let found = all(&Message::Verdict(verdict));
-        let text = "V,12,NG,1,3,0.9876,12.3,2,7";
+        let text = "V,12,NG,1,3,0.9876,12.3,2,7,41";
         assert_eq!(found, [format!("{text}*{:04X}\r\n", crc16(text.as_bytes()))]);
         assert_eq!(all(&Message::Ack { sequence: 1 }), Vec::<String>::new());
     }

@@ -18,7 +18,7 @@ pub mod kind {
 }
 
 /// Minor version: which fields there are at the end of payloads.
-pub const MINOR: u8 = 1;
+pub const MINOR: u8 = 2;
 
 /// The word for a good part; its complement is [`NG`].
 pub const OK: u16 = 0x5aa5;
@@ -87,7 +87,7 @@ impl State {
     }
 }
 
-/// VERDICT: 26 bytes, so that the whole frame has 36.
+/// VERDICT: 30 bytes, so that the whole frame has 40.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// The part's number, modulo 2^32; twice in the payload.
@@ -106,6 +106,8 @@ pub struct Verdict {
     pub regions: u8,
     /// The PLC's number of the part, from its TRIGGER; 0 if it gave none, or the sender is of minor version 0.
     pub part_id: u32,
+    /// Counter of the signed release that judged; 0 if the bundle is no such release, or the sender is of minor version 1 or 0.
+    pub release: u32,
 }
 
 /// One region, in frame pixels.
@@ -427,7 +429,7 @@ impl Verdict {
     fn put(&self, out: &mut Writer) {
         let word = if self.ok { OK } else { NG };
         out.u32(self.result_id).u16(word).u16(!word).u8(self.reason).u8(self.class).u16(self.score);
-        out.u16(self.latency).u8(self.regions).u8(0).u16(0).u32(self.result_id).u32(self.part_id);
+        out.u16(self.latency).u8(self.regions).u8(0).u16(0).u32(self.result_id).u32(self.part_id).u32(self.release);
     }
 
     fn parse(from: &mut Reader) -> Result<Self, Malformed> {
@@ -440,10 +442,10 @@ impl Verdict {
         let (result_id, word, complement) = (from.u32()?, from.u16()?, from.u16()?);
         let (reason, class, score) = (from.u8()?, from.u8()?, from.u16()?);
         let (latency, regions, _, _, again) = (from.u16()?, from.u8()?, from.u8()?, from.u16()?, from.u32()?);
-        let part_id = from.u32().unwrap_or(0);
+        let (part_id, release) = (from.u32().unwrap_or(0), from.u32().unwrap_or(0));
         let ok = word == OK;
         let consistent = (ok || word == NG) && complement == !word && again == result_id && ok == (reason == 0);
-        Some((Self { result_id, ok, reason, class, score, latency, regions, part_id }, consistent))
+        Some((Self { result_id, ok, reason, class, score, latency, regions, part_id, release }, consistent))
     }
 }
 

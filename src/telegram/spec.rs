@@ -59,6 +59,12 @@ pub const FIELDS: [(u8, &[Field]); 10] = [
             (16, "-", "u16", "0"),
             (18, "result_id", "u32", "again"),
             (22, "part_id", "u32", "the PLC's number of the part, from its TRIGGER; 0 none. From minor version 1 on"),
+            (
+                26,
+                "release",
+                "u32",
+                "counter of the signed release that judged; 0: no such release. From minor version 2 on",
+            ),
         ],
     ),
     (
@@ -157,13 +163,14 @@ pub mod refusal {
 }
 
 /// `code` of HEARTBEAT beside those of [`REASONS`]; what holds comes before the last part's reason.
-pub const CODES: [(u8, &str); 9] = [
+pub const CODES: [(u8, &str); 10] = [
     (20, "a thread of the station panicked"),
     (21, "the processor is too hot"),
     (22, "the PLC's heartbeat stopped"),
-    (23, "the inspection loop stands still"),
+    (23, "a thread that judges or tells stands still, or results do not come"),
     (24, "a GPIO output cannot be driven"),
     (25, "the trigger's GPIO input cannot be read"),
+    (26, "a channel that tells the PLC is cut, full or hung"),
     (30, "starting: the bundle is being proven"),
     (31, "about to end"),
     (32, "offline, as the PLC asked"),

@@ -64,8 +64,8 @@ def runs(data: bytes) -> list[int]:
 
 
 def verdict(payload: bytes) -> dict[str, object]:
-    number, word, complement, reason, cls, score, latency, regions, _, _, again, part = struct.unpack(
-        ">IHHBBHHBBHII", payload
+    number, word, complement, reason, cls, score, latency, regions, _, _, again, part, release = struct.unpack(
+        ">IHHBBHHBBHIII", payload
     )
     if word ^ complement != 0xFFFF or number != again or word not in (0x5AA5, 0xA55A):
         raise ValueError("a verdict contradicts itself")
@@ -73,6 +73,7 @@ def verdict(payload: bytes) -> dict[str, object]:
     return {
         "result_id": number,
         "part_id": part,
+        "release": release,
         "ok": word_ok,
         "reason": reason,
         "class": cls,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use fcam::clock::{self, Timestamp};
 use fcam::handshake::{Condition, Options as Handshake};
 use fcam::line::Line;
-use fcam::signal::{LEAD, SETUP, Signaller, Signals};
+use fcam::outcome::{Opened, Outcome};
+use fcam::signal::{LEAD, SETUP, Signaller};
 use fcam::sink::Sink;
 use fcam::sink::gpio::{Gpio, Levels, Options, Role};
 use fcam::verdict::{Fault, Verdict};
@@ -22,18 +23,18 @@ fn line() -> Line {
 }
 
 fn start(lines: &Lines, line: &Line) -> Gpio {
-    let mut gpio = Gpio::with_lines(lines.open(), Options::default(), line).unwrap();
-    gpio.show(&line.status());
+    let gpio = Gpio::with_lines(lines.open(), Options::default(), line).unwrap();
     lines.until(|levels| levels.get(Role::Ready));
     gpio
 }
 
-fn signals(sequence: u64, captured: Timestamp, verdict: Verdict, hold: Duration) -> Signals {
-    Signaller { delay: 20 * MS, hold }.run(sequence, captured, None, verdict)
+fn outcome(sequence: u64, at: Timestamp, verdict: Verdict, hold: Duration) -> Outcome {
+    let part = Opened { sequence, part_id: 0, at };
+    crate::outcome::outcome(part, verdict, None, 0, Signaller { delay: 20 * MS, hold })
 }
 
-fn pass(sequence: u64, captured: Timestamp) -> Signals {
-    signals(sequence, captured, Verdict::Pass, 10 * MS)
+fn pass(sequence: u64, captured: Timestamp) -> Outcome {
+    outcome(sequence, captured, Verdict::Pass, 10 * MS)
 }
 
 #[test]
@@ -56,19 +57,16 @@ fn it_is_safe_before_the_first_part_and_after_the_last() {
 #[test]
 fn heartbeat_and_condition_are_seen() {
     let (lines, line) = (Lines::default(), line());
-    let mut gpio = start(&lines, &line);
+    let _gpio = start(&lines, &line);
     for beat in 1..4 {
         line.beat(beat * Duration::from_millis(250));
-        gpio.show(&line.status());
         let high = line.status().heartbeat;
         assert_eq!(high, beat % 2 == 1);
         lines.until(|levels| levels.get(Role::Healthy) == high);
     }
     line.update(|handshake| handshake.set(Condition::Camera, true));
-    gpio.show(&line.status());
     lines.until(|levels| levels == Levels::SAFE);
     line.update(|handshake| handshake.set(Condition::Camera, false));
-    gpio.show(&line.status());
     lines.until(|levels| levels.get(Role::Ready) && !levels.get(Role::Ng) && !levels.get(Role::Fault));
 }
 
@@ -89,7 +87,7 @@ fn an_output_that_is_cut_takes_ready_away_until_it_is_back() {
     lines.until(|levels| levels.get(Role::Ready));
     assert!(line.status().ready, "{:?}", line.status());
     assert!(lines.pulses(Role::Valid).is_empty(), "no part was valid while the output failed");
-    gpio.apply(&signals(2, clock::now(), Verdict::Fault(Fault::Late), 10 * MS)).unwrap();
+    gpio.apply(&outcome(2, clock::now(), Verdict::Fault(Fault::Late), 10 * MS)).unwrap();
     lines.until(|levels| levels.get(Role::Valid) && levels.get(Role::Ng) && !levels.get(Role::Ok));
 }
 
@@ -114,7 +112,7 @@ fn valid_rises_when_it_is_due() {
     let mut due = vec![];
     for sequence in 0..count {
         let captured = clock::now();
-        let part = signals(sequence, captured, Verdict::Pass, 3 * MS);
+        let part = outcome(sequence, captured, Verdict::Pass, 3 * MS);
         due.push(part.due());
         // As the station does it: told when the pair is due.
         std::thread::sleep((captured + 20 * MS - LEAD).saturating_sub(clock::now()));

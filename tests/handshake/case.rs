@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use fcam::handshake::{Condition, Controls, Handshake, MAX_OPEN, Options, Status};
+use fcam::handshake::{Condition, Controls, Handshake, MAX_OPEN, OVERDUE, Options, Status};
 use fcam::line::Line;
-use fcam::signal::{Signaller, Signals};
+use fcam::outcome::{Opened, Outcome};
+use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Verdict};
 
 pub const NOW: Duration = Duration::from_secs(100);
@@ -15,12 +16,13 @@ pub fn started(options: Options) -> Handshake {
     handshake
 }
 
-pub fn signals(id: u64, verdict: Verdict) -> Signals {
-    Signaller { delay: Duration::ZERO, hold: Duration::ZERO }.run(id, NOW, None, verdict)
+fn outcome(id: u64, verdict: Verdict) -> Outcome {
+    let part = Opened { sequence: id, part_id: 0, at: NOW };
+    crate::outcome::outcome(part, verdict, None, 0, crate::outcome::AT_ONCE)
 }
 
 pub fn tell(handshake: &mut Handshake, id: u64, verdict: Verdict) {
-    handshake.told(&signals(id, verdict), 0, Duration::ZERO);
+    handshake.told(&outcome(id, verdict), NOW);
 }
 
 fn write(handshake: &mut Handshake, controls: Controls) -> Status {
@@ -42,7 +44,7 @@ fn valid_waits_for_result_ack_to_fall() {
         "the PLC, which waits for VALID to fall, would acknowledge a result unread"
     );
     let status = write(&mut handshake, Controls::default());
-    assert!(status.valid && status.result.unwrap().sequence == 1);
+    assert!(status.valid && status.result.unwrap().outcome.sequence == 1);
 }
 
 #[test]
@@ -56,7 +58,7 @@ fn results_that_are_given_up_are_told() {
     }
     assert!(!handshake.status().overrun);
     let status = write(&mut handshake, Controls::default());
-    assert!(status.overrun && status.waiting == 1 && status.result.unwrap().sequence == 0);
+    assert!(status.overrun && status.waiting == 1 && status.result.unwrap().outcome.sequence == 0);
 }
 
 #[test]
@@ -113,40 +115,72 @@ fn a_flood_of_triggers_is_bounded() {
 fn a_plc_that_never_came_is_lost_too() {
     let options = Options { plc_timeout: Duration::from_millis(500), ..Options::default() };
     let mut handshake = started(options);
-    handshake.tick(NOW, None);
+    handshake.tick(NOW, Trouble::default());
     assert!(handshake.ready());
     // It writes, but its program does not run: nothing counts.
     let ms = Duration::from_millis;
     handshake.control(Controls { trigger_enable: true, ..Controls::default() }, NOW + ms(400));
-    handshake.tick(NOW + ms(501), None);
+    handshake.tick(NOW + ms(501), Trouble::default());
     assert_eq!(handshake.condition(), Some(Condition::PlcLost));
     handshake.control(Controls { heartbeat: 1, ..Controls::default() }, NOW + ms(700));
     assert!(handshake.ready());
-    handshake.tick(NOW + ms(1201), None);
+    handshake.tick(NOW + ms(1201), Trouble::default());
     assert_eq!(handshake.status().code, Condition::PlcLost.code());
 }
 
 #[test]
-fn a_loop_that_never_began_stands_still() {
+fn a_thread_that_hangs_takes_ready_down_until_it_goes_on() {
     let mut handshake = started(Options::default());
-    handshake.tick(NOW, None);
-    handshake.tick(NOW + Duration::from_millis(2001), None);
-    assert_eq!(handshake.status().condition(), Some(Condition::Hung));
-    handshake.beat(NOW + Duration::from_millis(2002));
-    handshake.tick(NOW + Duration::from_millis(2003), None);
-    assert!(handshake.ready());
-    // The end of the loop is no fault when the station ends.
+    let hung = Trouble { hung: true, down: false };
+    for (trouble, condition) in [
+        (hung, Some(Condition::Hung)),
+        (Trouble::default(), None),
+        (Trouble { hung: false, down: true }, Some(Condition::Channel)),
+        (Trouble { hung: true, down: true }, Some(Condition::Hung)),
+    ] {
+        handshake.tick(NOW, trouble);
+        assert_eq!((handshake.condition(), handshake.ready()), (condition, condition.is_none()), "{trouble:?}");
+    }
+    // The end of the threads is no fault when the station ends.
     handshake.set(Condition::Stopping, true);
-    handshake.tick(NOW + Duration::from_secs(60), None);
+    handshake.tick(NOW, hung);
     assert_eq!(handshake.status().condition(), Some(Condition::Stopping));
+}
+
+#[test]
+fn a_result_that_does_not_come_takes_ready_down_whatever_keeps_it() {
+    let mut handshake = started(Options { queue: 4, ..Options::default() });
+    let (within, ms) = (Duration::from_millis(20), Duration::from_millis(1));
+    handshake.promise(within);
+    handshake.trigger(NOW, 0);
+    handshake.trigger(NOW + 100 * ms, 0);
+    let late = NOW + within + OVERDUE;
+    handshake.tick(late, Trouble::default());
+    assert!(handshake.ready());
+    handshake.tick(late + ms, Trouble::default());
+    assert_eq!((handshake.condition(), handshake.ready()), (Some(Condition::Hung), false));
+    // The first one comes after all; the second is not overdue yet.
+    tell(&mut handshake, 0, Verdict::Pass);
+    handshake.tick(late + ms, Trouble::default());
+    assert!(handshake.ready());
+    handshake.tick(late + 101 * ms, Trouble::default());
+    assert_eq!(handshake.condition(), Some(Condition::Hung));
+}
+
+#[test]
+fn a_channel_that_tells_too_late_is_latched() {
+    let mut handshake = started(Options::default());
+    handshake.told_late();
+    assert!(handshake.status().late && handshake.ready());
+    handshake.clear();
+    assert!(!handshake.status().late);
 }
 
 #[test]
 fn a_sensor_that_is_gone_has_not_cooled_down() {
     let mut handshake = started(Options { limit: Some(850), ..Options::default() });
     for (heat, hot) in [(Some(850), false), (Some(851), true), (None, true), (Some(801), true), (Some(800), false)] {
-        handshake.tick(NOW, heat);
-        handshake.beat(NOW);
+        handshake.heat(heat);
         assert_eq!(handshake.holds(Condition::Overheated), hot, "{heat:?}");
     }
 }

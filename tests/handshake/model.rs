@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use fcam::handshake::{Condition, Controls, Counts, HEARTBEAT, HUNG, MAX_OPEN, MAX_RESULTS, Options, Outcome, Status};
-use fcam::signal::Signals;
+use fcam::handshake::{Condition, Controls, Counts, HEARTBEAT, MAX_OPEN, MAX_RESULTS, OVERDUE, Options, Status, Told};
+use fcam::outcome::Outcome;
+use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Verdict};
 
 /// Something that happened.
@@ -17,10 +18,12 @@ enum Fact {
         id: u64,
         trigger: bool,
         taken: bool,
+        at: Duration,
     },
     Missed,
     Judged(u64),
-    Told(Box<Outcome>, Verdict),
+    Told(Box<Told>, Verdict),
+    TooLate,
     /// VALID rose for this number.
     Shown(u64),
     /// VALID fell.
@@ -37,7 +40,9 @@ enum Fact {
     Cleared,
     Holds(Condition, bool),
     Beat(Duration),
-    Ticked(Duration, Option<i16>),
+    Ticked(Duration, Trouble),
+    Heat(Option<i16>),
+    Promised(Duration),
 }
 
 /// The list.
@@ -83,7 +88,7 @@ impl Model {
 
     pub fn told(&self) -> Vec<u64> {
         self.ids(|fact| match fact {
-            Fact::Told(outcome, _) => Some(outcome.sequence),
+            Fact::Told(told, _) => Some(told.outcome.sequence),
             _ => None,
         })
     }
@@ -159,7 +164,8 @@ impl Model {
         match condition {
             Condition::Offline => self.controls().set_offline,
             Condition::PlcLost => self.plc_lost(),
-            Condition::Hung => self.hung(),
+            Condition::Hung => self.at_the_last_look(|trouble, overdue| trouble.hung || overdue),
+            Condition::Channel => self.at_the_last_look(|trouble, _| trouble.down),
             Condition::Overheated => self.overheated(),
             _ => {
                 let set = self.facts.iter().rev().find_map(|fact| match fact {
@@ -196,33 +202,47 @@ impl Model {
         lost
     }
 
-    /// Beats that changed HEARTBEAT, at the times given, the first look counted as one.
-    fn beats(facts: &[Fact]) -> (Option<Duration>, usize) {
+    /// Beats that changed HEARTBEAT.
+    fn beats(facts: &[Fact]) -> usize {
         let (mut last, mut count) = (None, 0);
         for fact in facts {
             match fact {
                 Fact::Beat(now) if last.is_none_or(|last| *now - last >= HEARTBEAT) => {
                     (last, count) = (Some(*now), count + 1);
                 }
-                Fact::Ticked(now, _) => last = last.or(Some(*now)),
                 _ => {}
             }
         }
-        (last, count)
+        count
     }
 
-    fn hung(&self) -> bool {
+    /// What the last look at the clock found: the threads' trouble, and whether the oldest result was overdue.
+    fn at_the_last_look(&self, wrong: impl Fn(Trouble, bool) -> bool) -> bool {
         let Some(at) = self.facts.iter().rposition(|fact| matches!(fact, Fact::Ticked(..))) else { return false };
-        let Fact::Ticked(now, _) = self.facts[at] else { return false };
+        let Fact::Ticked(now, trouble) = self.facts[at] else { return false };
         let before = Self { options: self.options, facts: self.facts[..=at].to_vec() };
-        !before.holds(Condition::Stopping) && now - Self::beats(&before.facts).0.unwrap() > HUNG
+        !before.holds(Condition::Stopping) && wrong(trouble, before.overdue(now))
+    }
+
+    fn overdue(&self, now: Duration) -> bool {
+        let promised = self.facts.iter().rev().find_map(|fact| match fact {
+            Fact::Promised(within) => Some(*within),
+            _ => None,
+        });
+        let oldest = self.open().first().and_then(|(open, _)| {
+            self.facts.iter().find_map(|fact| match fact {
+                Fact::Numbered { id, trigger: true, at, .. } if id == open => Some(*at),
+                _ => None,
+            })
+        });
+        oldest.zip(promised).is_some_and(|(at, within)| now > at + within + OVERDUE)
     }
 
     /// It was above the limit, and never five degrees below it since.
     fn overheated(&self) -> bool {
         let Some(limit) = self.options.limit else { return false };
         let heats = self.facts.iter().filter_map(|fact| match fact {
-            Fact::Ticked(_, heat) => *heat,
+            Fact::Heat(heat) => *heat,
             _ => None,
         });
         let heats: Vec<i16> = heats.collect();
@@ -237,19 +257,19 @@ impl Model {
     }
 
     /// The number, if it gets one, and whether it will be judged.
-    pub fn trigger(&mut self, enabled: bool) -> Option<(u64, bool)> {
+    pub fn trigger(&mut self, enabled: bool, now: Duration) -> Option<(u64, bool)> {
         let ends = self.holds(Condition::Stopping) || self.holds(Condition::Panic);
         let numbered = self.options.external && !ends && self.open().len() < MAX_OPEN;
         let taken = numbered && enabled && self.ready();
         if !taken {
             self.note(Fact::Missed);
         }
-        numbered.then(|| (self.number(true, taken), taken))
+        numbered.then(|| (self.number(true, taken, now), taken))
     }
 
-    pub fn number(&mut self, trigger: bool, taken: bool) -> u64 {
+    pub fn number(&mut self, trigger: bool, taken: bool, at: Duration) -> u64 {
         let id = self.facts.iter().filter(|fact| matches!(fact, Fact::Numbered { .. })).count() as u64;
-        self.note(Fact::Numbered { id, trigger, taken });
+        self.note(Fact::Numbered { id, trigger, taken, at });
         id
     }
 
@@ -257,10 +277,11 @@ impl Model {
         self.note(Fact::Judged(id));
     }
 
-    pub fn tell(&mut self, signals: &Signals, zones: u16, latency: Duration) {
-        let outcome = Outcome::new(signals, zones, latency);
+    pub fn tell(&mut self, outcome: &Outcome, now: Duration) {
+        let latency = (now - outcome.captured).as_micros() / 100;
+        let told = Told { outcome: outcome.clone(), latency: latency.try_into().unwrap_or(u16::MAX) };
         let id = outcome.sequence;
-        self.note(Fact::Told(Box::new(outcome), signals.verdict.clone()));
+        self.note(Fact::Told(Box::new(told), outcome.verdict.clone()));
         let controls = self.controls();
         if !controls.buffer_results {
             self.waits().into_iter().for_each(|id| self.note(Fact::Replaced(id)));
@@ -292,7 +313,7 @@ impl Model {
         if controls.job_execute && !before.job_execute {
             self.ask(controls.job);
         }
-        if controls.trigger && !before.trigger { self.trigger(controls.trigger_enable) } else { None }
+        if controls.trigger && !before.trigger { self.trigger(controls.trigger_enable, now) } else { None }
     }
 
     /// Shows the oldest result that waits.
@@ -347,8 +368,20 @@ impl Model {
         self.note(Fact::Beat(now));
     }
 
-    pub fn tick(&mut self, now: Duration, heat: Option<i16>) {
-        self.note(Fact::Ticked(now, heat));
+    pub fn tick(&mut self, now: Duration, trouble: Trouble) {
+        self.note(Fact::Ticked(now, trouble));
+    }
+
+    pub fn heat(&mut self, heat: Option<i16>) {
+        self.note(Fact::Heat(heat));
+    }
+
+    pub fn promise(&mut self, within: Duration) {
+        self.note(Fact::Promised(within));
+    }
+
+    pub fn told_late(&mut self) {
+        self.note(Fact::TooLate);
     }
 
     pub fn status(&self) -> Status {
@@ -357,10 +390,10 @@ impl Model {
             Fact::Told(_, Verdict::Fault(fault)) => Some(fault.code()),
             _ => None,
         });
-        let late = |fact: &Fact| matches!(fact, Fact::Told(_, Verdict::Fault(Fault::Late)));
+        let late = |fact: &Fact| matches!(fact, Fact::TooLate | Fact::Told(_, Verdict::Fault(Fault::Late)));
         let condition = self.condition();
         let temperature = self.facts.iter().rev().find_map(|fact| match fact {
-            Fact::Ticked(_, heat) => Some(*heat),
+            Fact::Heat(heat) => Some(*heat),
             _ => None,
         });
         let shown = self.ids(|fact| if let Fact::Shown(id) = fact { Some(*id) } else { None });
@@ -386,21 +419,21 @@ impl Model {
             simulated: self.options.simulated,
             job_busy: self.changing().is_some(),
             job_failed: self.job_failed(),
-            heartbeat: Self::beats(&self.facts).1 % 2 == 1,
+            heartbeat: Self::beats(&self.facts) % 2 == 1,
             code: condition.map_or(fault.unwrap_or(0), Condition::code),
             trigger_id: trigger_id.last().copied(),
             job: self.job(),
             release: 0,
             temperature: temperature.flatten(),
-            result: shown.last().map(|id| self.outcome(*id)),
+            result: shown.last().map(|id| self.result(*id)),
             waiting: self.waiting() as u8,
             counts: Counts { ok, ng, missed },
         }
     }
 
-    fn outcome(&self, id: u64) -> Outcome {
+    fn result(&self, id: u64) -> Told {
         let told = self.facts.iter().find_map(|fact| match fact {
-            Fact::Told(outcome, _) if outcome.sequence == id => Some(outcome.clone()),
+            Fact::Told(told, _) if told.outcome.sequence == id => Some(told.clone()),
             _ => None,
         });
         *told.unwrap()

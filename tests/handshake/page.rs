@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use fcam::handshake::{Condition, Controls, Handshake, Options, Status};
+use fcam::pulse::Trouble;
 use fcam::verdict::Verdict;
 
 use super::case::{NOW, started, tell};
@@ -49,7 +50,11 @@ fn words(status: &Status) -> [(&'static str, i64, &'static str); 10] {
             id(trigger_id),
             "number of the last trigger; 1 to 65535 and again 1, never 0 but before the first",
         ),
-        ("RESULT_ID", id(result.as_ref().map(|result| result.sequence)), "number of the part whose result is shown"),
+        (
+            "RESULT_ID",
+            id(result.as_ref().map(|result| result.outcome.sequence)),
+            "number of the part whose result is shown",
+        ),
         ("JOB", job.into(), "the job that runs"),
         ("RELEASE", release.into(), "counter of the signed bundle that judges; 0: it is not signed"),
         ("WAITING", waiting.into(), "results that were not acknowledged, the shown one included"),
@@ -127,7 +132,7 @@ fn states() -> Vec<(&'static str, &'static str, Scene)> {
     let options = Options { plc_timeout: Duration::from_secs(1), ..Options::default() };
     let mut ready = Scene::new(started(options));
     ready.handshake.beat(NOW);
-    ready.handshake.tick(NOW, None);
+    ready.handshake.tick(NOW, Trouble::default());
     let with = |steps: &[Step]| {
         let mut scene = ready.clone();
         steps.iter().for_each(|step| step(&mut scene));
@@ -186,7 +191,9 @@ fn inputs() -> Vec<(&'static str, Step)> {
         ("CLEAR_FAULT rises", |scene| scene.write(|controls| controls.clear_fault = true)),
         ("the camera is lost", |scene| scene.handshake.set(Condition::Camera, true)),
         ("the camera is back", |scene| scene.handshake.set(Condition::Camera, false)),
-        ("the PLC's heartbeat stops", |scene| scene.handshake.tick(NOW + Duration::from_millis(1001), None)),
+        ("the PLC's heartbeat stops", |scene| {
+            scene.handshake.tick(NOW + Duration::from_millis(1001), Trouble::default())
+        }),
         ("the station proves its bundle", |scene| scene.handshake.set(Condition::Starting, false)),
         ("the station is told to stop", |scene| scene.handshake.set(Condition::Stopping, true)),
     ]
@@ -254,7 +261,9 @@ fn the_promises_of_the_page() {
                 assert_eq!(after.counts.missed - before.counts.missed, u32::from(!taken), "{name}: {input}");
             }
             assert!(!(after.ready && after.job_busy), "{name}: {input}");
-            assert!(after.result.as_ref().map(|r| r.sequence) >= before.result.as_ref().map(|r| r.sequence));
+            assert!(
+                after.result.as_ref().map(|r| r.outcome.sequence) >= before.result.as_ref().map(|r| r.outcome.sequence)
+            );
         }
     }
 }

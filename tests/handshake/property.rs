@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use fcam::handshake::{Condition, Controls, Handshake, Options, Status, short_id};
-use fcam::signal::{Signaller, Signals};
+use fcam::outcome::{Opened, Outcome};
+use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Findings, Verdict};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -53,7 +54,10 @@ enum Event {
     Set(usize, bool),
     Pass(u64),
     Beat,
-    Tick(Option<i16>),
+    Tick(bool, bool),
+    Heat(Option<i16>),
+    Promise(u64),
+    TooLate,
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {
@@ -82,7 +86,10 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..CONDITIONS.len(), prop::bool::weighted(0.3)).prop_map(|(at, holds)| Event::Set(at, holds)),
         4 => (0u64..1500).prop_map(Event::Pass),
         4 => Just(Event::Beat),
-        2 => heat.prop_map(Event::Tick),
+        2 => heat.prop_map(Event::Heat),
+        4 => (prop::bool::weighted(0.2), prop::bool::weighted(0.2)).prop_map(|(hung, down)| Event::Tick(hung, down)),
+        1 => (0u64..2000).prop_map(Event::Promise),
+        1 => Just(Event::TooLate),
     ]
 }
 
@@ -121,10 +128,11 @@ impl Pair {
         Self { handshake, model, controls, now, tickets: vec![], frames: vec![], external }
     }
 
-    fn signals(&self, id: u64, verdict: Verdict) -> Signals {
+    /// 7 ms after it was there.
+    fn outcome(&self, id: u64, verdict: Verdict) -> Outcome {
         let part_id = self.tickets.iter().find(|ticket| ticket.0 == id).map_or(0, |ticket| ticket.1);
-        let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-        Signals { part_id, ..signaller.run(id, self.now, Some(0.25), verdict) }
+        let part = Opened { sequence: id, part_id, at: self.now - Duration::from_millis(7) };
+        crate::outcome::outcome(part, verdict, Some(0.25), 3, crate::outcome::AT_ONCE)
     }
 
     fn ticket(&mut self, ticket: Option<fcam::handshake::Ticket>, expected: Option<(u64, bool)>, part_id: u32) {
@@ -144,7 +152,7 @@ impl Pair {
                 self.ticket(ticket, expected, self.controls.part_id);
             }
             Event::Trigger(part_id) => {
-                let expected = self.model.trigger(true);
+                let expected = self.model.trigger(true, self.now);
                 let ticket = self.handshake.trigger(self.now, *part_id);
                 self.ticket(ticket, expected, *part_id);
             }
@@ -152,7 +160,7 @@ impl Pair {
             Event::Frame if self.external => {}
             Event::Frame => {
                 let id = self.handshake.number();
-                assert_eq!(id, self.model.number(false, false));
+                assert_eq!(id, self.model.number(false, false, self.now));
                 self.frames.push(id);
             }
             Event::Judge => {
@@ -187,9 +195,22 @@ impl Pair {
                 self.model.beat(self.now);
                 self.handshake.beat(self.now);
             }
-            Event::Tick(heat) => {
-                self.model.tick(self.now, *heat);
-                self.handshake.tick(self.now, *heat);
+            Event::Tick(hung, down) => {
+                let trouble = Trouble { hung: *hung, down: *down };
+                self.model.tick(self.now, trouble);
+                self.handshake.tick(self.now, trouble);
+            }
+            Event::Heat(heat) => {
+                self.model.heat(*heat);
+                self.handshake.heat(*heat);
+            }
+            Event::Promise(ms) => {
+                self.model.promise(Duration::from_millis(*ms));
+                self.handshake.promise(Duration::from_millis(*ms));
+            }
+            Event::TooLate => {
+                self.model.told_late();
+                self.handshake.told_late();
             }
         }
     }
@@ -199,22 +220,25 @@ impl Pair {
         let Some((id, taken)) = self.model.open().first().copied() else { return };
         let missed = !taken && !self.frames.contains(&id);
         let verdict = if missed { Verdict::Fault(Fault::Missed) } else { verdict.clone() };
-        let signals = self.signals(id, verdict);
-        self.model.tell(&signals, 3, Duration::from_millis(7));
-        self.handshake.told(&signals, 3, Duration::from_millis(7));
+        let outcome = self.outcome(id, verdict);
+        self.model.tell(&outcome, self.now);
+        self.handshake.told(&outcome, self.now);
     }
 }
 
 /// What holds whatever happened, and from one moment to the next.
 fn never(before: &Status, after: &Status, controls: &Controls) {
     assert!(!(after.ok() && after.ng()), "OK and NG");
-    assert!(!after.ok() || after.valid && after.result.as_ref().unwrap().ok && !after.simulated, "OK without a reason");
+    assert!(
+        !after.ok() || after.valid && after.result.as_ref().unwrap().outcome.words.ok && !after.simulated,
+        "OK without a reason"
+    );
     assert_eq!(after.valid, after.ok() || after.ng(), "a valid result is OK or NG");
     assert!(!after.valid || !controls.result_ack, "VALID while RESULT_ACK is high");
     assert!(!after.ready || after.run && !after.job_busy, "READY while no part would be taken");
     assert!(after.run || after.code > 1, "not running, and no reason");
     assert_eq!(after.trigger_ack, controls.trigger);
-    let id = |status: &Status| status.result.as_ref().map(|result| result.sequence);
+    let id = |status: &Status| status.result.as_ref().map(|result| result.outcome.sequence);
     assert_eq!(before.toggle != after.toggle, id(before) != id(after), "TOGGLE is not the change of the result");
     assert!(id(before) <= id(after), "a result came before an older one");
     assert!(id(after) == id(before) || after.valid, "another result, and it is not valid");
@@ -265,7 +289,7 @@ proptest! {
             }
             let status = pair.handshake.status();
             if status.toggle != toggle {
-                seen.push(status.result.unwrap().sequence);
+                seen.push(status.result.unwrap().outcome.sequence);
                 toggle = status.toggle;
             }
             if ack && status.valid != pair.controls.result_ack {

@@ -12,17 +12,17 @@ use crate::plc::Decision;
 
 /// A result belongs to its trigger, and is true of its part.
 pub fn check(index: u64, part: &Part, told: &Told) {
-    let signals = &told.signals;
-    assert_eq!((part.ticket.sequence, signals.sequence), (index, index), "numbers follow the triggers");
-    assert_eq!(signals.part_id, part.ticket.part_id, "part {index}");
-    assert_eq!(signals.captured, part.ticket.at, "part {index} is timed from its trigger");
-    match &signals.verdict {
+    let outcome = &told.outcome;
+    assert_eq!((part.ticket.sequence, outcome.sequence), (index, index), "numbers follow the triggers");
+    assert_eq!(outcome.part_id, part.ticket.part_id, "part {index}");
+    assert_eq!(outcome.captured, part.ticket.at, "part {index} is timed from its trigger");
+    match &outcome.verdict {
         Verdict::Pass => assert!(part.good, "part {index} is bad and passed"),
         Verdict::Reject(_) => assert!(!part.good, "part {index} is good and was rejected as another"),
         Verdict::Fault(fault) => assert_eq!(*fault == Fault::Missed, !part.ticket.taken, "part {index}: {fault:?}"),
     }
     if part.trouble.is_some() || !part.ticket.taken {
-        assert!(matches!(signals.verdict, Verdict::Fault(_)), "part {index} was not seen: {:?}", signals.verdict);
+        assert!(matches!(outcome.verdict, Verdict::Fault(_)), "part {index} was not seen: {:?}", outcome.verdict);
     }
 }
 
@@ -30,7 +30,7 @@ pub fn check(index: u64, part: &Part, told: &Told) {
 pub fn check_passed(index: usize, parts: &[Part], told: &[Told], decision: &Decision) {
     assert!(decision.telegrams <= 1, "part {index} was told {} times", decision.telegrams);
     if decision.passed {
-        assert!(parts[index].good && told[index].signals.verdict == Verdict::Pass, "part {index}");
+        assert!(parts[index].good && told[index].outcome.verdict == Verdict::Pass, "part {index}");
     }
 }
 
@@ -48,15 +48,15 @@ impl Table {
         let mut rows = BTreeMap::new();
         for (part, told) in parts.iter().zip(told) {
             let truth = if part.good { "good" } else { "bad" };
-            let word = match &told.signals.verdict {
+            let word = match &told.outcome.verdict {
                 Verdict::Fault(fault) => format!("fault {fault:?}"),
                 judged => judged.word().to_string(),
             };
             *rows.entry(format!("{truth:5} {word}")).or_default() += 1;
         }
-        let judged = told.iter().filter(|told| !matches!(told.signals.verdict, Verdict::Fault(_)));
+        let judged = told.iter().filter(|told| !matches!(told.outcome.verdict, Verdict::Fault(_)));
         let overdue =
-            judged.map(|told| told.at.saturating_sub(told.signals.captured + delay)).filter(|late| !late.is_zero());
+            judged.map(|told| told.at.saturating_sub(told.outcome.captured + delay)).filter(|late| !late.is_zero());
         Self {
             rows,
             passed: decisions.iter().filter(|decision| decision.passed).count(),

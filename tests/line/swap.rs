@@ -177,12 +177,12 @@ fn one_bundle_judges_up_to_a_part_and_the_other_from_the_next_one_on() {
     assert_eq!(words(&said), ["proving", "running", "passed"]);
     let judged: Vec<bool> = told
         .iter()
-        .filter(|told| !matches!(told.signals.verdict, Verdict::Fault(Fault::NoFrame | Fault::Missed)))
-        .map(|told| told.signals.verdict == Verdict::Pass)
+        .filter(|told| !matches!(told.outcome.verdict, Verdict::Fault(Fault::NoFrame | Fault::Missed)))
+        .map(|told| told.outcome.verdict == Verdict::Pass)
         .collect();
     let first = judged.iter().position(|pass| !pass).expect("the new bundle judged");
     assert!(first > 0 && judged[first..].iter().all(|pass| !pass), "{judged:?}");
-    let numbers: Vec<u64> = told.iter().map(|told| told.signals.sequence).collect();
+    let numbers: Vec<u64> = told.iter().map(|told| told.outcome.sequence).collect();
     assert_eq!(numbers, (0..told.len() as u64).collect::<Vec<_>>());
     assert!(report.counts.balanced() && report.panicked.is_empty() && job == 0, "{report}");
     let state = installed.store.state().unwrap();
@@ -239,7 +239,7 @@ fn a_bundle_that_is_late_is_given_up_and_the_one_before_goes_on() {
 struct Hold;
 
 impl fcam::sink::Sink for Hold {
-    fn apply(&mut self, _: &fcam::signal::Signals) -> Result<(), fcam::sink::Error> {
+    fn apply(&mut self, _: &fcam::outcome::Outcome) -> Result<(), fcam::sink::Error> {
         std::thread::sleep(Duration::from_millis(60));
         Ok(())
     }
@@ -275,8 +275,8 @@ fn the_plc_chooses_among_bundles_by_their_jobs() {
         let told = good_parts(&line, &fire, &told, || some.replace(some.get() + 1) > 200);
         let judged: Vec<bool> = told
             .iter()
-            .filter(|told| !matches!(told.signals.verdict, Verdict::Fault(_)))
-            .map(|told| told.signals.verdict == Verdict::Pass)
+            .filter(|told| !matches!(told.outcome.verdict, Verdict::Fault(_)))
+            .map(|told| told.outcome.verdict == Verdict::Pass)
             .collect();
         assert!(judged.windows(2).all(|pair| pair[0] == pair[1]), "{judged:?}");
         judged.first().copied()

@@ -137,12 +137,12 @@ fn a_device_that_comes_back_is_opened_again() {
     std::fs::remove_file(&stable).unwrap();
     drop(first);
     std::thread::sleep(Duration::from_millis(300));
-    let signals = super::station::signals(1);
-    assert!(station.sink.apply(&signals).is_err(), "nobody is told, and the station knows");
+    let outcome = super::station::outcome(1);
+    assert!(station.sink.apply(&outcome).is_err(), "nobody is told, and the station knows");
     let second = Master::new();
     std::os::unix::fs::symlink(&second.path, &stable).unwrap();
     std::thread::sleep(Duration::from_millis(800));
-    assert!(station.sink.apply(&signals).is_ok());
+    assert!(station.sink.apply(&outcome).is_ok());
     assert_eq!(second.ask(&read).len(), 7);
 }
 

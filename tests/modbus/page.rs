@@ -51,25 +51,12 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A station that is ready, and whose last part, number 12 with the PLC's number 7, was rejected as class 3.
 fn image() -> Image {
-    let outcome = fcam::handshake::Outcome {
-        sequence: 11,
-        part_id: 7,
-        ok: false,
-        reason: 1,
-        class: Some(3),
-        score: 9876,
-        latency: 123,
-        zones: 0,
-        regions: Default::default(),
-    };
-    let status = Status {
-        ready: true,
-        valid: true,
-        run: true,
-        result: Some(outcome),
-        trigger_id: Some(11),
-        ..Status::default()
-    };
+    let part = Opened { sequence: 11, part_id: 7, at: Duration::ZERO };
+    let reject = Verdict::Reject(Findings { class: 3, score: 0.9876, regions: Default::default() });
+    let outcome = crate::outcome::outcome(part, reject, Some(0.9876), 0, crate::outcome::AT_ONCE);
+    let told = Told::new(&outcome, Duration::from_micros(12_300));
+    let status =
+        Status { ready: true, valid: true, run: true, result: Some(told), trigger_id: Some(11), ..Status::default() };
     Image::new(&Moment { status: &status, mask: &Picture::default(), page: 0, deadline: 0, config: 0 }, WordOrder::Big)
 }
 

@@ -10,7 +10,7 @@ use fcam::modbus::map;
 use fcam::telegram::{crc32, runs};
 
 use super::random::Random;
-use super::station::{Station, address, mask, regions, signals};
+use super::station::{Station, address, mask, outcome, regions};
 
 /// A master of a few lines.
 struct Master(TcpStream, u16);
@@ -90,7 +90,7 @@ fn belongs_together(words: &[u16]) -> bool {
         return false;
     }
     let sequence = u64::from(!long(words, 10));
-    let told = signals(sequence);
+    let told = outcome(sequence);
     let rejected = sequence % 3 == 0;
     assert_eq!(u64::from(id), sequence % 65535 + 1);
     assert_eq!((bits >> 2 & 1, bits >> 3 & 1), (1, (sequence as u16 + 1) & 1), "VALID, TOGGLE");

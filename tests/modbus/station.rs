@@ -8,8 +8,8 @@ use fcam::handshake::{self, Condition, Regions, Ticket};
 use fcam::line::Line;
 use fcam::mask::{Mask, Region, Run, Stored};
 use fcam::modbus::WordOrder;
+use fcam::outcome::{Opened, Outcome};
 use fcam::preprocess::Roi;
-use fcam::signal::{Signaller, Signals};
 use fcam::sink::modbus::{Options, Rtu, Tcp};
 use fcam::sink::serial::Parity;
 use fcam::sink::{Modbus, Sink};
@@ -58,19 +58,17 @@ impl Station {
 
     /// Tells part `sequence`, and draws its mask.
     pub fn tell(&mut self, sequence: u64) {
-        let signals = signals(sequence);
-        self.line.update(|handshake| {
-            handshake.told(&signals, !(sequence as u16), Duration::from_micros(sequence % 100 * 100))
-        });
-        self.sink.apply(&signals).unwrap();
-        if matches!(signals.verdict, Verdict::Reject(_)) {
-            self.sink.draw(&signals, Some(&mask(sequence).view()));
+        let outcome = outcome(sequence);
+        self.line.update(|handshake| handshake.told(&outcome, Duration::from_micros(sequence % 100 * 100)));
+        self.sink.apply(&outcome).unwrap();
+        if matches!(outcome.verdict, Verdict::Reject(_)) {
+            self.sink.draw(&outcome, Some(&mask(sequence).view()));
         }
     }
 }
 
 /// Every third part is rejected, with as many regions as its number modulo 9 says.
-pub fn signals(sequence: u64) -> Signals {
+pub fn outcome(sequence: u64) -> Outcome {
     let verdict = match sequence % 3 {
         0 => Verdict::Reject(Findings {
             class: (sequence % 7) as usize,
@@ -79,13 +77,12 @@ pub fn signals(sequence: u64) -> Signals {
         }),
         _ => Verdict::Pass,
     };
-    let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
     let score = Some((sequence % 10_000) as f32 / 10_000.0);
-    let signals = signaller.run(sequence, Duration::ZERO, score, verdict);
-    Signals { part_id: !(sequence as u32), ..signals }
+    let part = Opened { sequence, part_id: !(sequence as u32), at: Duration::ZERO };
+    crate::outcome::outcome(part, verdict, score, !(sequence as u16), crate::outcome::AT_ONCE)
 }
 
-pub fn regions(sequence: u64) -> Regions {
+pub fn regions(sequence: u64) -> Vec<Region> {
     let side = sequence as u32 % 1000 + 1;
     let region = Region {
         x: side,

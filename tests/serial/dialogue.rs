@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use fcam::clock;
 use fcam::handshake::{Condition, MAX_OPEN};
+use fcam::line::Line as Station;
 use fcam::sink::{Serial, Sink};
 use fcam::telegram::{Message, Received, Receiver, State, encode};
-use fcam::verdict::Verdict;
-use fcam::{line::Line as Station, signal::Signaller};
 
-use super::{Bench, Plc, of, options};
+use super::{Bench, Plc, of, options, pass};
 
 fn external() -> String {
     format!("[trigger]\nmode = \"external\"\nwindow_ms = 200\n{}", super::camera(100))
@@ -215,7 +214,7 @@ fn a_heartbeat_tells_how_the_station_is_and_at_once_when_it_fails() {
     let begun = Instant::now();
     state(State::Fault, 2);
     println!("the fault was told after {:.1?}", begun.elapsed());
-    station.update(|handshake| handshake.tick(clock::now(), Some(483)));
+    station.update(|handshake| handshake.heat(Some(483)));
     let warm = |message: &Message| matches!(message, Message::Heartbeat { temperature: 483, .. });
     plc.wait("temperature", |messages| messages.iter().any(|(_, message)| warm(message)).then_some(()));
     drop(serial);
@@ -230,12 +229,11 @@ fn answers_never_delay_a_verdict() {
     let mut serial = Serial::start(options(&plc, 9600), station.clone()).unwrap();
     (0..40).for_each(|n| plc.trigger(n, n.into()));
     plc.answer(0);
-    let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
     let mut asked = vec![];
     for id in 0..5 {
         std::thread::sleep(Duration::from_millis(30));
         asked.push(Instant::now());
-        serial.apply(&signaller.run(id, clock::now(), None, Verdict::Pass)).unwrap();
+        serial.apply(&pass(id, clock::now())).unwrap();
     }
     plc.answer(30);
     let heard = plc.heard.lock().unwrap().clone();

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use fcam::camera::{Camera, Error, Frame, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
+use fcam::outcome::Outcome;
 use fcam::pipeline::Options;
-use fcam::signal::{Signaller, Signals};
+use fcam::signal::Signaller;
 use fcam::sink::{self, Sink};
 use fcam::station::{self, Report, Station, Stop, Trigger};
 
@@ -91,7 +92,7 @@ impl Camera for Fake {
 /// What a sink was told, and when.
 #[derive(Debug, Clone)]
 pub enum Told {
-    Part(Box<Signals>, Timestamp),
+    Part(Box<Outcome>, Timestamp),
     Safe,
 }
 
@@ -102,8 +103,8 @@ pub struct Memory {
 }
 
 impl Sink for Memory {
-    fn apply(&mut self, signals: &Signals) -> Result<(), sink::Error> {
-        self.told.send(Told::Part(Box::new(signals.clone()), clock::now())).unwrap();
+    fn apply(&mut self, outcome: &Outcome) -> Result<(), sink::Error> {
+        self.told.send(Told::Part(Box::new(outcome.clone()), clock::now())).unwrap();
         std::thread::sleep(self.takes);
         Ok(())
     }
@@ -113,9 +114,9 @@ impl Sink for Memory {
     }
 }
 
-pub struct Outcome {
+pub struct Ran {
     pub report: Report,
-    pub parts: Vec<(Signals, Timestamp)>,
+    pub parts: Vec<(Outcome, Timestamp)>,
     /// Told to go to the safe state, after the last part.
     pub safe: bool,
 }
@@ -133,12 +134,12 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
             layout: Default::default(),
             score_threshold: None,
             vote: None,
+            zones: Default::default(),
             signaller,
         },
         trigger,
         timeout: Duration::from_millis(30),
         frames: None,
-        zones: Default::default(),
         line: Default::default(),
         sinks: vec![Box::new(Memory { told: sender, takes: Duration::ZERO })],
         recorder: None,
@@ -149,19 +150,19 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
 }
 
 /// Runs it to its end, which must come within a minute.
-pub fn run(station: Station, told: &Receiver<Told>) -> Outcome {
+pub fn run(station: Station, told: &Receiver<Told>) -> Ran {
     let report = try_run(station).unwrap();
     let told: Vec<Told> = told.try_iter().collect();
     let safe = matches!(told.last(), Some(Told::Safe));
     let parts: Vec<_> = told
         .into_iter()
         .filter_map(|told| match told {
-            Told::Part(signals, at) => Some((*signals, at)),
+            Told::Part(outcome, at) => Some((*outcome, at)),
             Told::Safe => None,
         })
         .collect();
     assert!(parts.windows(2).all(|pair| pair[0].0.sequence < pair[1].0.sequence), "sequences increase strictly");
-    Outcome { report, parts, safe }
+    Ran { report, parts, safe }
 }
 
 pub fn try_run(station: Station) -> Result<Report, station::Error> {

@@ -6,52 +6,53 @@ use fcam::camera::{self, Camera, Frame};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
 use fcam::line::Line;
+use fcam::outcome::Outcome;
 use fcam::preprocess::Roi;
 use fcam::record::{Keep, Options, Picture, Recorder};
-use fcam::signal::{LEAD, Signals};
+use fcam::signal::LEAD;
 use fcam::sink::{Error, Sink};
 use fcam::station::{self, Matching, Rule, Trigger};
 use fcam::verdict::{Fault, Verdict};
 use fcam::vote::Vote;
 use proptest::prelude::*;
 
-use crate::fake::{self, BRIGHT, DARK, Fake, Outcome, Step, alternating, frame};
+use crate::fake::{self, BRIGHT, DARK, Fake, Ran, Step, alternating, frame};
 
 const MS: Duration = Duration::from_millis(1);
 const ROOMY: Trigger = Trigger::EveryFrame { queue: 256 };
 
-fn run(steps: Vec<Step>, trigger: Trigger) -> Outcome {
+fn run(steps: Vec<Step>, trigger: Trigger) -> Ran {
     let (station, told) = fake::station(Fake::new(steps, MS), trigger);
     fake::run(station, &told)
 }
 
-fn words(outcome: &Outcome) -> Vec<&'static str> {
-    outcome.parts.iter().map(|(signals, _)| signals.verdict.word()).collect()
+fn words(ran: &Ran) -> Vec<&'static str> {
+    ran.parts.iter().map(|(outcome, _)| outcome.verdict.word()).collect()
 }
 
 #[test]
 fn each_part_gets_its_own_verdict() {
-    let outcome = run(alternating(200), ROOMY);
+    let ran = run(alternating(200), ROOMY);
     let expected: Vec<&str> = (0..200).map(|index| if index % 2 == 0 { "pass" } else { "reject" }).collect();
-    assert_eq!(words(&outcome), expected);
-    assert!(outcome.report.clean() && outcome.safe);
-    assert_eq!(outcome.report.latency.count(), 200);
+    assert_eq!(words(&ran), expected);
+    assert!(ran.report.clean() && ran.safe);
+    assert_eq!(ran.report.latency.count(), 200);
 }
 
 #[test]
 fn an_overflow_is_a_fault_for_exactly_that_part() {
     // As fast as it goes, into a queue of one, in front of a sink that takes its time.
     let (station, told) = fake::station(Fake::new(alternating(500), Duration::ZERO), Trigger::EveryFrame { queue: 1 });
-    let Outcome { report, parts, safe } = fake::run(station, &told);
+    let Ran { report, parts, safe } = fake::run(station, &told);
     let overflows = report.counts.fault(Fault::Overflow);
     assert!(overflows > 0, "{report}");
     assert!(safe && report.counts.balanced() && !report.clean(), "{report}");
-    let sequences: Vec<u64> = parts.iter().map(|(signals, _)| signals.sequence).collect();
+    let sequences: Vec<u64> = parts.iter().map(|(outcome, _)| outcome.sequence).collect();
     assert_eq!(sequences, (0..500).collect::<Vec<_>>());
-    for (signals, _) in &parts {
-        match &signals.verdict {
+    for (outcome, _) in &parts {
+        match &outcome.verdict {
             Verdict::Fault(fault) => assert_eq!(*fault, Fault::Overflow),
-            judged => assert_eq!(*judged == Verdict::Pass, signals.sequence % 2 == 0, "part {}", signals.sequence),
+            judged => assert_eq!(*judged == Verdict::Pass, outcome.sequence % 2 == 0, "part {}", outcome.sequence),
         }
     }
 }
@@ -59,11 +60,11 @@ fn an_overflow_is_a_fault_for_exactly_that_part() {
 #[test]
 fn free_run_counts_the_dropped_and_judges_the_newest() {
     let (station, told) = fake::station(Fake::new(alternating(500), Duration::ZERO), Trigger::FreeRun);
-    let Outcome { report, parts, .. } = fake::run(station, &told);
+    let Ran { report, parts, .. } = fake::run(station, &told);
     assert!(report.counts.dropped > 0 && report.clean(), "{report}");
     assert_eq!(parts.len() as u64 + report.counts.dropped, 500);
     assert_eq!(parts.last().unwrap().0.sequence, 499);
-    assert!(parts.iter().all(|(signals, _)| (signals.verdict == Verdict::Pass) == (signals.sequence % 2 == 0)));
+    assert!(parts.iter().all(|(outcome, _)| (outcome.verdict == Verdict::Pass) == (outcome.sequence % 2 == 0)));
 }
 
 #[test]
@@ -71,8 +72,8 @@ fn trouble_is_one_fault_however_long_it_lasts() {
     let mut steps = vec![frame(BRIGHT)];
     steps.extend([Step::Error; 5]);
     steps.extend([Step::Stall, frame(DARK), Step::Stall, Step::Stall, frame(BRIGHT)]);
-    let outcome = run(steps, ROOMY);
-    let verdicts: Vec<&Verdict> = outcome.parts.iter().map(|(signals, _)| &signals.verdict).collect();
+    let ran = run(steps, ROOMY);
+    let verdicts: Vec<&Verdict> = ran.parts.iter().map(|(outcome, _)| &outcome.verdict).collect();
     assert!(matches!(
         verdicts[..],
         [
@@ -83,18 +84,18 @@ fn trouble_is_one_fault_however_long_it_lasts() {
             Verdict::Pass
         ]
     ));
-    let counts = &outcome.report.counts;
+    let counts = &ran.report.counts;
     assert_eq!((counts.incidents, counts.camera_errors, counts.camera_restarts), (2, 5, 2));
 }
 
 #[test]
 fn frames_lost_by_the_camera_are_a_fault_only_if_each_is_a_part() {
     let steps = vec![frame(BRIGHT), Step::Gap(7), frame(BRIGHT), Step::Error, Step::Gap(3), frame(BRIGHT)];
-    let outcome = run(steps.clone(), ROOMY);
-    assert_eq!(words(&outcome), ["pass", "fault", "pass", "fault", "pass"]);
-    assert_eq!(outcome.report.counts.lost, 7); // what goes missing in trouble belongs to that trouble
-    let outcome = run(steps[..3].to_vec(), Trigger::FreeRun);
-    assert!(outcome.report.clean() && outcome.report.counts.lost == 7);
+    let ran = run(steps.clone(), ROOMY);
+    assert_eq!(words(&ran), ["pass", "fault", "pass", "fault", "pass"]);
+    assert_eq!(ran.report.counts.lost, 7); // what goes missing in trouble belongs to that trouble
+    let ran = run(steps[..3].to_vec(), Trigger::FreeRun);
+    assert!(ran.report.clean() && ran.report.counts.lost == 7);
 }
 
 #[test]
@@ -103,10 +104,10 @@ fn another_geometry_is_a_fault_and_then_judged_if_it_fits() {
     let steps: Vec<Step> = sizes.into_iter().map(|side| Step::Frame { level: BRIGHT, side }).collect();
     let (mut station, told) = fake::station(Fake::new(steps, MS), ROOMY);
     station.options.layout = Roi { x: 0, y: 0, width: 64, height: 64 }.into();
-    let outcome = fake::run(station, &told);
+    let ran = fake::run(station, &told);
     // 32 x 32 does not hold the ROI: all of its parts are faults, and the next size is another change.
-    assert_eq!(words(&outcome), ["pass", "pass", "fault", "pass", "fault", "fault", "fault", "pass"]);
-    assert_eq!(outcome.report.counts.fault(Fault::Geometry), 4);
+    assert_eq!(words(&ran), ["pass", "pass", "fault", "pass", "fault", "fault", "fault", "pass"]);
+    assert_eq!(ran.report.counts.fault(Fault::Geometry), 4);
 }
 
 #[test]
@@ -116,11 +117,11 @@ fn frames_vote_until_a_fault() {
     let steps: Vec<Step> = levels.into_iter().chain([Step::Error, frame(DARK), frame(BRIGHT)]).collect();
     let (mut station, told) = fake::station(Fake::new(steps, MS), ROOMY);
     station.options.vote = Some(Vote { of: 3, need: 2 });
-    let outcome = fake::run(station, &told);
-    assert_eq!(words(&outcome), ["pass", "pass", "pass", "reject", "reject", "pass", "fault", "reject", "pass"]);
-    let Verdict::Reject(outvoted) = &outcome.parts[4].0.verdict else { panic!("two of three are dark") };
+    let ran = fake::run(station, &told);
+    assert_eq!(words(&ran), ["pass", "pass", "pass", "reject", "reject", "pass", "fault", "reject", "pass"]);
+    let Verdict::Reject(outvoted) = &ran.parts[4].0.verdict else { panic!("two of three are dark") };
     assert!(outvoted.regions.is_empty() && outvoted.score < 0.5, "the frame itself is bright");
-    assert_eq!(outcome.report.counts.fault(Fault::Camera), 1);
+    assert_eq!(ran.report.counts.fault(Fault::Camera), 1);
 }
 
 #[test]
@@ -136,9 +137,9 @@ fn a_late_pass_is_never_told() {
     camera.age = 300 * MS;
     let (mut station, told) = fake::station(camera, ROOMY);
     station.options.signaller.delay = 200 * MS;
-    let outcome = fake::run(station, &told);
-    assert_eq!(words(&outcome), ["fault"; 40]);
-    assert_eq!((outcome.report.counts.fault(Fault::Late), outcome.report.counts.late), (40, 40));
+    let ran = fake::run(station, &told);
+    assert_eq!(words(&ran), ["fault"; 40]);
+    assert_eq!((ran.report.counts.fault(Fault::Late), ran.report.counts.late), (40, 40));
 }
 
 #[test]
@@ -147,12 +148,12 @@ fn a_slow_sink_makes_parts_late_and_none_is_passed_late() {
     let (sender, told) = std::sync::mpsc::channel();
     station.sinks = vec![Box::new(fake::Memory { told: sender, takes: 10 * MS })];
     station.options.signaller.delay = 200 * MS;
-    let outcome = fake::run(station, &told);
-    let counts = &outcome.report.counts;
-    assert!(counts.pass > 0 && counts.fault(Fault::Late) > 0 && counts.balanced(), "{}", outcome.report);
-    for (signals, at) in &outcome.parts {
+    let ran = fake::run(station, &told);
+    let counts = &ran.report.counts;
+    assert!(counts.pass > 0 && counts.fault(Fault::Late) > 0 && counts.balanced(), "{}", ran.report);
+    for (outcome, at) in &ran.parts {
         let margin = 150 * MS; // the scheduler may come between the station's look at the clock and the sink's
-        assert!(signals.verdict != Verdict::Pass || *at <= signals.due() + margin, "part {}", signals.sequence);
+        assert!(outcome.verdict != Verdict::Pass || *at <= outcome.due() + margin, "part {}", outcome.sequence);
     }
 }
 
@@ -160,10 +161,10 @@ fn a_slow_sink_makes_parts_late_and_none_is_passed_late() {
 fn with_a_delay_nothing_is_told_early() {
     let (mut station, told) = fake::station(Fake::new(alternating(20), 5 * MS), ROOMY);
     station.options.signaller.delay = 2000 * MS;
-    let outcome = fake::run(station, &told);
-    assert_eq!(outcome.parts.len(), 20);
-    assert!(outcome.parts.iter().all(|(signals, at)| *at >= signals.captured + 2000 * MS - LEAD));
-    assert!(outcome.report.latency.quantile(0.5) < 2000 * MS, "latency is to the verdict, not to its due time");
+    let ran = fake::run(station, &told);
+    assert_eq!(ran.parts.len(), 20);
+    assert!(ran.parts.iter().all(|(outcome, at)| *at >= outcome.captured + 2000 * MS - LEAD));
+    assert!(ran.report.latency.quantile(0.5) < 2000 * MS, "latency is to the verdict, not to its due time");
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn a_delay_that_cannot_be_kept_does_not_start() {
 struct Broken;
 
 impl Sink for Broken {
-    fn apply(&mut self, _: &Signals) -> Result<(), Error> {
+    fn apply(&mut self, _: &Outcome) -> Result<(), Error> {
         Err(Error::Write { sink: "a scripted sink".into(), source: std::io::Error::other("scripted") })
     }
 
@@ -186,8 +187,8 @@ impl Sink for Broken {
 struct Panics;
 
 impl Sink for Panics {
-    fn apply(&mut self, signals: &Signals) -> Result<(), Error> {
-        assert!(signals.sequence < 3, "scripted");
+    fn apply(&mut self, outcome: &Outcome) -> Result<(), Error> {
+        assert!(outcome.sequence < 3, "scripted");
         Ok(())
     }
 
@@ -198,27 +199,27 @@ impl Sink for Panics {
 fn a_broken_sink_is_counted_and_stops_nobody() {
     let (mut station, told) = fake::station(Fake::new(alternating(20), MS), ROOMY);
     station.sinks.insert(0, Box::new(Broken));
-    let outcome = fake::run(station, &told);
-    assert_eq!((outcome.parts.len(), outcome.report.counts.sink_errors), (20, 20));
-    assert!(!outcome.report.clean() && outcome.report.counts.balanced());
+    let ran = fake::run(station, &told);
+    assert_eq!((ran.parts.len(), ran.report.counts.sink_errors), (20, 20));
+    assert!(!ran.report.clean() && ran.report.counts.balanced());
 }
 
 #[test]
 fn a_panic_at_the_outputs_leaves_them_safe_and_ends_the_station() {
     let (mut station, told) = fake::station(Fake::new(alternating(100_000), MS), ROOMY);
     station.sinks.insert(0, Box::new(Panics));
-    let outcome = fake::run(station, &told);
-    assert_eq!(outcome.report.panicked, ["actuate"]);
-    assert!(outcome.safe && outcome.parts.len() == 3 && !outcome.report.clean());
+    let ran = fake::run(station, &told);
+    assert_eq!(ran.report.panicked, ["actuate"]);
+    assert!(ran.safe && ran.parts.len() == 3 && !ran.report.clean());
 }
 
 #[test]
 fn a_panic_of_the_camera_drains_what_was_captured() {
     let mut steps = alternating(10);
     steps.push(Step::Panic);
-    let outcome = run(steps, ROOMY);
-    assert_eq!(outcome.report.panicked, ["capture"]);
-    assert!(outcome.safe && outcome.parts.len() == 10 && outcome.report.counts.balanced());
+    let ran = run(steps, ROOMY);
+    assert_eq!(ran.report.panicked, ["capture"]);
+    assert!(ran.safe && ran.parts.len() == 10 && ran.report.counts.balanced());
 }
 
 /// Shows a part that was triggered, then panics while three more triggers wait.
@@ -255,9 +256,9 @@ fn triggers_that_wait_when_capture_panics_are_faults() {
     station.line = Line::new(handshake::Options { external: true, queue: 8, ..Default::default() });
     let steps = vec![frame(BRIGHT), frame(BRIGHT), Step::Panic];
     station.camera = Box::new(Doomed { line: station.line.clone(), camera: Fake::new(steps, MS), asked: 0 });
-    let Outcome { report, parts, safe } = fake::run(station, &told);
+    let Ran { report, parts, safe } = fake::run(station, &told);
     assert_eq!((report.panicked.as_slice(), safe), (&["capture"][..], true));
-    let ended: Vec<_> = parts.iter().map(|(signals, _)| (signals.part_id, signals.verdict.clone())).collect();
+    let ended: Vec<_> = parts.iter().map(|(outcome, _)| (outcome.part_id, outcome.verdict.clone())).collect();
     let stopped = Verdict::Fault(Fault::Stopped);
     assert_eq!(ended, [(1, Verdict::Pass), (2, stopped.clone()), (3, stopped.clone()), (4, stopped)]);
     assert!(report.counts.balanced() && !report.clean(), "{report}");
@@ -271,9 +272,9 @@ fn a_disk_that_refuses_never_stops_the_station() {
     let options = Options { dir: file, keep: Keep::All, picture: Picture::Png, max_files: 10, max_mb: 100, free_mb: 0 };
     let (mut station, told) = fake::station(Fake::new(alternating(50), MS), ROOMY);
     station.recorder = Some(Recorder::open(options));
-    let outcome = fake::run(station, &told);
-    assert_eq!((outcome.parts.len(), outcome.report.counts.record_drops), (50, 50));
-    assert!(outcome.report.clean(), "a verdict needs no disk");
+    let ran = fake::run(station, &told);
+    assert_eq!((ran.parts.len(), ran.report.counts.record_drops), (50, 50));
+    assert!(ran.report.clean(), "a verdict needs no disk");
 }
 
 #[test]
@@ -289,8 +290,8 @@ fn what_is_kept_is_on_disk() {
     };
     let (mut station, told) = fake::station(Fake::new(alternating(40), 5 * MS), ROOMY);
     station.recorder = Some(Recorder::open(options));
-    let outcome = fake::run(station, &told);
-    let counts = &outcome.report.counts;
+    let ran = fake::run(station, &told);
+    let counts = &ran.report.counts;
     assert_eq!(counts.recorded + counts.record_drops, 20);
     let day = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
     let files = std::fs::read_dir(day).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -347,8 +348,8 @@ proptest! {
 
     #[test]
     fn whatever_the_camera_does_every_part_ends_in_one_verdict(steps in prop::collection::vec(step(), 0..60)) {
-        let outcome = run(steps.clone(), ROOMY);
-        let counts = &outcome.report.counts;
+        let ran = run(steps.clone(), ROOMY);
+        let counts = &ran.report.counts;
         let found = Expected {
             frames: counts.frames,
             incidents: counts.incidents,
@@ -356,20 +357,20 @@ proptest! {
             geometry: counts.fault(Fault::Geometry),
         };
         prop_assert_eq!(&found, &expect(&steps));
-        let sequences: Vec<u64> = outcome.parts.iter().map(|(signals, _)| signals.sequence).collect();
+        let sequences: Vec<u64> = ran.parts.iter().map(|(outcome, _)| outcome.sequence).collect();
         prop_assert_eq!(sequences, (0..found.frames + found.incidents).collect::<Vec<_>>());
-        prop_assert!(counts.balanced() && outcome.safe);
-        prop_assert_eq!(outcome.report.clean(), found.incidents + found.geometry == 0);
+        prop_assert!(counts.balanced() && ran.safe);
+        prop_assert_eq!(ran.report.clean(), found.incidents + found.geometry == 0);
     }
 
     #[test]
     fn free_run_and_a_queue_of_one_balance_too(steps in prop::collection::vec(step(), 0..60), free in any::<bool>()) {
         let trigger = if free { Trigger::FreeRun } else { Trigger::EveryFrame { queue: 1 } };
         let (station, told) = fake::station(Fake::new(steps.clone(), Duration::ZERO), trigger);
-        let outcome = fake::run(station, &told);
-        let counts = &outcome.report.counts;
+        let ran = fake::run(station, &told);
+        let counts = &ran.report.counts;
         prop_assert_eq!(counts.frames, expect(&steps).frames);
-        prop_assert_eq!(outcome.parts.len() as u64 + counts.dropped, counts.frames + counts.incidents);
-        prop_assert!(counts.balanced() && outcome.safe && (free || counts.dropped == 0));
+        prop_assert_eq!(ran.parts.len() as u64 + counts.dropped, counts.frames + counts.incidents);
+        prop_assert!(counts.balanced() && ran.safe && (free || counts.dropped == 0));
     }
 }

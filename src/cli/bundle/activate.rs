@@ -84,7 +84,14 @@ impl How {
         let signed = store.load(id, &float_layers)?;
         let engine = Settings { float_layers, ..Settings::default() };
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-        let options = Options { engine, layout: Default::default(), score_threshold: None, vote: None, signaller };
+        let options = Options {
+            engine,
+            layout: Default::default(),
+            score_threshold: None,
+            vote: None,
+            zones: Default::default(),
+            signaller,
+        };
         let report = proof::replay(&signed.bundle, &options);
         ensure!(report.passed(), "{id} may not judge on this machine:\n  {}", report.problems.join("\n  "));
         Ok(())

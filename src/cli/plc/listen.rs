@@ -225,10 +225,10 @@ fn fields(message: &Message) -> Value {
 }
 
 fn verdict_fields(verdict: &Verdict) -> Value {
-    let Verdict { result_id, ok, reason, class, score, latency, regions, part_id } = verdict;
+    let Verdict { result_id, ok, reason, class, score, latency, regions, part_id, release } = verdict;
     json!({
         "result_id": result_id, "part_id": part_id, "ok": ok, "reason": spec::reason(*reason), "class": (*class != 0xff).then_some(class),
-        "score": f64::from(*score) / 1e4, "latency_ms": f64::from(*latency) / 10.0, "regions": regions,
+        "score": f64::from(*score) / 1e4, "latency_ms": f64::from(*latency) / 10.0, "regions": regions, "release": release,
     })
 }
 

@@ -57,7 +57,7 @@ impl Outputs {
         classes: &[String],
     ) -> anyhow::Result<()> {
         if let Some(directory) = &self.overlays {
-            let pixels = self.overlay.draw(frame, &inspection.mask, &inspection.signals, classes);
+            let pixels = self.overlay.draw(frame, &inspection.mask, &inspection.outcome, classes);
             let (width, height) = (frame.geometry().width, frame.geometry().height);
             save(&directory.join(name.with_extension("jpg")), |file| {
                 JpegEncoder::new_with_quality(file, JPEG_QUALITY).encode(pixels, width, height, ExtendedColorType::Rgb8)

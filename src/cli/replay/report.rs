@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::mask::Region;
-use crate::pipeline::{Inspection, Timings};
+use crate::outcome::Timings;
+use crate::pipeline::Inspection;
 use crate::verdict::Verdict;
 
 /// One picture's line. All keys are always there but `reason` (faults) and `run_lengths` (when asked for).
@@ -40,25 +41,25 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     pub(super) fn of(picture: &'a Path, inspection: &'a Inspection, classes: &'a [String], runs: bool) -> Self {
-        let Inspection { prediction, mask, signals, timings } = inspection;
-        let class = match &signals.verdict {
+        let Inspection { prediction, mask, outcome } = inspection;
+        let class = match &outcome.verdict {
             Verdict::Reject(findings) => classes.get(findings.class).map(String::as_str),
             _ => None,
         };
-        let reason = match &signals.verdict {
+        let reason = match &outcome.verdict {
             Verdict::Fault(fault) => Some(format!("{fault:?}").to_lowercase()),
             _ => None,
         };
-        let (regions, below_score): (&[_], &[_]) = match signals.verdict {
+        let (regions, below_score): (&[_], &[_]) = match outcome.verdict {
             Verdict::Pass => (&[], mask.regions),
             _ => (mask.regions, &[]),
         };
         Self {
             picture: picture.to_string_lossy(),
-            verdict: signals.verdict.word(),
+            verdict: outcome.verdict.word(),
             reason,
             class,
-            score: signals.score,
+            score: outcome.score,
             scores: Scores { classes, values: prediction.map_or(&[], |prediction| prediction.scores) },
             regions,
             below_score,
@@ -66,7 +67,7 @@ impl<'a> Line<'a> {
             area_px: mask.area(),
             map_size: [mask.width, mask.height],
             run_lengths: runs.then(|| mask.run_lengths().collect()),
-            ms: Some(Milliseconds::of(timings)),
+            ms: Some(Milliseconds::of(&outcome.timings)),
         }
     }
 
@@ -133,12 +134,12 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn count(&mut self, inspection: &Inspection) {
-        match inspection.signals.verdict {
+        match inspection.outcome.verdict {
             Verdict::Pass => self.pass += 1,
             Verdict::Reject(_) => self.reject += 1,
             Verdict::Fault(_) => self.fault += 1,
         }
-        self.time += inspection.timings.total();
+        self.time += inspection.outcome.timings.total();
     }
 
     pub(super) fn pictures(&self) -> u64 {
@@ -189,8 +190,11 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::mask::Mask;
+    use crate::outcome::{Opened, Outcome};
     use crate::preprocess::Roi;
     use crate::signal::Signaller;
     use crate::verdict::{Fault, Findings};
@@ -201,8 +205,9 @@ mod tests {
         let regions = [Region { x: 1, y: 2, width: 3, height: 4, area_px: 12.0, centroid: [2.0, 3.5], peak: 0.9 }];
         let roi = Roi { x: 0, y: 0, width: 8, height: 8 };
         let mask = Mask { width: 8, height: 8, roi, runs: &[], regions: &regions, region_count: 1 };
-        let signals = signaller.run(0, Duration::ZERO, Some(0.4), verdict);
-        let inspection = Inspection { prediction: None, mask, signals, timings: Timings::default() };
+        let outcome = Outcome::fault(Opened::default(), Fault::Late, &signaller, &Arc::default());
+        let outcome = Outcome { score: Some(0.4), verdict, ..outcome };
+        let inspection = Inspection { prediction: None, mask, outcome };
         let line = serde_json::to_value(Line::of(Path::new("x.png"), &inspection, &[], false)).unwrap();
         let count = |key: &str| line[key].as_array().unwrap().len();
         assert_eq!(line["region_count"], 1);

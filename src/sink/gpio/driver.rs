@@ -1,4 +1,4 @@
-//! The thread of the outputs. In: parts, the station's state, flashes. Out: levels, each at its time, whatever the station's other threads do.
+//! The thread of the outputs. In: parts, the station's status, flashes. Out: levels, each at its time, whatever the station's other threads do.
 //!
 //! Lines that cannot be driven are told once and opened again twice a second; until then no part is valid and READY is low.
 
@@ -10,11 +10,12 @@ use crossbeam_channel::{Receiver, never, select};
 
 use super::level::Levels;
 use super::timing::{Part, Shown, Timing};
-use super::{Open, Post, Shared, Write};
+use super::{Open, Shared, Write};
 use crate::chip::Error;
 use crate::clock::{self, Timestamp};
 use crate::handshake::Condition;
 use crate::line::Line;
+use crate::pulse::{LOOK, Pulse, SILENCE};
 
 /// Between two tries to open the lines.
 const RETRY: Duration = Duration::from_millis(500);
@@ -23,11 +24,13 @@ const DRAIN: Duration = Duration::from_millis(1100);
 
 /// What the thread owns.
 pub(super) struct Driver {
-    pub(super) posts: Receiver<Post>,
+    pub(super) posts: Receiver<Part>,
     pub(super) flashes: Receiver<Timestamp>,
     /// Hangs up when the sink ends, which a queue that is full would hide.
     pub(super) end: Receiver<()>,
     pub(super) shared: Arc<Shared>,
+    /// Rings when the status has changed.
+    pub(super) bell: Receiver<()>,
     pub(super) line: Line,
     pub(super) timing: Timing,
     pub(super) open: Open,
@@ -39,10 +42,14 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Until the sink ends and what it was told is shown.
-    pub(super) fn run(&mut self) {
+    pub(super) fn run(&mut self, pulse: Pulse) {
         let mut end = None;
         while !end.is_some_and(|end| self.timing.waiting() == 0 || clock::now() > end) {
-            let shown = if end.is_some() { Shown::STOPPED } else { Shown::from_bits(self.shared.shown.load(Relaxed)) };
+            pulse.beat(clock::now(), SILENCE);
+            if self.posts.is_empty() {
+                pulse.set_down(false); // what filled the queue is shown
+            }
+            let shown = if end.is_some() { Shown::STOPPED } else { Shown::new(&self.line.glance()) };
             self.timing.show(shown);
             self.write_due();
             self.reopen();
@@ -52,7 +59,7 @@ impl Driver {
         }
         self.timing.show(Shown::STOPPED);
         self.write_due();
-        let unheard = self.posts.try_iter().filter(|post| matches!(post, Post::Part(_))).count();
+        let unheard = self.posts.try_iter().count();
         self.shared.missed.fetch_add((unheard + self.timing.waiting()) as u64, Relaxed);
     }
 
@@ -67,6 +74,7 @@ impl Driver {
                 "{} OK came too late at the outputs and were shown as NG: is the processor overloaded?",
                 told.1
             );
+            self.line.update(|handshake| handshake.told_late());
         }
         if told.0 > self.told.0 && self.told.0 == 0 {
             log::warn!("a part came while the last one's levels stood: signals.hold_ms is too long for this line");
@@ -118,18 +126,18 @@ impl Driver {
     fn wait(&mut self, ended: bool) -> bool {
         let due = self.timing.next().unwrap_or(Timestamp::MAX);
         let due = if self.write.is_some() { due } else { due.min(self.retry) };
-        let due = due.saturating_sub(clock::now()).min(RETRY);
+        let due = due.saturating_sub(clock::now()).min(LOOK);
         let (no_posts, no_flashes, no_end) = (never(), never(), never());
         let full = !self.timing.has_room();
         let posts = if ended || full { &no_posts } else { &self.posts };
         let flashes = if ended { &no_flashes } else { &self.flashes };
         let end = if ended || !full { &no_end } else { &self.end };
         select! {
-            recv(posts) -> post => match post {
-                Ok(Post::Part(part)) => self.accept(part),
-                Ok(Post::Look) => {}
+            recv(posts) -> part => match part {
+                Ok(part) => self.accept(part),
                 Err(_) => return true,
             },
+            recv(self.bell) -> _ => {}
             recv(flashes) -> edge => edge.into_iter().for_each(|edge| self.timing.flash(edge)),
             recv(end) -> _ => return true,
             default(due) => {}

@@ -17,9 +17,9 @@ use heapless::Deque;
 
 use super::level::{Levels, Role};
 use crate::clock::Timestamp;
-use crate::handshake::{Condition, Status};
-use crate::signal::{Output, SETUP, Signals};
-use crate::verdict::Verdict;
+use crate::handshake::{Condition, Glance};
+use crate::outcome::Outcome;
+use crate::signal::{Output, SETUP};
 
 /// Parts that may wait for their times.
 pub const PARTS: usize = 64;
@@ -59,19 +59,19 @@ pub struct Part {
 }
 
 impl Part {
-    /// What the signals of a part mean for the lines.
-    pub fn new(signals: &Signals) -> Self {
-        let find = |output| signals.outputs.iter().find(|signal| signal.output == output);
+    /// What the outcome of a part means for the lines.
+    pub fn new(outcome: &Outcome) -> Self {
+        let find = |output| outcome.outputs.iter().find(|signal| signal.output == output);
         let (valid, ok) = (find(Output::Valid), find(Output::Ok));
-        let due = valid.map_or(signals.due(), |valid| valid.due);
+        let due = valid.map_or(outcome.due(), |valid| valid.due);
         Self {
-            sequence: signals.sequence,
-            ok: ok.is_some_and(|ok| ok.level) && signals.verdict == Verdict::Pass,
-            zones: signals.zones,
+            sequence: outcome.sequence,
+            ok: outcome.words.ok,
+            zones: outcome.zones,
             data: ok.map_or(due, |ok| ok.due),
             due,
             hold: valid.map_or(Duration::ZERO, |valid| valid.hold),
-            timed: due > signals.captured,
+            timed: outcome.is_timed(),
         }
     }
 }
@@ -99,7 +99,7 @@ impl Shown {
         Self { ready: false, busy: false, healthy: false, fault: true, run: false, simulated: false };
 
     /// What a status looks like. A station that was asked to be offline is as healthy as one that is ready.
-    pub fn new(status: &Status) -> Self {
+    pub fn new(status: &Glance) -> Self {
         let fit = status.run || status.code == Condition::Offline.code();
         Self {
             ready: status.ready,
@@ -109,18 +109,6 @@ impl Shown {
             run: status.run,
             simulated: status.simulated,
         }
-    }
-
-    /// In six bits.
-    pub(super) fn bits(self) -> u8 {
-        let Self { ready, busy, healthy, fault, run, simulated } = self;
-        [ready, busy, healthy, fault, run, simulated].into_iter().fold(0, |bits, bit| bits << 1 | u8::from(bit))
-    }
-
-    /// And back.
-    pub(super) fn from_bits(bits: u8) -> Self {
-        let bit = |at: u8| bits >> at & 1 == 1;
-        Self { ready: bit(5), busy: bit(4), healthy: bit(3), fault: bit(2), run: bit(1), simulated: bit(0) }
     }
 }
 

@@ -17,6 +17,7 @@ use super::bank::{Bank, Window};
 use crate::clock::{self, Timestamp};
 use crate::modbus::Codec;
 use crate::modbus::adu::{MAX_TCP, TCP_HEADER, Tcp as Found, tcp, tcp_answer};
+use crate::pulse::{Pulse, SILENCE};
 
 /// How often a thread that waits looks whether the station stops.
 const SLICE: Duration = Duration::from_millis(50);
@@ -49,14 +50,22 @@ impl Server {
         Ok(Self { options: Arc::new(options), bank, listener, connections: vec![] })
     }
 
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, pulse: &Pulse) {
+        let mut failing = false;
         while !self.bank.is_closed() {
+            pulse.beat(clock::now(), SILENCE);
             match &self.listener {
                 Some(listener) => match accept(listener) {
-                    Ok(Some((stream, from))) => self.admit(stream, from),
+                    Ok(Some((stream, from))) => {
+                        failing = false;
+                        self.admit(stream, from);
+                    }
                     Ok(None) => {}
+                    // Without file descriptors the connection waits on, and poll says so at once, again and again.
                     Err(error) => {
-                        log::debug!("Modbus: a connection was lost before it was taken: {error}");
+                        if !std::mem::replace(&mut failing, true) {
+                            log::warn!("Modbus: a connection cannot be taken: {error}");
+                        }
                         std::thread::sleep(SLICE);
                     }
                 },

@@ -12,6 +12,7 @@ use serial2::SerialPort;
 use super::dialogue::{Answer, Dialogue};
 use super::{Profile, Shared};
 use crate::clock::{self, Timestamp};
+use crate::pulse::{Pulse, SILENCE};
 use crate::telegram::{self, ascii, receive::GAP_MS};
 
 /// While there is no device.
@@ -36,8 +37,9 @@ impl Reader {
         Self { profile, shared, dialogue, answers, receiver, text, skip: false, heard: clock::now() }
     }
 
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, pulse: &Pulse) {
         while !self.shared.stop.load(Relaxed) {
+            pulse.beat(clock::now(), SILENCE);
             match self.shared.port() {
                 Some(port) => self.listen(&port),
                 None => std::thread::sleep(IDLE),

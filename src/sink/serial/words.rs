@@ -1,22 +1,24 @@
-//! Verdicts and regions as the PLC's numbers: whole, bounded, saturating.
+//! Outcomes and regions as telegrams: whole, bounded, saturating.
 
 use crate::mask;
-use crate::signal::Signals;
+use crate::outcome::{Outcome, share};
 use crate::telegram::message::{NO_CLASS, SIMULATED};
 use crate::telegram::{Region, Verdict};
-use crate::verdict;
 
 /// The telegram of a part; the latency is filled in when it is sent. Pictures that are not of parts are never OK.
-pub(super) fn verdict(signals: &Signals, simulated: bool) -> Verdict {
-    let (reason, class, regions) = match &signals.verdict {
-        verdict::Verdict::Pass if simulated => (SIMULATED, NO_CLASS, 0),
-        verdict::Verdict::Pass => (0, NO_CLASS, 0),
-        verdict::Verdict::Reject(findings) => (1, small(findings.class), small(findings.regions.len())),
-        verdict::Verdict::Fault(fault) => (fault.code(), NO_CLASS, 0),
-    };
-    let score = share(signals.score.unwrap_or(0.0));
-    let (result_id, part_id) = (signals.sequence as u32, signals.part_id);
-    Verdict { result_id, ok: reason == 0, reason, class, score, latency: 0, regions, part_id }
+pub(super) fn verdict(outcome: &Outcome, simulated: bool) -> Verdict {
+    let words = outcome.words;
+    Verdict {
+        result_id: outcome.sequence as u32,
+        ok: words.ok && !simulated,
+        reason: if words.ok && simulated { SIMULATED } else { words.reason },
+        class: words.class.unwrap_or(NO_CLASS),
+        score: words.score,
+        latency: 0,
+        regions: small(outcome.regions().len()),
+        part_id: outcome.part_id,
+        release: outcome.judged_by.number(),
+    }
 }
 
 pub(super) fn region(region: &mask::Region) -> Region {
@@ -31,11 +33,6 @@ pub(super) fn region(region: &mask::Region) -> Region {
         area: region.area_px.round() as u32,
         peak: share(region.peak),
     }
-}
-
-/// 0..1 as ten-thousandths.
-fn share(value: f32) -> u16 {
-    (value.clamp(0.0, 1.0) * 10_000.0).round() as u16
 }
 
 pub(super) fn side(value: u32) -> u16 {

@@ -9,13 +9,17 @@ use serial2::SerialPort;
 
 use super::dialogue::{Answer, Asked};
 use super::picture::Picture;
-use super::{ANSWERS, Options, Post, Profile, Shared, port};
+use super::{ANSWERS, Options, Post, Profile, Shared, port, words};
 use crate::clock::{self, Timestamp};
 use crate::handshake::{Condition, Status};
 use crate::line::Line;
 use crate::mask::Stored;
+use crate::outcome::Outcome;
+use crate::pulse::{Pulse, SILENCE};
+use crate::signal::Signaller;
 use crate::telegram::message::{MINOR, NO_TEMPERATURE};
-use crate::telegram::{self, Abort, Message, State, ascii, encode};
+use crate::telegram::{Abort, Message, State, ascii, encode};
+use crate::verdict::Fault;
 
 /// A quiet line is told so often that the station lives.
 const HEARTBEAT: Duration = Duration::from_millis(250);
@@ -43,6 +47,11 @@ pub(super) struct Writer {
     retry: Timestamp,
     lost: bool,
     told: u64,
+    /// Verdicts that left too late to be OK.
+    late: u64,
+    pulse: Pulse,
+    /// Pictures are not of parts: nothing is OK.
+    simulated: bool,
     /// Whether the last HEARTBEAT told of a station that needs help, and its code.
     state: Option<(bool, u8)>,
 }
@@ -55,8 +64,10 @@ impl Writer {
         answers: (Sender<Answer>, Receiver<Answer>),
         empty: Sender<Stored>,
         shared: Arc<Shared>,
+        pulse: Pulse,
     ) -> Self {
         let began = clock::now();
+        let simulated = station.glance().simulated;
         Self {
             options,
             station,
@@ -73,6 +84,9 @@ impl Writer {
             retry: began,
             lost: false,
             told: 0,
+            late: 0,
+            pulse,
+            simulated,
             state: None,
         }
     }
@@ -80,6 +94,10 @@ impl Writer {
     pub(super) fn run(mut self) {
         let (inbox, said, nothing) = (self.inbox.clone(), self.answers.1.clone(), never());
         loop {
+            self.pulse.beat(clock::now(), SILENCE);
+            if inbox.is_empty() {
+                self.pulse.set_down(self.port.is_none()); // what filled the queue was sent
+            }
             let answers = if self.owed.is_full() { &nothing } else { &said };
             let wait = self.wait();
             select! {
@@ -95,7 +113,7 @@ impl Writer {
 
     fn post(&mut self, post: Post) {
         match post {
-            Post::Verdict { telegram, captured } => self.tell(telegram, captured),
+            Post::Verdict(outcome) => self.tell(&outcome),
             Post::Mask { result_id, mask } => {
                 let room = self.picture.begin(result_id, mask);
                 let _ = self.empty.try_send(room); // there is room for each
@@ -146,8 +164,18 @@ impl Writer {
         };
     }
 
-    fn tell(&mut self, mut telegram: telegram::Verdict, captured: Timestamp) {
-        let age = clock::now().saturating_sub(captured).as_micros() / 100;
+    /// Whatever kept the verdict, an OK leaves in time or is none.
+    fn tell(&mut self, outcome: &Outcome) {
+        let now = clock::now();
+        let late = outcome.words.ok && self.is_late(outcome, now);
+        let mut telegram = match late {
+            true => words::verdict(&outcome.spoiled(Fault::Late, &self.signaller()), self.simulated),
+            false => words::verdict(outcome, self.simulated),
+        };
+        if late {
+            self.say_late(outcome.sequence);
+        }
+        let age = now.saturating_sub(outcome.captured).as_micros() / 100;
         telegram.latency = age.try_into().unwrap_or(u16::MAX);
         self.shared.verdict.store(self.sequence.into(), Relaxed);
         if self.send(&Message::Verdict(telegram)) {
@@ -158,6 +186,26 @@ impl Writer {
         if self.picture.stop() {
             self.abort(self.picture.result_id, Abort::Superseded);
         }
+    }
+
+    /// True if the telegram would leave the station later than the line's own part of the promise allows: the due time, and what a verdict may wait
+    /// for the frame on the wire ([`crate::telegram::budget::Line::head_of_line_ms`]).
+    fn is_late(&self, outcome: &Outcome, now: Timestamp) -> bool {
+        let wire = Duration::from_millis(self.options.line.head_of_line_ms.into());
+        self.signaller().is_late(outcome.captured + wire, now.max(self.free))
+    }
+
+    fn signaller(&self) -> Signaller {
+        Signaller { delay: self.options.delay, hold: Duration::ZERO }
+    }
+
+    fn say_late(&mut self, sequence: u64) {
+        self.late += 1;
+        if self.late == 1 {
+            let port = self.options.port.display();
+            log::error!("{port}: part {sequence} leaves too late to be OK and is told as NG; more are only counted");
+        }
+        self.station.update(|handshake| handshake.told_late());
     }
 
     fn abort(&mut self, result_id: u32, reason: Abort) {
@@ -194,6 +242,7 @@ impl Writer {
                 let (caps, frame_bytes) = (u8::from(line.masks) | u8::from(external) << 1, line.frame_bytes as u16);
                 if self.send(&Message::Hello { minor: MINOR, caps, frame_bytes, config }) {
                     self.shared.up.store(true, Relaxed);
+                    self.pulse.set_down(false);
                     let again = if std::mem::take(&mut self.lost) { " again" } else { "" };
                     log::info!("{}: open{again}, {} baud", self.options.port.display(), line.baud);
                 }
@@ -208,6 +257,7 @@ impl Writer {
         self.owed.clear();
         self.shared.set_port(None);
         self.shared.up.store(false, Relaxed);
+        self.pulse.set_down(true);
         self.retry = clock::now() + RETRY;
         if self.picture.stop() {
             self.shared.masks_lost.fetch_add(1, Relaxed);
@@ -258,10 +308,11 @@ impl Writer {
         let [missed, masks, acknowledged, unanswered] =
             [missed, masks_lost, acknowledged, unanswered].map(|counter| counter.load(Relaxed));
         log::info!(
-            "{}: {} verdicts told, {missed} missed, {masks} masks lost, {acknowledged} acknowledged, \
+            "{}: {} verdicts told, {} of them too late to be OK, {missed} missed, {masks} masks lost, {acknowledged} acknowledged, \
              {unanswered} answers without room",
             self.options.port.display(),
             self.told,
+            self.late,
         );
     }
 }

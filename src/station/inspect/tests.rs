@@ -9,8 +9,9 @@ use crossbeam_channel::bounded;
 
 use crate::bundle::{Bundle, Parcel, Release, SigningKey, generate};
 use crate::camera::{Camera, Pattern};
+use crate::outcome::Outcome;
 use crate::pipeline::Options;
-use crate::signal::{Signaller, Signals};
+use crate::signal::Signaller;
 use crate::sink::{Error, Sink};
 use crate::station::control::{Client, Reply, Request, Socket};
 use crate::station::shelf::Attend;
@@ -40,11 +41,11 @@ pub(super) fn wreck(sequence: u64) {
     assert!(sequence == 0 || sequence != WRECKED.load(Relaxed), "wreck of part {sequence}");
 }
 
-struct Collect(std::sync::mpsc::Sender<Signals>);
+struct Collect(std::sync::mpsc::Sender<Outcome>);
 
 impl Sink for Collect {
-    fn apply(&mut self, signals: &Signals) -> Result<(), Error> {
-        self.0.send(signals.clone()).unwrap();
+    fn apply(&mut self, outcome: &Outcome) -> Result<(), Error> {
+        self.0.send(outcome.clone()).unwrap();
         Ok(())
     }
 
@@ -55,25 +56,25 @@ fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/tiny")
 }
 
-fn run(frames: u64, sabotaged: &[u64]) -> (Report, Vec<Signals>) {
+fn run(frames: u64, sabotaged: &[u64]) -> (Report, Vec<Outcome>) {
     run_wrecked(frames, sabotaged, 0)
 }
 
-fn run_wrecked(frames: u64, sabotaged: &[u64], wrecked: u64) -> (Report, Vec<Signals>) {
+fn run_wrecked(frames: u64, sabotaged: &[u64], wrecked: u64) -> (Report, Vec<Outcome>) {
     let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
     *SABOTAGED.lock().unwrap() = sabotaged.to_vec();
     WRECKED.store(wrecked, Relaxed);
     let (station, collected) = station(frames);
     let line = station.line.clone();
     let report = station.run(&Stop::default()).unwrap();
-    let signals: Vec<Signals> = collected.try_iter().collect();
+    let outcomes: Vec<Outcome> = collected.try_iter().collect();
     SABOTAGED.lock().unwrap().clear();
     WRECKED.store(0, Relaxed);
-    assert_eq!(line.number(), signals.len() as u64, "every number that was given out has its result");
-    (report, signals)
+    assert_eq!(line.number(), outcomes.len() as u64, "every number that was given out has its result");
+    (report, outcomes)
 }
 
-fn station(frames: u64) -> (Station, Receiver<Signals>) {
+fn station(frames: u64) -> (Station, Receiver<Outcome>) {
     let bundle = Bundle::open(&tiny()).unwrap();
     let camera = Pattern::open(bundle.samples(), Some((64, 64))).unwrap().pace(100.0).limit(frames);
     let (sender, collected) = std::sync::mpsc::channel();
@@ -86,13 +87,13 @@ fn station(frames: u64) -> (Station, Receiver<Signals>) {
             layout: Default::default(),
             score_threshold: None,
             vote: None,
+            zones: Default::default(),
             signaller,
         },
         bundle,
         trigger: Trigger::EveryFrame { queue: 256 },
         timeout: Duration::from_secs(10),
         frames: None,
-        zones: Default::default(),
         line: Default::default(),
         sinks: vec![Box::new(Collect(sender))],
         recorder: None,
@@ -102,34 +103,34 @@ fn station(frames: u64) -> (Station, Receiver<Signals>) {
     (station, collected)
 }
 
-fn is_engine_fault(signals: &Signals) -> bool {
-    signals.verdict == Verdict::Fault(Fault::Engine)
+fn is_engine_fault(outcome: &Outcome) -> bool {
+    outcome.verdict == Verdict::Fault(Fault::Engine)
 }
 
 #[test]
 fn a_panic_costs_one_part() {
     // Sequence 0 is the warm-up's too, so the first sabotaged part is a later one.
-    let (report, signals) = run(10, &[3, 4, 7]);
-    let faults: Vec<u64> = signals.iter().filter(|part| is_engine_fault(part)).map(|part| part.sequence).collect();
+    let (report, outcome) = run(10, &[3, 4, 7]);
+    let faults: Vec<u64> = outcome.iter().filter(|part| is_engine_fault(part)).map(|part| part.sequence).collect();
     assert_eq!(faults, [3, 4, 7]);
-    assert_eq!((signals.len(), report.counts.panics, report.counts.fault(Fault::Engine)), (10, 3, 3));
+    assert_eq!((outcome.len(), report.counts.panics, report.counts.fault(Fault::Engine)), (10, 3, 3));
     assert!(report.counts.balanced() && !report.clean() && report.panicked.is_empty());
 }
 
 #[test]
 fn panics_in_a_row_stop_the_station_and_still_close_every_part() {
-    let (report, signals) = run(1_000_000, &[2, 3, 4]);
+    let (report, outcome) = run(1_000_000, &[2, 3, 4]);
     assert_eq!(report.counts.panics, 3);
-    assert!(report.counts.balanced() && signals.len() as u64 == report.counts.frames);
-    assert!(signals.iter().skip(2).all(is_engine_fault));
+    assert!(report.counts.balanced() && outcome.len() as u64 == report.counts.frames);
+    assert!(outcome.iter().skip(2).all(is_engine_fault));
 }
 
 #[test]
 fn a_panic_of_the_thread_itself_leaves_no_part_open() {
-    let (report, signals) = run_wrecked(1_000_000, &[], 5);
+    let (report, outcome) = run_wrecked(1_000_000, &[], 5);
     assert_eq!(report.panicked, ["inspect"]);
-    assert!(report.counts.balanced() && signals.len() as u64 == report.counts.frames, "{report}");
-    let engine_faults: Vec<bool> = signals.iter().map(is_engine_fault).collect();
+    assert!(report.counts.balanced() && outcome.len() as u64 == report.counts.frames, "{report}");
+    let engine_faults: Vec<bool> = outcome.iter().map(is_engine_fault).collect();
     assert_eq!(engine_faults.iter().filter(|fault| !**fault).count(), 5, "{engine_faults:?}");
     assert!(engine_faults.len() >= 6 && engine_faults.iter().skip(5).all(|fault| *fault), "{engine_faults:?}");
 }
@@ -171,7 +172,6 @@ fn a_station_that_ends_keeps_the_bundle_that_it_had() {
         trial: false,
         jobs: Default::default(),
         watch: Watch { parts: 1, faults: 0 },
-        classes: Default::default(),
     };
     let (station, _) = station(1);
     let mut attend = Attend {
@@ -204,7 +204,6 @@ fn a_panic_on_trial_brings_the_bundle_before_back() {
         trial: false,
         jobs: Default::default(),
         watch: Watch { parts: 1_000_000, faults: 1_000_000 },
-        classes: Default::default(),
     });
     let stop = Stop::default();
     let (report, said) = std::thread::scope(|scope| {

@@ -1,0 +1,72 @@
+//! The supervisor's thread. In: the pulses of all others. Out: HEARTBEAT on every output, systemd's watchdog (sd_watchdog_enabled(3)), and a line in
+//! the log for each thread that stands still.
+//!
+//! It decides nothing that a reader of the status does not find out by itself ([`crate::pulse`]): should it hang, HEARTBEAT stops, and systemd ends the
+//! process. It feeds neither while a thread stands still that must live.
+
+use std::time::Duration;
+
+use super::heat::Heat;
+use crate::clock::{self, Timestamp};
+use crate::line::Line;
+use crate::pulse::{LOOK, Pulse, SILENCE};
+
+/// The supervisor.
+pub(super) struct Supervise {
+    line: Line,
+    heat: Heat,
+    pulse: Pulse,
+    /// Half of the time after which systemd takes the process for dead; none if it does not watch.
+    watchdog: Option<Duration>,
+    fed: Timestamp,
+    hung: Vec<&'static str>,
+}
+
+impl Supervise {
+    pub(super) fn new(line: Line, pulse: Pulse) -> Self {
+        let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+        Self { line, heat: Heat::default(), pulse, watchdog, fed: Timestamp::ZERO, hung: vec![] }
+    }
+
+    /// Until `over`, which hangs up when the station has nothing more to tell.
+    pub(super) fn run(mut self, over: &crossbeam_channel::Receiver<()>) {
+        while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = over.recv_timeout(LOOK / 2) {
+            self.look(clock::now());
+        }
+    }
+
+    fn look(&mut self, now: Timestamp) {
+        self.pulse.beat(now, SILENCE);
+        let temperature = self.heat.read();
+        self.line.update(|handshake| handshake.heat(temperature));
+        self.line.glance(); // who waits for the bell alone sees what has changed with time
+        self.say(now);
+        if self.line.pulses().trouble(now).hung {
+            return;
+        }
+        self.line.beat(now);
+        if self.watchdog.is_some_and(|interval| now.saturating_sub(self.fed) >= interval) {
+            self.fed = now;
+            notify(sd_notify::NotifyState::Watchdog);
+        }
+    }
+
+    /// Each thread that stands still is said once, and once when it goes on.
+    fn say(&mut self, now: Timestamp) {
+        let hung = self.line.pulses().hung(now);
+        for name in hung.iter().filter(|name| !self.hung.contains(name)) {
+            log::error!("the {name} thread stands still");
+        }
+        for name in self.hung.iter().filter(|name| !hung.contains(name)) {
+            log::warn!("the {name} thread goes on");
+        }
+        self.hung = hung;
+    }
+}
+
+/// Tells systemd, if it listens.
+pub(super) fn notify(state: sd_notify::NotifyState) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        log::debug!("systemd was not told: {error}");
+    }
+}
