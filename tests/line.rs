@@ -12,6 +12,8 @@ mod belt;
 mod common;
 #[path = "line/conveyor.rs"]
 mod conveyor;
+#[path = "line/hung.rs"]
+mod hung;
 #[path = "common/installed.rs"]
 mod installed;
 #[path = "line/plc.rs"]
@@ -76,7 +78,7 @@ impl Sink for Memory {
     fn fail_safe(&mut self) {}
 }
 
-/// Sleeps now and then, as a full disk or a bad cable does.
+/// Sleeps now and then, which no channel may: a busy processor does it to all of them.
 struct Slow(Random);
 
 impl Sink for Slow {

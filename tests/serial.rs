@@ -39,6 +39,8 @@ struct Plc {
     path: PathBuf,
     heard: Arc<Mutex<Vec<Heard>>>,
     stop: Arc<AtomicBool>,
+    /// Takes nothing for a while.
+    paused: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     _other: SerialPort,
 }
@@ -50,18 +52,25 @@ impl Plc {
         let path = std::fs::read_link(format!("/proc/self/fd/{}", other.as_raw_fd())).unwrap();
         port.set_read_timeout(Duration::from_millis(20)).unwrap();
         let (port, heard, stop) = (Arc::new(port), Arc::new(Mutex::new(vec![])), Arc::new(AtomicBool::new(false)));
+        let paused = Arc::new(AtomicBool::new(false));
         let thread = (!deaf).then(|| {
-            let (port, heard, stop) = (port.clone(), heard.clone(), stop.clone());
+            let (port, heard, stop, paused) = (port.clone(), heard.clone(), stop.clone(), paused.clone());
             std::thread::spawn(move || {
                 let mut bytes = [0; 4096];
                 while !stop.load(Ordering::Relaxed) {
-                    if let Ok(count) = port.read(&mut bytes) {
+                    if paused.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    } else if let Ok(count) = port.read(&mut bytes) {
                         heard.lock().unwrap().push((Instant::now(), bytes[..count].to_vec()));
                     }
                 }
             })
         });
-        Self { port, path, heard, stop, thread, _other: other }
+        Self { port, path, heard, stop, paused, thread, _other: other }
+    }
+
+    fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -292,6 +301,64 @@ fn options(plc: &Plc, baud: u32) -> Options {
         external: true,
         delay: Duration::ZERO,
     }
+}
+
+/// Whatever kept an OK on its way to the line, it leaves in time or as NG.
+#[test]
+fn an_ok_that_leaves_too_late_is_none() {
+    let (plc, station) = (Plc::new(false), Station::default());
+    let ms = Duration::from_millis;
+    let delay = ms(50);
+    let mut serial = Serial::start(Options { delay, ..options(&plc, 115_200) }, station.clone()).unwrap();
+    assert!(!station.status().late);
+    for (sequence, age) in [(0, ms(10)), (1, ms(55)), (2, ms(200))] {
+        serial.apply(&pass(sequence, fcam::clock::now() - age)).unwrap();
+    }
+    drop(serial); // sends what was told
+    std::thread::sleep(ms(100));
+    let (mut receiver, mut told) = (Receiver::default(), vec![]);
+    plc.bytes().iter().for_each(|byte| {
+        receiver.push(*byte, |frame| {
+            if let Ok(Message::Verdict(verdict)) = Message::parse(frame.kind, &frame.payload) {
+                told.push((verdict.result_id, verdict.ok, verdict.reason, verdict.release));
+            }
+        });
+    });
+    // A verdict may wait for the frame on the wire, 10 ms here.
+    let late = fcam::verdict::Fault::Late.code();
+    assert_eq!(told, [(0, true, 0, 41), (1, true, 0, 41), (2, false, late, 41)]);
+    assert!(station.status().late, "who reads another channel learns of it");
+}
+
+/// A line that takes nothing, and one that is gone, take READY down until they are back.
+#[test]
+fn a_line_that_takes_nothing_takes_ready_down() {
+    let station = Station::default();
+    station.update(|handshake| handshake.set(fcam::handshake::Condition::Starting, false));
+    let plc = Plc::new(false);
+    let mut serial = Serial::start(options(&plc, 921_600), station.clone()).unwrap();
+    let until = |ready: bool| {
+        let begun = Instant::now();
+        while station.status().ready != ready {
+            assert!(begun.elapsed() < Duration::from_secs(20), "READY stays {}", !ready);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        begun.elapsed()
+    };
+    until(true);
+    plc.pause(true);
+    let filled = Instant::now();
+    let mut sequence = 0;
+    while station.status().ready {
+        assert!(filled.elapsed() < Duration::from_secs(20), "READY stays high");
+        let _ = serial.apply(&pass(sequence, fcam::clock::now())); // none of these calls may wait
+        sequence += 1;
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    assert_eq!(station.status().code, fcam::handshake::Condition::Channel.code());
+    plc.pause(false);
+    until(true);
+    assert!(serial.untold() > 0, "what did not leave is counted");
 }
 
 /// A rejected part whose mask the station had no room to keep is not waited for.

@@ -10,6 +10,7 @@ use fcam::bundle::Bundle;
 use fcam::camera::{Frame, Geometry, PixelFormat, picture};
 use fcam::engine::{Prediction, Shape};
 use fcam::mask::{Masker, Mosaic, Region, Thresholds};
+use fcam::outcome::Outcome;
 use fcam::pipeline::{Options, Pipeline};
 use fcam::preprocess::{Area, Layout, Preprocessor, Roi, Tile, Tiles, tile};
 use fcam::resize::Resizer;

@@ -26,6 +26,8 @@ pub struct Link {
     waiting: Vec<u8>,
     chance: Random,
     cut: Timestamp,
+    /// Takes nothing for three seconds out of five.
+    hangs: bool,
     _other: SerialPort,
 }
 
@@ -36,15 +38,23 @@ impl Link {
         port.set_read_timeout(Duration::from_millis(1)).unwrap();
         let byte = Duration::from_secs(10) / baud;
         let (waiting, chance, never) = (vec![], Random(3), Timestamp::ZERO);
-        Self { port, path, byte, free: never, waiting, chance, cut: never, _other: other }
+        Self { port, path, byte, free: never, waiting, chance, cut: never, hangs: false, _other: other }
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The same, which takes nothing for three seconds out of five.
+    pub fn hanging(self) -> Self {
+        Self { hangs: true, ..self }
+    }
+
     /// The bytes that have arrived by now.
     fn take(&mut self) -> Vec<u8> {
+        if self.hangs && clock::now().as_secs() % 5 >= 2 {
+            return vec![];
+        }
         let mut bytes = [0; 4096];
         if let Ok(count) = self.port.read(&mut bytes) {
             self.waiting.extend_from_slice(&bytes[..count]);

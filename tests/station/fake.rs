@@ -24,6 +24,8 @@ pub enum Step {
     Error,
     /// It is silent until the deadline.
     Stall,
+    /// It is silent for longer than it was given.
+    Hang(Duration),
     /// It has a bug.
     Panic,
 }
@@ -64,6 +66,10 @@ impl Camera for Fake {
             None => Err(Error::Ended),
             Some(Step::Error) => Err(Error::Read { camera, source: std::io::Error::other("scripted") }),
             Some(Step::Panic) => panic!("scripted"),
+            Some(Step::Hang(time)) => {
+                std::thread::sleep(time);
+                self.next(deadline)
+            }
             Some(Step::Stall) => {
                 let asked = clock::now();
                 std::thread::sleep(deadline.saturating_sub(asked));

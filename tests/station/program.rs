@@ -1,5 +1,7 @@
 //! From outside: the program, a child process as its camera, and the JSON lines it writes.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -99,6 +101,69 @@ fn sequences(parts: &[Value]) -> Vec<u64> {
 
 fn terminate(child: &Child) {
     kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+}
+
+/// RESULT_ID as a Modbus master reads it, and STATUS.
+fn result(master: &mut TcpStream) -> (u16, u16) {
+    master.write_all(&[0, 1, 0, 0, 0, 6, 255, 4, 0, 0, 0, 3]).unwrap();
+    let mut answer = [0; 15];
+    master.read_exact(&mut answer).unwrap();
+    (u16::from_be_bytes([answer[13], answer[14]]), u16::from_be_bytes([answer[9], answer[10]]))
+}
+
+/// Results reach the PLC, however long nobody reads standard output or the log.
+#[test]
+fn a_reader_that_hangs_costs_the_plc_nothing() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let bench = Bench::new(&format!(
+        "[camera]\nkind = \"pattern\"\nfps = 500\nrepeat = true\n[trigger]\nmode = \"every-frame\"\nqueue = 256\n\
+         [sinks]\njson = \"-\"\n[plc]\nsimulated = true\n[modbus.tcp]\nlisten = \"{address}\"\n"
+    ));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fcam"));
+    command.args(["run", "--config", "station.toml"]).current_dir(bench.dir.path()).env("RUST_LOG", "debug");
+    let mut station = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    let mut master = loop {
+        match TcpStream::connect(address) {
+            Ok(master) => break master,
+            Err(_) => assert!(begun.elapsed() < Duration::from_secs(60), "it does not serve"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    // Sixteen times what the pipes and the queues hold: before, the 117th part was the last one.
+    let mut last = 0;
+    while last < 6000 {
+        let (id, status) = result(&mut master);
+        assert!(id >= last && begun.elapsed() < Duration::from_secs(120), "after part {last} no result comes");
+        last = id;
+        assert!(id == 0 || status & 1 == 1, "READY is high: {status:016b}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    terminate(&station);
+    // Nobody reads to the end: it ends all the same, and in its exit code says what was not told.
+    let patience = Instant::now();
+    let code = loop {
+        if let Some(status) = station.try_wait().unwrap() {
+            break status.code();
+        }
+        assert!(patience.elapsed() < Duration::from_secs(20), "it does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(code, Some(1));
+}
+
+/// Each line says which release judged, and names the class.
+#[test]
+fn a_line_says_what_judged() {
+    let bench = Bench::new("[camera]\nkind = \"pattern\"\nfps = 200\n");
+    let ended = bench.run(&["--frames", "20"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    for part in bench.parts() {
+        assert_eq!((&part["release"]["name"], &part["release"]["counter"]), (&"tiny".into(), &0.into()), "{part}");
+        let rejected = part["verdict"]["reject"].is_object();
+        assert_eq!(part["class"].is_string(), rejected, "{part}");
+        assert!(part["timings_us"]["engine"].is_u64(), "{part}");
+    }
 }
 
 /// Frames of 16 x 16 gray pixels, a hundred a second.

@@ -11,7 +11,7 @@ use fcam::preprocess::Roi;
 use fcam::record::{Keep, Options, Picture, Recorder};
 use fcam::signal::LEAD;
 use fcam::sink::{Error, Sink};
-use fcam::station::{self, Matching, Rule, Trigger};
+use fcam::station::{self, Matching, Report, Rule, Station, Trigger};
 use fcam::verdict::{Fault, Verdict};
 use fcam::vote::Vote;
 use proptest::prelude::*;
@@ -193,6 +193,63 @@ impl Sink for Panics {
     }
 
     fn fail_safe(&mut self) {}
+}
+
+/// Breaks its word once.
+struct Hangs;
+
+impl Sink for Hangs {
+    fn apply(&mut self, outcome: &Outcome) -> Result<(), Error> {
+        if outcome.sequence == 3 {
+            std::thread::sleep(Duration::from_millis(2500));
+        }
+        Ok(())
+    }
+
+    fn fail_safe(&mut self) {}
+}
+
+/// What whoever asks is shown while a thread hangs: how long READY stayed high, and whether HEARTBEAT went on after it fell.
+fn watched(station: Station) -> (Duration, bool, Report) {
+    let line = station.line.clone();
+    let running = std::thread::spawn(move || fake::try_run(station).unwrap());
+    let until = |ready: bool| {
+        let begun = clock::now();
+        while line.status().ready != ready {
+            assert!(clock::now() < begun + Duration::from_secs(30), "READY stays {}", !ready);
+            std::thread::sleep(MS);
+        }
+    };
+    until(true);
+    // The last part before it hangs is a few milliseconds away.
+    let begun = clock::now();
+    until(false);
+    let fell = clock::now() - begun;
+    assert_eq!(line.status().code, fcam::handshake::Condition::Hung.code());
+    let before = line.status().heartbeat;
+    let beats = (0..100).any(|_| {
+        std::thread::sleep(5 * MS);
+        line.status().heartbeat != before
+    });
+    until(true);
+    (fell, beats, running.join().unwrap())
+}
+
+#[test]
+fn a_thread_that_hangs_is_found_out_by_whoever_asks() {
+    let (mut station, _told) = fake::station(Fake::new(alternating(1000), 5 * MS), ROOMY);
+    station.sinks.insert(0, Box::new(Hangs));
+    let (fell, beats, report) = watched(station);
+    assert!(fell < Duration::from_secs(1) && !beats, "{fell:?}");
+    assert!(report.counts.balanced() && report.panicked.is_empty(), "{report}");
+
+    let mut steps = alternating(20);
+    steps.push(Step::Hang(Duration::from_millis(2500)));
+    steps.extend(alternating(2000));
+    let (station, _told) = fake::station(Fake::new(steps, MS), ROOMY);
+    let (fell, beats, report) = watched(station);
+    assert!(fell < Duration::from_secs(1) && !beats, "{fell:?}");
+    assert!(report.counts.balanced() && report.panicked.is_empty(), "{report}");
 }
 
 #[test]
