@@ -7,11 +7,13 @@ mod common;
 
 use std::alloc::System;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fcam::camera::{Frame, Geometry, PixelFormat};
 use fcam::engine::{Backend, Prediction, Settings};
 use fcam::mask::{Masker, Thresholds};
+use fcam::outcome::{Judged, Opened, Outcome, Timings};
 use fcam::pipeline::{Options, Pipeline};
 use fcam::preprocess::{Layout, Preprocessor, Roi, Tensor, Tiles};
 use fcam::signal::Signaller;
@@ -73,6 +75,7 @@ fn the_stages_after_the_engine_allocate_nothing() {
     let specks: Vec<f32> = (0..256 * 256).map(|i| if i % 3 == 0 && (i / 256) % 2 == 0 { 0.9 } else { 0.1 }).collect();
     let bar: Vec<f32> = (0..256 * 256).map(|i| if (i / 256) == 128 { 0.9 } else { 0.1 }).collect();
     let half = vec![[0, 0], [640, 0], [640, 720], [0, 720]];
+    let judged_by = Arc::default();
     let zones = [Zones::Grid { columns: 4, rows: 4 }, Zones::Polygons(vec![half; 8])];
     for map in [specks, bar] {
         let scores = [0.1, 0.9];
@@ -82,7 +85,9 @@ fn the_stages_after_the_engine_allocate_nothing() {
             let verdict = judge.run(&prediction, &mask);
             assert!(matches!(verdict, Verdict::Reject(_)));
             assert!(zones.iter().all(|zones| zones.run(&mask) != 0));
-            signaller().run(0, Duration::ZERO, Some(0.9), verdict)
+            let judged = Judged { verdict, score: Some(0.9), zones: 1 };
+            let outputs = signaller().run(Duration::ZERO, false);
+            Outcome::new(Opened::default(), judged, outputs, &judged_by, Timings::default())
         });
         assert_eq!(count, 0);
     }
@@ -124,6 +129,7 @@ fn an_inspection_of_tiles_allocates_nothing() {
             layout: Layout { areas: areas.clone(), tiles },
             score_threshold: None,
             vote: Some(Vote { of: 3, need: 2 }),
+            zones: Zones::Grid { columns: 4, rows: 4 },
             signaller: signaller(),
         };
         let geometry = Geometry::packed(96, 80, format).unwrap();

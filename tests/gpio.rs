@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[allow(dead_code)]
 #[path = "gpio/lines.rs"]
 mod lines;
 #[allow(dead_code)]

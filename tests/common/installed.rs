@@ -78,7 +78,6 @@ impl Installed {
             trial: false,
             jobs: Default::default(),
             watch,
-            classes: Default::default(),
         }
     }
 }

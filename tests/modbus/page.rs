@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::time::Duration;
 
-use fcam::handshake::Status;
+use fcam::handshake::{Status, Told};
 use fcam::modbus::adu::{rtu_answer, tcp_answer};
 use fcam::modbus::identity::OBJECTS;
 use fcam::modbus::map::{CONTROL, REGION, STATUS, TABLE, WRITTEN};
 use fcam::modbus::{Access, Codec, Exception, Image, Moment, Picture, WordOrder, Words};
+use fcam::outcome::Opened;
+use fcam::verdict::{Findings, Verdict};
 
 fn addresses(first: usize, words: usize) -> String {
     if words == 1 { first.to_string() } else { format!("{first}-{}", first + words - 1) }

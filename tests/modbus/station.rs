@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use fcam::handshake::{self, Condition, Regions, Ticket};
+use fcam::handshake::{self, Condition, Ticket};
 use fcam::line::Line;
 use fcam::mask::{Mask, Region, Run, Stored};
 use fcam::modbus::WordOrder;
