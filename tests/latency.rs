@@ -8,6 +8,9 @@ mod common;
 #[path = "gpio/lines.rs"]
 mod lines;
 
+use std::io::{PipeReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -16,13 +19,17 @@ use fcam::camera::{Camera, Error, Frame, Geometry, Pattern, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
 use fcam::line::Line;
+use fcam::modbus::WordOrder;
 use fcam::outcome::Outcome;
 use fcam::pipeline::Options;
+use fcam::record;
 use fcam::signal::{SETUP, Signaller};
 use fcam::sink::gpio::{self, Gpio, Role};
-use fcam::sink::{self, Sink};
+use fcam::sink::{self, JsonLines, Modbus, Serial, Sink, modbus, serial};
 use fcam::station::{Latency, Matching, Report, Rule, Station, Stop, Trigger};
+use fcam::telegram::budget::Line as Wire;
 use fcam::zone::Zones;
+use serial2::SerialPort;
 
 use lines::Lines;
 
@@ -76,13 +83,24 @@ struct Ran {
 
 /// Triggers so many parts, each when the one before is over and `pause` later.
 fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) -> Ran {
+    run_beside(None, bundle, pictures, parts, pause)
+}
+
+/// The same with every other channel on, if there are `others`.
+fn run_beside(
+    others: Option<&mut Others>,
+    bundle: Bundle,
+    pictures: Vec<Vec<u8>>,
+    parts: usize,
+    pause: Duration,
+) -> Ran {
     let line = Line::new(handshake::Options { external: true, queue: 4, ..Default::default() });
     let lines = Lines::default();
     let gpio = Gpio::with_lines(lines.open(), gpio::Options::default(), &line).unwrap();
     let (fire, fired) = channel();
     let (sender, told) = channel();
     let matching = Matching { rule: Rule::Next, delay: Duration::ZERO, window: 100 * MS };
-    let station = Station {
+    let mut station = Station {
         bundle,
         camera: Box::new(Sensor { fired, pictures, sequence: 0 }),
         geometry: Some(Geometry::packed(SIZE.0, SIZE.1, PixelFormat::Yuyv).unwrap()),
@@ -103,6 +121,9 @@ fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) ->
         summary: Duration::from_secs(3600),
         shelf: None,
     };
+    if let Some(others) = others {
+        others.join(&mut station);
+    }
     let running = std::thread::spawn(move || station.run(&Stop::default()).unwrap());
     let mut triggers = vec![];
     while triggers.len() < parts {
@@ -117,6 +138,69 @@ fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) ->
     drop(fire);
     let report = running.join().unwrap();
     Ran { triggers, told: told.try_iter().collect(), lines, report }
+}
+
+/// Every channel beside GPIO: telegrams that are read, registers that a master polls, records of all parts, and JSON lines that nobody reads.
+struct Others {
+    dir: tempfile::TempDir,
+    _nobody_reads: Option<PipeReader>,
+}
+
+impl Others {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), _nobody_reads: None }
+    }
+
+    fn join(&mut self, station: &mut Station) {
+        let (port, other) = SerialPort::pair().unwrap();
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", other.as_raw_fd())).unwrap();
+        std::thread::spawn(move || {
+            let (_other, mut bytes) = (other, [0; 4096]);
+            loop {
+                let _ = port.read(&mut bytes);
+            }
+        });
+        let wire =
+            Wire { baud: 921_600, bits: 10, parts_per_minute: 3000, head_of_line_ms: 2, frame_bytes: 240, masks: true };
+        let telegrams = serial::Options {
+            port: path,
+            line: wire,
+            parity: serial::Parity::None,
+            rs485: false,
+            profile: serial::Profile::Binary,
+            config: 0,
+            external: true,
+            delay: Duration::ZERO,
+        };
+        station.sinks.push(Box::new(Serial::start(telegrams, station.line.clone()).unwrap()));
+        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let tcp = modbus::Tcp { listen, write: false, masters: vec![], connections: 4, idle: 60_000 * MS };
+        let registers =
+            modbus::Options { tcp: Some(tcp), rtu: None, order: WordOrder::Big, delay: Duration::ZERO, config: 0 };
+        station.sinks.push(Box::new(Modbus::start(registers, station.line.clone()).unwrap()));
+        std::thread::spawn(move || {
+            let mut master = TcpStream::connect(listen).unwrap();
+            let mut answer = [0; 9 + 250];
+            while master.write_all(&[0, 1, 0, 0, 0, 6, 255, 4, 0, 0, 0, 125]).is_ok()
+                && master.read_exact(&mut answer).is_ok()
+            {
+                std::thread::sleep(10 * MS);
+            }
+        });
+        let (reader, writer) = std::io::pipe().unwrap();
+        self._nobody_reads = Some(reader);
+        station.sinks.push(Box::new(JsonLines::start("a pipe", writer, &station.line).unwrap()));
+        station.sinks.push(Box::new(sink::Log));
+        let records = record::Options {
+            dir: self.dir.path().into(),
+            keep: record::Keep::All,
+            picture: record::Picture::Jpg,
+            max_files: 100,
+            max_mb: 100,
+            free_mb: 0,
+        };
+        station.recorder = Some(record::Recorder::open(records));
+    }
 }
 
 /// Gray in columns of these levels, which are luma; as wide as the frame together.
@@ -164,7 +248,8 @@ fn row(name: &str, times: impl Iterator<Item = Duration>) {
     println!("{name:16}{p50:>9.3}{p99:>9.3}{p999:>9.3}{:>9.3}", ms(latency.max()));
 }
 
-/// FCAM_LATENCY_PARTS parts of the default bundle's sample pictures, 640 x 480 YUYV.
+/// FCAM_LATENCY_PARTS parts of the default bundle's sample pictures, 640 x 480 YUYV. With FCAM_LATENCY_CHANNELS every channel is on, one of which
+/// hangs.
 #[test]
 #[ignore = "a measurement: ./dev latency"]
 fn table() {
@@ -172,7 +257,8 @@ fn table() {
     let bundle = Bundle::load(None, &[]).unwrap();
     let mut samples = Pattern::open(bundle.samples(), Some(SIZE)).unwrap().encode(PixelFormat::Yuyv).unwrap();
     let pictures = (0..4).map(|_| samples.next(clock::now() + 10_000 * MS).unwrap().bytes().to_vec()).collect();
-    let Ran { triggers, told, lines, report } = run(bundle, pictures, parts, 10 * MS);
+    let mut others = std::env::var_os("FCAM_LATENCY_CHANNELS").map(|_| Others::new());
+    let Ran { triggers, told, lines, report } = run_beside(others.as_mut(), bundle, pictures, parts, 10 * MS);
     let pulses = lines.pulses(Role::Valid);
     assert_eq!((told.len(), pulses.len()), (parts, parts));
     println!("{report}\n{}", report.stages);

@@ -56,6 +56,9 @@ pub(super) struct Args {
     /// Judge without replaying the bundle's proof first.
     #[arg(long)]
     no_proof: bool,
+    /// One JSON line a picture, which is what is written in any case
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {

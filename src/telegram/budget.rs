@@ -5,7 +5,7 @@ use super::OVERHEAD;
 use super::message::{CHUNK_CRC, CHUNK_HEADER, MAX_DATA, MAX_REGIONS, REGION, REGIONS_HEADER};
 
 /// Bytes of a VERDICT frame.
-pub const VERDICT: usize = OVERHEAD + 26;
+pub const VERDICT: usize = OVERHEAD + 30;
 /// Bytes of a HEARTBEAT frame.
 pub const HEARTBEAT: usize = OVERHEAD + 16;
 /// Bytes of a HELLO frame.
