@@ -54,8 +54,8 @@ pub enum Action {
     Commit(Entry),
     /// Write this down. If that fails the station goes on.
     Enter(Entry),
-    /// Write down what stood there before: what was committed never judged.
-    Restore(Box<State>),
+    /// Take back what was committed and never judged ([`Entry::undo`]); with what stood there before.
+    Undo(Entry, Box<State>),
     /// Answer.
     Tell(Asker, Reply),
     /// The PLC's change of jobs is over: done, or refused.
@@ -107,6 +107,8 @@ struct Standby {
     id: Option<Id>,
     /// The job that was in force when it judged.
     job: u16,
+    /// It was rolled back meanwhile.
+    given_up: bool,
 }
 
 /// A change that is under way: there is one at most.
@@ -212,7 +214,7 @@ impl Trials {
         self.requests.push_back((asker, request));
     }
 
-    /// Whoever asked went away; what he asked for goes on.
+    /// Whoever asked went away; what was asked for goes on.
     pub fn leave(&mut self, asker: Asker) {
         self.askers.retain(|other| *other != asker);
     }
@@ -366,14 +368,21 @@ impl Trials {
         match written {
             Ok(before) => {
                 if let Why::Asked(_, Entry::RollBack { from, .. }) = &change.why {
-                    self.given_up |= self.running.as_ref() == Some(from);
-                    self.say(log::Level::Warn, format!("{from} is given up: {ROLLED_BACK}"));
+                    self.roll_back(from);
                 }
                 change.step = Step::Ready(Some(Box::new(before)));
                 self.change = Some(change);
             }
             Err(reason) => self.refuse(change, reason),
         }
+    }
+
+    /// What is given up is nothing to fall back to, should it judge or stand by.
+    fn roll_back(&mut self, from: &Id) {
+        self.say(log::Level::Warn, format!("{from} is given up: {ROLLED_BACK}"));
+        self.given_up |= self.running.as_ref() == Some(from);
+        let standby = self.standby.as_mut().filter(|standby| standby.id.as_ref() == Some(from));
+        standby.into_iter().for_each(|standby| standby.given_up = true);
     }
 
     /// Nothing comes of a change, and what judges goes on.
@@ -456,7 +465,7 @@ impl Trials {
         let (before, behind) = match self.standby.take() {
             kept if self.first.is_some() => (kept, Behind::Kept),
             _ if useless => (None, Behind::Nothing),
-            _ => (Some(Standby { id: old.cloned(), job }), Behind::Judged),
+            _ => (Some(Standby { id: old.cloned(), job, given_up: false }), Behind::Judged),
         };
         let by_plc = matches!(change.why, Why::Job);
         self.standby = before.filter(|before| change.trial && !by_plc && before.id.as_ref() != Some(&change.id));
@@ -543,7 +552,7 @@ impl Trials {
         let Some(failed) = self.first.take().and(self.running.clone()) else { return Move::Stay };
         self.say(log::Level::Error, format!("{failed} is given up: {reason}"));
         match self.standby.take() {
-            Some(Standby { id, job }) if job == in_force => self.fall_back(failed, reason, id),
+            Some(Standby { id, job, given_up: false }) if job == in_force => self.fall_back(failed, reason, id),
             needless => {
                 self.failed = Some(reason.to_owned());
                 if needless.is_some() { Move::Release } else { Move::Stay }
@@ -566,11 +575,13 @@ impl Trials {
     pub fn end(&mut self) {
         let reason = || ENDS.to_owned();
         if let Some(Change { id, why, step, .. }) = self.change.take() {
-            if let Step::Ready(Some(before)) = step {
-                self.act(Action::Restore(before));
-            }
             match why {
-                Why::Asked(asker, _) => self.tell(asker, Reply::Failed { bundle: id, reason: reason() }),
+                Why::Asked(asker, entry) => {
+                    if let Step::Ready(Some(before)) = step {
+                        self.act(Action::Undo(entry, before));
+                    }
+                    self.tell(asker, Reply::Failed { bundle: id, reason: reason() });
+                }
                 Why::Job => self.act(Action::Job(false)),
                 Why::Failed(..) => {}
             }

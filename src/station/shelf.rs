@@ -219,7 +219,7 @@ impl Attend {
                 Some(Action::Prove(id)) => self.begin_proof(scope, id, finished.clone()),
                 Some(Action::Commit(entry)) => self.commit(&entry),
                 Some(Action::Enter(entry)) => self.write(|jobs, state| entry.apply(jobs, state)),
-                Some(Action::Restore(before)) => self.write(|_, state| *state = *before),
+                Some(Action::Undo(entry, before)) => self.write(|_, state| entry.undo(&before, state)),
                 Some(Action::Tell(asker, reply)) => self.tell(asker, &reply),
                 Some(Action::Job(changed)) => self.line.update(|handshake| handshake.job_done(changed)),
                 Some(Action::Say(level, words)) => log::log!(level, "{words}"),

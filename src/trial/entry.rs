@@ -94,6 +94,37 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Takes back what a commit changed: what it was about is as it was `before`. Whatever else changed since stays.
+    pub fn undo(&self, before: &State, state: &mut State) {
+        match self {
+            Self::Activate(id) => restore(id, before, state),
+            Self::RollBack { from, to } => {
+                let failed = state.withdrawn.get(from).is_some_and(|reason| reason != ROLLED_BACK);
+                if !failed {
+                    restore(from, before, state);
+                }
+                restore(to, before, state);
+            }
+            _ => {} // never committed
+        }
+    }
+}
+
+/// A bundle's place in the history, its trial, and why it was given up.
+fn restore(id: &Id, before: &State, state: &mut State) {
+    state.history.retain(|other| other != id);
+    state.trials.remove(id);
+    state.withdrawn.remove(id);
+    if let Some(place) = before.history.iter().position(|other| other == id) {
+        let earlier = before.history.get(..place).unwrap_or_default();
+        let after = state.history.iter().rposition(|other| earlier.contains(other));
+        state.history.insert(after.map_or(0, |after| after + 1), id.clone());
+    }
+    state.trials.extend(before.trials.get_key_value(id).map(|(id, starts)| (id.clone(), *starts)));
+    state.withdrawn.extend(before.withdrawn.get_key_value(id).map(|(id, reason)| (id.clone(), reason.clone())));
+}
+
 /// What failed while the other one was proven has its own reason, and is not given up again.
 fn roll_back(state: &mut State, from: &Id, to: &Id) {
     if state.history.contains(from) {
