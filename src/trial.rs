@@ -121,6 +121,8 @@ struct Change {
     job: u16,
     why: Why,
     step: Step,
+    /// It failed while it was proven anew: why it does not judge.
+    void: Option<String>,
 }
 
 /// Who wants a change.
@@ -337,7 +339,7 @@ impl Trials {
 
     fn prove_for(&mut self, id: Id, trial: bool, job: u16, why: Why) {
         self.act(Action::Prove(id.clone()));
-        self.change = Some(Change { id, trial, job, why, step: Step::Proving });
+        self.change = Some(Change { id, trial, job, why, step: Step::Proving, void: None });
     }
 
     /// What is under way was proven on this machine, or why it was not.
@@ -348,6 +350,7 @@ impl Trials {
         }
         change.step = Step::Ready(None);
         match &change.why {
+            _ if change.void.is_some() => {}
             Why::Asked(_, entry) => {
                 self.act(Action::Commit(entry.clone()));
                 change.step = Step::Writing;
@@ -411,7 +414,7 @@ impl Trials {
     pub fn turn(&mut self, seen: &Seen) -> Move {
         let ready = self.change.take_if(|change| matches!(change.step, Step::Ready(_)));
         if let Some(change) = ready {
-            if change.is_for_other_parts(seen.job) {
+            if change.void.is_some() || change.is_for_other_parts(seen.job) {
                 return self.decline(change);
             }
             self.change = Some(change);
@@ -425,8 +428,13 @@ impl Trials {
         }
     }
 
-    /// The PLC says which parts come.
-    fn decline(&mut self, change: Change) -> Move {
+    /// It failed meanwhile, or it is for other parts: the PLC says which come.
+    fn decline(&mut self, mut change: Change) -> Move {
+        if let Some(reason) = change.void.take() {
+            self.undo(&mut change);
+            self.refuse(change, reason);
+            return Move::Decline;
+        }
         let Change { id, job, why, .. } = change;
         self.say(log::Level::Info, format!("{id} judges when the PLC asks for job {job}: another job is in force"));
         match why {
@@ -468,7 +476,8 @@ impl Trials {
             _ => (Some(Standby { id: old.cloned(), job, given_up: false }), Behind::Judged),
         };
         let by_plc = matches!(change.why, Why::Job);
-        self.standby = before.filter(|before| change.trial && !by_plc && before.id.as_ref() != Some(&change.id));
+        let fits = |before: &Standby| change.trial && !by_plc && !before.given_up && before.id.as_ref() != Some(&change.id);
+        self.standby = before.filter(fits);
         if self.standby.is_some() { behind } else { Behind::Nothing }
     }
 
@@ -551,6 +560,8 @@ impl Trials {
     pub fn fail(&mut self, reason: &str, in_force: u16) -> Move {
         let Some(failed) = self.first.take().and(self.running.clone()) else { return Move::Stay };
         self.say(log::Level::Error, format!("{failed} is given up: {reason}"));
+        let again = self.change.as_mut().filter(|change| change.id == failed);
+        again.into_iter().for_each(|change| change.void = Some(reason.to_owned()));
         match self.standby.take() {
             Some(Standby { id, job, given_up: false }) if job == in_force => self.fall_back(failed, reason, id),
             needless => {
@@ -574,14 +585,10 @@ impl Trials {
     /// The station ends: nothing is begun any more, and what was committed and never judged is taken back.
     pub fn end(&mut self) {
         let reason = || ENDS.to_owned();
-        if let Some(Change { id, why, step, .. }) = self.change.take() {
-            match why {
-                Why::Asked(asker, entry) => {
-                    if let Step::Ready(Some(before)) = step {
-                        self.act(Action::Undo(entry, before));
-                    }
-                    self.tell(asker, Reply::Failed { bundle: id, reason: reason() });
-                }
+        if let Some(mut change) = self.change.take() {
+            self.undo(&mut change);
+            match change.why {
+                Why::Asked(asker, _) => self.tell(asker, Reply::Failed { bundle: change.id, reason: reason() }),
                 Why::Job => self.act(Action::Job(false)),
                 Why::Failed(..) => {}
             }
@@ -597,6 +604,16 @@ impl Trials {
                     Request::Rollback => Reply::Refused { reason: reason() },
                 },
             );
+        }
+    }
+
+    /// What was committed is taken back.
+    fn undo(&mut self, change: &mut Change) {
+        if let (Why::Asked(_, entry), Step::Ready(before)) = (&change.why, &mut change.step)
+            && let Some(before) = before.take()
+        {
+            let entry = entry.clone();
+            self.act(Action::Undo(entry, before));
         }
     }
 

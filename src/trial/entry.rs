@@ -99,20 +99,17 @@ impl Entry {
     pub fn undo(&self, before: &State, state: &mut State) {
         match self {
             Self::Activate(id) => restore(id, before, state),
-            Self::RollBack { from, to } => {
-                let failed = state.withdrawn.get(from).is_some_and(|reason| reason != ROLLED_BACK);
-                if !failed {
-                    restore(from, before, state);
-                }
-                restore(to, before, state);
-            }
+            Self::RollBack { from, to } => [from, to].into_iter().for_each(|id| restore(id, before, state)),
             _ => {} // never committed
         }
     }
 }
 
-/// A bundle's place in the history, its trial, and why it was given up.
+/// A bundle's place in the history, its trial, and why it was given up; what failed since stays given up.
 fn restore(id: &Id, before: &State, state: &mut State) {
+    if state.withdrawn.get(id).is_some_and(|reason| reason != ROLLED_BACK) {
+        return;
+    }
     state.history.retain(|other| other != id);
     state.trials.remove(id);
     state.withdrawn.remove(id);

@@ -330,6 +330,26 @@ fn what_failed_stays_given_up_when_the_rest_is_taken_back() {
     assert_eq!((world.state.history, world.state.trials), (vec![id("a.1")], [].into()));
 }
 
+/// The operator goes back to the bundle on trial, from one that waits for another job; and then it fails.
+#[test]
+fn a_bundle_that_fails_while_it_is_proven_again_does_not_judge() {
+    for proven in [false, true] {
+        let mut world = station();
+        activated(&mut world, "a.2");
+        world.activate("b.1");
+        world.settle();
+        let back = world.ask(Request::Rollback);
+        if proven {
+            world.prove();
+        }
+        world.engine_fails();
+        world.settle();
+        assert_eq!((why(&world, back), world.judging.clone()), ("the engine failed at a part", Some(id("a.1"))));
+        assert_eq!(world.state.history, [id("a.1"), id("b.1")], "nothing came of the rollback");
+        assert_eq!(world.state.withdrawn.keys().collect::<Vec<_>>(), [&id("a.2")]);
+    }
+}
+
 #[test]
 fn a_flood_of_requests_is_bounded() {
     let mut world = station();

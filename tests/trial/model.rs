@@ -15,6 +15,8 @@ pub struct Model {
     pub trial: Option<(u64, u64)>,
     /// What goes on if it fails, and the job that was in force then.
     pub behind: Option<(Option<Id>, u16)>,
+    /// It was given up while it stood by.
+    behind_spoilt: bool,
     pub job: u16,
     /// Bundles that were active, the active one last.
     pub history: Vec<Id>,
@@ -33,6 +35,7 @@ impl Model {
             judging: Some(start.clone()),
             trial: trial.then_some((0, 0)),
             behind: None,
+            behind_spoilt: false,
             job: 0,
             history: vec![start.clone()],
             unproven: trial.then(|| start.clone()).into_iter().collect(),
@@ -74,6 +77,7 @@ impl Model {
         self.unproven.remove(id);
         self.given_up.insert(id.clone());
         self.spoilt |= self.judging.as_ref() == Some(id);
+        self.behind_spoilt |= self.behind.as_ref().is_some_and(|behind| behind.0.as_ref() == Some(id));
     }
 
     pub fn roll_back(&mut self) {
@@ -106,9 +110,12 @@ impl Model {
             return;
         }
         let before = match (&self.trial, self.spoilt) {
-            (Some(_), _) => self.behind.take(),
+            (Some(_), _) => self.behind.take().filter(|_| !self.behind_spoilt),
             (None, true) => None,
-            (None, false) => Some((self.judging.clone(), self.job)),
+            (None, false) => {
+                self.behind_spoilt = false;
+                Some((self.judging.clone(), self.job))
+            }
         };
         self.behind = before.filter(|before| trial && before.0.as_ref() != Some(id));
         self.replace_by(id, false);
@@ -179,7 +186,7 @@ impl Model {
     /// What judges fails at a part.
     pub fn fail(&mut self) {
         let Some(failed) = self.trial.take().and(self.judging.clone()) else { return };
-        if let Some((before, _)) = self.behind.take().filter(|(_, job)| *job == self.job) {
+        if let Some((before, _)) = self.behind.take().filter(|(_, job)| *job == self.job && !self.behind_spoilt) {
             self.give_up(&failed);
             (self.judging, self.spoilt) = (before, false);
             return;

@@ -166,18 +166,14 @@ impl World {
     fn install(&mut self) {
         self.committed = None;
         let next = self.candidate.take().expect("what is to be installed was proven");
-        let for_plc = !self.job_asked.is_empty() && self.trials.running() != Some(&next);
-        let own = job_of(&self.jobs, Some(&next));
-        assert!(
-            for_plc || own == 0 || self.job == 0 || own == self.job,
-            "{next} is for job {own}, and {} is in force",
-            self.job
-        );
         if !fits(&next) {
             let step = self.trials.misfit("other frames".into());
             return self.follow(step);
         }
         let Installed { behind, release, job } = self.trials.installed(&self.seen).expect("it was ready");
+        let (own, in_force) = (job_of(&self.jobs, Some(&next)), self.job);
+        let comes = job.is_none() || own == 0 || in_force == 0 || own == in_force;
+        assert!(comes, "{next} is for job {own}, and {in_force} is in force");
         let before = std::mem::replace(&mut self.judging, Some(next.clone()));
         match behind {
             Behind::Judged => (self.standby, self.standby_job) = (Some(before), self.job),
