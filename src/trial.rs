@@ -476,7 +476,8 @@ impl Trials {
             _ => (Some(Standby { id: old.cloned(), job, given_up: false }), Behind::Judged),
         };
         let by_plc = matches!(change.why, Why::Job);
-        let fits = |before: &Standby| change.trial && !by_plc && !before.given_up && before.id.as_ref() != Some(&change.id);
+        let fits =
+            |before: &Standby| change.trial && !by_plc && !before.given_up && before.id.as_ref() != Some(&change.id);
         self.standby = before.filter(fits);
         if self.standby.is_some() { behind } else { Behind::Nothing }
     }

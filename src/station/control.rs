@@ -250,3 +250,52 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Connection(ours), theirs)
+    }
+
+    #[test]
+    fn a_client_that_reads_nothing_is_let_go_at_once() {
+        let (connection, theirs) = pair();
+        let reply = Reply::Refused { reason: "x".repeat(1000) };
+        let told = (0..100_000).take_while(|_| connection.tell(&reply)).count();
+        assert!((1..100_000).contains(&told), "{told} answers");
+        assert!(connection.is_there());
+        drop(theirs);
+        assert!(!connection.is_there());
+    }
+
+    #[test]
+    fn a_request_is_whole_or_refused_at_its_deadline() {
+        let hear = |pieces: &[&[u8]], ends: bool, now: Timestamp| {
+            let (connection, mut theirs) = pair();
+            let mut speaker = Speaker { connection, request: vec![], until: PATIENCE };
+            let mut heard = None;
+            for piece in pieces {
+                theirs.write_all(piece).unwrap();
+                heard = heard.or_else(|| speaker.hear(now));
+            }
+            if ends {
+                drop(theirs);
+                heard = heard.or_else(|| speaker.hear(now));
+            }
+            heard
+        };
+        let early = PATIENCE - Duration::from_millis(1);
+        assert_eq!(hear(&[b"\"roll", b"back\"", b"\n"], false, early), Some(Ok(Request::Rollback)));
+        assert_eq!(hear(&[b"\"rollback\""], false, early), None);
+        assert_eq!(hear(&[b"\"rollback\""], true, early), Some(Ok(Request::Rollback)));
+        let refused = |pieces: &[&[u8]], ends, now| hear(pieces, ends, now).unwrap().unwrap_err();
+        assert!(refused(&[b"\"roll"], false, PATIENCE).contains("not whole"));
+        assert!(refused(&[b"\"roll"], true, early).contains("EOF"));
+        assert!(refused(&[b"hello\n"], false, early).contains("expected value"));
+        assert!(refused(&[&[b' '; MAX_REQUEST + 1]], false, early).contains("longer"));
+    }
+}
