@@ -1,16 +1,23 @@
-//! Whoever talks to the control socket badly holds neither the PLC's jobs nor the operator.
+//! Whoever talks to the control socket badly holds neither the PLC's jobs nor the operator; and whatever holds a change of bundles holds no part.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use fcam::clock;
-use fcam::station::control::Request;
+use fcam::camera::{Camera, Error, Frame, Geometry, PixelFormat};
+use fcam::clock::{self, Timestamp};
+use fcam::handshake;
+use fcam::line::Line;
+use fcam::station::control::{Client, Reply, Request};
+use rustix::fs::{FlockOperation, flock};
 
+use crate::conveyor::Fire;
 use crate::installed::{Installed, id};
 use crate::swap::{ask, words};
 use crate::trial::{Judging, STRICT, with_jobs};
+use crate::{FIRED, QUEUE, start, station};
 
 /// Clients at once: more than are heard at a time.
 const CLIENTS: usize = 40;
@@ -68,4 +75,63 @@ fn what_is_no_request_is_refused_in_words() {
         assert!(said.contains("refused") && said.contains(why), "{said}");
     }
     judging.end();
+}
+
+/// A sensor whose pictures have another size each time: the inspect thread has something to say of each part.
+struct Restless {
+    fired: Receiver<Fire>,
+    bytes: Vec<u8>,
+    pictures: u64,
+}
+
+impl Camera for Restless {
+    fn next(&mut self, deadline: Timestamp) -> Result<Frame<'_>, Error> {
+        let fire = self.fired.recv_timeout(deadline.saturating_sub(clock::now())).map_err(|error| match error {
+            std::sync::mpsc::RecvTimeoutError::Disconnected => Error::Ended,
+            std::sync::mpsc::RecvTimeoutError::Timeout => {
+                Error::Timeout { camera: self.describe(), waited: Duration::ZERO }
+            }
+        })?;
+        self.pictures += 1;
+        let side = if self.pictures.is_multiple_of(2) { 64 } else { 80 };
+        let geometry = Geometry::packed(side, side, PixelFormat::Rgb8).unwrap();
+        self.bytes.resize(geometry.frame_bytes(), 200);
+        Frame::new(self.pictures, fire.at + Duration::from_micros(300), geometry, &self.bytes)
+    }
+
+    fn describe(&self) -> String {
+        "a restless sensor".into()
+    }
+}
+
+/// Another program holds the store's lock, so that a bundle that is proven cannot be written down.
+#[test]
+fn a_change_that_is_held_holds_no_part() {
+    let installed = Installed::new();
+    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let (fire, fired) = channel();
+    let camera = Restless { fired, bytes: vec![], pictures: 0 };
+    let (mut station, told) = station(Box::new(camera), FIRED, None, &line);
+    station.options.signaller.delay = Duration::ZERO;
+    station.shelf = Some(installed.shelf(STRICT));
+    let running = start(station, &line);
+    let folder = std::fs::File::open(installed.store.dir()).unwrap();
+    flock(&folder, FlockOperation::LockExclusive).unwrap();
+    let mut client = Client::connect(&installed.socket()).unwrap().unwrap();
+    client.ask(&Request::Activate(id("tiny.2"))).unwrap();
+    for part in 0..300 {
+        let ticket = line.trigger(clock::now(), part).unwrap();
+        if ticket.taken {
+            fire.send(Fire { at: ticket.at, good: true, trouble: None }).unwrap();
+        }
+        told.recv_timeout(Duration::from_secs(5)).expect("each trigger ends in one result");
+    }
+    assert_eq!(client.next(Duration::from_secs(5)).unwrap(), Some(Reply::Proving { bundle: id("tiny.2") }));
+    assert_eq!(client.next(Duration::from_millis(1)).unwrap(), None, "it is held");
+    drop(folder);
+    let said = client.next(Duration::from_secs(60)).unwrap();
+    assert_eq!(said, Some(Reply::Running { bundle: id("tiny.2"), watched: STRICT.parts }));
+    drop(fire);
+    let report = running.join().unwrap();
+    assert!(report.counts.balanced() && report.panicked.is_empty(), "{report}");
 }

@@ -174,7 +174,7 @@ impl World {
         let (own, in_force) = (job_of(&self.jobs, Some(&next)), self.job);
         let comes = job.is_none() || own == 0 || in_force == 0 || own == in_force;
         assert!(comes, "{next} is for job {own}, and {in_force} is in force");
-        let before = std::mem::replace(&mut self.judging, Some(next.clone()));
+        let before = self.judging.replace(next.clone());
         match behind {
             Behind::Judged => (self.standby, self.standby_job) = (Some(before), self.job),
             Behind::Kept => assert!(self.standby.is_some(), "nothing stood by"),
