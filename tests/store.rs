@@ -141,10 +141,10 @@ fn a_running_station_says_each_step() {
 
 /// Processor time that a thread of a process took, 1/100 s.
 fn ticks(process: u32, thread: &str) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap().map(|task| task.unwrap().path());
+    let mut tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap().map(|task| task.unwrap().path());
     let named =
         |task: &std::path::PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread);
-    let task = tasks.filter(named).next().expect("there is such a thread");
+    let task = tasks.find(named).expect("there is such a thread");
     let stat = fs::read_to_string(task.join("stat")).unwrap();
     let times: Vec<u64> = stat
         .rsplit_once(')')

@@ -1,8 +1,9 @@
 //! Other bundles for a station that is running. In: requests of the operator and of the PLC, and the store. Out: proven pipelines for the inspect
 //! thread, which takes one between two parts.
 //!
-//! What is to be done when is said by [`Trials`]; here it is done. A bundle is read, verified and proven on a thread of its own, at the lowest
-//! priority, while the one that runs goes on and others ask. What comes of each change is in the log, in the store's state, and told to whoever asked.
+//! [`Trials`] says what is to be done and when; here it is done. A bundle is read, verified and proven on a thread of its own, at the lowest
+//! priority, while the one that runs goes on and others ask. What comes of each change is in the log, in the store's state, and told to whoever
+//! asked.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
