@@ -57,6 +57,8 @@ pub mod bundle;
 
 pub mod store;
 
+pub mod trial;
+
 pub mod pipeline;
 
 pub mod overlay;

@@ -11,15 +11,32 @@ pub mod control;
 pub mod identity;
 pub mod image;
 pub mod map;
+pub mod moment;
 pub mod pdu;
 pub mod picture;
 
 pub use control::{Control, Words};
-pub use image::{Image, Moment};
-pub use pdu::{Access, Codec, Exception};
+pub use image::Image;
+pub use moment::Moment;
+pub use pdu::{Access, Codec};
 pub use picture::Picture;
 
 use serde::{Deserialize, Serialize};
+
+/// Bytes of a request or an answer at most.
+pub const MAX_PDU: usize = 253;
+
+/// Why a request is not followed; the number is the code on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exception {
+    /// The station does not do this.
+    Function = 1,
+    /// A register that does not exist, or cannot be written.
+    Address = 2,
+    /// A quantity, length or value that cannot be.
+    Value = 3,
+}
 
 /// Which half of a number of 32 bits comes first. Within a register Modbus itself fixes it: the high byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

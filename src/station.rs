@@ -48,32 +48,31 @@ mod stage;
 mod stop;
 mod supervise;
 mod swap;
+mod trusted;
 
 pub use count::{Counts, FAULTS};
 pub use inbox::Trigger;
 pub use latency::Latency;
 pub use matching::{Matching, Rule};
-pub use shelf::{Shelf, Watch};
+pub use shelf::Shelf;
 pub use stage::{STAGES, Stages};
 pub use stop::{Stage, Stop};
+
+pub use crate::trial::Watch;
 
 use actuate::{Actuate, Books, Measured, Outputs};
 use capture::{Capture, Intake};
 use count::Counters;
 use inbox::Inbox;
-use inspect::{Inspect, Trusted};
-use shelf::Attend;
+use inspect::Inspect;
 use supervise::{Supervise, notify};
-use swap::{Swap, Trial};
+use trusted::Trusted;
 
 /// Verdicts that may wait for their due times; with more, inspect waits too.
 const JUDGED: usize = 1024;
 
 /// Masks that may wait for the due times of their parts.
 const MASKS: usize = 64;
-
-/// Events that may wait for the thread that has bundles ready: more than there are between two of its looks.
-const EVENTS: usize = 64;
 
 /// Everything a station is made of.
 pub struct Station {
@@ -206,7 +205,7 @@ impl Station {
         let (archive, record) = record::start(self.recorder, &line, &counters)?;
         let (drawn, masks) = bounded(MASKS);
         (0..MASKS).for_each(|_| drop(drawn.try_send(Stored::default()))); // there is room for each
-        let (swap, attend) = self.shelf.map(|shelf| attend(shelf, &pipeline, &self.options, &line)).unzip();
+        let (swap, attend) = self.shelf.map(|shelf| shelf.attend(&self.options, pipeline.geometry(), &line)).unzip();
         let signaller = self.options.signaller;
         let vital = |name| line.pulse(name, Duty::Vital);
         let actuate = Actuate {
@@ -281,23 +280,6 @@ fn starting(tell: &mut impl FnMut(&Building) -> ControlFlow<()>, building: &Buil
     notify(sd_notify::NotifyState::ExtendTimeoutUsec(PATIENCE));
     tell(building)?;
     if stop.stage() == Stage::Run { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-}
-
-/// The two ends between the inspect thread and the one that has bundles ready.
-fn attend(shelf: Shelf, pipeline: &Pipeline, options: &pipeline::Options, line: &Line) -> (Swap, Attend) {
-    let (candidates, to_inspect) = bounded(1);
-    let (said, events) = bounded(EVENTS);
-    let swap = Swap {
-        candidates: to_inspect,
-        events: said,
-        watch: shelf.watch,
-        running: shelf.running.clone(),
-        trial: shelf.trial.then(Trial::at_start),
-        told: 0,
-    };
-    let (options, geometry, line) = (options.clone(), pipeline.geometry(), line.clone());
-    let watched = shelf.trial;
-    (swap, Attend { shelf, options, geometry, line, candidates, events, asker: None, watched, handed: None })
 }
 
 /// Starts a thread; when it panics, READY falls at once. The hops that end with it end the others.

@@ -18,7 +18,7 @@ mod disk;
 mod state;
 
 use disk::Lock;
-pub use state::{MAX_STARTS, State};
+pub use state::State;
 
 /// Where bundles are installed on a camera.
 pub const DIR: &str = "/var/lib/fcam/bundles";

@@ -1,67 +1,48 @@
-//! Rule B: a module imports only from those above it in `src/lib.rs`; and tract is known in `src/engine` alone.
+//! Rule B: a module imports only from those above it in `src/lib.rs`, and no files import each other in a circle; and tract is known in
+//! `src/engine` alone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "layering/graph.rs"]
+mod graph;
+#[path = "layering/python.rs"]
+mod python;
+#[path = "layering/rust.rs"]
+mod rust;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use graph::Graph;
 
 fn modules() -> Vec<String> {
     let lib = fs::read_to_string("src/lib.rs").unwrap();
     lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).map(String::from).collect()
 }
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+/// The files below a folder with this ending.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = vec![];
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         match path.is_dir() {
-            true => found.extend(rust_files(&path)),
-            false if path.extension().is_some_and(|extension| extension == "rs") => found.push(path),
+            true => found.extend(files(&path, ending)),
+            false if path.extension().is_some_and(|extension| extension == ending) => found.push(path),
             false => {}
         }
     }
     found
 }
 
-/// The top-level module that a file belongs to, by its path below `src`.
-fn module_of(path: &Path) -> String {
-    let first = path.strip_prefix("src").unwrap().components().next().unwrap();
-    first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_string()
+/// The files below a folder by their place in it, with their text.
+fn texts(folder: &str, ending: &str) -> Vec<(String, String)> {
+    let place = |path: &Path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+    files(Path::new(folder), ending).iter().map(|path| (place(path), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Every `crate::name` in code (comments and strings aside), groups like `crate::{a, b::c}` included.
-fn imports(text: &str) -> Vec<String> {
-    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    let mut names = vec![];
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        if let Some(group) = rest.strip_prefix('{') {
-            let mut depth = 0;
-            let mut name = String::new();
-            for character in group.chars() {
-                match character {
-                    '{' => depth += 1,
-                    '}' if depth == 0 => break,
-                    '}' => depth -= 1,
-                    ',' if depth == 0 => names.push(std::mem::take(&mut name)),
-                    _ if depth == 0 => name.push(character),
-                    _ => {}
-                }
-            }
-            names.push(name);
-        } else {
-            names.push(rest.to_string());
-        }
-    }
-    let word =
-        |name: String| -> String { name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
-    names.into_iter().map(word).filter(|name| !name.is_empty()).collect()
-}
-
-#[test]
-fn imports_are_read_in_every_form() {
-    let text = "use crate::camera::Frame;\n// crate::hidden\nuse crate::{clock, mask::{Mask, Run}, verdict};\nlet x = crate::cli::main();";
-    assert_eq!(imports(text), ["camera", "clock", "mask", "verdict", "cli"]);
+/// The imports among the files of `src`.
+fn program() -> Graph {
+    rust::graph(&texts("src", "rs"))
 }
 
 #[test]
@@ -70,24 +51,46 @@ fn modules_import_only_from_their_left() {
     assert!(modules.len() > 10, "src/lib.rs lists the modules in the order of the flow");
     let position = |name: &str| modules.iter().position(|module| module == name);
     let mut wrong = vec![];
-    for path in rust_files(Path::new("src")) {
-        let own = module_of(&path);
-        let Some(own_position) = position(&own) else {
-            assert!(own == "lib" || own == "main", "{} is not listed in src/lib.rs", path.display());
+    for (from, to) in program().arrows() {
+        let (Some(own), Some(import)) = (from.first(), to.first()) else { continue };
+        let Some(own_position) = position(own) else {
+            assert!(own == "main", "{own} is not listed in src/lib.rs");
             continue;
         };
-        for import in imports(&fs::read_to_string(&path).unwrap()) {
-            if position(&import).is_some_and(|position| position > own_position) {
-                wrong.push(format!("{} imports {import}, which is to its right", path.display()));
-            }
+        if position(import).is_some_and(|position| position > own_position) {
+            wrong.push(format!("{} imports {import}, which is to its right", from.join("::")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
+fn no_files_of_the_program_import_each_other_in_a_circle() {
+    let graph = program();
+    assert!(graph.arrows().count() > 300, "the imports are not read any more");
+    let circles = graph.circles();
+    assert!(
+        circles.is_empty(),
+        "move what one takes from the other to where both can have it:\n{}",
+        circles.join("\n")
+    );
+}
+
+#[test]
+fn no_files_of_the_host_tool_import_each_other_in_a_circle() {
+    let graph = python::graph(&texts("tools/fcam_tools", "py"));
+    assert!(graph.arrows().count() > 100, "the imports are not read any more");
+    let circles = graph.circles();
+    assert!(
+        circles.is_empty(),
+        "move what one takes from the other to where both can have it:\n{}",
+        circles.join("\n")
+    );
+}
+
+#[test]
 fn tract_is_known_in_the_engine_alone() {
-    for path in rust_files(Path::new("src")) {
+    for path in files(Path::new("src"), "rs") {
         let text = fs::read_to_string(&path).unwrap();
         assert!(
             path.starts_with("src/engine") || !(text.contains("tract_onnx") || text.contains("tract_core")),
@@ -101,7 +104,7 @@ fn tract_is_known_in_the_engine_alone() {
 #[test]
 fn there_are_two_traits() {
     let mut traits = vec![];
-    for path in rust_files(Path::new("src")) {
+    for path in files(Path::new("src"), "rs") {
         let text = fs::read_to_string(&path).unwrap();
         traits.extend(text.lines().filter(|line| line.trim_start().starts_with("pub trait ")).map(String::from));
     }

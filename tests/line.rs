@@ -10,6 +10,8 @@
 #[path = "line/belt.rs"]
 mod belt;
 mod common;
+#[path = "line/control.rs"]
+mod control;
 #[path = "line/conveyor.rs"]
 mod conveyor;
 #[path = "line/hung.rs"]

@@ -139,6 +139,70 @@ fn a_running_station_says_each_step() {
     assert_eq!(activate(), ["passed"]);
 }
 
+/// Processor time that a thread of a process took, 1/100 s.
+fn ticks(process: u32, thread: &str) -> u64 {
+    let mut tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap().map(|task| task.unwrap().path());
+    let named =
+        |task: &std::path::PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread);
+    let task = tasks.find(named).expect("there is such a thread");
+    let stat = fs::read_to_string(task.join("stat")).unwrap();
+    let times: Vec<u64> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|time| time.parse().unwrap())
+        .collect();
+    times.iter().sum()
+}
+
+/// Connections cannot be taken: that is said once, costs nothing, and is over when there are descriptors again.
+#[test]
+fn a_station_without_file_descriptors_waits_for_some() {
+    let camera = Camera::new();
+    camera.install(1);
+    camera.ok(&["activate", "tiny"]);
+    let (file, control, log) =
+        (camera.shop.path("station.toml"), camera.shop.path("control.sock"), camera.shop.path("log"));
+    let (store, keys) = (camera.store(), camera.shop.keys());
+    fs::write(&file, format!("[bundle]\nstore = {store:?}\nkeys = {keys:?}\ncontrol = {control:?}\n")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fcam"));
+    let said = fs::File::create(&log).unwrap();
+    command.args(["run", "--config", &file]).env("RUST_LOG", "info").stdout(std::process::Stdio::null()).stderr(said);
+    let station = Killed(command.spawn().unwrap());
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !holds() {
+            assert!(std::time::Instant::now() < patience, "never: {what}");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    let logged = |words: &str| fs::read_to_string(&log).unwrap().matches(words).count();
+    until("it runs", &|| logged("ready: ") == 1);
+    let process = rustix::process::Pid::from_raw(station.0.id() as i32);
+    let limit = |files: u64| {
+        let limit = rustix::process::Rlimit { current: Some(files), maximum: Some(1024) };
+        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+    };
+    limit(3);
+    let mut client = std::os::unix::net::UnixStream::connect(&control).unwrap();
+    std::io::Write::write_all(&mut client, b"{\"activate\":\"tiny.1\"}\n").unwrap();
+    until("it says so", &|| logged("no connection can be taken") > 0);
+    let before = ticks(station.0.id(), "control");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let spent = ticks(station.0.id(), "control") - before;
+    assert!(spent < 20, "{spent} of 200 ticks");
+    assert_eq!(logged("no connection can be taken"), 1);
+    limit(1024);
+    client.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut client, &mut answer).unwrap();
+    assert!(answer.contains("\"bundle\":\"tiny.1\""), "{answer}");
+    assert_eq!(logged("connections are taken again"), 1);
+}
+
 /// A process that ends with its test, whatever the test finds.
 struct Killed(std::process::Child);
 

@@ -8,6 +8,7 @@ use crate::bundle::{Bundle, Keys, Parcel, is_parcel};
 use crate::station::control::Socket;
 use crate::station::{Shelf, Watch};
 use crate::store::{self, Id, Store};
+use crate::trial;
 
 /// Where the station's bundle is installed.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ pub(super) fn choose(
 /// it knows other parts.
 fn active(store: &Store, float_layers: &[String]) -> Result<(Bundle, Installed), Vec<String>> {
     let mut state = store.state().map_err(|error| vec![error.to_string()])?;
-    state.start(); // as it will be written down when the station starts
+    trial::start(&mut state); // as it will be written down when the station starts
     let mut candidates: Vec<Id> = state.history.iter().rev().cloned().collect();
     if candidates.is_empty() {
         let bundle = Bundle::embedded().map_err(|error| error.problems)?;
@@ -133,7 +134,7 @@ fn begin(store: &Store, bundle: &raw::Bundle) -> Result<Option<(Id, String)>, st
     }
     let begun = store.update(|state| {
         state.jobs = jobs;
-        state.start()
+        trial::start(state)
     });
     begun.or_else(|error| {
         log::error!("this start is not counted, and a bundle of a job may be removed as an old one: {error}");

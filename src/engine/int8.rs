@@ -36,6 +36,8 @@ mod pack;
 mod plan;
 mod pool;
 mod region;
+#[cfg(fenced)]
+mod shadow;
 mod step;
 #[cfg(test)]
 mod tests;

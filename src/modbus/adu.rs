@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pdu::MAX_PDU;
+use super::MAX_PDU;
 use crate::telegram::crc16;
 
 /// Bytes of a TCP frame before the unit: transaction, protocol, length.

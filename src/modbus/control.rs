@@ -1,6 +1,5 @@
 //! The registers that the PLC writes. In: words, from whoever writes. Out: [`Controls`], once the words are taken as a whole.
 
-use super::map::CONTROLS;
 use super::{Exception, WordOrder};
 use crate::handshake::Controls;
 
@@ -20,6 +19,8 @@ impl Control {
     const KNOWN: u16 = 0x7f;
 }
 
+/// Holding registers that the PLC writes, from 0.
+pub const CONTROLS: usize = 16;
 /// `MASK_PAGE`: the one register that belongs to a connection and not to the station.
 pub const PAGE: usize = 4;
 /// The first register without a meaning.

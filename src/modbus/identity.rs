@@ -1,6 +1,6 @@
 //! Device identification, function 43/14: who made this, what it is, which version. In: a request. Out: its answer, or why there is none.
 
-use super::pdu::{Exception, MAX_PDU};
+use super::{Exception, MAX_PDU};
 
 /// Object number and text: the three that every device must have, and a name for people.
 pub const OBJECTS: [(u8, &str); 4] =

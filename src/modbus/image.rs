@@ -1,31 +1,9 @@
 //! The input registers of one moment: every word is of the same status, and of the same mask.
 
+use super::WordOrder;
 use super::map::{INPUTS, REGION_WORDS, TABLE, Value};
-use super::{Picture, WordOrder};
-use crate::handshake::{Status, Told};
+use super::moment::Moment;
 use crate::mask::Region;
-
-/// All that the registers are made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment<'a> {
-    /// The station.
-    pub status: &'a Status,
-    /// The mask of a rejected part.
-    pub mask: &'a Picture,
-    /// Which page of it the window shows.
-    pub page: u16,
-    /// From a trigger to its outputs, 0.1 ms.
-    pub deadline: u16,
-    /// CRC-32 of the station's configuration.
-    pub config: u32,
-}
-
-impl Moment<'_> {
-    /// Something of the result, if there is one.
-    pub fn result<T>(&self, of: impl FnOnce(&Told) -> Option<T>) -> Option<T> {
-        self.status.result.as_ref().and_then(of)
-    }
-}
 
 /// The input registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +60,9 @@ fn words(region: &Region, order: WordOrder) -> [u16; REGION_WORDS] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Picture;
     use super::*;
+    use crate::handshake::Status;
 
     #[test]
     fn the_table_has_no_gap_and_fills_the_image() {

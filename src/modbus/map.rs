@@ -1,6 +1,7 @@
 //! The register map as data: what stands where, what it means, and how it is taken from a [`Moment`]. Addresses are as on the wire, from 0.
 
-use super::{Moment, control::Control};
+use super::control::Control;
+use super::moment::Moment;
 use crate::handshake::{MAX_REGIONS, Status, short_id};
 
 /// Changes when a register changes its meaning.
@@ -9,8 +10,6 @@ pub const VERSION: u16 = 1;
 pub const INPUTS: usize = 230;
 /// The input registers can be read as holding registers too, from here on, by masters that have function 3 alone.
 pub const MIRROR: u16 = 1000;
-/// Holding registers that the PLC writes, from 0.
-pub const CONTROLS: usize = 16;
 /// Registers of one region.
 pub const REGION_WORDS: usize = 8;
 /// First register of the mask's head; a master that reads it keeps this mask until it reads it again.

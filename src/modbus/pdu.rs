@@ -7,23 +7,8 @@
 use rmodbus::server::{ModbusFrame, Read, Write};
 use rmodbus::{ErrorKind, ModbusProto};
 
-use super::identity;
-use super::map::CONTROLS;
-
-/// Bytes of a request or an answer at most.
-pub const MAX_PDU: usize = 253;
-
-/// Why a request is not followed; the number is the code on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exception {
-    /// The station does not do this.
-    Function = 1,
-    /// A register that does not exist, or cannot be written.
-    Address = 2,
-    /// A quantity, length or value that cannot be.
-    Value = 3,
-}
+use super::control::CONTROLS;
+use super::{Exception, MAX_PDU, identity};
 
 impl From<Exception> for ErrorKind {
     fn from(exception: Exception) -> Self {

@@ -1,6 +1,9 @@
 //! How a running station is told to take another bundle: a socket in its runtime folder, a JSON object a line each way.
 //!
 //! In: requests of whoever may write to the socket, its user and its group. Out: what comes of each, in steps.
+//!
+//! Nothing waits for a client. Requests are heard on a thread of their own, all clients at once, each until its deadline; whoever does not take an
+//! answer is let go. Where the system has no file descriptor for one more, nobody is let in for a while.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -8,10 +11,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use crossbeam_channel::{Sender, TrySendError};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
-use crate::store::Id;
+use crate::clock::{self, Timestamp};
+pub use crate::trial::{Reply, Request};
 
 /// Where a station on a camera listens.
 pub const SOCKET: &str = "/run/fcam/control.sock";
@@ -19,87 +24,20 @@ pub const SOCKET: &str = "/run/fcam/control.sock";
 /// A proof takes no longer than so many seconds, on the slowest board.
 pub const PROVING_S: u64 = 600;
 
-/// Why a bundle is given up that was rolled back.
-pub const ROLLED_BACK: &str = "rolled back by the operator";
+/// The longest request, bytes.
+const MAX_REQUEST: usize = 4096;
 
-/// The longest request.
-const MAX_REQUEST: u64 = 4096;
-
-/// Whoever connects says what he wants within this time.
+/// From a connection to the end of its request.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a station is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Request {
-    /// Take this bundle.
-    Activate(Id),
-    /// Give the active bundle up and take the one before it.
-    Rollback,
-}
+/// Clients whose requests are not whole yet; one more waits until one of them is heard or turned away.
+const MAX_CLIENTS: usize = 16;
 
-/// What comes of it, step by step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "event")]
-pub enum Reply {
-    /// It is loaded and proven, while the other one goes on.
-    Proving {
-        /// Which.
-        bundle: Id,
-    },
-    /// It judges now; its first parts are watched.
-    Running {
-        /// Which.
-        bundle: Id,
-        /// How many.
-        watched: u64,
-    },
-    /// Its first parts are through.
-    Passed {
-        /// Which.
-        bundle: Id,
-    },
-    /// It is proven and active, and another job of the PLC is in force: it judges when the PLC asks for its own, and after a start.
-    Waiting {
-        /// Which.
-        bundle: Id,
-        /// Its job.
-        job: u16,
-    },
-    /// It was given up; what ran before goes on.
-    Failed {
-        /// Which.
-        bundle: Id,
-        /// Why.
-        reason: String,
-    },
-    /// Nothing was done.
-    Refused {
-        /// Why.
-        reason: String,
-    },
-}
+/// Whoever listens looks so often whether the station ends.
+const TICK: Duration = Duration::from_millis(50);
 
-impl Reply {
-    /// For people, or as JSON.
-    pub fn words(&self, as_json: bool) -> String {
-        if as_json {
-            return format!("{}\n", json!(self));
-        }
-        match self {
-            Self::Proving { bundle } => format!("{bundle} is being proven on this machine\n"),
-            Self::Running { bundle, watched } => {
-                format!("{bundle} runs, on trial: its first {watched} parts are watched and not all of them came yet\n")
-            }
-            Self::Passed { bundle } => format!("{bundle} runs\n"),
-            Self::Waiting { bundle, job } => {
-                format!("{bundle} is active, and another job is in force: it judges when the PLC asks for job {job}\n")
-            }
-            Self::Failed { bundle, reason } => format!("{bundle} was given up: {reason}\n"),
-            Self::Refused { reason } => format!("refused: {reason}\n"),
-        }
-    }
-}
+/// Between two tries to take a connection where that fails.
+const BACKOFF: Duration = Duration::from_millis(500);
 
 /// A station's socket; gone with the station.
 #[derive(Debug)]
@@ -123,24 +61,6 @@ impl Socket {
         listener.set_nonblocking(true)?;
         Ok(Self { listener, path: path.into() })
     }
-
-    /// The next request, waited for as long as that, and who is to hear what comes of it.
-    pub(super) fn next(&self, patience: Duration) -> Option<(Request, Asker)> {
-        let mut waiting = [rustix::event::PollFd::new(&self.listener, rustix::event::PollFlags::IN)];
-        let patience = rustix::event::Timespec::try_from(patience).ok()?;
-        if !rustix::event::poll(&mut waiting, Some(&patience)).is_ok_and(|ready| ready > 0) {
-            return None;
-        }
-        let (stream, _) = self.listener.accept().ok()?;
-        let mut asker = Asker(Some(stream));
-        match asker.hear() {
-            Ok(request) => Some((request, asker)),
-            Err(error) => {
-                asker.tell(&Reply::Refused { reason: format!("the request cannot be read: {error}") });
-                None
-            }
-        }
-    }
 }
 
 impl Drop for Socket {
@@ -149,27 +69,149 @@ impl Drop for Socket {
     }
 }
 
-/// Whoever asked, as long as he listens. Nothing ever waits for him.
+/// A client that asked, as long as it listens.
 #[derive(Debug)]
-pub(super) struct Asker(Option<UnixStream>);
+pub(super) struct Connection(UnixStream);
 
-impl Asker {
-    fn hear(&mut self) -> io::Result<Request> {
-        let Some(stream) = &self.0 else { return Err(ErrorKind::NotConnected.into()) };
-        stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut line = String::new();
-        BufReader::new(stream.take(MAX_REQUEST)).read_line(&mut line)?;
-        serde_json::from_str(&line).map_err(io::Error::from)
+impl Connection {
+    /// False if the client does not take it: it went away, or reads nothing.
+    pub(super) fn tell(&self, reply: &Reply) -> bool {
+        (&self.0).write_all(reply.words(true).as_bytes()).is_ok()
     }
 
-    pub(super) fn tell(&mut self, reply: &Reply) {
-        let Some(stream) = &mut self.0 else { return };
-        if stream.write_all(reply.words(true).as_bytes()).is_err() {
-            self.0 = None; // he went away
+    /// False once the other end is closed.
+    pub(super) fn is_there(&self) -> bool {
+        let mut waiting = [PollFd::new(&self.0, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let _ = poll(&mut waiting, Some(&now)); // it says nothing, or that the end is closed
+        waiting.iter().all(|found| !found.revents().intersects(PollFlags::HUP | PollFlags::ERR))
+    }
+}
+
+/// A client whose request is not whole yet.
+struct Speaker {
+    connection: Connection,
+    request: Vec<u8>,
+    until: Timestamp,
+}
+
+impl Speaker {
+    /// The request once it is whole, or why there will be none.
+    fn hear(&mut self, now: Timestamp) -> Option<Result<Request, String>> {
+        let mut room = [0; MAX_REQUEST];
+        let ended = loop {
+            match (&self.connection.0).read(&mut room) {
+                Ok(0) => break true,
+                Ok(count) => self.request.extend_from_slice(room.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
+                Err(error) => return Some(Err(error.to_string())),
+            }
+            if self.request.len() > MAX_REQUEST {
+                return Some(Err(format!("it is longer than {MAX_REQUEST} bytes")));
+            }
+        };
+        let line = self.request.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        if ended || line.len() < self.request.len() {
+            return Some(serde_json::from_slice(line).map_err(|error| error.to_string()));
+        }
+        (now >= self.until).then(|| Err(format!("it was not whole after {PATIENCE:?}")))
+    }
+}
+
+/// Hears the clients of a socket.
+pub(super) struct Reception<'a> {
+    socket: &'a Socket,
+    requests: Sender<(Request, Connection)>,
+    speakers: Vec<Speaker>,
+    /// Nobody is let in before.
+    closed: Timestamp,
+    /// The last connection could not be taken.
+    failing: bool,
+}
+
+impl<'a> Reception<'a> {
+    pub(super) fn new(socket: &'a Socket, requests: Sender<(Request, Connection)>) -> Self {
+        Self { socket, requests, speakers: vec![], closed: Timestamp::ZERO, failing: false }
+    }
+
+    /// Until the station ends.
+    pub(super) fn run(mut self, is_open: impl Fn() -> bool) {
+        while is_open() {
+            self.wait();
+            let now = clock::now();
+            self.admit(now);
+            self.hear(now);
         }
     }
+
+    fn is_open(&self, now: Timestamp) -> bool {
+        now >= self.closed && self.speakers.len() < MAX_CLIENTS
+    }
+
+    /// Until somebody comes or speaks, for a tick at most.
+    fn wait(&self) {
+        let door = self.is_open(clock::now()).then(|| PollFd::new(&self.socket.listener, PollFlags::IN));
+        let speakers = self.speakers.iter().map(|speaker| PollFd::new(&speaker.connection.0, PollFlags::IN));
+        let mut waiting: Vec<PollFd> = door.into_iter().chain(speakers).collect();
+        let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
+        if poll(&mut waiting, Some(&tick)).is_err() {
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn admit(&mut self, now: Timestamp) {
+        while self.is_open(now) {
+            match self.socket.listener.accept() {
+                Ok((stream, _)) => self.welcome(stream, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => self.back_off(&error, now),
+            }
+        }
+    }
+
+    fn welcome(&mut self, stream: UnixStream, now: Timestamp) {
+        if std::mem::take(&mut self.failing) {
+            log::info!("{}: connections are taken again", self.socket.path.display());
+        }
+        if stream.set_nonblocking(true).is_ok() {
+            let connection = Connection(stream);
+            self.speakers.push(Speaker { connection, request: vec![], until: now + PATIENCE });
+        }
+    }
+
+    /// There are no file descriptors left, most likely: asking again at once would keep a core busy until there are.
+    fn back_off(&mut self, error: &io::Error, now: Timestamp) {
+        self.closed = now + BACKOFF;
+        if !std::mem::replace(&mut self.failing, true) {
+            log::warn!(
+                "{}: no connection can be taken, tried again every {BACKOFF:?}: {error}",
+                self.socket.path.display()
+            );
+        }
+    }
+
+    fn hear(&mut self, now: Timestamp) {
+        for mut speaker in std::mem::take(&mut self.speakers) {
+            match speaker.hear(now) {
+                None => self.speakers.push(speaker),
+                Some(Ok(request)) => self.pass_on(request, speaker.connection),
+                Some(Err(error)) => refuse(&speaker.connection, format!("the request cannot be read: {error}")),
+            }
+        }
+    }
+
+    fn pass_on(&self, request: Request, connection: Connection) {
+        if let Err(TrySendError::Full((_, connection)) | TrySendError::Disconnected((_, connection))) =
+            self.requests.try_send((request, connection))
+        {
+            refuse(&connection, "too many requests at once: ask again in a moment".into());
+        }
+    }
+}
+
+fn refuse(connection: &Connection, reason: String) {
+    connection.tell(&Reply::Refused { reason }); // nobody asks again whether it was heard
 }
 
 /// The other end.
@@ -206,5 +248,54 @@ impl Client {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Connection(ours), theirs)
+    }
+
+    #[test]
+    fn a_client_that_reads_nothing_is_let_go_at_once() {
+        let (connection, theirs) = pair();
+        let reply = Reply::Refused { reason: "x".repeat(1000) };
+        let told = (0..100_000).take_while(|_| connection.tell(&reply)).count();
+        assert!((1..100_000).contains(&told), "{told} answers");
+        assert!(connection.is_there());
+        drop(theirs);
+        assert!(!connection.is_there());
+    }
+
+    #[test]
+    fn a_request_is_whole_or_refused_at_its_deadline() {
+        let hear = |pieces: &[&[u8]], ends: bool, now: Timestamp| {
+            let (connection, mut theirs) = pair();
+            let mut speaker = Speaker { connection, request: vec![], until: PATIENCE };
+            let mut heard = None;
+            for piece in pieces {
+                theirs.write_all(piece).unwrap();
+                heard = heard.or_else(|| speaker.hear(now));
+            }
+            if ends {
+                drop(theirs);
+                heard = heard.or_else(|| speaker.hear(now));
+            }
+            heard
+        };
+        let early = PATIENCE - Duration::from_millis(1);
+        assert_eq!(hear(&[b"\"roll", b"back\"", b"\n"], false, early), Some(Ok(Request::Rollback)));
+        assert_eq!(hear(&[b"\"rollback\""], false, early), None);
+        assert_eq!(hear(&[b"\"rollback\""], true, early), Some(Ok(Request::Rollback)));
+        let refused = |pieces: &[&[u8]], ends, now| hear(pieces, ends, now).unwrap().unwrap_err();
+        assert!(refused(&[b"\"roll"], false, PATIENCE).contains("not whole"));
+        assert!(refused(&[b"\"roll"], true, early).contains("EOF"));
+        assert!(refused(&[b"hello\n"], false, early).contains("expected value"));
+        assert!(refused(&[&[b' '; MAX_REQUEST + 1]], false, early).contains("longer"));
     }
 }

@@ -12,9 +12,9 @@ use crossbeam_channel::{Receiver, Sender};
 use super::actuate::Judged;
 use super::count::Counters;
 use super::inbox::{Buffer, Inbox, Item, Next, Part};
-use super::shelf::Event;
 use super::stop::{Stage, Stop};
-use super::swap::Swap;
+use super::swap::{Judging, Swap};
+use super::trusted::Trusted;
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
@@ -83,24 +83,6 @@ pub(super) struct Inspect<'a> {
     pub(super) swap: Option<Swap>,
 }
 
-/// The pipeline and how far it can be trusted.
-pub(super) struct Trusted {
-    pub(super) pipeline: Pipeline,
-    /// False until the first frame, if the camera could not say beforehand what its frames are like.
-    pub(super) settled: bool,
-    pub(super) panics: u32,
-    /// Pictures in a row that the engine failed on.
-    pub(super) failures: u32,
-    /// The last geometry that did not fit: it is refused without another try.
-    pub(super) refused: Option<Geometry>,
-}
-
-impl Trusted {
-    pub(super) fn new(pipeline: Pipeline, settled: bool) -> Self {
-        Self { pipeline, settled, panics: 0, failures: 0, refused: None }
-    }
-}
-
 impl Inspect<'_> {
     pub(super) fn run(mut self) {
         loop {
@@ -113,6 +95,31 @@ impl Inspect<'_> {
                 Next::Closed => return,
             }
         }
+    }
+
+    /// Between two parts: jobs that are asked for, bundles that are ready, and how the new one does.
+    fn change(&mut self) {
+        let job = self.line.take_job();
+        let Some(swap) = &mut self.swap else { return self.refuse_job(job) };
+        if !swap.is_attended() {
+            self.stop.ask(Stage::Drain); // that thread panicked: the service starts the station again
+        }
+        job.into_iter().for_each(|job| swap.ask_job(job));
+        let mut judging = Judging { trusted: &mut self.trusted, bundle: &mut self.bundle };
+        swap.turn(&mut judging, &self.line, self.counters);
+    }
+
+    /// Without other bundles a job is refused, and the PLC is told so.
+    fn refuse_job(&self, job: Option<u16>) {
+        let Some(job) = job else { return };
+        log::warn!("job {job} was asked for and refused: this station has one bundle");
+        self.line.update(|handshake| handshake.job_done(false));
+    }
+
+    /// What judged before judges again, if there is something that is on trial. True if it does.
+    fn fall_back(&mut self, reason: &str) -> bool {
+        let Some(swap) = &mut self.swap else { return false };
+        swap.fail(&mut Judging { trusted: &mut self.trusted, bundle: &mut self.bundle }, &self.line, reason)
     }
 
     fn run_once(&mut self, item: Item) {
@@ -143,7 +150,7 @@ impl Inspect<'_> {
     fn tell(&mut self, judged: Judged) {
         self.open = None;
         if let Some(swap) = &mut self.swap {
-            swap.told += 1;
+            swap.count();
         }
         self.line.update(|handshake| handshake.judged(&judged.outcome.verdict));
         if self.judged.send(judged).is_err() {
@@ -200,7 +207,7 @@ impl Inspect<'_> {
             return Err(Fault::Geometry);
         }
         self.trusted.refused = None;
-        self.say(Event::Fitted(geometry));
+        self.swap.iter().for_each(|swap| swap.fit(geometry));
         if first {
             log::info!("frames are {width} x {height} {format:?}");
             return Ok(());

@@ -1,224 +1,219 @@
-//! One bundle takes the place of another, between two parts. In: a proven pipeline. Out: the one that ran before, kept until the first parts of the
-//! new one are through.
+//! One bundle takes the place of another, between two parts. In: what [`Trials`] says, and a proven pipeline. Out: the one that ran before, kept
+//! until the first parts of the new one are through.
+//!
+//! The inspect thread has a [`Swap`], the thread that has bundles ready an `Attend` (`shelf`). They meet at a [`Desk`]: one lock, held for a few
+//! field accesses, so that neither waits for what the other does.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::count::Counts;
-use super::inspect::{Inspect, Trusted};
-use super::shelf::{Candidate, Event, Watch};
-use super::stop::Stage;
+use super::count::{Counters, Counts};
+use super::trusted::Trusted;
 use crate::bundle::Bundle;
+use crate::camera::Geometry;
+use crate::line::Line;
 use crate::pipeline::Pipeline;
-use crate::store::Id;
+use crate::trial::{Behind, ITS_OWN, Installed, Move, Seen, Told, Trials};
 use crate::verdict::Fault;
+
+/// A bundle that judges, or could.
+pub(super) struct Ready {
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) pipeline: Pipeline,
+}
+
+/// What judges now.
+pub(super) struct Judging<'a> {
+    pub(super) trusted: &'a mut Trusted,
+    pub(super) bundle: &'a mut Arc<Bundle>,
+}
+
+impl Judging<'_> {
+    fn replace(&mut self, next: Ready) -> Ready {
+        let pipeline = self.trusted.replace(next.pipeline);
+        Ready { bundle: std::mem::replace(self.bundle, next.bundle), pipeline }
+    }
+}
+
+/// Where the inspect thread and the one that has bundles ready meet.
+pub(super) struct Desk {
+    papers: Mutex<Papers>,
+    bell: (Sender<()>, Receiver<()>),
+}
+
+/// What lies there. No list of it grows: what comes from the inspect thread is at most what one change brings, and the next change begins only when
+/// all of it was taken away.
+pub(super) struct Papers {
+    pub(super) trials: Trials,
+    /// What is proven.
+    pub(super) candidate: Option<Ready>,
+    /// What is needed no more. It is dropped on the other thread: freeing takes time.
+    pub(super) retired: Vec<Ready>,
+    /// What frames are like now, if that changed.
+    pub(super) fitted: Option<Geometry>,
+    /// The inspect thread is there.
+    pub(super) inspects: bool,
+    /// The other one is.
+    pub(super) attends: bool,
+}
+
+impl Desk {
+    pub(super) fn new(trials: Trials) -> Arc<Self> {
+        let papers = Papers { trials, candidate: None, retired: vec![], fitted: None, inspects: true, attends: true };
+        Arc::new(Self { papers: Mutex::new(papers), bell: bounded(1) })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Papers> {
+        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rings when there is something for the thread that has bundles ready.
+    pub(super) fn bell(&self) -> &Receiver<()> {
+        &self.bell.1
+    }
+
+    fn ring(&self) {
+        let _ = self.bell.0.try_send(()); // it rings already
+    }
+}
 
 /// What the inspect thread knows of other bundles.
 pub(super) struct Swap {
-    pub(super) candidates: Receiver<Candidate>,
-    pub(super) events: Sender<Event>,
-    /// How first parts are watched.
-    pub(super) watch: Watch,
-    /// The installed bundle that judges; none if it is another one.
-    pub(super) running: Option<Id>,
-    /// Its first parts.
-    pub(super) trial: Option<Trial>,
+    desk: Arc<Desk>,
+    /// What goes on if the bundle on trial fails.
+    standby: Option<Ready>,
     /// Verdicts that were handed on since the start.
-    pub(super) told: u64,
+    judged: u64,
 }
 
-/// The first parts of a bundle.
-pub(super) struct Trial {
-    /// Verdicts of bundles before it.
-    from: u64,
-    /// What was told when the last of those was; none before.
-    since: Option<Tally>,
-    /// Triggers that had found no place to wait before it.
-    crowded: u64,
-    /// What goes on if it fails; none after a start, and after the PLC's change to its job: what judged then is for other parts.
-    before: Option<Before>,
-}
-
-/// What a bundle did.
-#[derive(Debug, Clone, Copy)]
-struct Tally {
-    /// Parts that it was asked to judge. A part without a picture says nothing of a bundle.
-    parts: u64,
-    /// Parts that went wrong in a way that it can bring about: it is too slow, or for frames of another size.
-    faults: u64,
-}
-
-impl Tally {
-    fn new(counts: &Counts) -> Self {
-        let faults = |all: &[Fault]| all.iter().map(|fault| counts.fault(*fault)).sum::<u64>();
-        let slow = faults(&[Fault::Late, Fault::Overflow, Fault::Geometry]);
-        Self { parts: counts.pass + counts.reject + slow + faults(&[Fault::Engine]), faults: slow }
-    }
-}
-
-/// A bundle that can go on at once.
-struct Before {
-    id: Option<Id>,
-    bundle: Arc<Bundle>,
-    pipeline: Pipeline,
-    job: u16,
-}
-
-impl Trial {
-    /// Of the bundle that the station starts with.
-    pub(super) fn at_start() -> Self {
-        Self { from: 0, since: None, crowded: 0, before: None }
+impl Swap {
+    pub(super) fn new(desk: Arc<Desk>) -> Self {
+        Self { desk, standby: None, judged: 0 }
     }
 
-    /// What was told before it, once all of that is.
-    fn since(&mut self, counts: &Counts) -> Option<Tally> {
-        let over = counts.verdicts() >= self.from;
-        over.then(|| *self.since.get_or_insert_with(|| Tally::new(counts)))
+    /// False if the other thread panicked.
+    pub(super) fn is_attended(&self) -> bool {
+        self.desk.lock().attends
     }
 
-    /// What there is to say, if anything: it is through, or why not. Counts what was told, so that parts before it do not count. `crowded` counts
-    /// the triggers that found no place to wait.
-    fn judge(&mut self, watch: Watch, counts: &Counts, crowded: u64) -> Option<Result<(), String>> {
-        let (since, now) = (self.since(counts)?, Tally::new(counts));
-        let (parts, faults) = (now.parts - since.parts, now.faults - since.faults + (crowded - self.crowded));
-        if faults > watch.faults {
-            return Some(Err(format!(
-                "after {parts} parts {faults} were late, found no place to wait or had another size, and {} may",
-                watch.faults
-            )));
+    /// A verdict is handed on.
+    pub(super) fn count(&mut self) {
+        self.judged += 1;
+    }
+
+    /// The PLC asks for a job, and no part is under way.
+    pub(super) fn ask_job(&self, job: u16) {
+        self.desk.lock().trials.ask_job(job);
+        self.desk.ring();
+    }
+
+    /// Frames are like that.
+    pub(super) fn fit(&self, geometry: Geometry) {
+        self.desk.lock().fitted = Some(geometry);
+        self.desk.ring();
+    }
+
+    /// Between two parts: a bundle that is ready takes its place, or it is looked how the new one does.
+    pub(super) fn turn(&mut self, judging: &mut Judging, line: &Line, counters: &Counters) {
+        if !self.desk.lock().trials.is_moving() {
+            return;
         }
-        (parts >= watch.parts).then_some(Ok(()))
+        let told = told(&counters.read());
+        let seen = Seen { judged: self.judged, told, crowded: line.crowded(), job: line.status().job };
+        let step = self.desk.lock().trials.turn(&seen);
+        match step {
+            Move::Install => self.install(judging, line, &seen),
+            step => drop(self.follow(step, judging, line)),
+        }
     }
-}
 
-impl Inspect<'_> {
-    /// Between two parts: jobs that are asked for, bundles that are ready, and how the new one does.
-    pub(super) fn change(&mut self) {
-        self.pass_job();
-        let Some(swap) = &mut self.swap else { return };
-        if let Ok(candidate) = swap.candidates.try_recv() {
-            self.take(candidate);
-        } else if let Some(trial) = &mut swap.trial {
-            match trial.judge(swap.watch, &self.counters.read(), self.line.crowded()) {
-                Some(Ok(())) => self.pass(),
-                Some(Err(reason)) => {
-                    self.fall_back(&reason);
-                }
-                None => {}
+    /// What judges failed. True if what stood by judges again.
+    pub(super) fn fail(&mut self, judging: &mut Judging, line: &Line, reason: &str) -> bool {
+        let in_force = line.status().job;
+        let step = self.desk.lock().trials.fail(reason, in_force);
+        self.follow(step, judging, line)
+    }
+
+    /// True if another pipeline judges.
+    fn follow(&mut self, step: Move, judging: &mut Judging, line: &Line) -> bool {
+        match step {
+            Move::Stay | Move::Install => return false,
+            Move::Decline => {
+                let mut papers = self.desk.lock();
+                let declined = papers.candidate.take();
+                papers.retired.extend(declined);
             }
+            Move::Release => self.retire(None),
+            Move::Back(release) => self.go_back(judging, line, release),
         }
-    }
-
-    /// A job that is asked for. Without other bundles it is refused, and the PLC is told so.
-    fn pass_job(&mut self) {
-        let Some(job) = self.line.take_job() else { return };
-        if self.swap.is_some() {
-            return self.say(Event::Job(job));
-        }
-        log::warn!("job {job} was asked for and refused: this station has one bundle");
-        self.line.update(|handshake| handshake.job_done(false));
-    }
-
-    pub(super) fn say(&self, event: Event) {
-        if let Some(swap) = &self.swap
-            && swap.events.send(event).is_err()
-        {
-            self.stop.ask(Stage::Drain); // that thread panicked: the service starts the station again
-        }
+        self.desk.ring();
+        matches!(step, Move::Back(_))
     }
 
     /// The candidate judges from the next part on, if it fits the frames.
-    fn take(&mut self, candidate: Candidate) {
-        let Candidate { id, bundle, mut pipeline, trial, job, asked } = candidate;
-        let in_force = self.line.status().job;
-        if !asked && job != 0 && in_force != 0 && job != in_force {
-            self.say(Event::Retired(Box::new(pipeline)));
-            return self.say(Event::Waiting { id, job }); // the PLC says which parts come
+    fn install(&mut self, judging: &mut Judging, line: &Line, seen: &Seen) {
+        let Some(mut next) = self.desk.lock().candidate.take() else { return };
+        if let Err(error) = fit(&mut next, judging.trusted.pipeline.geometry()) {
+            let mut papers = self.desk.lock();
+            let step = papers.trials.misfit(error);
+            papers.retired.push(next);
+            drop(papers);
+            self.follow(step, judging, line);
+            return self.desk.ring();
         }
-        let geometry = self.trusted.pipeline.geometry();
-        if pipeline.geometry() != geometry
-            && let Err(error) = pipeline.refit(geometry)
-        {
-            let running = self.swap.as_ref().and_then(|swap| swap.running.clone());
-            let back = Some((running, Arc::clone(&self.bundle)));
-            self.say(Event::Failed { id, reason: error.to_string(), back });
-            if asked {
-                self.line.update(|handshake| handshake.job_done(false));
+        let installed = self.desk.lock().trials.installed(seen);
+        let Some(Installed { behind, release, job }) = installed else { return self.desk.lock().retired.push(next) };
+        let before = judging.replace(next);
+        match behind {
+            Behind::Judged => self.standby = Some(before),
+            Behind::Kept => self.desk.lock().retired.push(before),
+            Behind::Nothing => self.retire(Some(before)),
+        }
+        line.update(|handshake| {
+            handshake.run_release(release);
+            match job {
+                Some(job) => handshake.run_job(job),
+                None => handshake.job_done(true),
             }
-            return;
-        }
-        let trusted = Trusted::new(pipeline, self.trusted.settled);
-        let pipeline = std::mem::replace(&mut self.trusted, trusted).pipeline;
-        let before = std::mem::replace(&mut self.bundle, bundle.clone());
-        let Some(swap) = &mut self.swap else { return };
-        let judged = Before { id: swap.running.replace(id.clone()), bundle: before, pipeline, job: in_force };
-        // What is on trial is nothing to fall back to: what judged before it is. Nor is the bundle itself, nor one that is for other parts.
-        let (before, unproven) = match swap.trial.take() {
-            Some(trial) => (trial.before, Some(judged)),
-            None => (Some(judged), None),
-        };
-        let fits = |before: &Before| trial && !asked && before.id.as_ref() != Some(&id);
-        let (before, needless) = if before.as_ref().is_some_and(fits) { (before, None) } else { (None, before) };
-        let replaced = unproven.as_ref().and_then(|unproven| unproven.id.clone());
-        swap.trial = trial.then(|| Trial { from: swap.told, since: None, crowded: self.line.crowded(), before });
-        if let Some(trial) = &mut swap.trial {
-            trial.since(&self.counters.read()); // mostly all is told already
-        }
-        for retired in [unproven, needless].into_iter().flatten() {
-            self.say(Event::Retired(Box::new(retired.pipeline)));
-        }
-        self.line.update(|handshake| {
-            handshake.run_release(id.release());
-            if asked { handshake.job_done(true) } else { handshake.run_job(job) }
         });
-        self.say(Event::Running { id, bundle, trial, asked, replaced });
+        self.desk.ring();
     }
 
-    fn pass(&mut self) {
-        let Some(swap) = &mut self.swap else { return };
-        let before = swap.trial.take().and_then(|trial| trial.before);
-        let running = swap.running.clone();
-        if let Some(before) = before {
-            self.say(Event::Retired(Box::new(before.pipeline)));
-        }
-        if let Some(id) = running {
-            self.say(Event::Passed(id));
-        }
-    }
-
-    /// What judged before judges again, if there is something that is on trial. True if it does.
-    pub(super) fn fall_back(&mut self, reason: &str) -> bool {
-        let Some(swap) = &mut self.swap else { return false };
-        let Some(trial) = swap.trial.take() else { return false };
-        let Some(failed) = swap.running.clone() else { return false };
-        let in_force = self.line.status().job;
-        let Before { id, bundle, mut pipeline, .. } = match trial.before {
-            Some(before) if before.job == in_force => before,
-            other => {
-                self.say(Event::Failed { id: failed, reason: reason.into(), back: None });
-                if let Some(before) = other {
-                    self.say(Event::Retired(Box::new(before.pipeline))); // for another job: for other parts
-                }
-                return false;
-            }
-        };
-        let geometry = self.trusted.pipeline.geometry();
-        if pipeline.geometry() != geometry
-            && let Err(error) = pipeline.refit(geometry)
-        {
+    fn go_back(&mut self, judging: &mut Judging, line: &Line, release: u32) {
+        let Some(mut before) = self.standby.take() else { return };
+        if let Err(error) = fit(&mut before, judging.trusted.pipeline.geometry()) {
             log::error!("the bundle before does not fit these frames: {error}");
         }
-        swap.running = id.clone();
-        self.bundle = bundle;
-        let trusted = Trusted::new(pipeline, self.trusted.settled);
-        let pipeline = std::mem::replace(&mut self.trusted, trusted).pipeline;
-        self.say(Event::Retired(Box::new(pipeline)));
-        self.line.update(|handshake| {
-            handshake.run_release(id.as_ref().map_or(0, Id::release));
-        });
-        let back = Some((id, Arc::clone(&self.bundle)));
-        self.say(Event::Failed { id: failed, reason: reason.into(), back });
-        true
+        let failed = judging.replace(before);
+        line.update(|handshake| handshake.run_release(release));
+        let mut papers = self.desk.lock();
+        papers.retired.push(failed);
     }
+
+    /// Lets go what stands by, and this.
+    fn retire(&mut self, other: Option<Ready>) {
+        self.desk.lock().retired.extend(self.standby.take().into_iter().chain(other));
+    }
+}
+
+/// The other thread takes back what never judged.
+impl Drop for Swap {
+    fn drop(&mut self) {
+        self.desk.lock().inspects = false;
+        self.desk.ring();
+    }
+}
+
+fn fit(ready: &mut Ready, geometry: Geometry) -> Result<(), String> {
+    if ready.pipeline.geometry() == geometry {
+        return Ok(());
+    }
+    ready.pipeline.refit(geometry).map_err(|error| error.to_string())
+}
+
+fn told(counts: &Counts) -> Told {
+    let faults = ITS_OWN.iter().map(|fault| counts.fault(*fault)).sum::<u64>();
+    let parts = counts.pass + counts.reject + faults + counts.fault(Fault::Engine);
+    Told { verdicts: counts.verdicts(), parts, faults }
 }

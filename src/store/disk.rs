@@ -3,13 +3,21 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 
 use super::Error;
+use crate::clock;
 
 /// The ending of a file that is not whole yet.
 pub(super) const ASIDE: &str = "part";
+
+/// Whoever writes is done within this time, on the slowest card; one that was stopped in the middle holds nobody for longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two tries to be the one who writes.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// The store's folder, held against every other writer until this is dropped, or its process ends.
 pub(super) struct Lock {
@@ -18,13 +26,17 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Waits for other writers; makes the folder if it is not there.
+    /// Waits for other writers, but not for ever; makes the folder if it is not there.
     pub(super) fn new(dir: &Path) -> Result<Self, Error> {
+        Self::within(dir, PATIENCE)
+    }
+
+    fn within(dir: &Path, patience: Duration) -> Result<Self, Error> {
         if !dir.is_dir() {
             make(dir).map_err(failed("make", dir))?;
         }
         let file = File::open(dir).map_err(failed("open", dir))?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed("lock", dir)(error.into()))?;
+        lock(&file, patience).map_err(failed("lock", dir))?;
         Ok(Self { dir: dir.into(), file })
     }
 
@@ -68,6 +80,17 @@ impl Lock {
     }
 }
 
+fn lock(file: &File, patience: Duration) -> io::Result<()> {
+    let until = clock::now() + patience;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK && clock::now() < until => std::thread::sleep(RETRY),
+            Err(error) if error == rustix::io::Errno::INTR => {}
+            locked => return Ok(locked?),
+        }
+    }
+}
+
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
     file.write_all(bytes)?;
@@ -98,7 +121,26 @@ pub(super) fn advice(source: &io::Error) -> &'static str {
     match source.kind() {
         ErrorKind::PermissionDenied => ": run it as root, or as the user of the station (sudo -u fcam ...)",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ": clear the disk; what was installed is as it was",
+        ErrorKind::WouldBlock => ": another fcam writes there and does not end; nothing was changed, try again",
         ErrorKind::ReadOnlyFilesystem => ": the card may be worn out; look at `dmesg`",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_that_does_not_end_holds_nobody_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Lock::new(dir.path()).unwrap();
+        let refused = Lock::within(dir.path(), Duration::from_millis(50)).err().unwrap().to_string();
+        assert!(refused.contains("cannot lock") && refused.contains("try again"), "{refused}");
+        let dir = dir.path().to_owned();
+        let second = std::thread::spawn(move || Lock::within(&dir, Duration::from_secs(60)).is_ok());
+        std::thread::sleep(Duration::from_millis(30));
+        drop(first);
+        assert!(second.join().unwrap());
     }
 }

@@ -11,9 +11,6 @@ use super::{Error, Id, Reference};
 /// Bundles that were active, remembered at most: some for each of many jobs.
 const MAX_HISTORY: usize = 64;
 
-/// A bundle on trial with which the station started so often and did not judge all of its first parts is given up.
-pub const MAX_STARTS: u32 = 3;
-
 /// What is active, on trial and withdrawn.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -107,21 +104,6 @@ impl State {
         self.withdrawn.insert(id.clone(), reason.to_owned());
         self.pass(id);
     }
-
-    /// The station starts. Returns a bundle that was given up now: it was on trial, and the station ended again and again.
-    pub fn start(&mut self) -> Option<(Id, String)> {
-        let id = self.active()?.clone();
-        let starts = self.trials.get_mut(&id)?;
-        if *starts < MAX_STARTS {
-            *starts += 1;
-            return None;
-        }
-        let starts = *starts;
-        self.previous()?; // without another one this is still the best there is
-        let reason = format!("the station started {starts} times with it and never got through its first parts");
-        self.withdraw(&id, &reason);
-        Some((id, reason))
-    }
 }
 
 #[cfg(test)]
@@ -174,30 +156,5 @@ mod tests {
             (release(&state, "a"), release(&state, "lid"), release(&state, "b")),
             (Some(id(1)), Some(lid), None)
         );
-    }
-
-    #[test]
-    fn a_bundle_on_trial_has_three_starts() {
-        let mut state = State::default();
-        state.activate(&id(1));
-        state.activate(&id(2));
-        (0..MAX_STARTS).for_each(|_| assert_eq!(state.start(), None));
-        let (given_up, reason) = state.start().unwrap();
-        assert_eq!((given_up, state.active()), (id(2), Some(&id(1))));
-        assert!(reason.contains("3 times"), "{reason}");
-        assert_eq!(state.start(), None);
-
-        state.activate(&id(2));
-        (0..10).for_each(|_| {
-            assert_eq!(state.start(), None);
-            state.pause(&id(2)); // the PLC changes to another job
-        });
-        state.pause(&id(1));
-        assert_eq!(state.trials.keys().collect::<Vec<_>>(), [&id(1), &id(2)]);
-
-        let mut only = State::default();
-        only.activate(&id(1));
-        assert!((0..10).all(|_| only.start().is_none()));
-        assert_eq!(only.active(), Some(&id(1)));
     }
 }

@@ -41,7 +41,7 @@ pub fn ask(installed: &Installed, request: &Request) -> Vec<Reply> {
 fn is_cut(said: &[Reply]) -> bool {
     match said.last() {
         None | Some(Reply::Proving { .. } | Reply::Running { .. }) => true,
-        Some(Reply::Failed { reason, .. }) => reason.contains("about to end"),
+        Some(Reply::Failed { reason, .. } | Reply::Refused { reason }) => reason.contains("about to end"),
         Some(_) => false,
     }
 }

@@ -16,11 +16,11 @@ use crate::swap::{ask, words};
 use crate::{FIRED, QUEUE, Told, start, station};
 
 /// None of their first parts may go wrong, and no number of good ones is enough.
-const STRICT: Watch = Watch { parts: 1_000_000, faults: 0 };
+pub const STRICT: Watch = Watch { parts: 1_000_000, faults: 0 };
 
 /// A station with other bundles, at a line of good parts.
-struct Judging {
-    line: Line,
+pub struct Judging {
+    pub line: Line,
     fire: Sender<Fire>,
     told: Receiver<Told>,
     running: JoinHandle<Report>,
@@ -35,7 +35,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 impl Judging {
-    fn new(shelf: Shelf) -> Self {
+    pub fn new(shelf: Shelf) -> Self {
         let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
         let (fire, fired) = channel();
         let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
@@ -68,7 +68,7 @@ impl Judging {
     }
 
     /// The PLC asks for a job that can be had.
-    fn change_job(&self, job: u16) {
+    pub fn change_job(&self, job: u16) {
         assert!(self.line.update(|handshake| handshake.ask_job(job)));
         until("the job is settled", || !self.status().job_busy);
         assert_eq!((self.status().job, self.status().job_failed), (job, false));
@@ -87,7 +87,7 @@ impl Judging {
         }
     }
 
-    fn end(self) {
+    pub fn end(self) {
         drop(self.fire);
         let report = self.running.join().unwrap();
         assert!(report.counts.balanced() && report.panicked.is_empty(), "{report}");
@@ -103,7 +103,7 @@ fn failure(client: &mut Client) -> String {
 }
 
 /// With `strict.9` for job 2; job 1 is `tiny`.
-fn with_jobs(watch: Watch) -> (Installed, Shelf) {
+pub fn with_jobs(watch: Watch) -> (Installed, Shelf) {
     let installed = Installed::new();
     installed.install(&installed.changed("strict", &[("name = \"tiny\"", "name = \"strict\"")]), "strict", 9);
     let mut shelf = installed.shelf(watch);

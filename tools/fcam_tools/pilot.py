@@ -22,13 +22,12 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
@@ -37,6 +36,7 @@ from fcam_tools.data import Dataset, Picture
 from fcam_tools.data.copies import tied
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import key_of
+from fcam_tools.found import Goals, Judged, Pilot
 from fcam_tools.metrics import PixelCurve, Scorer, image_ap, image_auroc
 from fcam_tools.model import Net, multiply_adds, net_of
 from fcam_tools.operating import Prices
@@ -63,53 +63,6 @@ BOARDS: dict[str, tuple[tuple[float, float], str]] = {
         "instructions counted on a Cortex-A76 at 1 to 2 a cycle, 1.5 GHz",
     ),
 }
-
-
-@dataclass(frozen=True)
-class Goals:
-    """What the line asks for."""
-
-    escape: float = 0.05
-    reject: float = 0.05
-
-
-@dataclass
-class Judged:
-    """Every picture, judged by a network that did not see it."""
-
-    pictures: list[Picture]
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    classes: NDArray[np.int64]  # the most probable one
-    maps: NDArray[np.uint8]  # [N, H, W], 255 = 1
-
-    @property
-    def bad(self) -> NDArray[np.int64]:
-        return (self.labels != 0).astype(np.int64)
-
-
-@dataclass
-class Pilot:
-    """All that the report shows."""
-
-    data: str
-    counts: dict[str, int]
-    prices: Prices
-    assumed: bool
-    goals: Goals
-    folds: int
-    recipe: dict[str, Any]
-    metrics: dict[str, Any] = field(default_factory=dict)
-    oracle: dict[str, float] = field(default_factory=dict)
-    point: dict[str, Any] = field(default_factory=dict)
-    confusion: dict[str, dict[str, int]] = field(default_factory=dict)
-    curves: list[list[dict[str, Any]]] = field(default_factory=list)  # a fold's epochs, of both stages
-    learning: list[dict[str, Any]] = field(default_factory=list)
-    robustness: list[dict[str, Any]] = field(default_factory=list)
-    latency: dict[str, Any] = field(default_factory=dict)
-    still_learning: bool = False  # every fold's classifier was best in its last epoch
-    verdict: dict[str, Any] = field(default_factory=dict)
-
 
 # Folds.
 

@@ -9,7 +9,7 @@ import base64
 import html
 import io
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,9 +18,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from fcam_tools import data, runs
 from fcam_tools.compare import overlay
-
-if TYPE_CHECKING:
-    from fcam_tools.pilot import Judged, Pilot
+from fcam_tools.found import Judged, Pilot
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

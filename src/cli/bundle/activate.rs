@@ -13,6 +13,7 @@ use crate::proof;
 use crate::signal::Signaller;
 use crate::station::control::{self, Client, Reply, Request};
 use crate::store::{Error, Id, Reference, State, Store};
+use crate::trial;
 
 /// Have an installed bundle run, once it is proven on this machine
 #[derive(Debug, clap::Args)]
@@ -66,7 +67,7 @@ pub(super) fn rollback(args: &RollbackArgs, as_json: bool) -> anyhow::Result<Str
         return Err(Error::NoPrevious(history.last().map_or("now".into(), Id::to_string)).into());
     };
     how.prove(&store, previous)?;
-    store.update(|state| state.withdraw(active, control::ROLLED_BACK))?;
+    store.update(|state| state.withdraw(active, trial::ROLLED_BACK))?;
     Ok(next_start(previous, as_json))
 }
 

@@ -16,7 +16,7 @@ impl Bytes {
     pub fn zeros(length: usize) -> Self {
         let new = Self { lines: vec![Line([0; 64]); length.div_ceil(64)], length };
         #[cfg(fenced)]
-        super::fence::Fence { base: new.as_ptr(), length }.close(length..new.lines.len() * 64);
+        super::shadow::close(new.as_ptr(), length..new.lines.len() * 64);
         new
     }
 

@@ -3,18 +3,12 @@
 //! In: a step and one thread's share of it. While it runs, every byte of the arena is poisoned but those that its tensors' views and
 //! its window allow it to read, and the rows that this thread is to write. Built by `./dev sanitize` alone (`--cfg fenced`).
 
-use std::ffi::c_void;
 use std::ops::Range;
 
 use super::kernels::Output;
 use super::region::Window;
+use super::shadow;
 use super::step::{Border, Step, View, Work};
-
-unsafe extern "C" {
-    // sanitizer/asan_interface.h; it is exact to the byte at a range's end, to eight bytes at its start.
-    fn __asan_poison_memory_region(start: *const c_void, size: usize);
-    fn __asan_unpoison_memory_region(start: *const c_void, size: usize);
-}
 
 /// Bytes that only a kernel which works on whole vectors of a row may read past what it needs: see `Kernels::single` and [`View`].
 const PAST_THE_END: usize = 64;
@@ -50,15 +44,12 @@ impl Fence {
         self.open(0..self.length);
     }
 
-    /// Nobody may touch these bytes.
-    pub fn close(&self, bytes: Range<usize>) {
-        // SAFETY: the arena's bytes; the sanitizer changes its own shadow of them alone.
-        unsafe { __asan_poison_memory_region(self.base.wrapping_add(bytes.start).cast(), bytes.len()) };
+    fn close(&self, bytes: Range<usize>) {
+        shadow::close(self.base, bytes);
     }
 
     fn open(&self, bytes: Range<usize>) {
-        // SAFETY: as above.
-        unsafe { __asan_unpoison_memory_region(self.base.wrapping_add(bytes.start).cast(), bytes.len()) };
+        shadow::open(self.base, bytes);
     }
 
     fn border(&self, border: &Border) {

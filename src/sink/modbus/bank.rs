@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::clock::Timestamp;
 use crate::handshake::{Condition, Status};
 use crate::line::Line;
-use crate::modbus::control::PAGE;
-use crate::modbus::map::{CONTROLS, HEAD, MIRROR};
+use crate::modbus::control::{CONTROLS, PAGE};
+use crate::modbus::map::{HEAD, MIRROR};
 use crate::modbus::pdu::is_refusal;
 use crate::modbus::{Access, Exception, Image, Moment, Picture, WordOrder, Words};
 

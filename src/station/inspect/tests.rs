@@ -5,16 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
-
 use crate::bundle::{Bundle, Parcel, Release, SigningKey, generate};
 use crate::camera::{Camera, Pattern};
+use crate::clock;
 use crate::outcome::Outcome;
 use crate::pipeline::Options;
 use crate::signal::Signaller;
 use crate::sink::{Error, Sink};
 use crate::station::control::{Client, Reply, Request, Socket};
-use crate::station::shelf::Attend;
 use crate::station::{Report, Shelf, Stage, Station, Stop, Trigger, Watch};
 use crate::store::{Id, Room, Store};
 use crate::verdict::{Fault, Verdict};
@@ -161,12 +159,11 @@ fn store(dir: &Path) -> Store {
 #[test]
 fn a_station_that_ends_keeps_the_bundle_that_it_had() {
     let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path());
+    let (store, socket) = (store(dir.path()), dir.path().join("control.sock"));
     let before = store.state().unwrap();
-    let (candidates, _) = bounded(1); // nobody takes them
     let shelf = Shelf {
         store: store.clone(),
-        socket: None,
+        socket: Some(Socket::open(&socket).unwrap()),
         running: Some(id(1)),
         spare: vec![],
         trial: false,
@@ -174,20 +171,21 @@ fn a_station_that_ends_keeps_the_bundle_that_it_had() {
         watch: Watch { parts: 1, faults: 0 },
     };
     let (station, _) = station(1);
-    let mut attend = Attend {
-        shelf,
-        options: station.options,
-        geometry: station.geometry.unwrap(),
-        line: station.line,
-        candidates,
-        events: bounded(1).1,
-        asker: None,
-        watched: false,
-        handed: None,
-    };
-    let reason = attend.change(&id(2), &Request::Activate(id(2))).unwrap_err();
-    assert!(reason.contains("about to end"), "{reason}");
+    let (swap, attend) = shelf.attend(&station.options, station.geometry.unwrap(), &station.line);
+    let attending = std::thread::spawn(|| attend.run());
+    let mut client = Client::connect(&socket).unwrap().unwrap();
+    client.ask(&Request::Activate(id(2))).unwrap();
+    let patience = clock::now() + Duration::from_secs(60);
+    while store.state().unwrap().active() != Some(&id(2)) {
+        assert!(clock::now() < patience, "it is never written down");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    drop(swap); // which never took it
+    attending.join().unwrap();
     assert_eq!(store.state().unwrap(), before);
+    let said: Vec<Reply> = std::iter::from_fn(|| client.next(Duration::from_secs(60)).unwrap()).collect();
+    let failed = Reply::Failed { bundle: id(2), reason: "the station is about to end".into() };
+    assert_eq!(said, [Reply::Proving { bundle: id(2) }, failed]);
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! What the operator asks of a running station, and what it answers: a JSON object a line each way.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::store::Id;
+
+/// What a station is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Take this bundle.
+    Activate(Id),
+    /// Give the active bundle up and take the one before it.
+    Rollback,
+}
+
+/// What comes of it, step by step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Reply {
+    /// It is loaded and proven, while the other one goes on.
+    Proving {
+        /// Which.
+        bundle: Id,
+    },
+    /// It judges now; its first parts are watched.
+    Running {
+        /// Which.
+        bundle: Id,
+        /// How many.
+        watched: u64,
+    },
+    /// Its first parts are through.
+    Passed {
+        /// Which.
+        bundle: Id,
+    },
+    /// It is proven and active, and another job of the PLC is in force: it judges when the PLC asks for its own, and after a start.
+    Waiting {
+        /// Which.
+        bundle: Id,
+        /// Its job.
+        job: u16,
+    },
+    /// It was given up; what ran before goes on.
+    Failed {
+        /// Which.
+        bundle: Id,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing was done.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Reply {
+    /// True for the last word: the request is answered.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Proving { .. } | Self::Running { .. })
+    }
+
+    /// For people, or as JSON.
+    pub fn words(&self, as_json: bool) -> String {
+        if as_json {
+            return format!("{}\n", json!(self));
+        }
+        match self {
+            Self::Proving { bundle } => format!("{bundle} is being proven on this machine\n"),
+            Self::Running { bundle, watched } => {
+                format!("{bundle} runs, on trial: its first {watched} parts are watched and not all of them came yet\n")
+            }
+            Self::Passed { bundle } => format!("{bundle} runs\n"),
+            Self::Waiting { bundle, job } => {
+                format!("{bundle} is active, and another job is in force: it judges when the PLC asks for job {job}\n")
+            }
+            Self::Failed { bundle, reason } => format!("{bundle} was given up: {reason}\n"),
+            Self::Refused { reason } => format!("refused: {reason}\n"),
+        }
+    }
+}
