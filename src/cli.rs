@@ -83,7 +83,7 @@ struct EngineArgs {
     /// Engine: auto, cpu, tract (float, for comparison) or tensorrt
     #[arg(long, default_value = "auto")]
     backend: Backend,
-    /// Cores the engine may use, 1 to 64
+    /// Cores the engine may use, 1 to 32
     #[arg(long, default_value_t = 1, value_parser = threads)]
     threads: usize,
     /// Instruction set of the int8 kernels: auto, or one by name

@@ -19,7 +19,7 @@ pub mod tensorrt;
 mod tract;
 
 /// So many threads an engine may have: more cores than any board has.
-pub const MAX_THREADS: usize = 64;
+pub const MAX_THREADS: usize = int8::MAX_THREADS;
 
 /// Which backend the configuration asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

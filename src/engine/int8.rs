@@ -43,6 +43,9 @@ pub(crate) use pool::tests as sabotage;
 #[cfg(test)]
 mod tests;
 
+/// So many threads a network may have.
+pub const MAX_THREADS: usize = pool::MAX_PARTS;
+
 /// The scale of the network's input: the camera's tensor is (pixel - 128) / 128.
 const INPUT_SCALE: f32 = 1.0 / 128.0;
 
@@ -64,8 +67,8 @@ impl Network {
                 return Err(Error::Shape(format!("an output has the shape {found:?}, the manifest says {wanted:?}")));
             }
         }
-        let threads = settings.threads.max(1);
-        let plan = caught(|| Ok(Plan::new(&region, kernels, threads))).map_err(Error::Load)?;
+        let threads = settings.threads.clamp(1, MAX_THREADS);
+        let plan = caught(|| Ok(Plan::new(&region, kernels, Pool::parts(threads)))).map_err(Error::Load)?;
         let pool = Pool::new(plan, threads).map_err(|source| Error::Threads { threads, source })?;
         Ok(Self { pool })
     }

@@ -38,12 +38,12 @@ struct Layout {
 }
 
 impl Plan {
-    /// Lays a region out for one instruction set and `threads` threads.
-    pub fn new(region: &Region, kernels: &'static Kernels, threads: usize) -> Self {
+    /// Lays a region out for one instruction set, and steps that are computed in at most `parts` parts.
+    pub fn new(region: &Region, kernels: &'static Kernels, parts: usize) -> Self {
         let mut builder = Builder { region, kernels, layouts: vec![Layout::default(); region.facts.len()] };
         builder.lay_out();
         builder.pad();
-        builder.build(threads)
+        builder.build(parts)
     }
 
     /// The steps.
@@ -209,7 +209,7 @@ impl Builder<'_> {
         (top + fact.height + bottom) * (left + fact.width + right) * layout.pixel + 64
     }
 
-    fn build(mut self, threads: usize) -> Plan {
+    fn build(mut self, parts: usize) -> Plan {
         // A tensor lives from its first writer to its last reader; step 0 is the input, step i + 1 is layer i.
         let last = self.region.layers.len() + 1;
         self.touch(self.region.input, 0);
@@ -232,7 +232,7 @@ impl Builder<'_> {
                 Request { size: self.size(*id), first: layout.first.unwrap_or(0), last: layout.last }
             })
             .collect();
-        // One line of scratch a thread for each bilinear enlargement.
+        // One line of scratch a part for each bilinear enlargement.
         let widest = |layer: &Layer| match &layer.op {
             Op::ResizeLinear { input } => {
                 (self.region.facts[*input].width * self.region.facts[*input].channels * 4).next_multiple_of(64)
@@ -240,10 +240,10 @@ impl Builder<'_> {
             _ => 0,
         };
         let line = self.region.layers.iter().map(widest).max().unwrap_or(0);
-        requests.push(Request { size: line * threads, first: 0, last });
+        requests.push(Request { size: line * parts, first: 0, last });
         let (offsets, end) = arena::place(&requests);
         let lines =
-            View { offset: offsets[roots.len()], row: line, pixel: 4, height: threads, width: line / 4, lanes: 1 };
+            View { offset: offsets[roots.len()], row: line, pixel: 4, height: parts, width: line / 4, lanes: 1 };
         let mut views = vec![lines; self.layouts.len()];
         for (id, view) in views.iter_mut().enumerate() {
             let (root, _) = self.root(id);

@@ -9,7 +9,7 @@ use crossbeam_channel::bounded;
 
 use crate::bundle::{Bundle, Parcel, Release, SigningKey, generate};
 use crate::camera::{Camera, Pattern};
-use crate::engine::int8::sabotage::{self, Blow, Strike};
+use crate::engine::int8::sabotage::{self, Blow, Strike, Whom};
 use crate::pipeline::Options;
 use crate::signal::{Signaller, Signals};
 use crate::sink::{Error, Sink};
@@ -153,8 +153,12 @@ fn random_strikes(parts: u64, threads: usize, random: &mut random::Random) -> Ve
             }
         };
         row = if blow == Blow::Panic { row + 1 } else { 0 };
-        let part = (!random.once_in(4)).then(|| random.below(threads));
-        strikes.push((sequence, Strike { step: random.below(1000), part, blow }));
+        let whom = match random.below(3) {
+            0 => Whom::All,
+            1 => Whom::Part(random.below(threads)),
+            _ => Whom::Thread(random.below(threads)),
+        };
+        strikes.push((sequence, Strike { step: random.below(1000), whom, blow }));
     }
     strikes
 }

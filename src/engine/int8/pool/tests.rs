@@ -2,32 +2,49 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{AbortOnUnwind, Pool};
+use super::{AbortOnUnwind, Pool, Share};
 use crate::engine::int8::kernels::Isa;
 use crate::engine::int8::plan::Plan;
 use crate::engine::int8::step::Step;
 use crate::engine::int8::tests::{one_of_each, outputs};
 
-/// What goes wrong in a step.
+/// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Blow {
+    /// The part panics.
     Panic,
-    /// So many milliseconds, at least 1.
+    /// The part takes so many milliseconds more.
     Stall(u16),
+    /// The thread, which is not the caller's, finds itself nothing to do for so many milliseconds, whatever the step.
+    Away(u16),
 }
 
-/// Where it goes wrong: in a step (modulo their number), in one part or in all.
+/// Whom it meets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Whom {
+    /// Whoever computes a part of the step.
+    All,
+    /// Whoever computes this part.
+    Part(usize),
+    /// This thread, in the first part that it computes; the others wait until it has one.
+    Thread(usize),
+}
+
+/// What goes wrong in a run: in a step after the input's (modulo their number).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Strike {
+    /// Where.
     pub step: usize,
-    pub part: Option<usize>,
+    /// Whom it meets.
+    pub whom: Whom,
+    /// What it is.
     pub blow: Blow,
 }
 
@@ -40,31 +57,83 @@ pub fn strike_next_run(strike: Strike) {
     NEXT.set(Some(strike));
 }
 
-/// A pool's strike, in a number that is read without any order: what is watched for races must not be kept in step by its test.
+/// A pool's strike, in numbers that are read without any order: what is watched for races must not be kept in step by its test.
 #[derive(Default)]
-pub struct Sabotage(AtomicU64);
+pub struct Sabotage {
+    strike: AtomicU64,
+    has_met: AtomicBool,
+}
+
+/// A strike in 64 bits: 24 of the step, 16 of whom it meets, 8 of what it is, 16 of milliseconds; 0 is none.
+fn encode(Strike { step, whom, blow }: Strike) -> u64 {
+    let whom = match whom {
+        Whom::All => 0,
+        Whom::Part(part) => 0x100 + part as u64,
+        Whom::Thread(thread) => 0x200 + thread as u64,
+    };
+    let (blow, ms) = match blow {
+        Blow::Panic => (1, 0),
+        Blow::Stall(ms) => (2, ms),
+        Blow::Away(ms) => (3, ms),
+    };
+    (step as u64) << 40 | whom << 24 | blow << 16 | u64::from(ms)
+}
+
+fn decode(code: u64) -> Option<Strike> {
+    let (low, ms) = ((code >> 24 & 0xff) as usize, code as u16);
+    let whom = match code >> 32 & 0xff {
+        0 => Whom::All,
+        1 => Whom::Part(low),
+        _ => Whom::Thread(low),
+    };
+    let blow =
+        [Blow::Panic, Blow::Stall(ms), Blow::Away(ms)].get((code >> 16 & 0xff).checked_sub(1)? as usize).copied()?;
+    Some(Strike { step: (code >> 40) as usize, whom, blow })
+}
 
 impl Sabotage {
     pub fn arm(&self) {
-        let code = NEXT.take().map_or(0, |Strike { step, part, blow }| {
-            let blow = match blow {
-                Blow::Panic => 1,
-                Blow::Stall(ms) => 1 + u64::from(ms),
-            };
-            (step as u64) << 32 | part.map_or(0, |part| part as u64 + 1) << 16 | blow
-        });
-        self.0.store(code, Relaxed);
+        self.has_met.store(false, Relaxed);
+        self.strike.store(NEXT.take().map_or(0, encode), Relaxed);
     }
 
-    pub fn strike(&self, plan: &Plan, step: &Step, part: usize) {
-        let code = self.0.load(Relaxed);
-        let (at, whom, blow) = ((code >> 32) as usize % plan.steps().len(), code >> 16 & 0xffff, code & 0xffff);
-        if blow == 0 || !std::ptr::eq(step, &plan.steps()[at]) || ![0, part as u64 + 1].contains(&whom) {
+    fn armed(&self) -> Option<Strike> {
+        decode(self.strike.load(Relaxed))
+    }
+
+    pub fn keep_away(&self, thread: usize) {
+        if let Some(Strike { whom: Whom::Thread(met), blow: Blow::Away(ms), .. }) = self.armed()
+            && met == thread
+        {
+            std::thread::sleep(Duration::from_millis(ms.into()));
+        }
+    }
+
+    pub(super) fn strike(&self, plan: &Plan, step: &Step, share: Share) {
+        let Some(Strike { step: number, whom, blow }) = self.armed() else { return };
+        let steps = &plan.steps()[1..];
+        if !std::ptr::eq(step, &steps[number % steps.len()]) || self.spares(whom, share) {
             return;
         }
         match blow {
-            1 => panic!("sabotage of part {part} in step {at}"),
-            ms => std::thread::sleep(Duration::from_millis(ms - 1)),
+            Blow::Panic => panic!("sabotage of step {number}"),
+            Blow::Stall(ms) => std::thread::sleep(Duration::from_millis(ms.into())),
+            Blow::Away(_) => {}
+        }
+    }
+
+    fn spares(&self, whom: Whom, Share { part, thread, .. }: Share) -> bool {
+        match whom {
+            Whom::All => false,
+            Whom::Part(met) => part != met,
+            Whom::Thread(met) if thread == met => self.has_met.swap(true, Relaxed),
+            Whom::Thread(_) => {
+                // There are as many parts as threads and more, so one is left for it.
+                while !self.has_met.load(Relaxed) {
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+                true
+            }
         }
     }
 }
@@ -104,7 +173,7 @@ fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
 
 fn pool(threads: usize) -> (Pool, Vec<i8>) {
     let (region, input) = one_of_each();
-    let plan = Plan::new(&region, Isa::Auto.kernels().unwrap(), threads);
+    let plan = Plan::new(&region, Isa::Auto.kernels().unwrap(), Pool::parts(threads));
     (Pool::new(plan, threads).unwrap(), input)
 }
 
@@ -121,24 +190,26 @@ fn panic_of(pool: &mut Pool, input: &[i8]) -> Option<String> {
     Some(panic.downcast_ref::<String>().unwrap().clone())
 }
 
-/// Every part panics in every step; the pool goes on, and so does one that is made anew.
+/// In every step, each thread panics once, and each part; the pool goes on all the same, with the threads that it had.
 #[test]
-fn a_panic_of_any_part_ends_the_run_for_all() {
+fn a_panic_of_any_thread_and_part_ends_the_run_for_all() {
     let _alone = alone();
     in_time(|| {
         let expected = expected();
         for threads in [1, 2, 3, 4] {
             let (mut pool, input) = pool(threads);
-            let steps = if cfg!(miri) { 3 } else { pool.plan().steps().len() };
-            for round in 0..steps * threads {
-                let (step, part) = (round / threads, round % threads);
-                strike_next_run(Strike { step, part: Some(part), blow: Blow::Panic });
-                let words = format!("sabotage of part {part} in step {step}");
-                assert_eq!(panic_of(&mut pool, &input), Some(words), "{threads} threads");
-                threads_are(threads - 1);
-                pool.run(&input);
-                assert_eq!(outputs(&pool), expected, "{threads} threads, after part {part} in step {step}");
+            let steps = if cfg!(miri) { 2 } else { pool.plan().steps().len() - 1 };
+            for step in 0..steps {
+                let all = (0..threads).map(Whom::Thread).chain((0..Pool::parts(threads)).map(Whom::Part));
+                for whom in all {
+                    strike_next_run(Strike { step, whom, blow: Blow::Panic });
+                    let words = format!("sabotage of step {step}");
+                    assert_eq!(panic_of(&mut pool, &input), Some(words), "{whom:?} of {threads} threads");
+                    pool.run(&input);
+                    assert_eq!(outputs(&pool), expected, "{threads} threads, after {whom:?} in step {step}");
+                }
             }
+            threads_are(threads - 1);
         }
         threads_are(0);
     });
@@ -149,10 +220,10 @@ fn all_parts_may_panic_at_once() {
     let _alone = alone();
     in_time(|| {
         let expected = expected();
-        for round in 0..200 {
+        for round in 0..if cfg!(miri) { 4 } else { 200 } {
             let (mut pool, input) = pool(2 + round % 3);
-            strike_next_run(Strike { step: round, part: None, blow: Blow::Panic });
-            assert!(panic_of(&mut pool, &input).unwrap().starts_with("sabotage of part"));
+            strike_next_run(Strike { step: round, whom: Whom::All, blow: Blow::Panic });
+            assert_eq!(panic_of(&mut pool, &input), Some(format!("sabotage of step {round}")));
             if round % 2 == 0 {
                 pool.run(&input);
                 assert_eq!(outputs(&pool), expected);
@@ -162,23 +233,48 @@ fn all_parts_may_panic_at_once() {
     });
 }
 
-/// A core that is taken away in the middle of a step. Who waits for it sleeps.
+/// A core that is taken away in the middle of a part. Who waits for it sleeps.
 #[test]
-fn a_stall_of_one_part_changes_nothing_and_costs_the_others_nothing() {
+fn a_stall_in_a_part_changes_nothing_and_costs_the_others_nothing() {
     let _alone = alone();
     in_time(|| {
         let expected = expected();
         for threads in [2, 4] {
             let (mut pool, input) = pool(threads);
-            for part in 0..threads {
-                strike_next_run(Strike { step: 7 + part, part: Some(part), blow: Blow::Stall(300) });
+            for thread in 0..threads {
+                strike_next_run(Strike { step: 7, whom: Whom::Thread(thread), blow: Blow::Stall(300) });
                 let own = || clock_gettime(ClockId::ThreadCPUTime);
                 let (before, start) = (own(), crate::clock::now());
                 pool.run(&input);
                 let spent = Duration::try_from(own() - before).unwrap();
-                assert_eq!(outputs(&pool), expected, "part {part} of {threads}");
+                assert_eq!(outputs(&pool), expected, "thread {thread} of {threads}");
                 assert!(crate::clock::now() - start >= Duration::from_millis(300), "it was struck");
-                assert!(spent < Duration::from_millis(100), "part {part} of {threads}: the caller computed {spent:?}");
+                assert!(spent < Duration::from_millis(100), "thread {thread} of {threads}: the caller took {spent:?}");
+            }
+        }
+    });
+}
+
+/// A core that is taken away between two parts: the others take them.
+#[test]
+fn a_thread_that_does_not_come_is_not_waited_for() {
+    let _alone = alone();
+    in_time(|| {
+        let expected = expected();
+        for threads in [2, 4] {
+            let (mut pool, input) = pool(threads);
+            pool.run(&input);
+            for thread in 1..threads {
+                std::thread::sleep(Duration::from_millis(20)); // all wait
+                strike_next_run(Strike { step: 0, whom: Whom::Thread(thread), blow: Blow::Away(2000) });
+                let start = crate::clock::now();
+                pool.run(&input);
+                let took = crate::clock::now() - start;
+                assert_eq!(outputs(&pool), expected, "without thread {thread} of {threads}");
+                assert!(took < Duration::from_millis(1500), "without thread {thread} of {threads}: {took:?}");
+                // And those that come late find another run, in which they help.
+                pool.run(&input);
+                assert_eq!(outputs(&pool), expected, "after thread {thread} of {threads}");
             }
         }
     });
@@ -188,7 +284,7 @@ fn a_stall_of_one_part_changes_nothing_and_costs_the_others_nothing() {
 fn a_pool_may_end_at_any_time() {
     let _alone = alone();
     in_time(|| {
-        for round in 0..300 {
+        for round in 0..if cfg!(miri) { 8 } else { 300 } {
             let (mut pool, input) = pool(1 + round % 4);
             for _ in 0..round % 3 {
                 pool.run(&input);
@@ -219,14 +315,14 @@ fn every_run_computes_the_same() {
 #[test]
 #[cfg(target_arch = "x86_64")]
 #[cfg_attr(miri, ignore = "starts a process")]
-fn a_thread_that_would_leave_the_others_ends_the_process() {
+fn a_thread_that_would_leave_a_part_ends_the_process() {
     use std::os::unix::process::ExitStatusExt;
     const LEAVES: &str = "FCAM_TEST_LEAVES";
     if std::env::var_os(LEAVES).is_some() {
-        let _all = AbortOnUnwind;
+        let _whole = AbortOnUnwind;
         panic!("it leaves");
     }
-    let test = "engine::int8::pool::tests::a_thread_that_would_leave_the_others_ends_the_process";
+    let test = "engine::int8::pool::tests::a_thread_that_would_leave_a_part_ends_the_process";
     let mut own = std::process::Command::new(std::env::current_exe().unwrap());
     let output = own.args([test, "--exact", "--nocapture"]).env(LEAVES, "1").output().unwrap();
     assert_eq!(output.status.signal(), Some(6), "{output:?}");
