@@ -112,6 +112,9 @@ impl Sabotage {
     pub(super) fn strike(&self, plan: &Plan, step: &Step, share: Share) {
         let Some(Strike { step: number, whom, blow }) = self.armed() else { return };
         let steps = &plan.steps()[1..];
+        if let Blow::Away(_) = blow {
+            return; // it has met its thread already
+        }
         if !std::ptr::eq(step, &steps[number % steps.len()]) || self.spares(whom, share) {
             return;
         }
