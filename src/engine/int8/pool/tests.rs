@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -156,6 +156,9 @@ fn threads_of_pools() -> usize {
 
 /// So many threads live. One that has just started has no name yet, and one that has been joined is in the kernel's list for a moment more.
 pub fn threads_are(number: usize) {
+    if cfg!(miri) {
+        return; // an interpreter's threads are not the system's
+    }
     let patience = crate::clock::now() + Duration::from_secs(10);
     while threads_of_pools() != number {
         assert!(crate::clock::now() < patience, "{} threads live in place of {number}", threads_of_pools());
@@ -165,13 +168,13 @@ pub fn threads_are(number: usize) {
 
 /// Fails if the work takes minutes: what hangs is told, and does not hang the tests.
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, done) = mpsc::channel();
-    let worker = std::thread::spawn(move || sender.send(work()).unwrap());
-    match done.recv_timeout(Duration::from_secs(300)) {
-        Ok(result) => result,
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("a thread waits for ever"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(worker.join().unwrap_err()),
+    let worker = std::thread::spawn(work);
+    let patience = crate::clock::now() + Duration::from_secs(300);
+    while !worker.is_finished() {
+        assert!(crate::clock::now() < patience, "a thread waits for ever");
+        std::thread::sleep(Duration::from_millis(1));
     }
+    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn pool(threads: usize) -> (Pool, Vec<i8>) {
@@ -238,6 +241,7 @@ fn all_parts_may_panic_at_once() {
 
 /// A core that is taken away in the middle of a part. Who waits for it sleeps.
 #[test]
+#[cfg_attr(miri, ignore = "the time that it takes is not an interpreter's")]
 fn a_stall_in_a_part_changes_nothing_and_costs_the_others_nothing() {
     let _alone = alone();
     in_time(|| {
@@ -260,6 +264,7 @@ fn a_stall_in_a_part_changes_nothing_and_costs_the_others_nothing() {
 
 /// A core that is taken away between two parts: the others take them.
 #[test]
+#[cfg_attr(miri, ignore = "the time that it takes is not an interpreter's")]
 fn a_thread_that_does_not_come_is_not_waited_for() {
     let _alone = alone();
     in_time(|| {
@@ -329,4 +334,26 @@ fn a_thread_that_would_leave_a_part_ends_the_process() {
     let mut own = std::process::Command::new(std::env::current_exe().unwrap());
     let output = own.args([test, "--exact", "--nocapture"]).env(LEAVES, "1").output().unwrap();
     assert_eq!(output.status.signal(), Some(6), "{output:?}");
+}
+
+/// Two threads compute a plan with nothing between its steps: what a pool would be without its order. `./dev sanitize` wants it to be found.
+#[test]
+#[cfg(raced)]
+#[ignore = "a race on purpose: ThreadSanitizer has to find it"]
+fn a_planted_race() {
+    let (region, input) = one_of_each();
+    for kernels in Isa::ALL.into_iter().filter_map(Isa::kernels) {
+        let plan = Plan::new(&region, kernels, 2);
+        std::thread::scope(|scope| {
+            for part in 0..2 {
+                let (plan, input) = (&plan, &input);
+                scope.spawn(move || {
+                    for step in plan.steps() {
+                        // SAFETY: none: the steps before this one may not be done. No step takes an address from what it reads.
+                        unsafe { step.run(kernels, plan.base(), input, part, 2) };
+                    }
+                });
+            }
+        });
+    }
 }
