@@ -101,8 +101,8 @@ struct EngineArgs {
     /// Engine: auto, cpu, tract (float, for comparison) or tensorrt
     #[arg(long, default_value = "auto")]
     backend: Backend,
-    /// Cores the engine may use
-    #[arg(long, default_value_t = 1)]
+    /// Cores the engine may use, 1 to 32
+    #[arg(long, default_value_t = 1, value_parser = threads)]
     threads: usize,
     /// Instruction set of the int8 kernels: auto, or one by name
     #[arg(long, default_value = "auto")]
@@ -114,10 +114,18 @@ struct EngineArgs {
     tensorrt: TensorrtArgs,
 }
 
+fn threads(text: &str) -> Result<usize, String> {
+    let known = 1..=crate::engine::MAX_THREADS;
+    text.parse()
+        .ok()
+        .filter(|threads| known.contains(threads))
+        .ok_or_else(|| format!("not a number from 1 to {}", known.end()))
+}
+
 impl EngineArgs {
     fn settings(&self) -> Settings {
         let Self { backend, threads, isa, float_layers, tensorrt } = self.clone();
-        Settings { backend, threads: threads.max(1), isa, float_layers, tensorrt: tensorrt.apply(Default::default()) }
+        Settings { backend, threads, isa, float_layers, tensorrt: tensorrt.apply(Default::default()) }
     }
 }
 

@@ -342,7 +342,7 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
             problems.push(format!("{key} = {value} is outside {low}..={high}"));
         }
     };
-    range("engine.threads", raw.engine.threads as u64, 1, 64);
+    range("engine.threads", raw.engine.threads as u64, 1, crate::engine::MAX_THREADS as u64);
     range("engine.tensorrt.keep", raw.engine.tensorrt.keep as u64, 1, 64);
     range("trigger.view_ms", raw.trigger.view_ms, 0, 60_000);
     range("trigger.window_ms", raw.trigger.window_ms, 1, 10_000);

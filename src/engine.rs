@@ -18,6 +18,9 @@ pub mod qdq;
 pub mod tensorrt;
 mod tract;
 
+/// So many threads an engine may have: more cores than any board has.
+pub const MAX_THREADS: usize = int8::MAX_THREADS;
+
 /// Which backend the configuration asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,7 +56,7 @@ impl std::str::FromStr for Backend {
 pub struct Settings {
     /// Which backend.
     pub backend: Backend,
-    /// Cores it may use, at least 1.
+    /// Threads that compute it, the caller's among them: 1 to [`MAX_THREADS`].
     pub threads: usize,
     /// The instruction set of the int8 kernels.
     pub isa: Isa,
@@ -157,6 +160,17 @@ pub enum Error {
         backend: &'static str,
         /// Why not, and what to do.
         reason: String,
+    },
+    /// The system gives no more threads.
+    #[error(
+        "cannot start the {threads} threads of engine.threads: {source}; use fewer, or allow more tasks (TasksMax= of the service, \
+         ulimit -u) and more memory"
+    )]
+    Threads {
+        /// How many were asked for, the caller's own among them.
+        threads: usize,
+        /// What the system says.
+        source: std::io::Error,
     },
     /// TensorRT cannot make an engine of the network.
     #[error("no TensorRT engine: {0}")]

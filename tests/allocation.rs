@@ -50,8 +50,10 @@ fn our_stages_allocate_nothing() {
         preprocess_allocates_nothing(format);
     }
     the_stages_after_the_engine_allocate_nothing();
-    an_inspection_allocates_what_its_engine_does(Backend::Cpu, Some(0));
-    an_inspection_allocates_what_its_engine_does(Backend::Tract, None);
+    for threads in [1, 2, 4] {
+        an_inspection_allocates_what_its_engine_does(Backend::Cpu, threads, Some(0));
+    }
+    an_inspection_allocates_what_its_engine_does(Backend::Tract, 1, None);
     an_inspection_of_tiles_allocates_nothing();
 }
 
@@ -93,8 +95,8 @@ fn the_stages_after_the_engine_allocate_nothing() {
     }
 }
 
-fn an_inspection_allocates_what_its_engine_does(backend: Backend, known: Option<usize>) {
-    let engine = Settings { backend, ..Settings::default() };
+fn an_inspection_allocates_what_its_engine_does(backend: Backend, threads: usize, known: Option<usize>) {
+    let engine = Settings { backend, threads, ..Settings::default() };
     let options = Options {
         engine,
         layout: Default::default(),

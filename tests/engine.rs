@@ -94,7 +94,7 @@ fn layers_are_onnx_runtimes() {
 fn threads_change_nothing() {
     for case in cases() {
         let one = run(&case, settings(&case));
-        for threads in [2, 3] {
+        for threads in [2, 3, 4] {
             assert_eq!(run(&case, Settings { threads, ..settings(&case) }), one, "{} on {threads}", case.name);
         }
     }

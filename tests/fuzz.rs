@@ -1,4 +1,4 @@
-//! Mutated networks through the int8 engine: it refuses them with an error, or it computes what stock tract computes; it never panics.
+//! Mutated networks through the int8 engine, on one to four threads: it refuses them with an error, or it computes what stock tract computes; it never panics.
 //!
 //! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test fuzz -- --nocapture` (`./dev fuzz`) goes on for an hour and
 //! says what it did. `FCAM_FUZZ_SEED` repeats a case that failed.
@@ -134,8 +134,8 @@ fn float_layers(file: &[u8]) -> Vec<String> {
 }
 
 /// The map, or nothing where the file is refused.
-fn map(file: &[u8], backend: Backend, input: &[i8]) -> Option<Vec<f32>> {
-    let settings = Settings { backend, float_layers: float_layers(file), ..Settings::default() };
+fn map(file: &[u8], backend: Backend, threads: usize, input: &[i8]) -> Option<Vec<f32>> {
+    let settings = Settings { backend, threads, float_layers: float_layers(file), ..Settings::default() };
     let mut engine = Engine::load(file, SHAPE, settings).ok()?;
     let prediction = engine.run(&Tensor { width: SHAPE.width, height: SHAPE.height, values: input }).ok()?;
     Some(prediction.map.to_vec())
@@ -181,7 +181,8 @@ fn mutated_networks_are_refused_or_right() {
         let file = file(&seeds, &mut random);
         let input: Vec<i8> = (0..SHAPE.width * SHAPE.height * 3).map(|_| random.next() as i8).collect();
         cases += 1;
-        let ours = panic::catch_unwind(|| map(&file, Backend::Cpu, &input));
+        let threads = [1, 2, 4][seed as usize % 3];
+        let ours = panic::catch_unwind(|| map(&file, Backend::Cpu, threads, &input));
         if let Some(panicked) = PANICKED.lock().unwrap().take() {
             wrong.push(format!("{}: {panicked}", keep(seed, &file)));
             continue;
@@ -189,7 +190,7 @@ fn mutated_networks_are_refused_or_right() {
         let Ok(Some(ours)) = ours else { continue };
         accepted += 1;
         // tract may refuse what we take, or meet infinities.
-        let Ok(Some(theirs)) = panic::catch_unwind(|| map(&file, Backend::Tract, &input)) else { continue };
+        let Ok(Some(theirs)) = panic::catch_unwind(|| map(&file, Backend::Tract, 1, &input)) else { continue };
         if theirs.iter().any(|value| !value.is_finite()) {
             continue;
         }

@@ -170,12 +170,13 @@ fn start(station: Station, line: &Line) -> JoinHandle<Report> {
     running
 }
 
-fn run(triggers: u64) -> (Vec<Part>, Vec<Told>, Report, Plc) {
+fn run(triggers: u64, threads: usize) -> (Vec<Part>, Vec<Told>, Report, Plc) {
     let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let link = Link::new(BAUD);
     let serial = Serial::start(serial_options(link.path().into()), line.clone()).unwrap();
-    let (station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &line);
+    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &line);
+    station.options.engine.threads = threads;
     let station = start(station, &line);
     let plc = Plc::start(link, DELAY + PATIENCE);
     let parts = Conveyor { line: &line, fire, plc: &plc, chance: Random(1) }.run(triggers);
@@ -187,11 +188,21 @@ fn run(triggers: u64) -> (Vec<Part>, Vec<Told>, Report, Plc) {
 
 #[test]
 fn each_trigger_ends_in_one_result_and_nothing_passes_that_was_not_judged_good() {
-    let triggers = number("FCAM_LINE_TRIGGERS", 4000);
-    let (parts, told, report, plc) = run(triggers);
+    nothing_is_lost_or_wrong(number("FCAM_LINE_TRIGGERS", 4000), 1);
+}
+
+#[test]
+fn each_trigger_ends_in_one_result_on_two_and_four_threads_of_the_engine_too() {
+    for threads in [2, 4] {
+        nothing_is_lost_or_wrong(number("FCAM_LINE_TRIGGERS", 4000) / 4, threads);
+    }
+}
+
+fn nothing_is_lost_or_wrong(triggers: u64, threads: usize) {
+    let (parts, told, report, plc) = run(triggers, threads);
     let decisions = plc.stop();
     let table = Table::new(&parts, &told, &decisions, DELAY);
-    println!("{table}\n{}\n{report}", report.stages);
+    println!("{threads} threads of the engine\n{table}\n{}\n{report}", report.stages);
 
     assert_eq!(parts.len() as u64, triggers);
     assert_eq!(told.len(), parts.len(), "one result for each trigger");

@@ -41,6 +41,28 @@ fn pictures(root: &Path) {
     RgbImage::from_fn(160, 120, |x, y| Rgb([part(x, y); 3])).save(root.join("bad/deep/000.png")).unwrap();
 }
 
+/// Whoever asks for threads gets them, or hears why not: an engine that is slower than it should be would be late, in silence.
+#[test]
+fn threads_that_the_system_does_not_give_are_an_error() {
+    let mut fcam = std::process::Command::new(env!("CARGO_BIN_EXE_fcam"));
+    fcam.args(["replay", "--bundle", common::tiny().to_str().unwrap(), "--threads", "2"]);
+    // No address space has such a stack.
+    let output = fcam.env("RUST_MIN_STACK", (1u64 << 60).to_string()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = last_words(&output);
+    assert!(said.contains("cannot start the 2 threads of engine.threads") && said.contains("use fewer"), "{said}");
+}
+
+#[test]
+fn threads_have_a_limit() {
+    for threads in ["0", "33", "many"] {
+        let output = common::fcam(&["replay", "--threads", threads]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("1 to 32"), "{said}");
+    }
+}
+
 #[test]
 fn one_line_a_picture() {
     let root = tempfile::tempdir().unwrap();

@@ -17,12 +17,13 @@
 //!
 //! # Shape
 //! `region` reads the file's graph into layers, `plan` lays them out in one `arena` with weights that `pack` has arranged for the
-//! chosen kernel, and a run walks the plan's steps. Nothing is allocated in a run.
+//! chosen kernel, and a run walks the plan's steps on the threads of a `pool`. Nothing is allocated in a run.
 
 use tract_onnx::pb::ModelProto;
 
 use self::kernels::{Isa, Kernels};
 use self::plan::Plan;
+use self::pool::Pool;
 use self::region::{Region, Unsupported};
 use super::tract::caught;
 use super::{Error, Settings, Shape};
@@ -40,15 +41,19 @@ mod region;
 mod shadow;
 mod step;
 #[cfg(test)]
+pub(crate) use pool::tests as sabotage;
+#[cfg(test)]
 mod tests;
+
+/// So many threads a network may have.
+pub const MAX_THREADS: usize = pool::MAX_PARTS;
 
 /// The scale of the network's input: the camera's tensor is (pixel - 128) / 128.
 const INPUT_SCALE: f32 = 1.0 / 128.0;
 
 /// A QDQ network as a plan of integer steps.
 pub(super) struct Network {
-    plan: Plan,
-    pool: pool::Pool,
+    pool: Pool,
 }
 
 impl Network {
@@ -64,51 +69,52 @@ impl Network {
                 return Err(Error::Shape(format!("an output has the shape {found:?}, the manifest says {wanted:?}")));
             }
         }
-        let threads = settings.threads.max(1);
-        let plan = caught(|| Ok(Plan::new(&region, kernels, threads))).map_err(Error::Load)?;
-        Ok(Self { plan, pool: pool::Pool::new(threads) })
+        let threads = settings.threads.clamp(1, MAX_THREADS);
+        let plan = caught(|| Ok(Plan::new(&region, kernels, Pool::parts(threads)))).map_err(Error::Load)?;
+        let pool = Pool::new(plan, threads).map_err(|source| Error::Threads { threads, source })?;
+        Ok(Self { pool })
     }
 
     pub(super) fn describe(&self) -> String {
-        let (isa, threads) = (self.plan.kernels().isa.name(), self.pool.threads());
-        let floats = self.plan.steps().iter().filter(|step| step.label == region::FLOAT_CONV).count();
+        let (plan, threads) = (self.pool.plan(), self.pool.threads());
+        let isa = plan.kernels().isa.name();
+        let floats = plan.steps().iter().filter(|step| step.label == region::FLOAT_CONV).count();
         let floats = if floats > 0 { format!(", {floats} in float") } else { String::new() };
         format!("cpu (int8, {isa}, {threads} thread{}{floats})", if threads == 1 { "" } else { "s" })
     }
 
-    /// Fills `logits` and `map`, whose lengths are those of the shape given at load.
+    /// Fills `logits` and `map`, whose lengths are those of the shape given at load. Panics where a step did, on whichever thread.
     pub(super) fn run(&mut self, input: &Tensor, logits: &mut [f32], map: &mut [f32]) {
-        self.pool.run(&mut self.plan, input.values);
+        self.pool.run(input.values);
         for (index, into) in [logits, map].into_iter().enumerate() {
-            into.copy_from_slice(self.plan.output(index));
+            into.copy_from_slice(self.pool.output(index));
         }
     }
 
     /// What the core can do at most with the chosen kernels, multiply-adds a second.
     pub(super) fn peak(&self) -> f64 {
-        peak(self.plan.kernels())
+        peak(self.pool.plan().kernels())
     }
 
     /// Runs `runs` times on one thread and gives each step's median time in nanoseconds.
     pub(super) fn profile(&mut self, input: &Tensor, runs: usize) -> Vec<StepTime> {
-        let mut times: Vec<Vec<u64>> = vec![Vec::with_capacity(runs); self.plan.steps().len()];
-        let base = self.plan.base();
-        let kernels = self.plan.kernels();
+        let plan = self.pool.plan();
+        let mut times: Vec<Vec<u64>> = vec![Vec::with_capacity(runs); plan.steps().len()];
         for _ in 0..runs.max(1) {
-            for (step, times) in self.plan.steps().iter().zip(&mut times) {
-                self.plan.fence(step, base, 0, 1);
+            for (step, times) in plan.steps().iter().zip(&mut times) {
+                plan.fence(step, 0, 1);
                 let start = std::time::Instant::now();
-                // SAFETY: the plan's own arena, one part, in order.
-                unsafe { step.run(kernels, base, input.values, 0, 1) };
+                // SAFETY: the plan's own arena, one part, in order; the pool is borrowed mutably, so that its threads wait for a run.
+                unsafe { step.run(plan.kernels(), plan.base(), input.values, 0, 1) };
                 times.push(start.elapsed().as_nanos() as u64);
             }
         }
-        self.plan.unfence(base);
+        plan.unfence();
         let median = |mut times: Vec<u64>| {
             times.sort_unstable();
             times.get(times.len() / 2).copied().unwrap_or(0)
         };
-        let named = self.plan.steps().iter().zip(times);
+        let named = plan.steps().iter().zip(times);
         named
             .map(|(step, times)| StepTime {
                 name: step.name.clone(),

@@ -64,6 +64,7 @@ fn no_part_is_lost_while_bundles_are_changed() {
     let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &line);
     // So that a busy machine keeps up, and its late parts are no reason to go back.
     station.options.signaller.delay = ROOMY;
+    station.options.engine.threads = 2; // those of an engine that is replaced end, while the next one's judge
     station.shelf = Some(installed.shelf(Watch { parts: 20, faults: 1_000_000 }));
     let running = start(station, &line);
     let plc = Plc::start(link, ROOMY + PATIENCE);

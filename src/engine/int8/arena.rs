@@ -1,4 +1,46 @@
 //! One buffer for all tensors of a network; who lies where is planned at load.
+//!
+//! In: what each tensor asks for. Out: its offset, and the memory, as a pointer: threads write into it at the same time, so no slice of the whole is
+//! ever made.
+
+use std::cell::UnsafeCell;
+
+/// The memory of a network's tensors.
+pub struct Arena {
+    lines: Box<[UnsafeCell<Line>]>,
+    #[cfg(fenced)]
+    length: usize,
+}
+
+// SAFETY: bytes belong to no thread. A shared arena gives out its pointer alone, and whoever reads or writes through that answers for who else does:
+// see `Step::run`.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// That many bytes of this value.
+    pub fn filled(length: usize, value: u8) -> Self {
+        let lines = (0..length.div_ceil(64)).map(|_| UnsafeCell::new(Line([value; 64]))).collect();
+        let new = Self {
+            lines,
+            #[cfg(fenced)]
+            length,
+        };
+        #[cfg(fenced)]
+        new.fence().close(length..new.lines.len() * 64);
+        new
+    }
+
+    /// The first byte, at a multiple of 64. Reading and writing behind it is what an `UnsafeCell` allows.
+    pub fn base(&self) -> *mut u8 {
+        self.lines.as_ptr().cast_mut().cast()
+    }
+
+    /// What of it may be touched.
+    #[cfg(fenced)]
+    pub fn fence(&self) -> super::fence::Fence {
+        super::fence::Fence { base: self.base(), length: self.length }
+    }
+}
 
 /// Bytes at a multiple of 64: a cache line, and the widest vector.
 #[derive(Debug, Clone, Default)]

@@ -35,8 +35,7 @@ impl Fence {
         if let (Some(border), 0) = (&step.border, part) {
             self.border(border);
         }
-        let rows = step.rows * part / parts..step.rows * (part + 1) / parts;
-        self.work(&step.work, rows, part);
+        self.work(&step.work, step.share(part, parts), part);
     }
 
     /// Everything may be touched.

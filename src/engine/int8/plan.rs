@@ -6,7 +6,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "every index is made here; loading turns a panic into an error")]
 
-use super::arena::{self, Bytes, Request};
+use super::arena::{self, Arena, Request};
 use super::kernels::float;
 use super::kernels::lanes::Numbers;
 use super::kernels::{Kernels, LANES, Output};
@@ -17,7 +17,7 @@ use super::step::{Border, Step, View, Work};
 /// A network ready to run: steps, and the arena that their tensors lie in.
 pub struct Plan {
     steps: Vec<Step>,
-    arena: Bytes,
+    arena: Arena,
     outputs: Vec<View>,
     kernels: &'static Kernels,
 }
@@ -38,12 +38,12 @@ struct Layout {
 }
 
 impl Plan {
-    /// Lays a region out for one instruction set and `threads` threads.
-    pub fn new(region: &Region, kernels: &'static Kernels, threads: usize) -> Self {
+    /// Lays a region out for one instruction set, and steps that are computed in at most `parts` parts.
+    pub fn new(region: &Region, kernels: &'static Kernels, parts: usize) -> Self {
         let mut builder = Builder { region, kernels, layouts: vec![Layout::default(); region.facts.len()] };
         builder.lay_out();
         builder.pad();
-        builder.build(threads)
+        builder.build(parts)
     }
 
     /// The steps.
@@ -56,33 +56,35 @@ impl Plan {
         self.kernels
     }
 
-    /// The arena, for the steps.
-    pub fn base(&mut self) -> *mut u8 {
-        self.arena.as_mut_ptr()
+    /// The arena, for the steps: see [`Step::run`].
+    pub fn base(&self) -> *mut u8 {
+        self.arena.base()
     }
 
-    /// Lets nothing of the arena at `base` be touched but what part `part` of `parts` of the step may, where the build is
-    /// for AddressSanitizer.
+    /// Lets nothing of the arena be touched but what part `part` of `parts` of the step may, where the build is for
+    /// AddressSanitizer.
     #[inline(always)]
     #[cfg_attr(not(fenced), expect(unused_variables))]
-    pub fn fence(&self, step: &Step, base: *mut u8, part: usize, parts: usize) {
+    pub fn fence(&self, step: &Step, part: usize, parts: usize) {
         #[cfg(fenced)]
-        super::fence::Fence { base, length: self.arena.as_slice().len() }.around(step, part, parts);
+        self.arena.fence().around(step, part, parts);
     }
 
     /// Lets all of it be touched.
     #[inline(always)]
-    #[cfg_attr(not(fenced), expect(unused_variables))]
-    pub fn unfence(&self, base: *mut u8) {
+    pub fn unfence(&self) {
         #[cfg(fenced)]
-        super::fence::Fence { base, length: self.arena.as_slice().len() }.none();
+        self.arena.fence().none();
     }
 
     /// The values of an output after the last step, NHWC.
-    pub fn output(&self, index: usize) -> &[f32] {
+    ///
+    /// # Safety
+    /// No step runs while they are borrowed.
+    pub unsafe fn output(&self, index: usize) -> &[f32] {
         let view = self.outputs[index];
-        // SAFETY: a float tensor that the steps have written, aligned to 64.
-        unsafe { std::slice::from_raw_parts(self.arena.as_ptr().add(view.offset).cast(), view.floats()) }
+        // SAFETY: a float tensor of the arena, initialised from the start and aligned to 64; nobody writes, says the caller.
+        unsafe { std::slice::from_raw_parts(self.base().add(view.offset).cast::<f32>().cast_const(), view.floats()) }
     }
 }
 
@@ -207,7 +209,7 @@ impl Builder<'_> {
         (top + fact.height + bottom) * (left + fact.width + right) * layout.pixel + 64
     }
 
-    fn build(mut self, threads: usize) -> Plan {
+    fn build(mut self, parts: usize) -> Plan {
         // A tensor lives from its first writer to its last reader; step 0 is the input, step i + 1 is layer i.
         let last = self.region.layers.len() + 1;
         self.touch(self.region.input, 0);
@@ -230,7 +232,7 @@ impl Builder<'_> {
                 Request { size: self.size(*id), first: layout.first.unwrap_or(0), last: layout.last }
             })
             .collect();
-        // One line of scratch a thread for each bilinear enlargement.
+        // One line of scratch a part for each bilinear enlargement.
         let widest = |layer: &Layer| match &layer.op {
             Op::ResizeLinear { input } => {
                 (self.region.facts[*input].width * self.region.facts[*input].channels * 4).next_multiple_of(64)
@@ -238,10 +240,10 @@ impl Builder<'_> {
             _ => 0,
         };
         let line = self.region.layers.iter().map(widest).max().unwrap_or(0);
-        requests.push(Request { size: line * threads, first: 0, last });
+        requests.push(Request { size: line * parts, first: 0, last });
         let (offsets, end) = arena::place(&requests);
         let lines =
-            View { offset: offsets[roots.len()], row: line, pixel: 4, height: threads, width: line / 4, lanes: 1 };
+            View { offset: offsets[roots.len()], row: line, pixel: 4, height: parts, width: line / 4, lanes: 1 };
         let mut views = vec![lines; self.layouts.len()];
         for (id, view) in views.iter_mut().enumerate() {
             let (root, _) = self.root(id);
@@ -262,8 +264,7 @@ impl Builder<'_> {
             steps.extend(self.steps(layer, &views, lines, border));
         }
         let outputs = self.region.outputs.iter().map(|id| views[*id]).collect();
-        let mut arena = Bytes::zeros(end + 64);
-        arena.as_mut_slice().fill(self.kernels.flip); // what is never written is zero
+        let arena = Arena::filled(end + 64, self.kernels.flip); // what is never written is zero
         Plan { steps, arena, outputs, kernels: self.kernels }
     }
 

@@ -153,13 +153,24 @@ impl View {
 }
 
 impl Step {
-    /// Computes this thread's share of the step's rows: part `part` of `parts`.
+    /// The rows that part `part` of `parts` computes. What is not shared is the first one's.
+    pub fn share(&self, part: usize, parts: usize) -> Range<usize> {
+        let whole = matches!(self.work, Work::Input { .. } | Work::Mean { .. });
+        match (whole, part) {
+            (true, 0) => 0..self.rows,
+            (true, _) => 0..0,
+            (false, _) => self.rows * part / parts..self.rows * (part + 1) / parts,
+        }
+    }
+
+    /// Computes this thread's share of the step's rows: part `part` of `parts`. `input` is what the first part reads of the camera's
+    /// tensor; the others need none.
     ///
     /// # Safety
-    /// `base` is the arena of the plan that this step is of; all earlier steps are done; parts run at most once each, and nobody
-    /// else touches the arena meanwhile.
+    /// `base` is the arena of the plan that this step is of; all earlier steps are done, and done before this one in the order of memory
+    /// too; parts run at most once each, and nobody else touches the arena meanwhile.
     pub unsafe fn run(&self, kernels: &Kernels, base: *mut u8, input: &[i8], part: usize, parts: usize) {
-        let rows = self.rows * part / parts..self.rows * (part + 1) / parts;
+        let rows = self.share(part, parts);
         // SAFETY: the caller's. Each match arm below stays inside of the views that the builder made.
         unsafe {
             if let (Some(border), 0) = (&self.border, part) {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::kernels::{Isa, Kernels};
 use super::plan::Plan;
+use super::pool::Pool;
 use super::region::{Clamp, Conv, Fact, FloatConv, Function, Id, Layer, Op, Region, Window};
 
 /// What kind of numbers a network has.
@@ -258,17 +259,26 @@ impl Builder {
 
 /// The bits of all outputs.
 fn run(region: &Region, kernels: &'static Kernels, input: &[i8], parts: usize) -> Vec<Vec<u32>> {
-    let mut plan = Plan::new(region, kernels, parts);
-    let base = plan.base();
+    let plan = Plan::new(region, kernels, parts);
     for step in plan.steps() {
         for part in 0..parts {
-            plan.fence(step, base, part, parts);
+            plan.fence(step, part, parts);
             // SAFETY: the plan's own arena; each part once, one after another, steps in order.
-            unsafe { step.run(kernels, base, input, part, parts) };
+            unsafe { step.run(kernels, plan.base(), input, part, parts) };
         }
     }
-    plan.unfence(base);
-    (0..region.outputs.len()).map(|index| plan.output(index).iter().map(|value| value.to_bits()).collect()).collect()
+    plan.unfence();
+    // SAFETY: all steps are done.
+    (0..region.outputs.len()).map(|index| bits(unsafe { plan.output(index) })).collect()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The bits of all outputs of a pool's last run.
+pub(super) fn outputs(pool: &Pool) -> Vec<Vec<u32>> {
+    [0, 1].map(|index| bits(pool.output(index))).to_vec()
 }
 
 fn check(region: &Region, input: &[i8], parts: usize) -> Result<(), TestCaseError> {
@@ -310,9 +320,8 @@ proptest! {
     }
 }
 
-/// Each kind of step once, in two shares: few enough numbers for an interpreter.
-#[test]
-fn one_of_each_step() {
+/// A network with each kind of step once, and an input: few enough numbers for an interpreter.
+pub(super) fn one_of_each() -> (Region, Vec<i8>) {
     let window = |out, size, stride, groups| (out, [size; 2], [stride; 2], groups);
     let dense = |(out, size, stride, groups)| Part::Dense { out, size, stride, dilation: 1, groups, same: true };
     let float = |(out, size, stride, groups)| Part::Float { out, size, stride, dilation: 1, groups, same: true };
@@ -336,6 +345,13 @@ fn one_of_each_step() {
     let input: Vec<i8> = (0..6 * 5 * 3).map(|_| builder.numbers.byte()).collect();
     let mut region = builder.finish(2);
     float_tail(&mut region);
+    (region, input)
+}
+
+/// In two shares.
+#[test]
+fn one_of_each_step() {
+    let (region, input) = one_of_each();
     let checked = check(&region, &input, 2);
     assert!(checked.is_ok(), "{checked:?}");
 }

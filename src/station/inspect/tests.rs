@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::bundle::{Bundle, Parcel, Release, SigningKey, generate};
 use crate::camera::{Camera, Pattern};
 use crate::clock;
+use crate::engine::int8::sabotage::{self, Blow, Strike, Whom};
 use crate::outcome::Outcome;
 use crate::pipeline::Options;
 use crate::signal::Signaller;
@@ -19,6 +20,9 @@ use crate::verdict::{Fault, Verdict};
 
 use std::sync::Mutex;
 
+#[path = "../../../tests/common/random.rs"]
+mod random;
+
 /// Parts at which the engine panics; the tests that use it run one after the other.
 static SABOTAGED: Mutex<Vec<u64>> = Mutex::new(vec![]);
 static ALONE: Mutex<()> = Mutex::new(());
@@ -26,7 +30,12 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// The engine panics at the next part, whichever that is.
 static NEXT: AtomicBool = AtomicBool::new(false);
 
+/// Parts at which a step of the engine goes wrong.
+static STRIKES: Mutex<Vec<(u64, Strike)>> = Mutex::new(vec![]);
+
 pub(super) fn sabotage(sequence: u64) {
+    let strikes = STRIKES.lock().unwrap().clone();
+    strikes.into_iter().filter(|(part, _)| *part == sequence).for_each(|(_, strike)| sabotage::strike_next_run(strike));
     assert!(!NEXT.swap(false, Relaxed), "sabotage of the next part");
     let hit = SABOTAGED.lock().unwrap().contains(&sequence);
     assert!(!hit, "sabotage of part {sequence}");
@@ -62,12 +71,27 @@ fn run_wrecked(frames: u64, sabotaged: &[u64], wrecked: u64) -> (Report, Vec<Out
     let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
     *SABOTAGED.lock().unwrap() = sabotaged.to_vec();
     WRECKED.store(wrecked, Relaxed);
-    let (station, collected) = station(frames);
+    let done = finish(station(frames));
+    SABOTAGED.lock().unwrap().clear();
+    WRECKED.store(0, Relaxed);
+    done
+}
+
+/// A station whose engine has so many threads, struck so.
+fn run_struck(frames: u64, threads: usize, strikes: &[(u64, Strike)]) -> (Report, Vec<Outcome>) {
+    let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
+    *STRIKES.lock().unwrap() = strikes.to_vec();
+    let (mut station, collected) = station(frames);
+    station.options.engine.threads = threads;
+    let done = finish((station, collected));
+    STRIKES.lock().unwrap().clear();
+    done
+}
+
+fn finish((station, collected): (Station, Receiver<Outcome>)) -> (Report, Vec<Outcome>) {
     let line = station.line.clone();
     let report = station.run(&Stop::default()).unwrap();
     let outcomes: Vec<Outcome> = collected.try_iter().collect();
-    SABOTAGED.lock().unwrap().clear();
-    WRECKED.store(0, Relaxed);
     assert_eq!(line.number(), outcomes.len() as u64, "every number that was given out has its result");
     (report, outcomes)
 }
@@ -113,6 +137,55 @@ fn a_panic_costs_one_part() {
     assert_eq!(faults, [3, 4, 7]);
     assert_eq!((outcome.len(), report.counts.panics, report.counts.fault(Fault::Engine)), (10, 3, 3));
     assert!(report.counts.balanced() && !report.clean() && report.panicked.is_empty());
+}
+
+/// A step of each part but the first may panic or stall, in one thread or in all; never three panics in a row.
+fn random_strikes(parts: u64, threads: usize, random: &mut random::Random) -> Vec<(u64, Strike)> {
+    let (mut strikes, mut row) = (vec![], 0);
+    for sequence in 1..parts {
+        let blow = match random.below(6) {
+            0 | 1 if row < 2 => Blow::Panic,
+            2 => Blow::Stall(1 + random.below(20) as u16),
+            _ => {
+                row = 0;
+                continue;
+            }
+        };
+        row = if blow == Blow::Panic { row + 1 } else { 0 };
+        let whom = match random.below(3) {
+            0 => Whom::All,
+            1 => Whom::Part(random.below(threads)),
+            _ => Whom::Thread(random.below(threads)),
+        };
+        strikes.push((sequence, Strike { step: random.below(1000), whom, blow }));
+    }
+    strikes
+}
+
+/// Whatever number of threads the engine has, and in whichever of them a step fails.
+#[test]
+fn random_faults_in_the_engine_cost_their_parts_and_no_others() {
+    let _alone = sabotage::alone();
+    const PARTS: u64 = 60;
+    let (_, expected) = run(PARTS, &[]);
+    for threads in [1, 2, 4] {
+        let strikes = random_strikes(PARTS, threads, &mut random::Random(threads as u64));
+        let panics: Vec<u64> =
+            strikes.iter().filter(|(_, strike)| strike.blow == Blow::Panic).map(|(sequence, _)| *sequence).collect();
+        assert!(panics.len() > 5 && panics.len() < strikes.len(), "{strikes:?}");
+        let (report, outcome) = run_struck(PARTS, threads, &strikes);
+        assert_eq!(outcome.len(), expected.len(), "one result for each part");
+        for (told, expected) in outcome.iter().zip(&expected) {
+            let wanted = match panics.contains(&told.sequence) {
+                true => &Verdict::Fault(Fault::Engine),
+                false => &expected.verdict,
+            };
+            assert_eq!(&told.verdict, wanted, "part {} on {threads} threads", told.sequence);
+        }
+        assert_eq!(report.counts.panics, panics.len() as u64);
+        assert!(report.counts.balanced() && report.panicked.is_empty(), "{report}");
+        sabotage::threads_are(0);
+    }
 }
 
 #[test]
