@@ -4,12 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
+#[cfg(feature = "tensorrt")]
+#[path = "common/tensorrt/shim.rs"]
+mod shim;
 
 use std::alloc::System;
 use std::hint::black_box;
 use std::time::Duration;
 
 use fcam::camera::{Frame, Geometry, PixelFormat};
+#[cfg(feature = "tensorrt")]
+use fcam::engine::tensorrt;
 use fcam::engine::{Backend, Prediction, Settings};
 use fcam::mask::{Masker, Thresholds};
 use fcam::pipeline::{Options, Pipeline};
@@ -48,8 +53,10 @@ fn our_stages_allocate_nothing() {
         preprocess_allocates_nothing(format);
     }
     the_stages_after_the_engine_allocate_nothing();
-    an_inspection_allocates_what_its_engine_does(Backend::Cpu, Some(0));
-    an_inspection_allocates_what_its_engine_does(Backend::Tract, None);
+    an_inspection_allocates_what_its_engine_does(on(Backend::Cpu), Some(0));
+    an_inspection_allocates_what_its_engine_does(on(Backend::Tract), None);
+    #[cfg(feature = "tensorrt")]
+    an_inspection_on_tensorrt_allocates_nothing();
     an_inspection_of_tiles_allocates_nothing();
 }
 
@@ -88,8 +95,22 @@ fn the_stages_after_the_engine_allocate_nothing() {
     }
 }
 
-fn an_inspection_allocates_what_its_engine_does(backend: Backend, known: Option<usize>) {
-    let engine = Settings { backend, ..Settings::default() };
+fn on(backend: Backend) -> Settings {
+    Settings { backend, ..Settings::default() }
+}
+
+/// On our side of the shim, that is: what is behind it has an allocator of its own.
+#[cfg(feature = "tensorrt")]
+fn an_inspection_on_tensorrt_allocates_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let options =
+        tensorrt::Options { shim: shim::shims().0.clone(), cache: cache.path().into(), ..tensorrt::Options::default() };
+    let engine = Settings { tensorrt: options, ..on(Backend::Tensorrt) };
+    an_inspection_allocates_what_its_engine_does(engine, Some(0));
+}
+
+fn an_inspection_allocates_what_its_engine_does(engine: Settings, known: Option<usize>) {
+    let backend = engine.backend;
     let options =
         Options { engine, layout: Default::default(), score_threshold: None, vote: None, signaller: signaller() };
     let geometry = common::geometry();
