@@ -838,6 +838,9 @@ def train_run(plan: Plan, run: Run, team: Team, args: argparse.Namespace) -> int
         team.wait()
     except ToolError as error:
         raise ToolError(f"{error}; then go on with `fcam-tools train --resume {run.folder}`") from error
+    except Exception:
+        run.note_bug()
+        raise
     finally:
         run.close()
     return 0
@@ -855,6 +858,5 @@ def leave(plan: Plan, run: Run, checkpoint: dict, every: list[dict]) -> dict[str
     speeds = {name: value for name, value in told.items() if name.startswith("pictures_per_second")}
     measured = {name: value for name, value in told.items() if name not in speeds and name != "seconds"}
     run.add_metrics(validation=measured, thresholds=checkpoint["thresholds"], seconds=told["seconds"], **speeds)
-    run.update(state="done", finished=time.strftime("%Y-%m-%d %H:%M:%S"))
-    run.snapshot.unlink(missing_ok=True)
+    run.finish()
     return {"checkpoint": str(plan.checkpoint), "run": str(run.folder), "thresholds": checkpoint["thresholds"], **told}

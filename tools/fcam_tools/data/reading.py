@@ -1,7 +1,9 @@
-"""Pictures from files. In: paths. Out: uint8 RGB pixels at the asked size, or an error that names the file.
+"""Pictures and masks from files. In: paths. Out: uint8 RGB pixels at the asked size, marked pixels, or an error that
+names the file.
 
-It refuses what a camera could never send, and what would be converted in silence: files that are no pictures, cut ones,
-more than 8 bits a channel, CMYK.
+Pixels are where they are in the file: an orientation in EXIF or TIFF tags is not applied, because the camera does not
+apply it either. It refuses what a camera could never send, and what would be converted in silence: files that are no
+pictures, cut ones, more than 8 bits a channel, CMYK.
 """
 
 from __future__ import annotations
@@ -10,22 +12,71 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from fcam_tools.data.dataset import Picture
 from fcam_tools.errors import ToolError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-PNG_SIGNATURE, PNG_DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24  # IHDR's bit depth: Pillow halves 16-bit colours unasked
+PNG_SIGNATURE, PNG_DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24  # IHDR's bit depth
+TIFF_SIGNATURES, TIFF_DEPTH = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), 258  # BitsPerSample
+
+
+# Pillow turns TIFF files by their tag when it decodes them, and no others: what undoes that.
+TURNED_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}  # fmt: skip
+ON_THEIR_SIDE = (5, 6, 7, 8)
+COLOURED = ("RGB", "RGBA", "RGBX", "LA", "PA", "RGBa", "La")
+
+
+def orientation(picture: Image.Image) -> int:
+    """By which Pillow turns a picture that it has opened and not decoded; 1 is not at all."""
+    return picture.getexif().get(ExifTags.Base.Orientation, 1) if picture.format == "TIFF" else 1
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of the stored picture."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            return (height, width) if orientation(picture) in ON_THEIR_SIDE else (width, height)
+    except Exception as error:  # Pillow's plugins raise whatever a broken file makes them
+        raise unreadable(path, error) from error
+
+
+def stored(path: Path) -> Image.Image:
+    """A whole picture, decoded, with its pixels where they are in the file."""
+    try:
+        with Image.open(path) as picture:
+            back = TURNED_BACK.get(orientation(picture))
+            picture.load()
+            return picture if back is None else picture.transpose(back)
+    except Exception as error:  # as above
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> ToolError:
+    return ToolError(f"cannot read {path}: {error}; remove or replace it")
+
+
+def is_deep(path: Path) -> bool:
+    """True for more than 8 bits a channel, of which Pillow may keep the upper halves alone."""
+    with path.open("rb") as file:
+        head = file.read(PNG_DEPTH_AT + 1)
+    if head.startswith(TIFF_SIGNATURES):
+        with Image.open(path) as picture:
+            return int(np.max(picture.tag_v2.get(TIFF_DEPTH, 8))) > 8  # type: ignore[attr-defined]
+    return head.startswith(PNG_SIGNATURE) and head[PNG_DEPTH_AT] == 16
 
 
 def refuse_mode(picture: Image.Image, path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(PNG_DEPTH_AT + 1)
-    deep_png = head.startswith(PNG_SIGNATURE) and head[PNG_DEPTH_AT] == 16
-    if picture.mode.startswith(("I", "F")) or deep_png:
+    if picture.mode.startswith(("I", "F")) or is_deep(path):
         raise ToolError(f"{path} has more than 8 bits a channel: convert it to 8")
     if picture.mode in ("CMYK", "LAB"):
         raise ToolError(f"{path} is {picture.mode}, made for print: convert it to RGB, as the camera sends it")
@@ -33,12 +84,45 @@ def refuse_mode(picture: Image.Image, path: Path) -> None:
 
 def open_rgb(path: Path) -> Image.Image:
     """A whole picture, decoded, as RGB."""
-    try:
-        with Image.open(path) as picture:
-            refuse_mode(picture, path)
-            return picture.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ToolError(f"cannot read {path}: {error}; remove or replace it") from error
+    picture = stored(path)
+    refuse_mode(picture, path)
+    return picture.convert("RGB")
+
+
+def marks_in(path: Path) -> np.ndarray:
+    """The marks of a mask, bool [height, width]: whatever is neither black nor transparent, at any depth; in a palette,
+    whatever is not its first colour, or not its black one where the first is none."""
+    mask = stored(path)
+    if mask.mode == "P":
+        return marked_indices(mask)
+    values = np.asarray(mask if mask.mode not in ("CMYK", "LAB", "HSV") else mask.convert("RGB"))
+    if mask.mode in COLOURED and is_deep(path):
+        values = deep_colours(path)
+    if values.ndim == 2:
+        return np.asarray(values != 0)
+    has_alpha = values.shape[2] in (2, 4) and mask.mode != "RGBX"
+    colours = values[..., :-1] if has_alpha or mask.mode == "RGBX" else values
+    marked = colours.any(axis=2)
+    return np.asarray(marked & (values[..., -1] > 0) if has_alpha else marked)
+
+
+def deep_colours(path: Path) -> np.ndarray:
+    """The values of a PNG of 16 bits, [height, width, channels]; other formats are refused."""
+    values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or path.suffix.lower() != ".png":
+        raise ToolError(f"{path} has colours of more than 8 bits: convert it to 8, or to grey")
+    return values
+
+
+def marked_indices(mask: Image.Image) -> np.ndarray:
+    indices = np.asarray(mask)
+    palette = np.zeros((256, 3), np.uint8)
+    colours = np.asarray(mask.getpalette("RGB"), np.uint8).reshape(-1, 3)[:256]
+    palette[: len(colours)] = colours
+    black: np.ndarray = ~palette.any(axis=1)
+    if black[0] or not black[indices].any():
+        return np.asarray(indices != 0)
+    return ~black[indices]
 
 
 def read_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
