@@ -22,8 +22,8 @@ class ArgumentError(ToolError, ValueError):
 
 
 def note_bug(error: BaseException) -> str:
-    """Writes the traceback into a file of its own. Returns a line for people: what happened, that it is a bug, and where
-    to read on."""
+    """Writes the traceback into a file of its own. Returns a line for people: what happened, that it is a bug, where to
+    read on."""
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     content = f"fcam-tools {__version__}, {sys.argv}\n{''.join(traceback.format_exception(error))}"
     name = f"bug-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-"

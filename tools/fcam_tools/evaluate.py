@@ -32,6 +32,7 @@ from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, defect_score, load_checkpoint, run_onnx
 from fcam_tools.metrics import Scorer
 from fcam_tools.model import Joint, Net
+from fcam_tools.program import refuse_damaged
 from fcam_tools.quantize import session
 from fcam_tools.runs import checkpoint_in, run_of, save
 from fcam_tools.truth import Truth, truth_of
@@ -199,8 +200,9 @@ def run(args: argparse.Namespace) -> int:
     if tuple(checkpoint.classes) != dataset.classes:
         raise ToolError(f"{args.checkpoint} knows {checkpoint.classes}, the data has {dataset.classes}")
     pictures = thinned(dataset.splits[args.split], args.limit)
-    truth = truth_of(dataset, args.split, checkpoint.size, pictures)
     progress = sys.stderr.isatty() and not args.json
+    refuse_damaged([picture.path for picture in pictures], progress)
+    truth = truth_of(dataset, args.split, checkpoint.size, pictures)
     rows = {
         name: score(truth, source, checkpoint.thresholds, name, progress)
         for name, source in sources(args, checkpoint, truth)

@@ -70,6 +70,12 @@ def refused(paths: Sequence[Path], progress: bool) -> dict[Path, str]:
     return found
 
 
+def refuse_damaged(paths: Sequence[Path], progress: bool) -> None:
+    """Refuses the first picture that the camera would refuse."""
+    for problem in refused(paths, progress).values():
+        raise ToolError(f"the camera {problem}; remove or replace it")
+
+
 def ask(fcam: Path, paths: Sequence[Path]) -> list[str]:
     """The problem of each picture, empty for one that is whole."""
     command = [str(fcam), "pictures", "--json", "--", *map(str, paths)]

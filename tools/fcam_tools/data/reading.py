@@ -25,44 +25,42 @@ PNG_SIGNATURE, PNG_DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24  # IHDR's bit depth
 TIFF_SIGNATURES, TIFF_DEPTH = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), 258  # BitsPerSample
 
 
-# Pillow turns TIFF files by their tag when it decodes them, and no others: what undoes that.
-TURNED_BACK = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}  # fmt: skip
-ON_THEIR_SIDE = (5, 6, 7, 8)
+ORIENTATION, ON_THEIR_SIDE = ExifTags.Base.Orientation, (5, 6, 7, 8)
 COLOURED = ("RGB", "RGBA", "RGBX", "LA", "PA", "RGBa", "La")
 
 
-def orientation(picture: Image.Image) -> int:
-    """By which Pillow turns a picture that it has opened and not decoded; 1 is not at all."""
-    return picture.getexif().get(ExifTags.Base.Orientation, 1) if picture.format == "TIFF" else 1
+def opened(path: Path) -> Image.Image:
+    """A picture that is not decoded yet, and will not be turned. Pillow turns TIFF files alone, by their tag; those
+    that it maps into memory come out scrambled then (13.0.0)."""
+    picture = Image.open(path)
+    if picture.format == "TIFF":
+        if picture.tag_v2.get(ORIENTATION) in ON_THEIR_SIDE:  # type: ignore[attr-defined]
+            picture._size = picture.size[::-1]  # its sides were swapped when it was opened
+        picture.getexif()[ORIENTATION] = 1
+    return picture
 
 
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height of the stored picture."""
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            return (height, width) if orientation(picture) in ON_THEIR_SIDE else (width, height)
+        with opened(path) as picture:
+            return picture.size
     except Exception as error:  # Pillow's plugins raise whatever a broken file makes them
         raise unreadable(path, error) from error
 
 
-def stored(path: Path) -> Image.Image:
-    """A whole picture, decoded, with its pixels where they are in the file."""
+def stored(path: Path, what: str = "") -> Image.Image:
+    """A whole picture, decoded, with its pixels where they are in the file. `what` names it in errors, before its path."""
     try:
-        with Image.open(path) as picture:
-            back = TURNED_BACK.get(orientation(picture))
+        with opened(path) as picture:
             picture.load()
-            return picture if back is None else picture.transpose(back)
+            return picture
     except Exception as error:  # as above
-        raise unreadable(path, error) from error
+        raise unreadable(path, error, what) from error
 
 
-def unreadable(path: Path, error: Exception) -> ToolError:
-    return ToolError(f"cannot read {path}: {error}; remove or replace it")
+def unreadable(path: Path, error: Exception, what: str = "") -> ToolError:
+    return ToolError(f"cannot read {what}{path}: {error}; remove or replace it")
 
 
 def is_deep(path: Path) -> bool:
@@ -92,7 +90,7 @@ def open_rgb(path: Path) -> Image.Image:
 def marks_in(path: Path) -> np.ndarray:
     """The marks of a mask, bool [height, width]: whatever is neither black nor transparent, at any depth; in a palette,
     whatever is not its first colour, or not its black one where the first is none."""
-    mask = stored(path)
+    mask = stored(path, "the mask ")
     if mask.mode == "P":
         return marked_indices(mask)
     values = np.asarray(mask if mask.mode not in ("CMYK", "LAB", "HSV") else mask.convert("RGB"))
@@ -119,10 +117,10 @@ def marked_indices(mask: Image.Image) -> np.ndarray:
     palette = np.zeros((256, 3), np.uint8)
     colours = np.asarray(mask.getpalette("RGB"), np.uint8).reshape(-1, 3)[:256]
     palette[: len(colours)] = colours
-    black: np.ndarray = ~palette.any(axis=1)
+    black = np.logical_not(palette.any(axis=1))
     if black[0] or not black[indices].any():
         return np.asarray(indices != 0)
-    return ~black[indices]
+    return np.asarray(~black[indices])
 
 
 def read_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
