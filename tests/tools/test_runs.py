@@ -218,9 +218,8 @@ def finished(folder: Path, name: str) -> Path:
 
 def kept(folder: Path) -> set[str]:
     """The checkpoints of finished runs in a place."""
-    return {
-        path.read_text() for path in (folder / runs.CHECKPOINT, runs.before(folder) / runs.CHECKPOINT) if path.is_file()
-    }
+    places = (folder / runs.CHECKPOINT, runs.before(folder) / runs.CHECKPOINT)
+    return {path.read_text() for path in places if path.is_file()}
 
 
 def test_a_finished_run_stays_until_the_next_one_is_done(tmp_path: Path) -> None:

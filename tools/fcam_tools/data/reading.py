@@ -50,7 +50,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def stored(path: Path, what: str = "") -> Image.Image:
-    """A whole picture, decoded, with its pixels where they are in the file. `what` names it in errors, before its path."""
+    """A whole picture, decoded, with its pixels where they are in the file. `what` names it in errors."""
     try:
         with opened(path) as picture:
             picture.load()
