@@ -1,8 +1,8 @@
 """Stands in for `fcam bundle list|install|activate` in a camera's folder: its words, its JSON, its exit codes.
 
 behave.json says what goes wrong: "install" and "activate" are refusals, "withdrawn" is what `list` says of the release,
-"event" how `activate` ends, "sleep" how long it says nothing, "sleep_activate" how long that verb alone does, "list" what
-it answers instead, "runs" which bundle its station judges with, in place of the active one.
+"event" how `activate` ends, "sleep" how long it says nothing, "sleep_activate" how long that verb alone does, "list"
+what it answers instead, "runs" which bundle its station judges with, in place of the active one.
 """
 
 import argparse
