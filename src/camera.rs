@@ -313,7 +313,9 @@ pub enum Error {
         set: (u32, u32),
     },
     /// The same bytes again and again, which no live sensor sends.
-    #[error("the same picture came {frames} times in a row: does the camera hang, or what feeds it? (camera.frozen_frames sets the limit, 0 is none)")]
+    #[error(
+        "the same picture came {frames} times in a row: does the camera hang, or what feeds it? (camera.frozen_frames sets the limit, 0 is none)"
+    )]
     Frozen {
         /// Frames in a row, the first of them included.
         frames: u64,

@@ -99,7 +99,9 @@ pub enum Error {
 /// What to do about a station file that cannot be read.
 fn read_advice(source: &std::io::Error) -> &'static str {
     match source.kind() {
-        std::io::ErrorKind::NotFound => ": is the path right? station.example.toml is the manual, and a station file to begin with",
+        std::io::ErrorKind::NotFound => {
+            ": is the path right? board/station.example.toml (on a camera in /usr/share/fcam) is the manual, and a file to begin with"
+        }
         std::io::ErrorKind::PermissionDenied => ": may this user read it?",
         _ => "",
     }
@@ -211,7 +213,8 @@ impl Setup {
             }
             Kind::Pipe => {
                 let stream = self.geometry.map_or(Stream::Mjpeg, Stream::Raw);
-                let pipe = Pipe::new(camera.command.clone(), stream, camera.restart).sized(camera.width.zip(camera.height));
+                let pipe =
+                    Pipe::new(camera.command.clone(), stream, camera.restart).sized(camera.width.zip(camera.height));
                 Ok((Box::new(Live::new(Box::new(pipe), camera.frozen())), self.geometry))
             }
             #[cfg(feature = "v4l2")]
@@ -521,8 +524,9 @@ fn validate_device(camera: &raw::Camera, problems: &mut Vec<String>) {
     }
     validate_size(camera, problems);
     if camera.width.is_none() && camera.height.is_none() {
-        problems
-            .push("camera.width and camera.height must say how large the frames are: `fcam cameras` lists sizes".into());
+        problems.push(
+            "camera.width and camera.height must say how large the frames are: `fcam cameras` lists sizes".into(),
+        );
     }
 }
 

@@ -116,7 +116,10 @@ mod tests {
 
     #[test]
     fn another_size_ends_a_row() {
-        assert_eq!(lengths(&[vec![0; 8000], vec![0; 8000], vec![0; 7000], vec![0; 7000], vec![0; 8000]]), [1, 2, 1, 2, 1]);
+        assert_eq!(
+            lengths(&[vec![0; 8000], vec![0; 8000], vec![0; 7000], vec![0; 7000], vec![0; 8000]]),
+            [1, 2, 1, 2, 1]
+        );
     }
 
     #[test]

@@ -102,8 +102,7 @@ fn terminate(child: &Child) {
 }
 
 /// Frames of 16 x 16 gray pixels, which may all be the same.
-const SCRIPTED: &str =
-    "[camera]\nkind = \"pipe\"\ncommand = [\"sh\", \"camera.sh\"]\nwidth = 16\nheight = 16\nformat = \"gray8\"\nfrozen_frames = 0\n";
+const SCRIPTED: &str = "[camera]\nkind = \"pipe\"\ncommand = [\"sh\", \"camera.sh\"]\nwidth = 16\nheight = 16\nformat = \"gray8\"\nfrozen_frames = 0\n";
 /// A hundred a second.
 const ENDLESS: &str = "while head -c 256 /dev/zero; do sleep 0.01; done\n";
 
@@ -358,7 +357,11 @@ fn what_cannot_start_says_why() {
     let cases = [
         ("", vec!["--json", &file], "cannot write sinks.json"),
         ("", vec!["--bundle", "nowhere"], "bundle.path: cannot read nowhere"),
-        ("", vec!["--config", "none.toml"], "cannot read none.toml: No such file or directory (os error 2): is the path right?"),
+        (
+            "",
+            vec!["--config", "none.toml"],
+            "cannot read none.toml: No such file or directory (os error 2): is the path right?",
+        ),
         ("[signals]\nhodl_ms = 1\n[camra]\n", vec![], "did you mean `hold_ms`?"),
         ("[camera]\nkind = \"folder\"\npaths = [\"nowhere\"]", vec![], "cannot open the camera"),
         ("[inspect]\nroi = { x = 9000, y = 0, width = 9, height = 9 }", vec![], "does not lie inside the"),

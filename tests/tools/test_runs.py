@@ -264,7 +264,7 @@ def test_training_that_is_killed_leaves_the_network_before_it(pictures: Path, tm
     finish("train", pictures, "--out", run, *QUICK)
     old = (run / runs.CHECKPOINT).read_bytes()
     child = begin("train", pictures, "--out", run, *QUICK, "--seed", 1, "--snapshot-seconds", 0.05)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (run / runs.SNAPSHOT).is_file() or not runs.before(run).is_dir():
         assert time.monotonic() < deadline and child.exitcode is None
         time.sleep(0.01)
