@@ -52,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         if name == chosen:  # torch takes seconds to import: only the verb that runs pays
             importlib.import_module(f"fcam_tools.{name}").add_arguments(verb)
     args = parser.parse_args(argv)
+    if args.debug:
+        logging.getLogger("fcam_tools").setLevel(logging.DEBUG)
     memory.keep_freed()
     try:
         return importlib.import_module(f"fcam_tools.{args.verb}").run(args)

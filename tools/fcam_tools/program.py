@@ -48,8 +48,8 @@ def lacks_pictures(fcam: Path) -> str:
     """Why a program cannot be asked, empty if it can."""
     try:
         asked = subprocess.run([fcam, "pictures", "--help"], capture_output=True, timeout=BATCH_S, check=False)
-    except OSError as error:
-        return f"{fcam} does not run ({error.strerror})"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{fcam} does not run ({error})"
     return f"{fcam} is too old, it has no `pictures`" if asked.returncode else ""
 
 
