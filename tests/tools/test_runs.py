@@ -115,6 +115,13 @@ def test_one_seed_gives_one_network(pictures: Path, whole: Path, tmp_path: Path)
     assert same(whole, tmp_path / "again.pt") and not same(whole, tmp_path / "other.pt")
 
 
+def test_a_run_has_a_copy_of_all_that_lies_beside_it(whole: Path) -> None:
+    """What the next training in this place writes over before it is done."""
+    for suffix in (".pt", ".classifier.pt", ".decoders.pt"):
+        own = (runs.beside(whole) / runs.CHECKPOINT).with_suffix(suffix)
+        assert own.read_bytes() == whole.with_suffix(suffix).read_bytes()
+
+
 def test_two_processes_train_the_network_of_one(pictures: Path, tmp_path: Path) -> None:
     finish("train", pictures, "--out", tmp_path / "one.pt", *QUICK, "--parts", 2)
     with socket.socket() as probe:

@@ -41,6 +41,7 @@ from tqdm import tqdm
 
 from fcam_tools import data, losses, methods, parallel, pasted, runs, seeds, thaw
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
+from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import Feed, Part, Pictures, key_of
 from fcam_tools.labels import accuracy, classification_loss, defect_classes, defective, label_array
@@ -854,6 +855,9 @@ def leave(plan: Plan, run: Run, checkpoint: dict, every: list[dict]) -> dict[str
     if own.resolve() != plan.checkpoint.resolve():
         save(own, checkpoint)
         save(own.with_suffix(".decoders.pt"), every)
+        aside = plan.checkpoint.with_suffix(".classifier.pt")
+        if aside.is_file():  # the next training in this place writes its own over it long before it is done
+            write(own.with_suffix(".classifier.pt"), aside.read_bytes())
     told = checkpoint["training"]
     speeds = {name: value for name, value in told.items() if name.startswith("pictures_per_second")}
     measured = {name: value for name, value in told.items() if name not in speeds and name != "seconds"}
