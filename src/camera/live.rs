@@ -1,8 +1,8 @@
 //! In: the frames of a camera with a live sensor. Out: the same frames; an error in place of each that has the very bytes of those before it.
 //!
 //! No two exposures have the same noise: a camera, driver or program that sends one picture again and again hangs, and every part would get the
-//! verdict of the one in the picture. Most frames differ in a few hundred bytes of all, and only those are kept of them; a whole frame is copied and
-//! compared only where all samples are equal.
+//! verdict of the one in the picture. A few hundred bytes tell almost any two frames apart, so that only those are kept of a frame; a whole one is
+//! copied and compared only where all of them are equal.
 
 use super::{Camera, Error, Frame, Geometry};
 use crate::clock::Timestamp;
