@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 mod backoff;
 mod encode;
 pub mod folder;
+pub mod live;
 mod pace;
 pub mod pattern;
 pub mod picture;
@@ -22,6 +23,7 @@ pub mod setting;
 pub mod v4l2;
 
 pub use folder::Folder;
+pub use live::Live;
 pub use pattern::Pattern;
 pub use pipe::Pipe;
 pub use setting::Setting;
@@ -299,6 +301,26 @@ pub enum Error {
         what: String,
         /// What the decoder said.
         reason: String,
+    },
+    /// A compressed picture of another size than the camera is set to.
+    #[error("{what} has {} x {} pixels, and camera.width and camera.height say {} x {}: set both to what the camera sends", .has.0, .has.1, .set.0, .set.1)]
+    OtherSize {
+        /// The frame of a stream.
+        what: String,
+        /// Its width and height.
+        has: (u32, u32),
+        /// The width and height that the station was set up for.
+        set: (u32, u32),
+    },
+    /// The same bytes again and again, which no live sensor sends.
+    #[error(
+        "the same picture came {frames} times in a row: does the camera hang, or what feeds it? (camera.frozen_frames sets the limit, 0 is none)"
+    )]
+    Frozen {
+        /// Frames in a row, the first of them included.
+        frames: u64,
+        /// When the last of them was captured.
+        captured: Timestamp,
     },
     /// A path that cannot be listed or opened.
     #[error("cannot open {path}: {source}")]

@@ -18,6 +18,7 @@ mod engine;
 mod io;
 mod layers;
 mod log;
+mod pictures;
 mod plc;
 mod replay;
 mod run;
@@ -45,6 +46,7 @@ struct Cli {
 enum Verb {
     Run(run::Args),
     Replay(replay::Args),
+    Pictures(pictures::Args),
     Check(check::Args),
     Bench(bench::Args),
     Engine(engine::Args),
@@ -63,7 +65,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             log::flush(); // what led to it comes first
-            eprintln!("fcam: {error:#}");
+            eprintln!("fcam: {}", told(&error));
             ExitCode::from(NOT_STARTED)
         }
     };
@@ -84,6 +86,7 @@ fn run_verb(verb: Verb) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(args) => run::run(&args),
         Verb::Replay(args) => replay::run(&args),
+        Verb::Pictures(args) => pictures::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Engine(args) => engine::run(&args),
@@ -93,6 +96,12 @@ fn run_verb(verb: Verb) -> anyhow::Result<u8> {
         Verb::Plc(args) => plc::run(&args),
         Verb::Io(args) => io::run(&args),
     }
+}
+
+/// An error and its causes, each once: most errors here have the words of their cause in their own.
+fn told(error: &anyhow::Error) -> String {
+    let said = |text: String, cause: String| if text.contains(&cause) { text } else { format!("{text}: {cause}") };
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), said)
 }
 
 /// How the network is run, for every verb that runs one.
@@ -190,6 +199,17 @@ fn parse_tiles(text: &str) -> Result<Tiles, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let open = crate::camera::Error::Open { path: "here".into(), source: gone() };
+        assert_eq!(told(&open.into()), "cannot open here: entity not found");
+        let deep = crate::config::Error::Camera(crate::camera::Error::Open { path: "here".into(), source: gone() });
+        assert_eq!(told(&deep.into()), "cannot open the camera: cannot open here: entity not found");
+        let without_it = anyhow::Error::new(gone()).context("cannot write there").context("no report");
+        assert_eq!(told(&without_it), "no report: cannot write there: entity not found");
+    }
 
     #[test]
     fn rectangles_and_tiles_as_they_are_typed() {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::bundle::Bundle;
 use crate::camera::pipe::Stream;
-use crate::camera::{self, Camera, Folder, Geometry, Pattern, Pipe, PixelFormat};
+use crate::camera::{self, Camera, Folder, Geometry, Live, Pattern, Pipe, PixelFormat};
 use crate::handshake;
 use crate::line::Line;
 use crate::pipeline;
@@ -51,7 +51,7 @@ pub struct Overrides {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such file.
-    #[error("cannot read {path}: {source}", path = path.display())]
+    #[error("cannot read {path}: {source}{}", read_advice(.source), path = path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -97,6 +97,17 @@ pub enum Error {
     /// The Modbus sink cannot start.
     #[error("cannot start modbus: {0}")]
     Modbus(crate::sink::Error),
+}
+
+/// What to do about a station file that cannot be read.
+fn read_advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => {
+            ": is the path right? board/station.example.toml (on a camera in /usr/share/fcam) is the manual, and a file to begin with"
+        }
+        std::io::ErrorKind::PermissionDenied => ": may this user read it?",
+        _ => "",
+    }
 }
 
 fn count(problems: usize) -> String {
@@ -202,14 +213,16 @@ impl Setup {
             }
             Kind::Pipe => {
                 let stream = self.geometry.map_or(Stream::Mjpeg, Stream::Raw);
-                Ok((Box::new(Pipe::new(camera.command.clone(), stream, camera.restart)), self.geometry))
+                let pipe =
+                    Pipe::new(camera.command.clone(), stream, camera.restart).sized(camera.width.zip(camera.height));
+                Ok((Box::new(Live::new(Box::new(pipe), camera.frozen())), self.geometry))
             }
             #[cfg(feature = "v4l2")]
             Kind::V4l2 => {
                 let fired = self.raw.trigger.mode == Mode::External && self.raw.trigger.frame == raw::Frame::Next;
                 let device = device::open(camera, fired)?;
                 let geometry = device.geometry();
-                Ok((Box::new(device), Some(geometry)))
+                Ok((Box::new(Live::new(Box::new(device), camera.frozen())), Some(geometry)))
             }
             #[cfg(not(feature = "v4l2"))]
             Kind::V4l2 => Err(camera::Error::Ended), // refused by `validate_device`
@@ -411,8 +424,7 @@ fn validate_plc(raw: &Raw, problems: &mut Vec<String>) {
                 .into(),
         );
     }
-    let unreal = matches!(raw.camera.kind, Kind::Pattern | Kind::Folder);
-    if unreal && tells.contains(&true) && !raw.plc.simulated {
+    if !raw.camera.kind.is_live() && tells.contains(&true) && !raw.plc.simulated {
         problems.push(
             "plc.simulated must be true: the camera's pictures are not of parts on a line, and a PLC is told".into(),
         );
@@ -456,6 +468,9 @@ fn validate_ranges(serial: &raw::Serial, problems: &mut Vec<String>) {
     range("serial.mask_bytes", serial.mask_bytes as u64, 3, 1_000_000);
 }
 
+/// Two may be equal but for what was not looked at ([`Live`]).
+const FROZEN_RANGE: std::ops::RangeInclusive<u64> = 3..=1_000_000;
+
 fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<Geometry> {
     if !(0.0..=1000.0).contains(&camera.fps) {
         problems.push(format!("camera.fps = {} is outside 0..=1000 (0 is as fast as possible)", camera.fps));
@@ -469,6 +484,16 @@ fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<G
     }
     if camera.width.is_some() != camera.height.is_some() {
         problems.push("camera.width and camera.height go together: set both or none".into());
+    }
+    match camera.frozen_frames {
+        Some(1..) if !camera.kind.is_live() => problems.push(
+            "camera.frozen_frames is for a \"v4l2\" or a \"pipe\" camera: the others show the same pictures again on purpose".into(),
+        ),
+        Some(frames) if !(frames == 0 || FROZEN_RANGE.contains(&frames)) => {
+            let (low, high) = (FROZEN_RANGE.start(), FROZEN_RANGE.end());
+            problems.push(format!("camera.frozen_frames = {frames} is outside {low}..={high} (0 lets any number be equal)"));
+        }
+        _ => {}
     }
     match camera.kind {
         Kind::Pattern if !matches!(camera.format, raw::Format::Auto | raw::Format::Rgb8) => {
@@ -484,6 +509,7 @@ fn validate_camera(camera: &raw::Camera, problems: &mut Vec<String>) -> Option<G
             problems
                 .push("camera.format must say how the command writes pixels: a pipe has no other way to tell".into());
         }
+        Kind::Pipe if camera.format == raw::Format::Mjpeg => validate_size(camera, problems),
         Kind::V4l2 => validate_device(camera, problems),
         _ => {}
     }
@@ -511,17 +537,19 @@ fn validate_device(camera: &raw::Camera, problems: &mut Vec<String>) {
     if camera.device.is_empty() {
         problems.push("camera.device is empty: give a path or a name that `fcam cameras` lists".into());
     }
-    match camera.width.zip(camera.height) {
-        Some((width, height)) => {
-            let format = camera.format.pixels().unwrap_or(PixelFormat::Gray8);
-            problems.extend(Geometry::packed(width, height, format).err().map(|error| format!("camera: {error}")));
-        }
-        None if camera.width.is_none() && camera.height.is_none() => {
-            problems.push(
-                "camera.width and camera.height must say how large the frames are: `fcam cameras` lists sizes".into(),
-            );
-        }
-        None => {}
+    validate_size(camera, problems);
+    if camera.width.is_none() && camera.height.is_none() {
+        problems.push(
+            "camera.width and camera.height must say how large the frames are: `fcam cameras` lists sizes".into(),
+        );
+    }
+}
+
+/// Of frames whose layout the station file does not tell, or not yet.
+fn validate_size(camera: &raw::Camera, problems: &mut Vec<String>) {
+    if let Some((width, height)) = camera.width.zip(camera.height) {
+        let format = camera.format.pixels().unwrap_or(PixelFormat::Gray8);
+        problems.extend(Geometry::packed(width, height, format).err().map(|error| format!("camera: {error}")));
     }
 }
 

@@ -62,6 +62,10 @@ pub enum Condition {
     Camera,
     /// No frame came in time.
     Stalled,
+    /// The camera sends pictures of another size than the station was set up for.
+    Geometry,
+    /// The camera sends the same picture again and again.
+    Frozen,
     /// The processor is too hot to go on.
     Overheated,
     /// The PLC's heartbeat stopped.
@@ -76,7 +80,7 @@ pub enum Condition {
 
 impl Condition {
     /// All, the gravest first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Panic,
         Self::Engine,
         Self::Hung,
@@ -85,6 +89,8 @@ impl Condition {
         Self::Channel,
         Self::Camera,
         Self::Stalled,
+        Self::Geometry,
+        Self::Frozen,
         Self::Overheated,
         Self::PlcLost,
         Self::Starting,
@@ -97,6 +103,8 @@ impl Condition {
         match self {
             Self::Camera => Fault::Camera.code(),
             Self::Stalled => Fault::Stalled.code(),
+            Self::Geometry => Fault::Geometry.code(),
+            Self::Frozen => Fault::Frozen.code(),
             Self::Engine => Fault::Engine.code(),
             Self::Panic => 20,
             Self::Overheated => 21,

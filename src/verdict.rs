@@ -62,6 +62,8 @@ pub enum Fault {
     Missed,
     /// No frame was captured near enough to the trigger.
     NoFrame,
+    /// The camera sends the same picture again and again.
+    Frozen,
 }
 
 impl Fault {
@@ -77,6 +79,7 @@ impl Fault {
             Self::Stopped => 8,
             Self::Missed => 9,
             Self::NoFrame => 10,
+            Self::Frozen => 11,
         }
     }
 }

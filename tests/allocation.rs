@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
+#[cfg(feature = "tensorrt")]
+#[path = "common/tensorrt/shim.rs"]
+mod shim;
 
 use std::alloc::System;
 use std::hint::black_box;
@@ -11,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fcam::camera::{Frame, Geometry, PixelFormat};
+#[cfg(feature = "tensorrt")]
+use fcam::engine::tensorrt;
 use fcam::engine::{Backend, Prediction, Settings};
 use fcam::mask::{Masker, Thresholds};
 use fcam::outcome::{Judged, Opened, Outcome, Timings};
@@ -51,9 +56,11 @@ fn our_stages_allocate_nothing() {
     }
     the_stages_after_the_engine_allocate_nothing();
     for threads in [1, 2, 4] {
-        an_inspection_allocates_what_its_engine_does(Backend::Cpu, threads, Some(0));
+        an_inspection_allocates_what_its_engine_does(Settings { threads, ..on(Backend::Cpu) }, Some(0));
     }
-    an_inspection_allocates_what_its_engine_does(Backend::Tract, 1, None);
+    an_inspection_allocates_what_its_engine_does(on(Backend::Tract), None);
+    #[cfg(feature = "tensorrt")]
+    an_inspection_on_tensorrt_allocates_nothing();
     an_inspection_of_tiles_allocates_nothing();
 }
 
@@ -95,8 +102,22 @@ fn the_stages_after_the_engine_allocate_nothing() {
     }
 }
 
-fn an_inspection_allocates_what_its_engine_does(backend: Backend, threads: usize, known: Option<usize>) {
-    let engine = Settings { backend, threads, ..Settings::default() };
+fn on(backend: Backend) -> Settings {
+    Settings { backend, ..Settings::default() }
+}
+
+/// On our side of the shim, that is: what is behind it has an allocator of its own.
+#[cfg(feature = "tensorrt")]
+fn an_inspection_on_tensorrt_allocates_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let options =
+        tensorrt::Options { shim: shim::shims().0.clone(), cache: cache.path().into(), ..tensorrt::Options::default() };
+    let engine = Settings { tensorrt: options, ..on(Backend::Tensorrt) };
+    an_inspection_allocates_what_its_engine_does(engine, Some(0));
+}
+
+fn an_inspection_allocates_what_its_engine_does(engine: Settings, known: Option<usize>) {
+    let backend = engine.backend;
     let options = Options {
         engine,
         layout: Default::default(),

@@ -304,6 +304,20 @@ fn broken_pictures_of_motion_jpeg_are_errors_and_the_next_one_comes() {
 }
 
 #[test]
+fn motion_jpeg_of_another_size_is_an_error_and_the_next_picture_comes() {
+    let root = tempfile::tempdir().unwrap();
+    let [right, wrong] =
+        [(64, 48), (48, 64)].map(|(width, height)| encode(&gradient(width, height, false), ImageFormat::Jpeg));
+    let mut camera =
+        mjpeg(&write(root.path().join("stream"), &[&right[..], &wrong, &right].concat())).sized(Some((64, 48)));
+    let mut next = || camera.next(soon()).map(|frame| frame.geometry().width);
+    assert_eq!(next().unwrap(), 64);
+    assert!(matches!(next(), Err(Error::OtherSize { has: (48, 64), set: (64, 48), .. })));
+    assert_eq!(next().unwrap(), 64);
+    assert!(matches!(next(), Err(Error::Ended)));
+}
+
+#[test]
 fn gray_motion_jpeg_comes_as_rgb() {
     let root = tempfile::tempdir().unwrap();
     let mut gray = std::io::Cursor::new(vec![]);

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -87,6 +88,47 @@ fn layers_are_onnx_runtimes() {
             assert!(share <= 0.005 && worst <= 0.033 && logit <= 0.01, "{said}");
         }
     }
+}
+
+/// The same network with its axes counted from the end; none if it has none.
+fn from_the_end(case: &Case) -> Option<Case> {
+    let mut model = ModelProto::decode(case.onnx.as_slice()).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let ranks: HashMap<String, i64> =
+        graph.initializer.iter().map(|tensor| (tensor.name.clone(), tensor.dims.len() as i64)).collect();
+    let quantisers = graph.node.iter().filter(|node| node.op_type == "QuantizeLinear");
+    let sources: HashMap<String, String> =
+        quantisers.map(|node| (node.output[0].clone(), node.input[0].clone())).collect();
+    let mut changed = false;
+    for node in &mut graph.node {
+        let rank = match node.op_type.as_str() {
+            "Concat" => 4,
+            "QuantizeLinear" => ranks.get(&node.input[0]).copied().unwrap_or(4),
+            "DequantizeLinear" => {
+                sources.get(&node.input[0]).and_then(|source| ranks.get(source)).copied().unwrap_or(4)
+            }
+            _ => continue,
+        };
+        for axis in node.attribute.iter_mut().filter(|attribute| attribute.name == "axis") {
+            (axis.i, changed) = (axis.i - rank, true);
+        }
+    }
+    let name = format!("{} from the end", case.name);
+    let Case { input, logits, map, .. } = case;
+    let (input, logits, map) = (input.clone(), logits.clone(), map.clone());
+    changed.then(|| Case { name, onnx: model.encode_to_vec(), input, logits, map })
+}
+
+#[test]
+fn an_axis_may_be_counted_from_the_end() {
+    let (mut quantisers, mut concats) = (0, 0);
+    for case in cases() {
+        let Some(negative) = from_the_end(&case) else { continue };
+        assert_eq!(run(&negative, settings(&case)), run(&case, settings(&case)), "{}", case.name);
+        concats += usize::from(case.name.starts_with("concat"));
+        quantisers += usize::from(!case.name.starts_with("concat"));
+    }
+    assert!(quantisers >= 10 && concats >= 2, "{quantisers} and {concats} networks have an axis");
 }
 
 /// Rows do not know which thread computes them.

@@ -37,6 +37,7 @@ fn place(fault: Fault) -> usize {
         Fault::Stopped => 6,
         Fault::Missed => 7,
         Fault::NoFrame => 8,
+        Fault::Frozen => 9,
     }
 }
 
@@ -48,7 +49,7 @@ fn every_number_has_a_cure_and_no_other_has() {
         assert_eq!(place(*fault), at);
         codes.push(fault.code());
     }
-    let shared = [Condition::Camera, Condition::Stalled, Condition::Engine];
+    let shared = [Condition::Camera, Condition::Stalled, Condition::Geometry, Condition::Frozen, Condition::Engine];
     for condition in Condition::ALL {
         let known = codes.contains(&condition.code());
         assert_eq!(known, shared.contains(&condition), "{condition:?} has number {}", condition.code());

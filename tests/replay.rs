@@ -255,3 +255,34 @@ fn pictures_are_never_overwritten() {
     assert!(last_words(&output).contains("would be overwritten"));
     assert_eq!(std::fs::read(&picture).unwrap(), before);
 }
+
+/// `fcam pictures`: what the host tool asks before it trains.
+#[test]
+fn pictures_are_told_by_size_or_by_what_is_wrong() {
+    let root = tempfile::tempdir().unwrap();
+    pictures(root.path());
+    let whole = common::fcam(&["pictures", root.path().to_str().unwrap()]);
+    let text = String::from_utf8(whole.stdout).unwrap();
+    let path = |name: &str| root.path().join(name).display().to_string();
+    let expected =
+        [("bad/deep/000.png", "160 x 120 rgb"), ("good/000.png", "96 x 80 rgb"), ("good/001.png", "200 x 120 gray")];
+    let expected: String = expected.map(|(name, size)| format!("{}: {size}\n", path(name))).concat();
+    assert_eq!((text, whole.status.code()), (expected, Some(0)));
+
+    let bytes = std::fs::read(path("good/000.png")).unwrap();
+    std::fs::write(path("cut.png"), &bytes[..bytes.len() / 2]).unwrap();
+    let files = [path("good/001.png"), path("cut.png"), path("nowhere.png"), path("good/000.png")];
+    let output =
+        common::fcam(&[&["pictures", "--json", "--"], files.each_ref().map(String::as_str).as_slice()].concat());
+    let lines = lines(&output);
+    assert_eq!((output.status.code(), lines.len()), (Some(1), 4), "each file has its line, in their order");
+    for (line, file) in lines.iter().zip(&files) {
+        assert_eq!(line["picture"], **file);
+        let problem = line["problem"].as_str();
+        assert_eq!(problem.is_some(), line["width"].is_null() && line["height"].is_null() && line["color"].is_null());
+        assert!(problem.is_none_or(|problem| problem.contains(file.as_str())), "{line}");
+    }
+    let problems: Vec<bool> = lines.iter().map(|line| line["problem"].is_string()).collect();
+    assert_eq!(problems, [false, true, true, false]);
+    assert_eq!((&lines[0]["color"], &lines[3]["color"]), (&Value::from("gray"), &Value::from("rgb")));
+}

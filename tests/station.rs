@@ -5,6 +5,8 @@
 mod common;
 #[path = "station/fake.rs"]
 mod fake;
+#[path = "station/frozen.rs"]
+mod frozen;
 #[path = "station/program.rs"]
 mod program;
 #[path = "station/threads.rs"]

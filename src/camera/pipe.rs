@@ -43,6 +43,8 @@ pub struct Pipe {
     sequence: u64,
     backoff: Backoff,
     ended: bool,
+    /// Width and height that each picture of Motion JPEG must have.
+    size: Option<(u32, u32)>,
     frame: Picture,
     /// Bytes of a raw frame that have arrived.
     filled: usize,
@@ -68,11 +70,18 @@ impl Pipe {
             sequence: 0,
             backoff: Backoff::default(),
             ended: false,
+            size: None,
             frame: Picture { geometry, bytes: vec![0; geometry.frame_bytes()] },
             filled: 0,
             chunk,
             splitter: Splitter::default(),
         }
+    }
+
+    /// Refuses pictures of Motion JPEG that have another width and height; without a size, any is taken. Raw frames have one anyway.
+    pub fn sized(mut self, size: Option<(u32, u32)>) -> Self {
+        self.size = size;
+        self
     }
 
     /// Starts the child if none runs; false if its pause lasts beyond the deadline.
@@ -127,7 +136,11 @@ impl Pipe {
                 Cut::Picture(jpeg) => {
                     let captured = clock::now();
                     self.frame = picture::decode(jpeg, &what())?.into_rgb();
-                    return Ok(Some(captured));
+                    let Geometry { width, height, .. } = self.frame.geometry;
+                    return match self.size.filter(|set| *set != (width, height)) {
+                        Some(set) => Err(Error::OtherSize { what: what(), has: (width, height), set }),
+                        None => Ok(Some(captured)),
+                    };
                 }
                 Cut::Broken(reason) => return Err(Error::Decode { what: what(), reason: reason.into() }),
                 Cut::Nothing if late => return Ok(None),

@@ -345,9 +345,7 @@ fn decode(jpeg: &[u8], sequence: u64, geometry: Geometry) -> Result<Picture, Err
     let Geometry { width, height, .. } = picture.geometry;
     match picture.geometry == geometry {
         true => Ok(picture),
-        false => {
-            Err(Error::Decode { what, reason: format!("it has {width} x {height} pixels, which nobody asked for") })
-        }
+        false => Err(Error::OtherSize { what, has: (width, height), set: (geometry.width, geometry.height) }),
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         print_table(&report);
         match float {
             Some(Ok(float_us)) => println!("{}", compared(engine_us(&report), float_us)),
-            Some(Err(error)) => println!("stock tract does not compute this network: {error:#}"),
+            Some(Err(error)) => println!("stock tract does not compute this network: {}", super::told(&error)),
             None => {}
         }
         if let Some(rows) = report.get("layers") {

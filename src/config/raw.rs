@@ -101,6 +101,7 @@ pub(super) struct Camera {
     pub(super) repeat: bool,
     pub(super) fps: f64,
     pub(super) timeout_ms: u64,
+    pub(super) frozen_frames: Option<u64>,
 }
 
 impl Default for Camera {
@@ -120,7 +121,19 @@ impl Default for Camera {
             repeat: false,
             fps: 10.0,
             timeout_ms: 2000,
+            frozen_frames: None,
         }
+    }
+}
+
+/// Equal frames in a row from which a live camera is taken for frozen, unless the file says.
+const FROZEN_FRAMES: u64 = 30;
+
+impl Camera {
+    /// Equal frames in a row from which the camera is frozen; 0 where any number may be equal.
+    pub(super) fn frozen(&self) -> u64 {
+        let default = if self.kind.is_live() { FROZEN_FRAMES } else { 0 };
+        self.frozen_frames.unwrap_or(default)
     }
 }
 
@@ -131,6 +144,13 @@ pub(super) enum Kind {
     Folder,
     Pipe,
     V4l2,
+}
+
+impl Kind {
+    /// Pictures of a sensor, taken now; the others have the same ones again and again.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Self::Pipe | Self::V4l2)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -104,6 +104,23 @@ fn combinations_that_cannot_work() {
         ("[camera]\nfps = 0.1", "camera.timeout_ms = 2000 is no longer than the time between two frames"),
         ("[camera]\nformat = \"nv12\"", "camera.format is \"rgb8\" for the pattern camera"),
         ("[camera]\nkind = \"folder\"", "camera.paths is empty"),
+        ("[camera]\nfrozen_frames = 30", "camera.frozen_frames is for a \"v4l2\" or a \"pipe\" camera"),
+        (
+            "[camera]\nkind = \"folder\"\npaths = [\"x\"]\nfrozen_frames = 3",
+            "camera.frozen_frames is for a \"v4l2\" or a \"pipe\" camera",
+        ),
+        (
+            "[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"mjpeg\"\nfrozen_frames = 2",
+            "camera.frozen_frames = 2 is outside 3..=1000000 (0 lets any number be equal)",
+        ),
+        (
+            "[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"mjpeg\"\nwidth = 0\nheight = 48",
+            "camera: a 0 x 48 Gray8 frame has no pixels",
+        ),
+        (
+            "[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"mjpeg\"\nwidth = 64",
+            "camera.width and camera.height go together",
+        ),
         ("[camera]\nkind = \"pipe\"\ncommand = [\"x\"]", "camera.format must say how the command writes pixels"),
         ("[camera]\nkind = \"pipe\"\ncommand = [\"x\"]\nformat = \"rgb8\"", "camera.width and camera.height must say"),
         (

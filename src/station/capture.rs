@@ -2,7 +2,8 @@
 //! trouble of the camera.
 //!
 //! A camera in trouble is asked again and again: it comes back by itself, at the pace it is asked. With triggers, its trouble takes no number:
-//! a number is a part, and the PLC counts along.
+//! a number is a part, and the PLC counts along. A frame that came and may not be judged (another size, the same again and again) is trouble too;
+//! where frames make the parts, each of them is one, and a fault.
 
 use std::time::Duration;
 
@@ -86,6 +87,10 @@ impl Capture<'_> {
                 // No pause after a wait: a frame that comes now should be stamped now.
                 self.stop.sleep(deadline, Stage::Drain);
             }
+            camera::Error::OtherSize { .. } => self.intake.unusable(Fault::Geometry, now, &error.to_string()),
+            camera::Error::Frozen { captured, .. } => {
+                self.intake.unusable(Fault::Frozen, *captured, &error.to_string());
+            }
             _ => {
                 self.intake.counters.camera_errors.add(1);
                 self.intake.trouble(Fault::Camera, now, &error.to_string());
@@ -93,6 +98,19 @@ impl Capture<'_> {
             }
         }
     }
+}
+
+/// What a camera can be in.
+const TROUBLES: [(Fault, Condition); 4] = [
+    (Fault::Camera, Condition::Camera),
+    (Fault::Stalled, Condition::Stalled),
+    (Fault::Geometry, Condition::Geometry),
+    (Fault::Frozen, Condition::Frozen),
+];
+
+/// True for the trouble of a camera whose frames come.
+fn is_of_a_frame(trouble: Fault) -> bool {
+    matches!(trouble, Fault::Geometry | Fault::Frozen)
 }
 
 /// The frame before the newest, for triggers whose part it shows best.
@@ -177,10 +195,7 @@ impl<'a> Intake<'a> {
         if let Some((since, _)) = self.trouble.take() {
             self.counters.camera_restarts.add(1);
             log::warn!("the camera is back after {:.1?}", self.heard.saturating_sub(since));
-            self.line.update(|handshake| {
-                handshake.set(Condition::Camera, false);
-                handshake.set(Condition::Stalled, false);
-            });
+            self.show(None);
         }
         if self.frames == 0 {
             self.line.update(|handshake| handshake.set(Condition::Starting, false));
@@ -317,16 +332,51 @@ impl<'a> Intake<'a> {
     /// One fault for the whole trouble, at its beginning; what follows until the next frame is only counted.
     fn trouble(&mut self, fault: Fault, now: Timestamp, reason: &str) {
         self.expected = None;
-        if self.trouble.is_some() {
+        // A camera whose frames came, and come no more, is in another trouble than before.
+        if self.trouble.is_some_and(|(_, known)| !is_of_a_frame(known)) {
             return log::debug!("camera: {reason}");
         }
-        log::error!("camera: {reason}");
-        self.trouble = Some((now, fault));
-        let condition = if fault == Fault::Stalled { Condition::Stalled } else { Condition::Camera };
-        self.line.update(|handshake| handshake.set(condition, true));
+        self.begin(fault, now, reason);
         if self.matching.is_none() {
             self.incident(fault, now);
         }
+    }
+
+    /// A frame came, and may not be judged: it ends a silence all the same, and where it would have been a part, it is a fault.
+    fn unusable(&mut self, fault: Fault, captured: Timestamp, reason: &str) {
+        self.heard = clock::now();
+        self.expected = None;
+        if self.trouble.is_none_or(|(_, known)| known != fault) {
+            self.begin(fault, self.heard, reason);
+        }
+        self.frames += 1;
+        if self.matching.is_none() {
+            let opened = self.number(captured);
+            self.counters.frames.add(1);
+            self.closed |= !self.inbox.fault(opened, fault);
+            self.open = None;
+        }
+    }
+
+    /// Another trouble than before, or the first.
+    fn begin(&mut self, fault: Fault, now: Timestamp, reason: &str) {
+        log::error!("camera: {reason}");
+        self.trouble = Some((self.trouble.map_or(now, |(since, _)| since), fault));
+        self.show(Some(fault));
+    }
+
+    /// Which trouble the camera is in, to the PLC. A sensor that is fired sends its next frame, which may end the trouble of the last, at the next
+    /// trigger alone: READY stays for it.
+    fn show(&self, trouble: Option<Fault>) {
+        let shown = trouble.filter(|fault| !(self.trigger.fires() && is_of_a_frame(*fault)));
+        self.line.update(|handshake| {
+            for (fault, condition) in TROUBLES {
+                handshake.set(condition, shown == Some(fault));
+            }
+            if trouble.is_some_and(is_of_a_frame) {
+                handshake.set(Condition::Starting, false);
+            }
+        });
     }
 
     fn incident(&mut self, fault: Fault, at: Timestamp) {

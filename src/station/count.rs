@@ -23,7 +23,7 @@ impl Counter {
 }
 
 /// The reasons for faults, in the order of [`Counts::faults`].
-pub const FAULTS: [(Fault, &str); 9] = [
+pub const FAULTS: [(Fault, &str); 10] = [
     (Fault::Camera, "camera"),
     (Fault::Stalled, "stalled"),
     (Fault::Geometry, "geometry"),
@@ -33,6 +33,7 @@ pub const FAULTS: [(Fault, &str); 9] = [
     (Fault::Stopped, "stopped"),
     (Fault::Missed, "missed"),
     (Fault::NoFrame, "no frame"),
+    (Fault::Frozen, "frozen"),
 ];
 
 macro_rules! counters {

@@ -29,10 +29,12 @@ const CHANGES: [Change; 12] = [
     |c| c.heartbeat = c.heartbeat.wrapping_add(1),
 ];
 
-const CONDITIONS: [Condition; 6] = [
+const CONDITIONS: [Condition; 8] = [
     Condition::Starting,
     Condition::Camera,
     Condition::Stalled,
+    Condition::Geometry,
+    Condition::Frozen,
     Condition::Engine,
     Condition::Stopping,
     Condition::Panic,

@@ -166,9 +166,9 @@ fn a_line_says_what_judged() {
     }
 }
 
-/// Frames of 16 x 16 gray pixels, a hundred a second.
-const SCRIPTED: &str =
-    "[camera]\nkind = \"pipe\"\ncommand = [\"sh\", \"camera.sh\"]\nwidth = 16\nheight = 16\nformat = \"gray8\"\n";
+/// Frames of 16 x 16 gray pixels, which may all be the same.
+const SCRIPTED: &str = "[camera]\nkind = \"pipe\"\ncommand = [\"sh\", \"camera.sh\"]\nwidth = 16\nheight = 16\nformat = \"gray8\"\nfrozen_frames = 0\n";
+/// A hundred a second.
 const ENDLESS: &str = "while head -c 256 /dev/zero; do sleep 0.01; done\n";
 
 #[test]
@@ -205,6 +205,64 @@ fn a_camera_that_dies_is_a_fault_and_comes_back() {
     assert_eq!((faults[0]["sequence"].as_u64(), faults[0]["verdict"]["fault"].as_str()), (Some(50), Some("camera")));
     for words in ["the lens fell off", "the camera is back after", "1 camera errors, 1 camera restarts"] {
         assert!(ended.log.contains(words), "no `{words}`: {}", ended.log);
+    }
+}
+
+fn faults(parts: &[Value]) -> Vec<Option<&str>> {
+    parts.iter().map(|part| part["verdict"]["fault"].as_str()).collect()
+}
+
+#[test]
+fn a_camera_that_freezes_is_a_fault_for_each_part_until_it_moves_again() {
+    let station = format!("{SCRIPTED}[trigger]\nmode = \"every-frame\"\nqueue = 256\n");
+    let bench = Bench::new(&station.replace("frozen_frames = 0\n", ""));
+    bench.script(
+        "show() { head -c 256 /dev/zero | tr '\\0' $1; }\n\
+         for i in $(seq 5); do show a; show b; done\n\
+         for i in $(seq 40); do show c; done\n\
+         while show a && show b; do sleep 0.01; done\n",
+    );
+    let ended = bench.run(&["--frames", "60"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let parts = bench.parts();
+    assert_eq!(sequences(&parts), (0..60).collect::<Vec<_>>());
+    let expected: Vec<_> = (0..60).map(|at| (39..50).contains(&at).then_some("frozen")).collect();
+    assert_eq!(faults(&parts), expected, "the first 29 of equal frames may be judged");
+    for words in ["the same picture came 30 times in a row", "the camera is back after", "11 fault (frozen 11)"] {
+        assert!(ended.log.contains(words), "no `{words}`: {}", ended.log);
+    }
+    assert_eq!(ended.log.matches("in a row").count(), 1, "{}", ended.log);
+}
+
+/// Motion JPEG of two pictures in turn.
+fn jpegs(bench: &Bench, width: u32, height: u32) {
+    for (name, level) in [("a.jpg", 200), ("b.jpg", 100)] {
+        image::GrayImage::from_pixel(width, height, image::Luma([level])).save(bench.path(name)).unwrap();
+    }
+    bench.script("while cat a.jpg b.jpg; do sleep 0.01; done\n");
+}
+
+#[test]
+fn motion_jpeg_of_another_size_than_the_station_file_says_is_never_judged() {
+    let every = "[trigger]\nmode = \"every-frame\"\nqueue = 256\n";
+    let mjpeg = format!("{}{every}", SCRIPTED.replace("gray8", "mjpeg"));
+    let bench = Bench::new(&mjpeg);
+    jpegs(&bench, 24, 16);
+    let ended = bench.run(&["--frames", "10"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let parts = bench.parts();
+    assert_eq!((sequences(&parts), faults(&parts)), ((0..10).collect(), vec![Some("geometry"); 10]));
+    let words = "has 24 x 16 pixels, and camera.width and camera.height say 16 x 16: set both to what the camera sends";
+    assert_eq!(ended.log.matches(words).count(), 1, "{}", ended.log);
+
+    // The right size is judged, and so is any where the station file says none.
+    let any = mjpeg.replace("width = 16\nheight = 16\n", "");
+    for (station, width) in [(&mjpeg, 16), (&any, 24)] {
+        let bench = Bench::new(station);
+        jpegs(&bench, width, 16);
+        let ended = bench.run(&["--frames", "10"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.log);
+        assert_eq!(bench.lines(), 10);
     }
 }
 
@@ -361,7 +419,11 @@ fn what_cannot_start_says_why() {
     let cases = [
         ("", vec!["--json", &file], "cannot write sinks.json"),
         ("", vec!["--bundle", "nowhere"], "bundle.path: cannot read nowhere"),
-        ("", vec!["--config", "none.toml"], "cannot read none.toml"),
+        (
+            "",
+            vec!["--config", "none.toml"],
+            "cannot read none.toml: No such file or directory (os error 2): is the path right?",
+        ),
         ("[signals]\nhodl_ms = 1\n[camra]\n", vec![], "did you mean `hold_ms`?"),
         ("[camera]\nkind = \"folder\"\npaths = [\"nowhere\"]", vec![], "cannot open the camera"),
         ("[inspect]\nroi = { x = 9000, y = 0, width = 9, height = 9 }", vec![], "does not lie inside the"),
@@ -375,6 +437,8 @@ fn what_cannot_start_says_why() {
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{text} {args:?}: {log}");
         assert!(log.contains(words), "no `{words}`: {log}");
+        // A cause is told once, however many errors have passed it on.
+        assert!(log.matches("(os error").count() <= 1, "{log}");
     }
 }
 

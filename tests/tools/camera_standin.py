@@ -1,8 +1,8 @@
 """Stands in for `fcam bundle list|install|activate` in a camera's folder: its words, its JSON, its exit codes.
 
 behave.json says what goes wrong: "install" and "activate" are refusals, "withdrawn" is what `list` says of the release,
-"event" how `activate` ends, "sleep" how long it says nothing, "list" what it
-answers instead, "runs" which bundle its station judges with, in place of the active one.
+"event" how `activate` ends, "sleep" how long it says nothing, "sleep_activate" how long that verb alone does, "list"
+what it answers instead, "runs" which bundle its station judges with, in place of the active one.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
         calls.write(f"{args.verb}\n")
     how = json.loads(Path("behave.json").read_text()) if Path("behave.json").exists() else {}
     state = json.loads(STATE.read_text()) if STATE.exists() else {"active": "", "trial": False}
-    time.sleep(how.get("sleep", 0))
+    time.sleep(how.get("sleep", 0) + how.get(f"sleep_{args.verb}", 0))
     if args.verb in how and args.verb != "list":
         if args.verb == "install":
             sys.stdin.buffer.read(1)

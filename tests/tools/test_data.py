@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from fcam_tools import data
-from fcam_tools.data import group, split, tree
+from fcam_tools import data, table
+from fcam_tools.data import group, layout, split, tree
 from fcam_tools.errors import ToolError
 from PIL import Image
 from trees import TREES, Tree, picture
@@ -123,12 +123,44 @@ def test_elpv_cells_count_as_defective_from_two_thirds(tmp_path: Path, monkeypat
     grades = ("0.0", "0.3333333333333333", "0.6666666666666666", "1.0")
     lines = [f"images/cell{i:04}.png  {grades[i % 4]}    {'mono' if i % 8 else 'poly'}" for i in range(80)]
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "labels.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "data" / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
     installed = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(tree.importlib.util, "find_spec", lambda _: installed)
     dataset = data.load("elpv")
     found = {int(p.path.stem[4:]): p.label for split in dataset.splits.values() for p in split}
     assert found == {index: int(index % 4 >= 2) for index in range(80)}
+
+
+MARK = b"\xef\xbb\xbf"  # what spreadsheets put in front
+
+
+def test_tables_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    for content in (b"name,size\r\nM\xc3\xbc,7\r\n", MARK + b"name,size\r\nM\xc3\xbc,7\r\n"):
+        path.write_bytes(content)
+        assert layout.read_table(path, ("name", "size")) == [{"name": "Mü", "size": "7"}]
+        assert layout.read_fields(path, 2, ",") == [["name", "size"], ["Mü", "7"]]
+    path.write_bytes("name,size\nMü,7\n".encode("utf-16"))
+    for read in (lambda: layout.read_table(path, ("name",)), lambda: layout.read_fields(path, 2, ",")):
+        with pytest.raises(ToolError, match=r"cannot read .*table\.csv as"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["visa", "severstal", "cub", "cub wsol", "openimages"])
+def test_sets_whose_text_files_have_a_byte_order_mark(name: str, tmp_path: Path) -> None:
+    made = TREES[name](tmp_path)
+    plain = data.load(made.source)
+    found = [path for path in tmp_path.rglob("*") if path.suffix in (".csv", ".txt")]
+    for path in found:
+        path.write_bytes(MARK + path.read_bytes())
+    assert found and data.load(made.source) == plain
+
+
+def test_rows_of_a_table_with_a_byte_order_mark(tmp_path: Path) -> None:
+    rows = {("a",) * len(table.KEY): dict.fromkeys(table.COLUMNS, "a")}
+    table.write_rows(tmp_path / "rows.csv", rows)
+    (tmp_path / "rows.csv").write_bytes(MARK + (tmp_path / "rows.csv").read_bytes())
+    assert table.read_rows(tmp_path / "rows.csv") == rows
 
 
 def test_pictures_have_the_asked_size(tmp_path: Path) -> None:

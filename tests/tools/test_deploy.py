@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fcam_tools import __main__
+from fcam_tools import __main__, deploy
 
 ROOT = Path(__file__).parents[2]
 STANDIN = Path(__file__).with_name("camera_standin.py")
@@ -232,9 +232,65 @@ def test_a_camera_that_says_nothing_is_left(fleet: Fleet, tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize(
+    ("wait", "limit", "sleep", "well"),
+    [
+        (9, 4, 6, True),  # longer than the limit of a step, but the parts are waited for that long
+        (4, 9, 6, True),
+        (0, 4, 7, False),
+        (1, 4, 8, False),
+    ],
+)
+def test_what_is_waited_for_comes_on_top_of_the_limit(
+    fleet: Fleet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    wait: int,
+    limit: int,
+    sleep: int,
+    well: bool,
+) -> None:
+    fleet.behave("one", sleep_activate=sleep)
+    words = ("--json", "--wait", str(wait), "--limit", str(limit), signed(tmp_path), "one")
+    assert fleet.deploy(*words) == (not well)
+    row = rows(capsys.readouterr().out.splitlines()[-1])["one"]
+    assert row["state"] == "active" if well else row["detail"] == f"nothing for {wait + limit} s"
+
+
+@pytest.mark.parametrize("answer", ['[{"name": "parts.1"}]', '{"bundles": []}', '"parts.1"', "[7]"])
+def test_a_list_of_another_form_is_that_camera_s_failure(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: str
+) -> None:
+    fleet.behave("two", list=answer)
+    assert fleet.deploy("--json", signed(tmp_path), "one", "two") == 1
+    told = rows(capsys.readouterr().out)
+    assert told["one"]["state"] == "active" and "in no form that is known here" in told["two"]["detail"]
+
+
+def test_a_bug_on_one_camera_is_told_with_the_others(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    done = deploy.activate
+
+    def activate(camera: deploy.Camera, *rest: Any) -> tuple[str, str]:
+        return done(camera, *rest) if camera.host != "two" else {}[camera.host]  # type: ignore[index]
+
+    monkeypatch.setattr(deploy, "activate", activate)
+    assert fleet.deploy("--json", signed(tmp_path), *HOSTS) == 1
+    told = rows(capsys.readouterr().out)
+    assert [told[host]["state"] for host in HOSTS] == ["active", "failed", "active"]
+    assert "KeyError: 'two'; this is a bug of fcam-tools" in told["two"]["detail"]
+    (log,) = (tmp_path / "state" / "fcam-tools").iterdir()
+    assert "in activate" in log.read_text()
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["missing.fcam", "one"], "missing.fcam"),
+        (["--limit", "0", "parts-1.fcam", "one"], "--limit 1 to"),
+        (["--wait", "-1", "parts-1.fcam", "one"], "--wait is 0 to"),
+        (["--wait", "99999999999", "parts-1.fcam", "one"], "--wait is 0 to"),
         (["plain.fcam", "one"], "is no file of `fcam bundle pack`"),
         (["unsigned.fcam", "one"], "is not signed"),
         (["parts-1.fcam", "one", "one"], "one is named twice"),

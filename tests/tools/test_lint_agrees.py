@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,33 @@ def test_on_the_bad_networks(fcam: Path, tmp_path: Path) -> None:
     for name, each in found.items():
         rule = re.match(r"rule(\d)_", name)
         assert rule is None or int(rule[1]) in {number for number, _ in each}, name
+
+
+def with_axes(model: ModelProto, change: Callable[[int, int], int]) -> ModelProto:
+    """Every axis of the quantisers of weights, changed; given are the axis and the weights' rank."""
+    ranks = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    made = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        for axis in (a for a in node.attribute if a.name == "axis" and "Linear" in node.op_type):
+            source = node.input[0] if node.op_type == "QuantizeLinear" else made[node.input[0]].input[0]
+            axis.i = change(axis.i, ranks[source])
+    return model
+
+
+def test_an_axis_that_counts_from_the_end_is_the_one_it_means(fcam: Path, tmp_path: Path) -> None:
+    """To both linters, and to the engines, which compute the proof of the network that counts from the front."""
+    plain, negative = tiny(), with_axes(tiny(), lambda axis, rank: axis - rank)
+    axes = [a.i for node in negative.graph.node for a in node.attribute if a.name == "axis"]
+    assert any(axis < 0 for axis in axes) and negative != plain
+    wrong = {f"wrong{shift}": with_axes(tiny(), lambda axis, rank, by=shift: by - rank) for shift in (-1, 1)}
+    models = {"plain": plain, "negative": negative, **wrong}
+    found = compare(fcam, tmp_path, {name: model.SerializeToString() for name, model in models.items()})
+    assert not found["plain"] and not found["negative"]
+    assert all({rule for rule, _ in found[name]} == {2} for name in wrong)
+    for backend in ("cpu", "tract"):
+        command = [fcam, "check", "--backend", backend, tmp_path / "negative"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("data_type", [TensorProto.UINT8, TensorProto.INT32])

@@ -548,6 +548,7 @@ def test_operators_that_the_int8_engine_refuses(made: onnx.ModelProto, reason: s
         graph(helper.make_node("Add", ["x", "y"], ["z"])),
         graph(helper.make_node("Mul", ["x", "c"], ["z"]), {"c": np.ones(1, np.float32)}),
         graph(helper.make_node("Concat", ["x", "y"], ["z"], axis=1)),
+        graph(helper.make_node("Concat", ["x", "y"], ["z"], axis=-3)),
         graph(helper.make_node("MaxPool", ["x"], ["z"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])),
         resize("linear", "half_pixel", 2),
         resize("nearest", "asymmetric", 2),

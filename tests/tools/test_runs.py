@@ -115,6 +115,13 @@ def test_one_seed_gives_one_network(pictures: Path, whole: Path, tmp_path: Path)
     assert same(whole, tmp_path / "again.pt") and not same(whole, tmp_path / "other.pt")
 
 
+def test_a_run_has_a_copy_of_all_that_lies_beside_it(whole: Path) -> None:
+    """What the next training in this place writes over before it is done."""
+    for suffix in (".pt", ".classifier.pt", ".decoders.pt"):
+        own = (runs.beside(whole) / runs.CHECKPOINT).with_suffix(suffix)
+        assert own.read_bytes() == whole.with_suffix(suffix).read_bytes()
+
+
 def test_two_processes_train_the_network_of_one(pictures: Path, tmp_path: Path) -> None:
     finish("train", pictures, "--out", tmp_path / "one.pt", *QUICK, "--parts", 2)
     with socket.socket() as probe:
@@ -206,6 +213,83 @@ def test_unfinished_run_is_not_overwritten(pictures: Path, tmp_path: Path) -> No
         train.plan_resumed(tmp_path / "run")
     runs.create(tmp_path / "run", {"dataset": "y"})
     assert runs.Run(tmp_path / "run").config["dataset"] == "y"
+
+
+def finished(folder: Path, name: str) -> Path:
+    """A run that is done, with a checkpoint."""
+    run = runs.create(folder, {"dataset": name})
+    (folder / runs.CHECKPOINT).write_text(name)
+    run.finish()
+    return folder
+
+
+def kept(folder: Path) -> set[str]:
+    """The checkpoints of finished runs in a place."""
+    places = (folder / runs.CHECKPOINT, runs.before(folder) / runs.CHECKPOINT)
+    return {path.read_text() for path in places if path.is_file()}
+
+
+def test_a_finished_run_stays_until_the_next_one_is_done(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", "old")
+    new = runs.create(run, {"dataset": "new"})
+    assert kept(run) == {"old"} and new.state() == "stopped"
+    found = runs.run_of(run)
+    assert found is not None and found.config["dataset"] == "old", "a checkpoint is still that of the run before"
+    (run / runs.CHECKPOINT).write_text("new")
+    new.finish()
+    assert kept(run) == {"new"} and not runs.before(run).exists() and runs.run_of(run).config["dataset"] == "new"
+
+
+@pytest.mark.parametrize("at", ["rename", "write_json", "rmtree"])
+def test_a_kill_between_two_runs_loses_neither(at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed at each step of the change, with what the attempt before left behind too; the next attempt goes on."""
+    run = finished(tmp_path / "run", "old")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    place = {"rename": (Path, "rename"), "write_json": (runs, "write_json"), "rmtree": (runs.shutil, "rmtree")}[at]
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, killed)
+        if at == "rmtree":  # the new one is done, the old one is still there
+            new = runs.create(run, {"dataset": "new"})
+            (run / runs.CHECKPOINT).write_text("new")
+            with pytest.raises(KeyboardInterrupt):
+                new.finish()
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                runs.create(run, {"dataset": "new"})
+    assert "new" in kept(run) if at == "rmtree" else kept(run) == {"old"}
+    third = runs.create(run, {"dataset": "third"})
+    assert kept(run) == {"new"} if at == "rmtree" else kept(run) == {"old"}
+    third.finish()
+    assert not runs.before(run).exists()
+
+
+def test_training_that_is_killed_leaves_the_network_before_it(pictures: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    finish("train", pictures, "--out", run, *QUICK)
+    old = (run / runs.CHECKPOINT).read_bytes()
+    child = begin("train", pictures, "--out", run, *QUICK, "--seed", 1, "--snapshot-seconds", 0.05)
+    deadline = time.monotonic() + 120
+    while not (run / runs.SNAPSHOT).is_file() or not runs.before(run).is_dir():
+        assert time.monotonic() < deadline and child.exitcode is None
+        time.sleep(0.01)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert (runs.before(run) / runs.CHECKPOINT).read_bytes() == old
+    finish("train", "--resume", run)
+    assert (run / runs.CHECKPOINT).read_bytes() != old and not runs.before(run).exists()
+
+
+def test_a_folder_of_someone_else_is_not_removed(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", "old")
+    runs.before(run).mkdir()
+    (runs.before(run) / "letters").write_text("mine")
+    with pytest.raises(ToolError, match=r"run\.before is in the way and is no run"):
+        runs.create(run, {"dataset": "new"})
+    assert kept(run) == {"old"} and (runs.before(run) / "letters").is_file()
 
 
 def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import argparse
 import importlib
 import logging
 import sys
+import traceback
 import warnings
 
 from fcam_tools import __version__, memory
-from fcam_tools.errors import ToolError
+from fcam_tools.errors import ToolError, note_bug
 
+DEBUG = "print the traceback of an error too"
 VERBS = {
     "synth": "make a procedural inspection data set with exact masks",
     "inspect": "say what is in a data set, and what is wrong with it",
@@ -32,7 +34,7 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, runs one verb, prints an error once. Exit codes: 0 done, 2 refused or failed."""
+    """Parses, runs one verb, prints an error once, in one line. Exit codes: 0 done, 2 refused or failed."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fcam_tools").setLevel(logging.INFO)  # others tell too much at that level
     for noisy in ("torch.onnx", "onnxscript", "onnx_ir", "torchcam", "huggingface_hub"):
@@ -40,19 +42,33 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     parser = argparse.ArgumentParser("fcam-tools", description=__doc__)
     parser.add_argument("--version", action="version", version=f"fcam-tools {__version__}")
+    parser.add_argument("--debug", action="store_true", help=DEBUG)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     argv = sys.argv[1:] if argv is None else argv
+    chosen = next((word for word in argv if not word.startswith("-")), "")
     for name, summary in VERBS.items():
         verb = verbs.add_parser(name, help=summary, description=summary)
-        if name in argv[:1]:  # torch takes seconds to import: only the verb that runs pays
+        verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=DEBUG)
+        if name == chosen:  # torch takes seconds to import: only the verb that runs pays
             importlib.import_module(f"fcam_tools.{name}").add_arguments(verb)
     args = parser.parse_args(argv)
+    if args.debug:
+        logging.getLogger("fcam_tools").setLevel(logging.DEBUG)
     memory.keep_freed()
     try:
         return importlib.import_module(f"fcam_tools.{args.verb}").run(args)
-    except (ToolError, ValueError, OSError) as error:
-        print(f"fcam-tools {args.verb}: {error}", file=sys.stderr)
+    except Exception as error:
+        if args.debug:
+            traceback.print_exception(error)
+        print(f"fcam-tools {args.verb}: {told(error)}", file=sys.stderr)
         return 2
+
+
+def told(error: Exception) -> str:
+    """What a user can mend, as it is; of anything else, that it is a bug, and where its traceback is."""
+    of_a_file = isinstance(error, OSError) and error.filename is not None
+    gone = isinstance(error, BrokenPipeError)  # whoever read standard output has seen enough
+    return str(error) if isinstance(error, ToolError) or of_a_file or gone else note_bug(error)
 
 
 if __name__ == "__main__":

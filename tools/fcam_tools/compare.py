@@ -33,6 +33,7 @@ from fcam_tools.errors import ToolError
 from fcam_tools.evaluate import Source, decoder_source, onnx_source, thinned
 from fcam_tools.export import load_checkpoint
 from fcam_tools.metrics import PXAP_BINS, image_ap, image_auroc, pxap_bins
+from fcam_tools.program import refuse_damaged
 from fcam_tools.truth import Truth, truth_of
 from fcam_tools.verify import read_manifest
 
@@ -244,6 +245,7 @@ def compare(
     pictures = thinned(dataset.splits[split], limit)
     if not pictures:
         raise ToolError(f"split `{split}` of {dataset.root} is empty: choose another with --split")
+    refuse_damaged([picture.path for picture in pictures], progress)
     labels = np.array([int(picture.label != 0) for picture in pictures])
     truths = [truth_of(dataset, split, network.size, pictures) for network in (a, b)]
     with_masks = truths[0].has_masks

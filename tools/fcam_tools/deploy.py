@@ -26,15 +26,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from fcam_tools.errors import ToolError
+from fcam_tools.errors import ToolError, note_bug
 
 log = logging.getLogger("fcam_tools")
 
 SIGNATURE = "bundle.tar.minisig"
 COMMENT = "trusted comment: fcam bundle 1: "
 STORE = "/var/lib/fcam/bundles"
+ENTRY = {"bundle", "active", "trial"}  # what is read of an installed bundle
 CHUNK = 1 << 16
 PROGRESS_S = 5.0
+LONGEST_S = 7 * 24 * 3600
 # A link that is dead ends by itself after these; nobody is asked for a password.
 SSH = (
     "ssh",
@@ -122,7 +124,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of ~/.ssh/config")
     parser.add_argument(
-        "--limit", type=int, default=900, metavar="SECONDS", help="for one step on one camera (default 900)"
+        "--limit",
+        type=int,
+        default=900,
+        metavar="SECONDS",
+        help="for one step on one camera, what --wait asks for not included (default 900)",
     )
 
 
@@ -165,11 +171,13 @@ class Camera:
             "sh -c " + shlex.quote(AS_STATION.replace("{user}", shlex.quote(self.user)) + script),
         ]
 
-    def ask(self, script: str, sent: Path | None = None) -> str:
-        """Runs a script on the camera, with a file as its standard input. Returns what it prints."""
+    def ask(self, script: str, sent: Path | None = None, waits_s: float = 0) -> str:
+        """Runs a script on the camera, with a file as its standard input. Returns what it prints. `waits_s` is how long
+        the script itself is told to wait, on top of what its work may take."""
+        limit_s = self.limit_s + waits_s
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             process = subprocess.Popen(self.command(script), stdin=subprocess.PIPE, stdout=out, stderr=err)
-            timer = threading.Timer(self.limit_s, process.kill)
+            timer = threading.Timer(limit_s, process.kill)
             timer.start()
             try:
                 assert process.stdin is not None
@@ -182,7 +190,7 @@ class Camera:
                 overdue = not timer.is_alive()
                 timer.cancel()
             if code != 0:
-                raise CameraError(f"nothing for {self.limit_s:.0f} s" if overdue else complaint(code, text(err)))
+                raise CameraError(f"nothing for {limit_s:.0f} s" if overdue else complaint(code, text(err)))
             return text(out)
 
     def send(self, pipe: IO[bytes], path: Path | None) -> None:
@@ -205,7 +213,7 @@ class Camera:
         kept = shlex.quote(f"{self.store}/{release.id}.fcam")
         answer = self.ask(f"{self.bundle('list')} || exit; as sha256sum {kept} 2>/dev/null || true")
         entries, _, digest = answer.partition("\n")
-        return parsed(entries), digest.startswith(release.sha256)
+        return entries_of(entries), digest.startswith(release.sha256)
 
 
 def text(stream: IO[bytes]) -> str:
@@ -230,6 +238,21 @@ def parsed(answer: str) -> Any:
         return json.loads(answer)
     except ValueError:
         raise CameraError(f"its fcam answers in no JSON that is known here: {answer[:80]!r}") from None
+
+
+def entries_of(answer: str) -> list[dict[str, Any]]:
+    """What `fcam bundle list --json` says, an entry a bundle."""
+    entries = parsed(answer)
+    if isinstance(entries, list) and all(isinstance(entry, dict) and entry.keys() >= ENTRY for entry in entries):
+        return entries
+    raise CameraError(f"its fcam lists bundles in no form that is known here: {answer[:80]!r}")
+
+
+def object_of(answer: str) -> dict[str, Any]:
+    found = parsed(answer)
+    if not isinstance(found, dict):
+        raise CameraError(f"its fcam answers in no form that is known here: {answer[:80]!r}")
+    return found
 
 
 def deploy(camera: Camera, release: Release, args: argparse.Namespace, found: Callable[[str], None]) -> tuple[str, str]:
@@ -262,8 +285,8 @@ def activate(camera: Camera, release: Release, wait_s: int, settled: bool) -> tu
     doing = "its station is asked whether it runs" if settled else "its proof and its first parts are waited for"
     log.info("%s: %s: %s", camera.host, release.id, doing)
     words = camera.bundle("activate", release.id, "--wait", str(wait_s))
-    steps, _, last = camera.ask(words).rpartition("\n")
-    end = parsed(last)
+    steps, _, last = camera.ask(words, waits_s=wait_s).rpartition("\n")
+    end = object_of(last)
     if end.get("event") not in ENDS:
         raise CameraError(f"its fcam ends with {end}")
     state = ENDS[end["event"]]
@@ -275,7 +298,7 @@ def activate(camera: Camera, release: Release, wait_s: int, settled: bool) -> tu
 
 def install(camera: Camera, release: Release) -> list[str]:
     log.info("%s: %s is sent, %d KiB", camera.host, release.id, release.size >> 10)
-    answer = parsed(camera.ask(camera.bundle("install", "-"), release.path))
+    answer = object_of(camera.ask(camera.bundle("install", "-"), release.path))
     if answer.get("bundle") != release.id:
         raise CameraError(f"it installed {answer.get('bundle')} and not {release.id}")
     return answer.get("removed", [])
@@ -289,8 +312,10 @@ def attempt(camera: Camera, release: Release, args: argparse.Namespace, canary: 
     before, began = ["-"], time.monotonic()
     try:
         state, detail = deploy(camera, release, args, lambda active: before.append(active))
-    except (CameraError, OSError, KeyError, TypeError) as error:
+    except (CameraError, OSError) as error:
         state, detail = "failed", str(error)
+    except Exception as error:  # what was done on the other cameras is told all the same
+        state, detail = "failed", note_bug(error)
     good = state in GOOD or (args.accept_trial and state in WAITING)
     row = Row(camera.host, canary, before[-1], state, detail, round(time.monotonic() - began, 1), good)
     log.info("%s: %s%s", row.host, row.state, f" ({row.detail})" if row.detail else "")
@@ -337,6 +362,8 @@ def cameras_of(args: argparse.Namespace) -> list[Camera]:
         raise ToolError(f"{repeated} is named twice")
     if args.canary < 0 or args.jobs < 1:
         raise ToolError("--canary is 0 or more, --jobs 1 or more")
+    if not (0 <= args.wait <= LONGEST_S and 1 <= args.limit <= LONGEST_S):
+        raise ToolError(f"--wait is 0 to {LONGEST_S} seconds, --limit 1 to {LONGEST_S}")
     return [Camera(host, args.user, args.fcam, args.store, args.ssh_config, args.limit) for host in args.hosts]
 
 

@@ -24,14 +24,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from tqdm import tqdm
 
 from fcam_tools import data, operating, parallel, seeds
+from fcam_tools.data.reading import stored
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, defect_score, load_checkpoint, run_onnx
 from fcam_tools.metrics import Scorer
 from fcam_tools.model import Joint, Net
+from fcam_tools.program import refuse_damaged
 from fcam_tools.quantize import session
 from fcam_tools.runs import checkpoint_in, run_of, save
 from fcam_tools.truth import Truth, truth_of
@@ -92,9 +93,14 @@ def onnx_source(bundle: Path, size: tuple[int, int], ok: int) -> Source:
 def camera_source(lines: Path, maps: Path) -> Source:
     """Answers that `fcam replay ... --maps MAPS > LINES` wrote; maps lie as the pictures do below their own folder."""
     scores = {}
-    for line in lines.read_text().splitlines():
-        entry = json.loads(line)
-        scores[Path(entry["picture"]).resolve()] = entry["score"]
+    try:
+        for line in lines.read_text().splitlines():
+            entry = json.loads(line)
+            scores[Path(entry["picture"]).resolve()] = entry["score"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolError(f"{lines} is not what `fcam replay` writes: {error}") from error
+    if not scores:
+        raise ToolError(f"{lines} is empty: replay the whole split")
     root = os.path.commonpath([path.parent for path in scores])
 
     def answer(path: Path) -> Answer:
@@ -102,8 +108,7 @@ def camera_source(lines: Path, maps: Path) -> Source:
         if score is None:
             raise ToolError(f"{lines} has no score of {path}: replay the whole split")
         found = (maps / path.resolve().relative_to(root)).with_suffix(".png")
-        with Image.open(found) as picture:
-            return float(score), np.asarray(picture, np.float64) / 65535
+        return float(score), np.asarray(stored(found), np.float64) / 65535
 
     return answer
 
@@ -195,8 +200,9 @@ def run(args: argparse.Namespace) -> int:
     if tuple(checkpoint.classes) != dataset.classes:
         raise ToolError(f"{args.checkpoint} knows {checkpoint.classes}, the data has {dataset.classes}")
     pictures = thinned(dataset.splits[args.split], args.limit)
-    truth = truth_of(dataset, args.split, checkpoint.size, pictures)
     progress = sys.stderr.isatty() and not args.json
+    refuse_damaged([picture.path for picture in pictures], progress)
+    truth = truth_of(dataset, args.split, checkpoint.size, pictures)
     rows = {
         name: score(truth, source, checkpoint.thresholds, name, progress)
         for name, source in sources(args, checkpoint, truth)

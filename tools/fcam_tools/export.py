@@ -35,6 +35,7 @@ from tqdm import tqdm
 from fcam_tools import operating, operators, qdq
 from fcam_tools import quantize as quantization
 from fcam_tools.data import SUFFIXES, Dataset, load, read_picture
+from fcam_tools.data.reading import stored
 from fcam_tools.errors import ToolError
 from fcam_tools.model import Net, net_of
 from fcam_tools.qdq import INPUT, OUTPUTS, lint
@@ -307,9 +308,9 @@ GOLDEN_FILES = {"picture": "", "input": ".input", "map": ".map"}
 
 def write_as_camera(source: Path, out: Path) -> None:
     """A PNG without alpha, palette or metadata: Gray8 or RGB8."""
-    with Image.open(source) as picture:
-        plain = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
-        Image.fromarray(np.asarray(plain)).save(out)
+    picture = stored(source)
+    plain = picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
+    Image.fromarray(np.asarray(plain)).save(out)
 
 
 def write_samples(paths: Sequence[Path], bundle: Path) -> None:
@@ -317,8 +318,7 @@ def write_samples(paths: Sequence[Path], bundle: Path) -> None:
     (bundle / "samples").mkdir()
     for index, path in enumerate(paths):
         label = re.sub(r"[^a-z0-9]+", "-", path.parent.name.lower()).strip("-")
-        with Image.open(path) as picture:
-            picture.convert("RGB").save(bundle / "samples" / f"{index:02}-{label}.jpg", **JPEG)
+        stored(path).convert("RGB").save(bundle / "samples" / f"{index:02}-{label}.jpg", **JPEG)
 
 
 def choose_samples(dataset: Dataset, folder: Path | None, ok: str, count: int, rng: random.Random) -> list[Path]:

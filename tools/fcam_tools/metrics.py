@@ -36,6 +36,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from fcam_tools.errors import ArgumentError
+
 Array = NDArray[Any]
 
 # The metrics of Scorer.compute that are on a 0..100 scale.
@@ -64,14 +66,14 @@ def check_map(score_map: ArrayLike) -> Array:
     """The map as an array, or a ValueError that says what to do."""
     array = np.asarray(score_map)
     if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"the map is {_size(array)}: pass one picture's map as [height, width]")
+        raise ArgumentError(f"the map is {_size(array)}: pass one picture's map as [height, width]")
     if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"the map is {array.dtype}: pass floats in 0..1 (divide an 8-bit map by 255)")
+        raise ArgumentError(f"the map is {array.dtype}: pass floats in 0..1 (divide an 8-bit map by 255)")
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError("the map holds nan or infinity: look for an overflow in the model before scoring it")
+        raise ArgumentError("the map holds nan or infinity: look for an overflow in the model before scoring it")
     if low < 0 or high > 1:
-        raise ValueError(f"the map spans {low:g}..{high:g}: pass probabilities in 0..1 (apply the sigmoid, or clip)")
+        raise ArgumentError(f"the map spans {low:g}..{high:g}: pass probabilities in 0..1 (apply the sigmoid, or clip)")
     return array
 
 
@@ -79,11 +81,13 @@ def check_mask(mask: ArrayLike, like: Array, name: str = "mask") -> NDArray[np.b
     """The mask as booleans of the map's shape, or a ValueError that says what to do."""
     array = np.asarray(mask)
     if array.shape != like.shape:
-        raise ValueError(f"the {name} is {_size(array)} but the map is {_size(like)}: resize one of them to the other")
+        raise ArgumentError(
+            f"the {name} is {_size(array)} but the map is {_size(like)}: resize one of them to the other"
+        )
     if array.dtype == np.bool_:
         return array
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        raise ValueError(f"the {name} holds nan or infinity: pass 0 and 1")
+        raise ArgumentError(f"the {name} holds nan or infinity: pass 0 and 1")
     return array > 0.5
 
 
@@ -96,13 +100,13 @@ def check_labels(scores: ArrayLike, labels: ArrayLike) -> tuple[Array, NDArray[n
     """Scores as float64 and labels as booleans, one each per picture, or a ValueError that says what to do."""
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if values.ndim != 1 or values.shape != truth.shape:
-        raise ValueError(f"scores are {_size(values)} and labels {_size(truth)}: pass one of each per picture")
+        raise ArgumentError(f"scores are {_size(values)} and labels {_size(truth)}: pass one of each per picture")
     if values.size == 0:
-        raise ValueError("no pictures: there is nothing to score")
+        raise ArgumentError("no pictures: there is nothing to score")
     if not np.isfinite(values).all():
-        raise ValueError("a score is nan or infinite: look for an overflow in the model before scoring it")
+        raise ArgumentError("a score is nan or infinite: look for an overflow in the model before scoring it")
     if not np.isin(truth, (0, 1)).all():
-        raise ValueError("a label is neither 0 nor 1: pass 0 for ok and 1 for every kind of defect")
+        raise ArgumentError("a label is neither 0 nor 1: pass 0 for ok and 1 for every kind of defect")
     return values, truth.astype(bool)
 
 
@@ -147,7 +151,7 @@ def confusion(scores: ArrayLike, labels: ArrayLike, threshold: float) -> dict[st
     """Counts and rates if a picture is rejected at score >= threshold. A rate without pictures is None."""
     values, truth = check_labels(scores, labels)
     if not math.isfinite(threshold):
-        raise ValueError("the score threshold is nan or infinite: pass a number")
+        raise ArgumentError("the score threshold is nan or infinite: pass a number")
     rejected = values >= threshold
     defects, good = int(truth.sum()), int((~truth).sum())
     caught, false_rejects = int((rejected & truth).sum()), int((rejected & ~truth).sum())
@@ -170,7 +174,7 @@ def operating_point(scores: ArrayLike, labels: ArrayLike, limit: float) -> dict[
     """
     values, truth = check_labels(scores, labels)
     if not 0 <= limit < 1:
-        raise ValueError(f"the false-reject limit is {limit}: pass a share of the ok pictures, 0 <= limit < 1")
+        raise ArgumentError(f"the false-reject limit is {limit}: pass a share of the ok pictures, 0 <= limit < 1")
     good = np.sort(values[~truth])[::-1]
     if good.size == 0:
         return {"threshold": None, "false_reject_rate": None, "escape_rate": None}
@@ -237,7 +241,7 @@ class Aupro:
 
     def __init__(self, limit: float = 0.3) -> None:
         if not 0 < limit <= 1:
-            raise ValueError(f"the false-positive limit is {limit}: pass 0 < limit <= 1")
+            raise ArgumentError(f"the false-positive limit is {limit}: pass 0 < limit <= 1")
         self.limit = limit
         self._background = np.zeros(FINE_BINS, dtype=np.int64)
         self._recall = np.zeros(FINE_BINS)
@@ -323,7 +327,7 @@ class MaxBoxAcc:
 
     def __init__(self, taus: int = 1000) -> None:
         if taus < 1:
-            raise ValueError(f"{taus} thresholds were asked for: pass at least 1")
+            raise ArgumentError(f"{taus} thresholds were asked for: pass at least 1")
         self.taus = taus
         self._pictures = 0
         self._hits_v1 = np.zeros(taus, dtype=np.int64)
@@ -390,7 +394,7 @@ class FixedThreshold:
 
     def __init__(self, threshold: float) -> None:
         if not 0 <= threshold <= 1:
-            raise ValueError(f"the map threshold is {threshold}: pass a number in 0..1")
+            raise ArgumentError(f"the map threshold is {threshold}: pass a number in 0..1")
         self.threshold = threshold
         self._true, self._false, self._missed = 0, 0, 0
         self._ious: list[float] = []
@@ -462,7 +466,7 @@ class Scorer:
         scores = check_map(score_map)
         fixed = self._fixed or FixedThreshold(threshold)
         if fixed.threshold != threshold:
-            raise ValueError(
+            raise ArgumentError(
                 f"the map threshold was {fixed.threshold} and is now {threshold}: one threshold for all pictures"
             )
         truth = self._mask(label, scores, mask)
@@ -483,7 +487,7 @@ class Scorer:
             return None if label else np.zeros(scores.shape, dtype=bool)
         truth = check_mask(mask, scores)
         if bool(label) != bool(truth.any()):
-            raise ValueError(
+            raise ArgumentError(
                 "the label says defect but the mask is empty: keep small defects when resizing it, or pass no mask"
                 if label
                 else "the label says ok but the mask marks a defect: correct one of them"
@@ -497,7 +501,7 @@ class Scorer:
     def compute(self) -> dict[str, float | None]:
         """All metrics by name; None where the pictures do not define one."""
         if self._fixed is None:
-            raise ValueError("no pictures: there is nothing to score")
+            raise ArgumentError("no pictures: there is nothing to score")
         defects = sum(self._labels)
         return {
             "pictures": len(self._labels),

@@ -363,6 +363,7 @@ def load_pretrained(net: Net, allow_download: bool = True) -> str:
             log.warning(
                 "no pretrained weights for %s (%s): training from scratch, expect poor results", backbone, error
             )
+            log.debug("how that was found out:", exc_info=error)
             return "from scratch"
     rescale_input(full.net, mean, std)
     full.cut()

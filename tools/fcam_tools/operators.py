@@ -62,7 +62,7 @@ def reason_against(wiring: Wiring, shapes: dict[str, list[int]], node: NodeProto
         return "is not known to it"
     if node.op_type in ("Add", "Mul", "Sub", "Div"):
         return against_pair(wiring, shapes, node)
-    if node.op_type == "Concat" and attribute(node, "axis", 0) != 1:
+    if node.op_type == "Concat" and attribute(node, "axis", 0) not in (1, -3):
         return "is not along the channels"
     if node.op_type == "Resize":
         return against_resize(wiring, shapes, node)

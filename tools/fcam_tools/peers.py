@@ -36,6 +36,7 @@ from fcam_tools.qdq import INPUT
 
 BUILT = Path(__file__).resolve().parents[2] / "target" / "release" / "fcam"
 OURS = "fcam int8"
+ROUND_S = 600
 # An engine's runs of one round, milliseconds; it takes the number of runs.
 Runner = Callable[[int], list[float]]
 
@@ -120,7 +121,10 @@ def fcam(binary: Path, bundle: Path, threads: int, backend: str) -> Runner:
     ]  # fmt: skip
 
     def run(runs: int) -> list[float]:
-        done = subprocess.run([*command, str(runs)], capture_output=True, text=True, timeout=600, check=False)
+        try:
+            done = subprocess.run([*command, str(runs)], capture_output=True, text=True, timeout=ROUND_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise ToolError(f"{runs} runs on {bundle} take fcam over {ROUND_S} s: ask for fewer --runs") from error
         if done.returncode:
             raise ToolError(f"fcam bench failed on {bundle}: {done.stderr.strip()}")
         engine = json.loads(done.stdout)["stages"]["engine"]

@@ -145,7 +145,7 @@ def next_counter(cameras: Sequence[deploy.Camera], name: str) -> int:
     highest, silent = 0, []
     for camera in cameras:
         try:
-            entries = deploy.parsed(camera.ask(camera.bundle("list")))
+            entries = deploy.entries_of(camera.ask(camera.bundle("list")))
         except (deploy.CameraError, OSError) as error:
             silent.append(f"{camera.host}: {error}")
             continue

@@ -12,6 +12,7 @@ several seeds of one recipe, told as one figure.
     checkpoint.pt     the network; checkpoint.classifier.pt and checkpoint.decoders.pt as `train` says
     bundle/           after `export`
 
+A finished run makes room for a new one of the same place: it stays beside it, as FOLDER.before, until that one is done.
 Every file is written whole (disk.py): a run that is killed leaves the old file or the new one, never half.
 A lock held by the process tells a running run from a killed one.
 """
@@ -29,6 +30,7 @@ import platform
 import secrets
 import shutil
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,7 +40,7 @@ import torch
 from tensorboardX import SummaryWriter
 
 from fcam_tools import __version__
-from fcam_tools.disk import write
+from fcam_tools.disk import sync, write
 from fcam_tools.errors import ToolError
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ PACKAGES = (
     "onnxruntime",
 )  # fmt: skip
 CHECKPOINT, SNAPSHOT, LOCK, BUNDLE = "checkpoint.pt", "snapshot.pt", "lock", "bundle"
+BEFORE = ".before"
 SHOWN = (
     "val_auroc",
     "image_auroc",
@@ -154,6 +157,18 @@ class Run:
                 self.events.add_scalar(f"{stage}/{name}", value, epoch)
             self.events.flush()
 
+    def note_bug(self) -> None:
+        """The exception that is being dealt with, with its traceback, into the run's log."""
+        if self.handler:
+            what = ("training ended by a bug", (), sys.exc_info())
+            self.handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, *what))
+
+    def finish(self) -> None:
+        """Nothing is left to do; the run that was here before is not needed any more."""
+        self.update(state="done", finished=time.strftime("%Y-%m-%d %H:%M:%S"))
+        self.snapshot.unlink(missing_ok=True)
+        shutil.rmtree(before(self.folder), ignore_errors=True)
+
     def close(self) -> None:
         if self.events:
             self.events.close()
@@ -180,20 +195,39 @@ def taken(lock: io.TextIOWrapper) -> bool:
 
 
 def create(folder: Path, config: Mapping[str, Any]) -> Run:
-    """A new run folder; one that holds an unfinished run is refused, a finished one makes room."""
+    """A new run folder; one with an unfinished run is refused, a finished one is set aside until this one is done."""
     if (folder / "run.json").is_file():
         old = Run(folder)
         if old.state() != "done":
             raise ToolError(
                 f"{folder} holds an unfinished run ({old.state()}): go on with `train --resume {folder}`, or remove it"
             )
-        shutil.rmtree(folder)
+        set_aside(folder)
     elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise ToolError(f"{folder} exists and is no run: choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     made = {"id": secrets.token_hex(3), "created": time.strftime("%Y-%m-%d %H:%M:%S"), "state": "started"}
     write_json(folder / "run.json", made | dict(config) | {"tool": tool(), "versions": versions()})
     return Run(folder)
+
+
+def before(folder: Path) -> Path:
+    """Where the finished run waits that was in a folder before."""
+    return folder.with_name(folder.name + BEFORE)
+
+
+def set_aside(folder: Path) -> None:
+    """Renames a finished run; one that was set aside earlier goes, because this one came after it."""
+    place = before(folder)
+    if place.exists() and not (place / "run.json").is_file():
+        raise ToolError(f"{place} is in the way and is no run: move it, or choose another --out")
+    try:
+        if place.exists():
+            shutil.rmtree(place)
+        folder.rename(place)
+        sync(folder.parent)
+    except OSError as error:
+        raise ToolError(f"cannot rename {folder} to {place}: {error.strerror}; choose another --out") from error
 
 
 def new_folder(root: Path, name: str) -> Path:
@@ -206,10 +240,12 @@ def beside(out: Path) -> Path:
 
 
 def run_of(checkpoint: Path) -> Run | None:
-    """The run that a checkpoint belongs to, if its folder is there."""
+    """The run that a checkpoint belongs to, if its folder is there. While another one trains in its place, a checkpoint
+    is still that of the run before."""
     for folder in (checkpoint, checkpoint.parent, beside(checkpoint)):
-        if (folder / "run.json").is_file():
-            return Run(folder)
+        found = [Run(place) for place in (folder, before(folder)) if (place / "run.json").is_file()]
+        if found:
+            return next((run for run in found if run.config.get("state") == "done"), found[0])
     return None
 
 
@@ -237,6 +273,8 @@ def found_in(root: Path) -> Iterator[Run]:
 
 def row(run: Run) -> dict[str, Any]:
     config, metrics = run.config, run.metrics
+    if missing := [name for name in ("id", "created") if name not in config]:
+        raise ToolError(f"its run.json has no {' and no '.join(missing)}")
     measured = metrics | metrics.get("validation", {}) | metrics.get("test", {})
     return {
         "run": str(run.folder),
@@ -299,7 +337,7 @@ def run(args: argparse.Namespace) -> int:
     for found in found_in(args.root):
         try:
             rows.append(row(found))
-        except (ToolError, KeyError) as error:  # one broken folder must not hide the others
+        except ToolError as error:  # one broken folder must not hide the others
             log.warning("%s is left out: %s", found.folder, error)
     rows.sort(key=lambda entry: entry["created"])
     told = spread(rows) if args.spread else {}

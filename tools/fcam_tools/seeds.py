@@ -32,6 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from fcam_tools.errors import ArgumentError
 from fcam_tools.model import Net
 
 # Side of the stored maps relative to the picture's: LayerCAM reads the features at this stride.
@@ -53,7 +54,7 @@ def activation_maps(
     `pictures` is uint8 [N, H, W, 3]; `labels` has one class a picture, or a list of them. It runs where the net is.
     """
     if method not in METHODS:
-        raise ValueError(f"unknown map {method}: choose one of {METHODS}")
+        raise ArgumentError(f"unknown map {method}: choose one of {METHODS}")
     size = (pictures.shape[1] // FINE_STRIDE, pictures.shape[2] // FINE_STRIDE)
     out = np.zeros((len(pictures), *size), np.float16)
     index, classes = flat_labels(labels)

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from fcam_tools import contact, data, seeds
 from fcam_tools.contact import Tile
 from fcam_tools.data.dataset import Picture
+from fcam_tools.data.reading import stored
 from fcam_tools.errors import ToolError
 from fcam_tools.export import load_checkpoint
 from fcam_tools.model import Net, load_pretrained
@@ -136,8 +137,7 @@ def sheet(found: Sequence[Suspect]) -> Image.Image:
     """A contact sheet: each picture with its name, its label, and what it looks like."""
     tiles = []
     for one in found:
-        with Image.open(one.path) as picture:
-            small = picture.convert("RGB")
+        small = stored(Path(one.path)).convert("RGB")
         told = f"{one.label}, or {one.guess} {one.probability:.2f}?"
         tiles.append(Tile(small, ((Path(one.path).name[-30:], "black"), (told, "red"))))
     none = Tile(Image.new("RGB", (CELL, CELL), "white"), (("no label is suspect", "black"),))

@@ -41,6 +41,7 @@ from tqdm import tqdm
 
 from fcam_tools import data, evaluate, methods, seeds, train
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
+from fcam_tools.data.layout import TEXT
 from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, load_checkpoint
@@ -122,7 +123,7 @@ def thin(dataset: data.Dataset, per_class: int | None) -> data.Dataset:
 def read_rows(path: Path) -> dict[tuple[str, ...], Row]:
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding=TEXT) as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ToolError(f"{path} has other columns than this version writes: give another --out")

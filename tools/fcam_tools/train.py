@@ -41,6 +41,7 @@ from tqdm import tqdm
 
 from fcam_tools import data, losses, methods, parallel, pasted, runs, seeds, thaw
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
+from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import Feed, Part, Pictures, key_of
 from fcam_tools.labels import accuracy, classification_loss, defect_classes, defective, label_array
@@ -838,6 +839,9 @@ def train_run(plan: Plan, run: Run, team: Team, args: argparse.Namespace) -> int
         team.wait()
     except ToolError as error:
         raise ToolError(f"{error}; then go on with `fcam-tools train --resume {run.folder}`") from error
+    except Exception:
+        run.note_bug()
+        raise
     finally:
         run.close()
     return 0
@@ -851,10 +855,12 @@ def leave(plan: Plan, run: Run, checkpoint: dict, every: list[dict]) -> dict[str
     if own.resolve() != plan.checkpoint.resolve():
         save(own, checkpoint)
         save(own.with_suffix(".decoders.pt"), every)
+        aside = plan.checkpoint.with_suffix(".classifier.pt")
+        if aside.is_file():  # the next training in this place writes its own over it long before it is done
+            write(own.with_suffix(".classifier.pt"), aside.read_bytes())
     told = checkpoint["training"]
     speeds = {name: value for name, value in told.items() if name.startswith("pictures_per_second")}
     measured = {name: value for name, value in told.items() if name not in speeds and name != "seconds"}
     run.add_metrics(validation=measured, thresholds=checkpoint["thresholds"], seconds=told["seconds"], **speeds)
-    run.update(state="done", finished=time.strftime("%Y-%m-%d %H:%M:%S"))
-    run.snapshot.unlink(missing_ok=True)
+    run.finish()
     return {"checkpoint": str(plan.checkpoint), "run": str(run.folder), "thresholds": checkpoint["thresholds"], **told}

@@ -20,10 +20,10 @@ from xml.etree import ElementTree
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture
 from fcam_tools.data.layout import need_file, number, read_fields, read_table
+from fcam_tools.data.reading import marks_in, size_of
 from fcam_tools.errors import ToolError
 
 # What a pixel of the network's input must be covered by a defect to count as one: less than half, because a scratch of
@@ -116,21 +116,6 @@ def truth_of(dataset: Dataset, split: str, size: Size, pictures: tuple[Picture, 
     return Truth(dataset.splits[split] if pictures is None else pictures, PixelTruth(dataset), size)
 
 
-def size_of(path: Path) -> Size:
-    with Image.open(path) as picture:
-        return picture.size
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Bool [height, width]: whatever is not zero, in a palette's or 16-bit file too."""
-    try:
-        with Image.open(path) as mask:
-            values = np.asarray(mask)
-    except (OSError, SyntaxError) as error:
-        raise ToolError(f"cannot read the mask {path}: {error}; remove or replace it") from error
-    return np.asarray(values.any(axis=2) if values.ndim == 3 else values != 0)
-
-
 def same_size(mask: np.ndarray, path: Path, picture: Path, size: Size) -> np.ndarray:
     if mask.shape[::-1] != size:
         raise ToolError(
@@ -148,7 +133,7 @@ def by_path(place: Callable[[Dataset, Picture], Path], optional: bool = False) -
         if optional and not path.is_file():
             return None
         need_file(path, f"the mask of {picture.path}")
-        return same_size(read_mask(path), path, picture.path, size)
+        return same_size(marks_in(path), path, picture.path, size)
 
     return find
 
@@ -274,7 +259,7 @@ def wsol_rows(folder: str) -> dict[str, list[list[str]]]:
 
 
 def wsol_mask(path: Path, picture: Path, size: Size) -> np.ndarray:
-    mask = read_mask(need_file(path, f"a mask of {picture}"))
+    mask = marks_in(need_file(path, f"a mask of {picture}"))
     height, width = mask.shape
     if abs(width * size[1] / (height * size[0]) - 1) > SAME_SHAPE:
         raise ToolError(

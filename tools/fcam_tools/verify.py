@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
@@ -36,13 +34,13 @@ from fcam_tools.export import (
     tensor,
     verdict,
 )  # fmt: skip
+from fcam_tools.program import find_fcam
 from fcam_tools.qdq import lint, load
 from fcam_tools.quantize import session
 
 Floats = NDArray[np.float32]
 Backend = Callable[[Floats], tuple[Floats, Floats]]
 
-BUILT = Path(__file__).resolve().parents[2] / "target" / "debug" / "fcam"
 FCAM_TIMEOUT_S = 600
 GREY_LEVELS = 1  # how far two implementations of the resize may be apart
 
@@ -187,14 +185,6 @@ def describe(row: Row, tolerance: dict[str, float]) -> str:
 
 
 # The camera's own engine.
-
-
-def find_fcam() -> Path | None:
-    """$FCAM, else the build of this checkout, else the one on PATH."""
-    if os.environ.get("FCAM"):
-        return Path(os.environ["FCAM"])
-    on_path = shutil.which("fcam")
-    return BUILT if BUILT.is_file() else Path(on_path) if on_path else None
 
 
 def ask_fcam(report: Report, fcam: Path | None, proof: list[Golden]) -> None:

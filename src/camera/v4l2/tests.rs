@@ -70,6 +70,9 @@ fn a_jpeg_must_be_what_was_agreed() {
     let geometry = Geometry::packed(62, 40, PixelFormat::Rgb8).unwrap();
     assert_eq!(decode(&encode(62, 40), 7, geometry).unwrap().geometry, geometry);
     let error = decode(&encode(64, 40), 7, geometry).unwrap_err().to_string();
-    assert_eq!(error, "cannot decode frame 7: it has 64 x 40 pixels, which nobody asked for");
+    assert_eq!(
+        error,
+        "frame 7 has 64 x 40 pixels, and camera.width and camera.height say 62 x 40: set both to what the camera sends"
+    );
     assert!(decode(&encode(62, 40)[..100], 7, geometry).is_err());
 }

@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
 use super::tensor::{elements, floats, has_type, int8_zeros};
-use super::wiring::{DEQUANTIZE, QUANTIZE, Wiring, attribute, input, name, output};
+use super::wiring::{DEQUANTIZE, QUANTIZE, Wiring, attribute, axis, input, name, output};
 use super::{FLOAT_LAYER, Problem};
 
 const INPUT_SCALE: f32 = 1.0 / 128.0;
@@ -94,9 +94,7 @@ fn granularity(wiring: &Wiring, node: &NodeProto) -> Option<String> {
     let Some(source) = wiring.constant(quantised_source(wiring, node)).filter(|_| !layers.is_empty()) else {
         return Some(format!("an activation has {scales} scales, not one"));
     };
-    let rank = source.dims.len() as i64;
-    let axis = attribute(node, "axis", 1);
-    let axis = if axis < 0 { axis.saturating_add(rank) } else { axis };
+    let axis = axis(node, 1, source.dims.len());
     if let Some(layer) = layers.iter().find(|layer| output_axis(layer) != Some(axis)) {
         return Some(format!(
             "the weights of {} have scales along axis {axis}, not their output channels",

@@ -91,6 +91,12 @@ pub(in crate::engine) fn name(node: &NodeProto) -> &str {
     if node.name.is_empty() { output(node) } else { &node.name }
 }
 
+/// The axis of a node, counted from the front: a negative one counts from the end of a tensor of `rank` dimensions.
+pub(in crate::engine) fn axis(node: &NodeProto, default: i64, rank: usize) -> i64 {
+    let axis = attribute(node, "axis", default);
+    if axis < 0 { axis.saturating_add(rank as i64) } else { axis }
+}
+
 pub(in crate::engine) fn attribute(node: &NodeProto, name: &str, default: i64) -> i64 {
     node.attribute.iter().find(|attribute| attribute.name == name).map_or(default, |attribute| attribute.i)
 }

@@ -198,7 +198,7 @@ impl Shim {
             name: [0; 128],
         };
         // SAFETY: the struct is the interface's and lives through the call.
-        let usable = call(|message, room| unsafe { (self.probe)(&mut raw, message, room) });
+        let usable = call(&mut room(), |message, room| unsafe { (self.probe)(&mut raw, message, room) });
         (Facts::from(&raw), usable)
     }
 
@@ -208,7 +208,7 @@ impl Shim {
         let flags = if int8 { FLAG_INT8 } else { 0 };
         let context = ptr::from_ref(progress).cast_mut().cast();
         // SAFETY: all of it lives through the call, and `step` reads `context` as what it is.
-        call(|message, room| unsafe {
+        call(&mut room(), |message, room| unsafe {
             let onnx = (onnx.as_ptr().cast(), onnx.len());
             (self.build)(onnx.0, onnx.1, flags, Some(step), context, &mut plan, &mut bytes, message, room)
         })?;
@@ -232,14 +232,15 @@ impl Shim {
         let mut engine = ptr::null_mut();
         let mut ports =
             RawPorts { input: ptr::null_mut(), logits: ptr::null(), map: ptr::null(), zero_copy: 0, graph: 0 };
+        let mut room = room();
         // SAFETY: all of it lives through the call.
-        call(|message, room| unsafe {
+        call(&mut room, |message, room| unsafe {
             (self.load)(plan.as_ptr().cast(), plan.len(), &wanted, &mut engine, &mut ports, message, room)
         })?;
         let missing =
             || Refusal { kind: Kind::Other, message: "the shim says that it loaded an engine, and gives none".into() };
         let engine = NonNull::new(engine).ok_or_else(missing)?;
-        let session = Session { shim: self, engine, ports, shape };
+        let session = Session { shim: self, engine, ports, shape, room };
         if session.ports.input.is_null() || session.ports.logits.is_null() || session.ports.map.is_null() {
             return Err(missing());
         }
@@ -253,6 +254,8 @@ pub(super) struct Session {
     engine: NonNull<c_void>,
     ports: RawPorts,
     shape: Shape,
+    /// For the message of a run: a part allocates nothing.
+    room: Box<[u8]>,
 }
 
 // SAFETY: the interface allows calls from any thread, one at a time; `&mut self` sees to that.
@@ -279,7 +282,7 @@ impl Session {
     /// Runs the network on what is in `input`.
     pub(super) fn run(&mut self) -> Result<(), Refusal> {
         // SAFETY: the engine is loaded.
-        call(|message, room| unsafe { (self.shim.run)(self.engine.as_ptr(), message, room) })
+        call(&mut self.room, |message, room| unsafe { (self.shim.run)(self.engine.as_ptr(), message, room) })
     }
 
     /// What the last run gave.
@@ -302,14 +305,19 @@ impl Drop for Session {
     }
 }
 
+/// For a call's message.
+fn room() -> Box<[u8]> {
+    vec![0; ROOM].into()
+}
+
 /// Makes a call with room for its message; its code as a result.
-fn call(work: impl FnOnce(*mut c_char, usize) -> i32) -> Result<(), Refusal> {
-    let mut room = vec![0u8; ROOM];
+fn call(room: &mut [u8], work: impl FnOnce(*mut c_char, usize) -> i32) -> Result<(), Refusal> {
+    room.fill(0); // what the call before it said is not what this one says
     let code = work(room.as_mut_ptr().cast(), room.len());
     if code == OK {
         return Ok(());
     }
-    let text = CStr::from_bytes_until_nul(&room).map(CStr::to_string_lossy).unwrap_or_default();
+    let text = CStr::from_bytes_until_nul(room).map(CStr::to_string_lossy).unwrap_or_default();
     let message = if text.is_empty() { format!("code {code} and no word") } else { in_one_line(&text) };
     Err(Refusal { kind: Kind::of(code), message })
 }
@@ -378,7 +386,8 @@ mod tests {
 
     #[test]
     fn a_call_that_says_nothing_has_its_code() {
-        let refusal = call(|_, _| 9).unwrap_err();
+        let mut room = *b"the words of a call before it\0";
+        let refusal = call(&mut room, |_, _| 9).unwrap_err();
         assert_eq!((refusal.kind, refusal.message.as_str()), (Kind::Other, "code 9 and no word"));
     }
 }

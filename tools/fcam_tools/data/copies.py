@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from fcam_tools import program
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture
 from fcam_tools.data.reading import open_rgb
 from fcam_tools.errors import ToolError
@@ -73,7 +74,7 @@ def print_of(path: Path) -> Print:
 
 
 def prints_of(paths: Sequence[Path], progress: bool) -> tuple[list[Print], dict[Path, str]]:
-    """Prints of the pictures that can be read, and why the others cannot."""
+    """Prints of the pictures that can be read, here and by the camera, and why the others cannot."""
     prints, broken = [], {}
 
     def attempt(path: Path) -> Print | ToolError:
@@ -89,7 +90,9 @@ def prints_of(paths: Sequence[Path], progress: bool) -> tuple[list[Print], dict[
                 prints.append(found)
             else:
                 broken[path] = str(found)
-    return prints, broken
+    damaged = program.refused([one.path for one in prints], progress)
+    broken |= {path: f"the camera {problem}; remove or replace it" for path, problem in damaged.items()}
+    return [one for one in prints if one.path not in damaged], broken
 
 
 def copies(prints: Sequence[Print]) -> list[Pair]:

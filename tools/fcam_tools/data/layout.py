@@ -47,10 +47,20 @@ def choose(option: str, choices: Sequence[str], name: str) -> str:
     return option or choices[0]
 
 
+TEXT = "utf-8-sig"  # spreadsheets put a byte-order mark in front
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding=TEXT)
+    except UnicodeDecodeError as error:
+        raise ToolError(f"cannot read {path} as UTF-8: {error}") from error
+
+
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV file whose header has these columns."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding=TEXT) as file:
             rows = csv.DictReader(file)
             missing = [name for name in columns if name not in (rows.fieldnames or ())]
             if missing:
@@ -63,7 +73,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 def read_fields(path: Path, count: int, separator: str | None = None) -> list[list[str]]:
     """Lines of `count` fields or more; blanks around fields are dropped, empty lines too."""
     out = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         fields = [field.strip() for field in line.split(separator)]
         if len(fields) < count and any(fields):
             raise ToolError(f"{path}, line {number}: {line!r} has {len(fields)} fields, not {count}")

@@ -12,11 +12,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture, Splits
 from fcam_tools.data.layout import choose, need_file, need_folder, need_pictures, number, read_table, refuse_option
-from fcam_tools.data.reading import is_picture, pictures_in
+from fcam_tools.data.reading import is_picture, marks_in, pictures_in
 from fcam_tools.data.split import VAL_OF_TRAIN, joined, ranked
 from fcam_tools.errors import ToolError
 
@@ -32,11 +30,7 @@ KSDD_FOLDS = ("0", "1", "2")
 
 def marked(mask: Path, layout: str) -> bool:
     """Whether a mask marks anything: all that training may know of it."""
-    try:
-        with Image.open(need_file(mask, layout)) as picture:
-            return picture.convert("L").getbbox() is not None
-    except (OSError, SyntaxError) as error:
-        raise ToolError(f"cannot read {mask}: {error}; remove or replace it") from error
+    return bool(marks_in(need_file(mask, layout)).any())
 
 
 def load_dagm(root: Path, option: str) -> Dataset:

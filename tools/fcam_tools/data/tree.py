@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture
 from fcam_tools.data.group import grouped
+from fcam_tools.data.layout import read_text
 from fcam_tools.data.reading import is_picture
 from fcam_tools.data.split import by_hash, filled, ranked, without_val
 from fcam_tools.errors import ToolError
@@ -77,7 +78,7 @@ def load_elpv(root: Path, option: str) -> Dataset:
     root = Path(next(iter(spec.submodule_search_locations))) / "data"
     pictures = []
     # Columns: path, defect probability, mono or poly; blanks between them vary.
-    for row in csv.reader((root / "labels.csv").read_text().splitlines(), delimiter=" ", skipinitialspace=True):
+    for row in csv.reader(read_text(root / "labels.csv").splitlines(), delimiter=" ", skipinitialspace=True):
         block = int(Path(row[0]).stem.removeprefix("cell")) // ELPV_MODULE
         defective = int(float(row[1]) > ELPV_DEFECTIVE)
         pictures.append(Picture(root / row[0], defective, group=f"part:{ELPV_ONE.get(block, block)}"))

@@ -16,7 +16,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::super::super::qdq::rules::how_to_allow;
 use super::super::super::qdq::tensor;
-use super::super::super::qdq::wiring::{DEQUANTIZE, QUANTIZE, attribute, input, name, output};
+use super::super::super::qdq::wiring::{DEQUANTIZE, QUANTIZE, attribute, axis, input, name, output};
 use super::{Clamp, Conv, Fact, FloatConv, Function, Id, Layer, Op, Region, Unsupported, Window, clamp_of};
 
 /// Reads the graph of a checked file.
@@ -271,7 +271,8 @@ impl<'a> Reader<'a> {
             return Err("a scale is not a finite number above zero".into());
         }
         if let Value::Constant(tensor) = self.value(node, 0)? {
-            return quantize_constant(tensor, scales, attribute(node, "axis", 1)).map(|w| Value::Weights(Rc::new(w)));
+            let axis = axis(node, 1, tensor.dims.len());
+            return quantize_constant(tensor, scales, axis).map(|w| Value::Weights(Rc::new(w)));
         }
         let [scale] = scales.as_slice() else { return Err("an activation has more than one scale".into()) };
         let scale = *scale;
@@ -299,7 +300,7 @@ impl<'a> Reader<'a> {
             Value::Int8(id) if Some(scales.as_slice()) == self.fact(*id)?.scale.as_ref().map(std::slice::from_ref) => {
                 Ok(Value::View(*id))
             }
-            Value::Weights(_) if scales.len() != 1 && attribute(node, "axis", 1) != 0 => {
+            Value::Weights(weights) if scales.len() != 1 && axis(node, 1, weights.dims.len()) != 0 => {
                 Err("its axis is not that of its QuantizeLinear".into())
             }
             Value::Weights(weights) if weights.scales == scales => Ok(Value::Weights(Rc::clone(weights))),
@@ -432,7 +433,8 @@ impl<'a> Reader<'a> {
     }
 
     fn concat(&mut self, node: &'a NodeProto) -> Reason<Value<'a>> {
-        if attribute(node, "axis", 0) != 1 {
+        // From the end, the channels are the third dimension of a picture; a tensor without height and width has no third one.
+        if !matches!(attribute(node, "axis", 0), 1 | -3) {
             return Err("is not along the channels".into());
         }
         let inputs = (0..node.input.len()).map(|index| self.view(node, index)).collect::<Reason<Vec<Id>>>()?;
