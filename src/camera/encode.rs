@@ -17,6 +17,7 @@ pub(super) fn encode(rgb: &[u8], geometry: Geometry) -> Vec<u8> {
             pairs.flat_map(|[[y0, u, v], [y1, ..]]| [*y0, *u, *y1, *v]).collect()
         }
         PixelFormat::Nv12 => luma().chain(fourth().flat_map(|[_, u, v]| [*u, *v])).collect(),
+        PixelFormat::Yuvj420 | PixelFormat::Yuvj422 | PixelFormat::Yuvj440 | PixelFormat::Yuvj444 => planes(&pixels, geometry),
         PixelFormat::I420 => luma().chain(fourth().map(|[_, u, _]| *u)).chain(fourth().map(|[.., v]| *v)).collect(),
     }
 }
