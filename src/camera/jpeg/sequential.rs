@@ -154,9 +154,10 @@ fn coefficients(bits: &mut Bits, unit: &mut Unit, block: &mut Block) -> Result<u
     }
 }
 
-/// The largest coefficient, apart from what its quantisation adds. Samples of 8 bits make 1024 at most; encoders that sharpen or that let samples
-/// overshoot, to keep edges clean, make a little more.
-const LARGEST: i32 = 1536;
+/// The largest mean and the largest of the others, apart from what quantisation adds. Samples of 8 bits make 1024 at most; encoders that let samples
+/// overshoot, to keep edges clean, make a quarter more beside the mean. What is larger was never encoded: most often, bytes are missing before it.
+const LARGEST_MEAN: i32 = 1024;
+const LARGEST: i32 = 1280;
 
 /// Puts a coefficient, in zigzag order, times its step; returns how much it is too large.
 #[inline(always)]
@@ -167,7 +168,7 @@ pub(super) fn put(block: &mut Block, steps: &Steps, index: usize, value: i32) ->
     if let Some(to) = block.get_mut(usize::from(at) & 63) {
         *to = value as i16;
     }
-    value.abs() - step - LARGEST
+    value.abs() - step - if index == 0 { LARGEST_MEAN } else { LARGEST }
 }
 
 /// Where coefficients in zigzag order (T.81, figure A.6) are put.
