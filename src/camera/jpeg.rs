@@ -22,10 +22,10 @@ mod sequential;
 
 pub use error::{Error, Flaw};
 
-use frame::{COMPONENTS, Component, Frame, Hints, Process, Quantisation, Scan, Segment, Steps};
+use frame::{COMPONENTS, Component, Frame, Hints, Process, Quantisation, Scan, Segment};
 use heapless::Vec as Few;
 use huffman::{Class, Spec, Table};
-use idct::Kernel;
+use idct::{Kernel, Steps};
 use planes::{Plane, Sampling};
 use progressive::Progress;
 use scan::Walk;
@@ -246,16 +246,15 @@ impl Decoder {
             let (component, steps) = state.component(frame, index).ok_or(Error::NoTable("a table"))?;
             for (number, coefficients) in coefficients.by_ref().take(component.blocks()).enumerate() {
                 let mut block = [0; 64];
-                let (mut last, mut excess) = (0, 0);
+                let mut last = 0;
                 for (index, &value) in coefficients.iter().enumerate().filter(|(_, value)| **value != 0) {
                     last = index;
-                    excess = excess.max(sequential::put(&mut block, steps, index, value.into()));
-                }
-                if excess > 0 {
-                    return Err(Error::Data { mcu: number, count: component.blocks(), flaw: Flaw::Range });
+                    sequential::put(&mut block, index, value);
                 }
                 let at = (number / component.blocks_across, number % component.blocks_across);
-                sequential::store(self.kernel, component, plane, &block, last, at);
+                if !sequential::store(self.kernel, component, steps, plane, (&block, last), at) {
+                    return Err(Error::Data { mcu: number, count: component.blocks(), flaw: Flaw::Range });
+                }
             }
         }
         Ok(())

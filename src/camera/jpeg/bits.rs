@@ -6,7 +6,7 @@
 pub(super) const SLACK: usize = 8;
 
 /// The bits of one segment.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Bits<'a> {
     /// With [`SLACK`] behind them.
     bytes: &'a [u8],

@@ -6,6 +6,7 @@ use heapless::Vec as Few;
 
 use super::error::Error;
 use super::huffman::{Class, Spec};
+use super::idct::Steps;
 use crate::camera::Geometry;
 
 /// Bytes, taken from the front.
@@ -221,7 +222,7 @@ pub(super) struct Scan {
 }
 
 /// Blocks that an MCU of several components may have (T.81, B.2.3).
-const MCU_BLOCKS: usize = 10;
+pub(super) const MCU_BLOCKS: usize = 10;
 
 impl Scan {
     /// From a scan header (T.81, B.2.3).
@@ -291,9 +292,6 @@ impl Scan {
     }
 }
 
-/// Quantisation steps in zigzag order.
-pub(super) type Steps = [u16; 64];
-
 /// The quantisation tables.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Quantisation([Option<Steps>; 4]);
@@ -316,7 +314,7 @@ impl Quantisation {
                 return Err(segment.bad("has a step of 0"));
             }
             let table = self.0.get_mut(usize::from(head & 15)).ok_or(segment.bad("is for a table that there is not"))?;
-            *table = Some(steps);
+            *table = Some(Steps::new(&steps));
         }
         Ok(())
     }

@@ -1,17 +1,53 @@
-//! In: the 64 coefficients of a block, multiplied by their quantisation steps. Out: its 8 x 8 samples.
+//! In: the 64 coefficients of a block and their quantisation steps. Out: its 8 x 8 samples.
+//!
+//! Refuses coefficients that no samples of 8 bits make.
 //!
 //! The inverse DCT of Loeffler, Ligtenberg and Moschytz ("Practical fast 1-D DCT algorithms with 11 multiplications", ICASSP 1989) in integers
 //! with 13 fractional bits, columns first and two bits more between the passes: what libjpeg calls its accurate integer method, to the bit, and
 //! so what Pillow decodes to. Its products are multiplied out to sums of two: integer sums have no order, and two products at once is what
-//! vector units do (VPMADDWD). Every kernel computes what [`portable`] does for any 16-bit coefficients.
+//! vector units do (VPMADDWD). Every kernel computes what [`portable`] does.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-/// Coefficients of a block, in the order of [`place`].
+/// Coefficients of a block as they are coded, in the order of [`place`]; never -32768, which has no positive counterpart.
 pub(super) type Block = [i16; 64];
+
+/// What the coefficients of a component are multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Steps {
+    /// In the order of [`place`], as is the next.
+    steps: [i16; 64],
+    /// How large each coefficient may be before it is multiplied.
+    most: [i16; 64],
+}
+
+/// The largest mean and the largest of the other coefficients, apart from what quantisation adds. Samples of 8 bits make 1024 at most; encoders that let
+/// samples overshoot, to keep edges clean, make a quarter more beside the mean. What is larger was never encoded: most often, bytes are
+/// missing before it.
+const LARGEST_MEAN: u16 = 1024;
+const LARGEST: u16 = 1280;
+
+impl Steps {
+    /// From steps in zigzag order, at least 1 each.
+    pub(super) fn new(zigzag: &[u16; 64]) -> Self {
+        let mut new = Self { steps: [0; 64], most: [0; 64] };
+        for (index, (&step, &place)) in zigzag.iter().zip(&ZIGZAG).enumerate() {
+            let largest = if index == 0 { LARGEST_MEAN } else { LARGEST };
+            // A coefficient of 1 was half a step at least.
+            let most = if step > 2 * largest { 0 } else { (largest + step) / step.max(1) };
+            if let (Some(to_step), Some(to_most)) =
+                (new.steps.get_mut(usize::from(place)), new.most.get_mut(usize::from(place)))
+            {
+                *to_step = if most == 0 { 0 } else { step.cast_signed() };
+                *to_most = most.cast_signed();
+            }
+        }
+        new
+    }
+}
 
 /// Where a coefficient is put: those of two rows that are multiplied together stand side by side. The rows are 0 and 4, 2 and 6, 7 and 1,
 /// 5 and 3; for each column there is one of each.
@@ -28,6 +64,26 @@ pub(super) const fn place(row: usize, column: usize) -> usize {
     };
     pair * 16 + column * 2 + second
 }
+
+/// Where coefficients in zigzag order (T.81, figure A.6) are put.
+pub(super) const ZIGZAG: [u8; 64] = {
+    let mut places = [0; 64];
+    let (mut row, mut column, mut index) = (0, 0, 0);
+    while index < 64 {
+        places[index] = place(row, column) as u8;
+        // Up and right on even diagonals, down and left on odd ones; along the edge where there is one.
+        match (row + column) % 2 {
+            0 if column == 7 => row += 1,
+            0 if row == 0 => column += 1,
+            0 => (row, column) = (row - 1, column + 1),
+            _ if row == 7 => column += 1,
+            _ if column == 0 => row += 1,
+            _ => (row, column) = (row + 1, column - 1),
+        }
+        index += 1;
+    }
+    places
+};
 
 /// Fractional bits of the factors.
 const FACTOR_BITS: u32 = 13;
@@ -74,33 +130,46 @@ impl Kernel {
         Self::Portable
     }
 
-    /// Writes the samples of a block, with `stride` bytes from row to row; nothing if `out` has no room for them.
+    /// Writes the samples of a block, with `stride` bytes from row to row; nothing if `out` has no room for them. False if a coefficient is too
+    /// large.
     #[inline(always)]
-    pub(super) fn run(self, block: &Block, out: &mut [u8], stride: usize) {
+    pub(super) fn run(self, block: &Block, steps: &Steps, out: &mut [u8], stride: usize) -> bool {
         match self {
-            Self::Portable => portable(block, out, stride),
+            Self::Portable => portable(block, steps, out, stride),
             // SAFETY: this kernel is only made where the processor has AVX2.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::run(block, out, stride) },
+            Self::Avx2 => unsafe { avx2::run(block, steps, out, stride) },
             // SAFETY: every 64-bit ARM has NEON.
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => unsafe { neon::run(block, out, stride) },
+            Self::Neon => unsafe { neon::run(block, steps, out, stride) },
         }
     }
 }
 
-/// The samples of a block that has a mean alone.
+/// The samples of a block that has a mean alone. False if it is too large.
 #[inline(always)]
-pub(super) fn flat(mean: i16, out: &mut [u8], stride: usize) {
-    let sample = ((i32::from(mean) + 4 >> 3) + 128).clamp(0, 255) as u8;
+pub(super) fn flat(mean: i16, steps: &Steps, out: &mut [u8], stride: usize) -> bool {
+    let sample = ((i32::from(mean) * i32::from(steps.steps[0]) + 4 >> 3) + 128).clamp(0, 255) as u8;
     for row in out.chunks_mut(stride.max(8)).take(8) {
         if let Some(row) = row.first_chunk_mut() {
             *row = [sample; 8];
         }
     }
+    mean.unsigned_abs() <= steps.most[0].unsigned_abs()
 }
 
-fn portable(block: &Block, out: &mut [u8], stride: usize) {
+fn portable(block: &Block, steps: &Steps, out: &mut [u8], stride: usize) -> bool {
+    let mut fits = true;
+    let mut block = *block;
+    for ((value, step), most) in block.iter_mut().zip(&steps.steps).zip(&steps.most) {
+        fits &= value.unsigned_abs() <= most.unsigned_abs();
+        *value = value.wrapping_mul(*step);
+    }
+    transform(&block, out, stride);
+    fits
+}
+
+fn transform(block: &Block, out: &mut [u8], stride: usize) {
     let &[a, b, c, d] = block.as_chunks::<16>().0 else { return };
     let [a, b, c, d] = [&a, &b, &c, &d].map(|pairs| pairs.as_chunks::<2>().0.iter());
     let mut columns = [[0i16; 8]; 8];
@@ -141,62 +210,75 @@ fn descale(sum: i32, bits: u32) -> i32 {
 mod tests {
     use super::*;
 
-    fn samples(kernel: Kernel, block: &Block, stride: usize) -> Vec<u8> {
+    /// Samples, and if the coefficients fit, by steps of which those of other coefficients are `step`.
+    fn samples(kernel: Kernel, block: &Block, steps: &Steps, stride: usize) -> (Vec<u8>, bool) {
         let mut out = vec![7; 7 * stride + 8];
-        kernel.run(block, &mut out, stride);
-        out
+        let fits = kernel.run(block, steps, &mut out, stride);
+        (out, fits)
+    }
+
+    fn random(seed: u64) -> impl FnMut() -> u32 {
+        let mut state = seed;
+        move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u32
+        }
     }
 
     #[test]
     fn every_kernel_computes_the_definition() {
-        let mut state = 1u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as u32
-        };
+        let mut next = random(1);
+        let mut fit = 0;
         for round in 0..20_000 {
             let mut block = [0i16; 64];
             let (count, shift) = (next() as usize % 64 + 1, 16 + round % 16);
             for _ in 0..count {
                 block[next() as usize % 64] = match round % 5 {
-                    0 if next() % 2 == 0 => i16::MIN,
+                    0 if next() % 2 == 0 => -i16::MAX,
                     0 => i16::MAX,
-                    _ => ((next() << 1) as i32 >> shift) as i16,
+                    _ => (((next() << 1) as i32 >> shift) as i16).max(-i16::MAX),
                 };
             }
+            let steps = Steps::new(&std::array::from_fn(|_| (next() >> (15 + next() % 16)) as u16 | 1));
             let stride = 8 + round as usize % 9;
-            assert_eq!(samples(Kernel::detect(), &block, stride), samples(Kernel::Portable, &block, stride), "{block:?}");
+            let found = samples(Kernel::detect(), &block, &steps, stride);
+            assert_eq!(found, samples(Kernel::Portable, &block, &steps, stride), "{block:?} {steps:?}");
+            fit += u32::from(found.1);
         }
+        assert!((2000..18_000).contains(&fit), "both kinds were tried: {fit}");
     }
 
     #[test]
     fn a_mean_alone_is_flat() {
-        for mean in i16::MIN..=i16::MAX {
-            let mut block = [0; 64];
-            block[place(0, 0)] = mean;
-            let mut out = [0; 64];
-            flat(mean, &mut out, 8);
-            assert_eq!(out.as_slice(), samples(Kernel::Portable, &block, 8));
+        for step in [1, 2, 16, 255, 1000, 2048, 2049, 65535] {
+            let steps = Steps::new(&[step; 64]);
+            for mean in -i16::MAX..=i16::MAX {
+                let mut block = [0; 64];
+                block[place(0, 0)] = mean;
+                let mut out = vec![0; 64];
+                let fits = flat(mean, &steps, &mut out, 8);
+                assert_eq!(fits, i32::from(mean).abs() * i32::from(step) <= 1024 + i32::from(step) && (step <= 2048 || mean == 0));
+                if fits {
+                    assert_eq!((out, fits), samples(Kernel::Portable, &block, &steps, 8));
+                }
+            }
         }
     }
 
     /// From the definition, T.81, A.3.3, in floating point: the integers are never more than one level from it.
     #[test]
     fn it_is_the_inverse_cosine_transform() {
-        let mut state = 1u32;
+        let mut next = random(2);
         for _ in 0..200 {
-            let mut coefficients = [[0i16; 8]; 8];
-            for value in coefficients.iter_mut().flatten() {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                *value = (state as i32 >> 24) as i16;
-            }
+            let coefficients: [[i16; 8]; 8] = std::array::from_fn(|_| std::array::from_fn(|_| (next() as i8).into()));
             let mut block = [0; 64];
             for (row, values) in coefficients.iter().enumerate() {
                 for (column, value) in values.iter().enumerate() {
                     block[place(row, column)] = *value;
                 }
             }
-            let found = samples(Kernel::detect(), &block, 8);
+            let (found, fits) = samples(Kernel::detect(), &block, &Steps::new(&[1; 64]), 8);
+            assert!(fits);
             for (y, x) in (0..8).flat_map(|y| (0..8).map(move |x| (y, x))) {
                 let cosine = |at: usize, k: usize| {
                     let scale = if k == 0 { 0.5f64.sqrt() } else { 1.0 };
@@ -205,6 +287,20 @@ mod tests {
                 let terms = (0..64).map(|i| f64::from(coefficients[i / 8][i % 8]) * cosine(y, i / 8) * cosine(x, i % 8));
                 let exact = (terms.sum::<f64>() / 4.0 + 128.0).clamp(0.0, 255.0);
                 assert!((f64::from(found[y * 8 + x]) - exact).abs() <= 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn the_zigzag_is_that_of_the_standard() {
+        // T.81, figure A.6, its first, third and last row.
+        for (row, indices) in [
+            (0, [0, 1, 5, 6, 14, 15, 27, 28]),
+            (2, [3, 8, 12, 17, 25, 30, 41, 43]),
+            (7, [35, 36, 48, 49, 57, 58, 62, 63]),
+        ] {
+            for (column, index) in indices.into_iter().enumerate() {
+                assert_eq!(usize::from(ZIGZAG[index]), place(row, column), "{row} {column}");
             }
         }
     }

@@ -1,12 +1,12 @@
 //! In: the bits of a baseline or extended sequential scan. Out: samples in the planes of its components.
 //!
-//! Blocks are transformed as they are decoded, while they are in the cache. Each coefficient is held to what samples of 8 bits can make.
+//! Blocks are transformed as they are decoded, while they are in the cache.
 
 use super::bits::Bits;
 use super::error::Flaw;
-use super::frame::{Component, Scan, Steps};
+use super::frame::{Component, MCU_BLOCKS, Scan};
 use super::huffman::Table;
-use super::idct::{self, Block, Kernel, place};
+use super::idct::{self, Block, Kernel, Steps, ZIGZAG};
 
 /// A component, as a scan decodes it.
 pub(super) struct Unit<'a> {
@@ -20,37 +20,34 @@ pub(super) struct Unit<'a> {
     pub(super) mean: i32,
 }
 
-/// Writes a block of which the coefficients up to `last` may be other than 0, at a row and a column of blocks.
+/// Writes a block of which the coefficients up to `last` may be other than 0, at a row and a column of blocks. False if one is too large.
 #[inline(always)]
 pub(super) fn store(
     kernel: Kernel,
     component: &Component,
+    steps: &Steps,
     plane: &mut [u8],
-    block: &Block,
-    last: usize,
+    (block, last): (&Block, usize),
     (row, column): (usize, usize),
-) {
+) -> bool {
     let (stride, top) = (component.stride(), row * 8);
     let out = plane.get_mut(top * stride + column * 8..).unwrap_or_default();
+    let samples = |out: &mut [u8], stride| match last {
+        0 => idct::flat(block[0], steps, out, stride),
+        _ => kernel.run(block, steps, out, stride),
+    };
     let rows = component.height.saturating_sub(top);
     if rows >= 8 {
-        return samples(kernel, block, last, out, stride);
+        return samples(out, stride);
     }
     let mut whole = [0; 64];
-    samples(kernel, block, last, &mut whole, 8);
+    let fits = samples(&mut whole, 8);
     for (out, row) in out.chunks_mut(stride).zip(whole.as_chunks::<8>().0).take(rows) {
         if let Some(out) = out.first_chunk_mut() {
             *out = *row;
         }
     }
-}
-
-#[inline(always)]
-fn samples(kernel: Kernel, block: &Block, last: usize, out: &mut [u8], stride: usize) {
-    match last {
-        0 => idct::flat(block[0], out, stride),
-        _ => kernel.run(block, out, stride),
-    }
+    fits
 }
 
 /// Decodes MCUs; says which one failed, and why.
@@ -90,29 +87,50 @@ fn run(
     mcus: std::ops::Range<usize>,
 ) -> Result<(), (usize, Flaw)> {
     units.iter_mut().for_each(|unit| unit.mean = 0);
+    // An MCU is decoded as a whole before it is transformed: a vector that is loaded right after its parts were stored would have to wait for them.
+    let mut blocks = [[0; 64]; MCU_BLOCKS];
+    let mut lasts = [0; MCU_BLOCKS];
     for mcu in mcus {
-        let (row, column) = (mcu / scan.across, mcu % scan.across);
+        let mut to = blocks.iter_mut().zip(&mut lasts);
         for unit in &mut *units {
             let (across, down) = scan.blocks(unit.component);
-            for y in 0..down {
-                for x in 0..across {
-                    let mut block = [0; 64];
-                    let last = coefficients(bits, unit, &mut block).map_err(|flaw| (mcu, flaw))?;
-                    let at = (row * down + y, column * across + x);
-                    store(kernel, unit.component, unit.plane, &block, last, at);
-                }
+            for (block, last) in to.by_ref().take(across * down) {
+                *last = coefficients(bits, unit, block).map_err(|flaw| (mcu, flaw))?;
             }
         }
         if bits.overrun() {
             return Err((mcu, Flaw::End));
         }
+        let (row, column) = (mcu / scan.across, mcu % scan.across);
+        let mut from = blocks.iter_mut().zip(&lasts);
+        for unit in &mut *units {
+            let (across, down) = scan.blocks(unit.component);
+            for (y, x) in (0..down).flat_map(|y| (0..across).map(move |x| (y, x))) {
+                let Some((block, &last)) = from.next() else { break };
+                let at = (row * down + y, column * across + x);
+                if !store(kernel, unit.component, unit.steps, unit.plane, (block, last), at) {
+                    return Err((mcu, Flaw::Range));
+                }
+                if last > 0 {
+                    *block = [0; 64];
+                }
+            }
+        }
     }
     Ok(())
 }
 
-/// The coefficients of a block, times their steps (T.81, F.2.2); returns the last one that is not 0.
+/// The coefficients of a block (T.81, F.2.2); returns the last one that is not 0.
 #[inline(always)]
 fn coefficients(bits: &mut Bits, unit: &mut Unit, block: &mut Block) -> Result<usize, Flaw> {
+    let mut local = *bits; // stays in registers
+    let result = decode_block(&mut local, unit, block);
+    *bits = local;
+    result
+}
+
+#[inline(always)]
+fn decode_block(bits: &mut Bits, unit: &mut Unit, block: &mut Block) -> Result<usize, Flaw> {
     bits.refill();
     let (value, _, used) = unit.dc.fast(bits);
     unit.mean += if used > 0 {
@@ -122,15 +140,17 @@ fn coefficients(bits: &mut Bits, unit: &mut Unit, block: &mut Block) -> Result<u
         let (_, size) = unit.dc.run_and_size(bits)?;
         bits.value(size)
     };
-    let mut excess = put(block, unit.steps, 0, unit.mean);
+    block[0] = unit.mean.clamp(-32767, 32767) as i16;
     let mut last = 0;
     while last < 63 {
         bits.top_up();
-        let (value, distance, used) = unit.ac.fast(bits);
-        let value = if used > 0 {
+        let (mut value, distance, used) = unit.ac.fast(bits);
+        if used > 0 {
             bits.skip(used);
+            if value == 0 {
+                break;
+            }
             last += distance;
-            value
         } else {
             let (run, size) = unit.ac.run_and_size(bits)?;
             match (run, size) {
@@ -143,69 +163,18 @@ fn coefficients(bits: &mut Bits, unit: &mut Unit, block: &mut Block) -> Result<u
                 _ => {}
             }
             last += run as usize + 1;
-            bits.value(size)
-        };
-        excess = excess.max(put(block, unit.steps, last, value));
+            value = bits.value(size);
+        }
+        put(block, last, value as i16);
     }
-    match (last, excess) {
-        (64.., _) => Err(Flaw::Count),
-        (_, 1..) => Err(Flaw::Range),
-        _ => Ok(last),
-    }
+    if last < 64 { Ok(last) } else { Err(Flaw::Count) }
 }
 
-/// The largest mean and the largest of the others, apart from what quantisation adds. Samples of 8 bits make 1024 at most; encoders that let samples
-/// overshoot, to keep edges clean, make a quarter more beside the mean. What is larger was never encoded: most often, bytes are missing before it.
-const LARGEST_MEAN: i32 = 1024;
-const LARGEST: i32 = 1280;
-
-/// Puts a coefficient, in zigzag order, times its step; returns how much it is too large.
+/// Puts a coefficient by its index in zigzag order.
 #[inline(always)]
-pub(super) fn put(block: &mut Block, steps: &Steps, index: usize, value: i32) -> i32 {
-    let step = i32::from(steps.get(index & 63).copied().unwrap_or(1));
-    let value = value * step;
-    let at = ZIGZAG.get(index & 63).copied().unwrap_or(0);
-    if let Some(to) = block.get_mut(usize::from(at) & 63) {
-        *to = value as i16;
-    }
-    value.abs() - step - if index == 0 { LARGEST_MEAN } else { LARGEST }
-}
-
-/// Where coefficients in zigzag order (T.81, figure A.6) are put.
-const ZIGZAG: [u8; 64] = {
-    let mut places = [0; 64];
-    let (mut row, mut column, mut index) = (0, 0, 0);
-    while index < 64 {
-        places[index] = place(row, column) as u8;
-        // Up and right on even diagonals, down and left on odd ones; along the edge where there is one.
-        match (row + column) % 2 {
-            0 if column == 7 => row += 1,
-            0 if row == 0 => column += 1,
-            0 => (row, column) = (row - 1, column + 1),
-            _ if row == 7 => column += 1,
-            _ if column == 0 => row += 1,
-            _ => (row, column) = (row + 1, column - 1),
-        }
-        index += 1;
-    }
-    places
-};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_zigzag_is_that_of_the_standard() {
-        // T.81, figure A.6, its first, third and last row.
-        for (row, indices) in [
-            (0, [0, 1, 5, 6, 14, 15, 27, 28]),
-            (2, [3, 8, 12, 17, 25, 30, 41, 43]),
-            (7, [35, 36, 48, 49, 57, 58, 62, 63]),
-        ] {
-            for (column, index) in indices.into_iter().enumerate() {
-                assert_eq!(usize::from(ZIGZAG[index]), place(row, column), "{row} {column}");
-            }
-        }
+pub(super) fn put(block: &mut Block, index: usize, value: i16) {
+    let place = ZIGZAG.get(index & 63).copied().unwrap_or(0);
+    if let Some(to) = block.get_mut(usize::from(place) & 63) {
+        *to = value;
     }
 }
