@@ -11,6 +11,7 @@ use super::picture::Picture;
 use super::{Colors, Geometry, PixelFormat};
 
 mod bits;
+mod encode;
 mod error;
 mod frame;
 mod huffman;
@@ -20,6 +21,7 @@ mod progressive;
 mod scan;
 mod sequential;
 
+pub use encode::encode;
 pub use error::{Error, Flaw};
 
 use frame::{COMPONENTS, Component, Frame, Hints, Process, Quantisation, Scan, Segment};

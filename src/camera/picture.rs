@@ -39,7 +39,7 @@ pub struct Gray16 {
 
 impl Picture {
     /// Without pixels, to be decoded into.
-    pub(super) const EMPTY: Self = Self {
+    pub const EMPTY: Self = Self {
         geometry: Geometry { width: 0, height: 0, stride: 0, format: PixelFormat::Gray8, colors: super::Colors::Bt601 },
         bytes: vec![],
     };

@@ -39,6 +39,26 @@ impl Spec {
         (spec.total() == symbols.len()).then_some(spec)
     }
 
+    /// The symbols that have a code.
+    pub(super) fn used(&self) -> &[u8] {
+        self.symbols.get(..self.total()).unwrap_or_default()
+    }
+
+    /// Code and length of a symbol (T.81, C.2).
+    pub(super) fn code(&self, symbol: u8) -> Option<(u32, u32)> {
+        let (mut code, mut symbols) = (0, self.used().iter());
+        for (length, &count) in (1..=16).zip(&self.counts) {
+            for _ in 0..count {
+                if *symbols.next()? == symbol {
+                    return Some((code, length));
+                }
+                code += 1;
+            }
+            code <<= 1;
+        }
+        None
+    }
+
     fn total(&self) -> usize {
         self.counts.iter().map(|&count| usize::from(count)).sum()
     }
@@ -209,24 +229,12 @@ mod tests {
         table
     }
 
-    /// Codes and lengths by the procedures of T.81, C.2, one after the other.
-    fn codes(spec: &Spec) -> Vec<(u8, u32, u32)> {
-        let (mut code, mut symbols, mut codes) = (0, spec.symbols.iter(), vec![]);
-        for (length, &count) in (1..=16).zip(&spec.counts) {
-            for _ in 0..count {
-                codes.push((*symbols.next().unwrap(), code, length));
-                code += 1;
-            }
-            code <<= 1;
-        }
-        codes
-    }
-
     #[test]
     fn every_code_of_the_standard_tables_is_its_symbol() {
         for (class, number) in [(Class::Dc, 0), (Class::Dc, 1), (Class::Ac, 0), (Class::Ac, 1)] {
             let table = table(class, number);
-            for (symbol, code, length) in codes(&table.spec) {
+            for &symbol in table.spec.used() {
+                let (code, length) = table.spec.code(symbol).unwrap();
                 for extra in [0u32, 0x5A5A, 0xFFFF] {
                     let word = (code << 16 | extra) << (16 - length);
                     let bytes = [&word.to_be_bytes()[..], &[0; SLACK]].concat();

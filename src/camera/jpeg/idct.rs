@@ -234,12 +234,14 @@ mod tests {
             let (count, shift) = (next() as usize % 64 + 1, 16 + round % 16);
             for _ in 0..count {
                 block[next() as usize % 64] = match round % 5 {
+                    1 | 2 => (next() % 5) as i16 - 2,
                     0 if next() % 2 == 0 => -i16::MAX,
                     0 => i16::MAX,
                     _ => (((next() << 1) as i32 >> shift) as i16).max(-i16::MAX),
                 };
             }
-            let steps = Steps::new(&std::array::from_fn(|_| (next() >> (15 + next() % 16)) as u16 | 1));
+            let least = if round % 2 == 0 { 15 } else { 22 };
+            let steps = Steps::new(&std::array::from_fn(|_| (next() >> (least + next() % 9)) as u16 | 1));
             let stride = 8 + round as usize % 9;
             let found = samples(Kernel::detect(), &block, &steps, stride);
             assert_eq!(found, samples(Kernel::Portable, &block, &steps, stride), "{block:?} {steps:?}");
