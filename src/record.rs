@@ -400,6 +400,24 @@ mod tests {
         recorder.write(&frame, &signals, &Timings::default(), Some(&mask), "a bundle")
     }
 
+    /// What a camera of Motion JPEG sends is recorded as the pixels that were judged.
+    #[test]
+    fn planes_of_a_jpeg_picture_are_recorded_as_its_pixels() {
+        let jpeg = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/jpeg/one_scan_420.jpg")).unwrap();
+        let mut picture = camera::picture::Picture::EMPTY;
+        camera::jpeg::Decoder::default().decode(&jpeg, &mut picture).unwrap();
+        assert_eq!(picture.geometry.format, PixelFormat::Yuvj420);
+        let root = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::open(options(root.path()));
+        let frame = Frame::new(0, Duration::ZERO, picture.geometry, &picture.bytes).unwrap();
+        let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
+        let signals = signaller.run(0, Duration::ZERO, None, Verdict::Pass);
+        recorder.write(&frame, &signals, &Timings::default(), None, "a bundle").unwrap();
+        let day = entries(root.path()).next().unwrap();
+        let recorded = image::open(day.join("000000000-pass.png")).unwrap().into_rgb8().into_raw();
+        assert_eq!(recorded, camera::picture::decode(&jpeg, "it").unwrap().bytes);
+    }
+
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<String> = entries(dir)
             .flat_map(|day| entries(&day).collect::<Vec<_>>())

@@ -147,6 +147,7 @@ impl Decoder {
                 0xC0..=0xCF if frame.is_some() => return Err(Error::Scans("belong to more than one frame")),
                 0xC0..=0xCF => {
                     let read = Frame::read(Process::of(code)?, named("SOF"))?;
+                    read.check_sampling()?;
                     self.allocate(&read, &mut picture.bytes, bytes.len())?;
                     frame = Some(read);
                 }

@@ -82,7 +82,7 @@ impl Pixels {
 
     fn parse(bytes: &[u8]) -> Self {
         let mut parts = bytes.splitn(4, |byte| byte.is_ascii_whitespace());
-        let mut number = |part: &[u8]| std::str::from_utf8(part).unwrap().parse().unwrap();
+        let number = |part: &[u8]| std::str::from_utf8(part).unwrap().parse().unwrap();
         let channels = if parts.next().unwrap() == b"P5" { 1 } else { 3 };
         let (width, height) = (number(parts.next().unwrap()), number(parts.next().unwrap()));
         let bytes = parts.next().unwrap().strip_prefix(b"255\n").unwrap().to_vec();

@@ -185,6 +185,17 @@ impl Frame {
         Ok(Self { process, width, height, components, across, down, mcus_across, mcus_down })
     }
 
+    /// Samples must be shared by whole numbers of pixels.
+    pub(super) fn check_sampling(&self) -> Result<(), Error> {
+        let whole = |component: &Component| {
+            self.across.is_multiple_of(component.across) && self.down.is_multiple_of(component.down)
+        };
+        if self.components.iter().all(whole) {
+            return Ok(());
+        }
+        Err(Error::Components("are sampled at fractions of each other"))
+    }
+
     /// Bytes of all planes.
     pub(super) fn plane_bytes(&self) -> usize {
         self.components.iter().map(Component::bytes).sum()

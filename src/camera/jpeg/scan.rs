@@ -37,9 +37,10 @@ impl Walk<'_> {
             let (marker, code) = unstuff(self.bytes, at, data)?;
             let mut bits = Bits::new(data);
             let mcu = (first + every).min(count);
-            decode(&mut bits, first..mcu).map_err(|(mcu, flaw)| {
-                let flaw = if bits.overrun() { Flaw::End } else { flaw };
-                Error::Data { mcu, count, flaw }
+            decode(&mut bits, first..mcu).map_err(|(mcu, flaw)| match (bits.overrun(), code) {
+                (true, 0xD8) => Error::Restarted(marker),
+                (true, _) => Error::Data { mcu, count, flaw: Flaw::End },
+                (false, _) => Error::Data { mcu, count, flaw },
             })?;
             let ends = mcu == count;
             let expected = 0xD0 | number & 7;
