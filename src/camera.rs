@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 mod backoff;
 mod encode;
 pub mod folder;
+pub mod jpeg;
 pub mod live;
 mod pace;
 pub mod pattern;
@@ -44,6 +45,15 @@ pub enum PixelFormat {
     Nv12,
     /// Planes of Y, U and V, the latter two at half resolution.
     I420,
+    /// As a JPEG picture has them, BT.601 in full range: planes of Y, U and V, the latter two at half resolution. Here and in the next three, what is
+    /// odd is rounded up: the last sample of chroma is then of one pixel.
+    Yuvj420,
+    /// The same with chroma at half resolution across.
+    Yuvj422,
+    /// The same with chroma at half resolution down.
+    Yuvj440,
+    /// The same with chroma at full resolution.
+    Yuvj444,
 }
 
 impl PixelFormat {
@@ -51,7 +61,8 @@ impl PixelFormat {
     pub fn row_bytes(self, width: u32) -> usize {
         let width = width as usize;
         match self {
-            Self::Gray8 | Self::Nv12 | Self::I420 => width,
+            Self::Gray8 | Self::Nv12 | Self::I420 | Self::Yuvj440 | Self::Yuvj444 => width,
+            Self::Yuvj420 | Self::Yuvj422 => width.next_multiple_of(2),
             Self::Rgb8 => width * 3,
             Self::Yuyv => width * 2,
         }
@@ -135,6 +146,10 @@ impl Geometry {
             PixelFormat::Gray8 | PixelFormat::Rgb8 | PixelFormat::Yuyv => self.stride * rows,
             PixelFormat::Nv12 => self.stride * rows + self.stride * (rows / 2),
             PixelFormat::I420 => self.stride * rows + 2 * ((self.stride / 2) * (rows / 2)),
+            PixelFormat::Yuvj420 => self.stride * rows + 2 * ((self.stride / 2) * rows.div_ceil(2)),
+            PixelFormat::Yuvj422 => self.stride * rows + 2 * ((self.stride / 2) * rows),
+            PixelFormat::Yuvj440 => self.stride * rows + 2 * (self.stride * rows.div_ceil(2)),
+            PixelFormat::Yuvj444 => self.stride * rows * 3,
         }
     }
 }

@@ -222,7 +222,7 @@ impl Setup {
                 let fired = self.raw.trigger.mode == Mode::External && self.raw.trigger.frame == raw::Frame::Next;
                 let device = device::open(camera, fired)?;
                 let geometry = device.geometry();
-                Ok((Box::new(Live::new(Box::new(device), camera.frozen())), Some(geometry)))
+                Ok((Box::new(Live::new(Box::new(device), camera.frozen())), geometry))
             }
             #[cfg(not(feature = "v4l2"))]
             Kind::V4l2 => Err(camera::Error::Ended), // refused by `validate_device`

@@ -274,7 +274,7 @@ mod tests {
     fn pictures_of_any_size_and_format_are_drawn_on() {
         for (width, height) in [(2, 2), (2, 600), (600, 2), (16, 16)] {
             for format in
-                [PixelFormat::Gray8, PixelFormat::Rgb8, PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420]
+                [PixelFormat::Gray8, PixelFormat::Rgb8, PixelFormat::Yuyv, PixelFormat::I420, PixelFormat::Yuvj420]
             {
                 let geometry = Geometry::packed(width, height, format).unwrap();
                 let runs = [Run { row: 0, start: 0, end: 64 }, Run { row: 63, start: 63, end: 64 }];

@@ -380,17 +380,36 @@ mod tests {
         Options { dir: dir.into(), keep: Keep::All, picture: Picture::Png, max_files: 3, max_mb: 100, free_mb: 0 }
     }
 
-    fn write(recorder: &mut Recorder, sequence: u64) -> Result<(), Error> {
-        let geometry = Geometry::packed(4, 2, PixelFormat::Yuyv).unwrap();
-        let frame = Frame::new(sequence, Duration::ZERO, geometry, &[128; 16]).unwrap();
+    fn fault(sequence: u64) -> Outcome {
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
         let part = Opened { sequence, ..Opened::default() };
         let judged_by = Arc::new(JudgedBy { name: "a bundle".into(), ..JudgedBy::default() });
-        let outcome = Outcome::fault(part, Fault::Engine, &signaller, &judged_by);
+        Outcome::fault(part, Fault::Engine, &signaller, &judged_by)
+    }
+
+    fn write(recorder: &mut Recorder, sequence: u64) -> Result<(), Error> {
+        let geometry = Geometry::packed(4, 2, PixelFormat::Yuyv).unwrap();
+        let frame = Frame::new(sequence, Duration::ZERO, geometry, &[128; 16]).unwrap();
         let runs = [crate::mask::Run { row: 1, start: 1, end: 3 }];
         let roi = Roi { x: 0, y: 0, width: 4, height: 2 };
         let mask = Mask { width: 4, height: 2, roi, runs: &runs, regions: &[], region_count: 0 };
-        recorder.write(&frame, &outcome, Some(&mask))
+        recorder.write(&frame, &fault(sequence), Some(&mask))
+    }
+
+    /// What a camera of Motion JPEG sends is recorded as the pixels that were judged.
+    #[test]
+    fn planes_of_a_jpeg_picture_are_recorded_as_its_pixels() {
+        let jpeg = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/jpeg/one_scan_420.jpg")).unwrap();
+        let mut picture = camera::picture::Picture::EMPTY;
+        camera::jpeg::Decoder::default().decode(&jpeg, &mut picture).unwrap();
+        assert_eq!(picture.geometry.format, PixelFormat::Yuvj420);
+        let root = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::open(options(root.path()));
+        let frame = Frame::new(0, Duration::ZERO, picture.geometry, &picture.bytes).unwrap();
+        recorder.write(&frame, &fault(0), None).unwrap();
+        let day = entries(root.path()).next().unwrap();
+        let recorded = image::open(day.join("000000000-fault.png")).unwrap().into_rgb8().into_raw();
+        assert_eq!(recorded, camera::picture::decode(&jpeg, "it").unwrap().bytes);
     }
 
     fn names(dir: &Path) -> Vec<String> {

@@ -13,6 +13,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fcam::camera::jpeg::Decoder;
+use fcam::camera::picture::Picture;
 use fcam::camera::{Frame, Geometry, PixelFormat};
 #[cfg(feature = "tensorrt")]
 use fcam::engine::tensorrt;
@@ -51,9 +53,20 @@ fn settle() {
 #[test]
 fn our_stages_allocate_nothing() {
     settle();
-    for format in [PixelFormat::Gray8, PixelFormat::Rgb8, PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420] {
+    for format in [
+        PixelFormat::Gray8,
+        PixelFormat::Rgb8,
+        PixelFormat::Yuyv,
+        PixelFormat::Nv12,
+        PixelFormat::I420,
+        PixelFormat::Yuvj420,
+        PixelFormat::Yuvj422,
+        PixelFormat::Yuvj440,
+        PixelFormat::Yuvj444,
+    ] {
         preprocess_allocates_nothing(format);
     }
+    decoding_allocates_nothing();
     the_stages_after_the_engine_allocate_nothing();
     for threads in [1, 2, 4] {
         an_inspection_allocates_what_its_engine_does(Settings { threads, ..on(Backend::Cpu) }, Some(0));
@@ -73,6 +86,19 @@ fn preprocess_allocates_nothing(format: PixelFormat) {
         // The very first one: there is nothing that would only settle in.
         let count = allocations(|| preprocessor.run(&frame).values.len());
         assert_eq!(count, 0, "{format:?} {roi:?}");
+    }
+}
+
+/// Once a picture was decoded, those after it find everything in place, other ones too.
+fn decoding_allocates_nothing() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/jpeg");
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let mut decoder = Decoder::default();
+    let mut picture = Picture::EMPTY;
+    decoder.decode(&read("whole.jpg"), &mut picture).unwrap();
+    for name in ["rst_whole.jpg", "whole.jpg", "no_huffman_tables.jpg", "dent_whole.jpg"] {
+        let jpeg = read(name);
+        assert_eq!(allocations(|| decoder.decode(&jpeg, &mut picture).unwrap()), 0, "{name}");
     }
 }
 

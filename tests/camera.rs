@@ -250,7 +250,8 @@ fn motion_jpeg_of_ffmpeg() {
     for sequence in 0..20 {
         let frame = camera.next(soon()).unwrap();
         assert_eq!(frame.sequence(), sequence);
-        assert_eq!(frame.geometry(), Geometry::packed(320, 240, PixelFormat::Rgb8).unwrap());
+        let Geometry { width, height, stride, format, .. } = frame.geometry();
+        assert_eq!((width, height, stride, format), (320, 240, 320, PixelFormat::Yuvj444));
     }
     assert!(matches!(camera.next(soon()), Err(Error::Ended)));
 }
@@ -276,7 +277,7 @@ fn motion_jpeg_is_cut_at_its_markers() {
         let frame = camera.next(soon()).unwrap();
         assert_eq!(
             (frame.sequence(), frame.geometry().width, frame.geometry().format),
-            (sequence, 64, PixelFormat::Rgb8)
+            (sequence, 64, PixelFormat::Yuvj444)
         );
     }
     assert!(matches!(camera.next(soon()), Err(Error::Ended)));
@@ -318,12 +319,47 @@ fn motion_jpeg_of_another_size_is_an_error_and_the_next_picture_comes() {
 }
 
 #[test]
-fn gray_motion_jpeg_comes_as_rgb() {
+fn gray_motion_jpeg_stays_gray() {
     let root = tempfile::tempdir().unwrap();
     let mut gray = std::io::Cursor::new(vec![]);
-    image::DynamicImage::from(gradient(32, 32, true)).into_luma8().write_to(&mut gray, ImageFormat::Jpeg).unwrap();
+    image::DynamicImage::from(gradient(30, 32, true)).into_luma8().write_to(&mut gray, ImageFormat::Jpeg).unwrap();
     let mut camera = mjpeg(&write(root.path().join("stream"), &gray.into_inner()));
-    assert_eq!(camera.next(soon()).unwrap().geometry(), Geometry::packed(32, 32, PixelFormat::Rgb8).unwrap());
+    // Blocks are written whole.
+    let expected = Geometry::new(30, 32, 32, PixelFormat::Gray8).unwrap();
+    assert_eq!(camera.next(soon()).unwrap().geometry(), expected);
+}
+
+/// Pictures that are not whole are errors, and those that are have the pixels that a file of them has.
+#[test]
+fn motion_jpeg_is_whole_or_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/jpeg");
+    let cases = [
+        ("whole", true),
+        ("lost_mid_1k", false),
+        ("rst_whole", true),
+        ("rst_lost_rows", false),
+        ("empty_scan", false),
+        ("separate_scans_420", true),
+        ("dent_quarter", false),
+        ("no_huffman_tables", true),
+        ("lost_tail_half", false),
+        ("dent_whole", true),
+    ];
+    let pictures = cases.map(|(name, _)| std::fs::read(folder.join(name).with_extension("jpg")).unwrap());
+    let mut camera = mjpeg(&write(root.path().join("stream"), &pictures.concat()));
+    for ((name, whole), picture) in cases.into_iter().zip(&pictures) {
+        match camera.next(soon()) {
+            Ok(frame) => {
+                assert!(whole, "{name}");
+                let file = fcam::camera::picture::decode(picture, name).unwrap();
+                let expected = tensor(&Frame::new(0, Duration::ZERO, file.geometry, &file.bytes).unwrap());
+                assert_eq!(tensor(&frame), expected, "{name}");
+            }
+            Err(error) => assert!(!whole && matches!(error, Error::Decode { .. }), "{name}: {error}"),
+        }
+    }
+    assert!(matches!(camera.next(soon()), Err(Error::Ended)));
 }
 
 #[test]

@@ -140,7 +140,15 @@ fn every_format_shows_the_same_picture() {
         preprocessor.run(&camera.next(fcam::clock::now()).unwrap()).values.to_vec()
     };
     let expected = tensor(PixelFormat::Rgb8);
-    for format in [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420] {
+    for format in [
+        PixelFormat::Yuyv,
+        PixelFormat::Nv12,
+        PixelFormat::I420,
+        PixelFormat::Yuvj420,
+        PixelFormat::Yuvj422,
+        PixelFormat::Yuvj440,
+        PixelFormat::Yuvj444,
+    ] {
         let apart = tensor(format).iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(apart <= 5, "{format:?}: {apart} levels apart");
     }

@@ -112,6 +112,34 @@ fn unreadable_pictures_are_faults_and_the_rest_is_judged() {
     assert!(last_words(&output).starts_with("4 pictures: 2 pass, 1 reject, 1 fault"));
 }
 
+/// Each picture of tests/common/jpeg has its right value: judged, and the dent rejected, or a fault where bytes of it are missing.
+#[test]
+fn jpeg_pictures_are_judged_whole_or_not_at_all() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/jpeg");
+    let output = common::fcam(&["replay", "--threads", "1", folder.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let verdicts: Vec<(String, String)> = lines(&output)
+        .iter()
+        .map(|line| {
+            let name = Path::new(line["picture"].as_str().unwrap()).file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, line["verdict"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    let faults: Vec<&str> =
+        verdicts.iter().filter(|(_, verdict)| verdict == "fault").map(|(name, _)| name.as_str()).collect();
+    assert_eq!(faults, ["dent_quarter", "empty_scan", "lost_mid_1k", "lost_tail_half", "rst_lost_rows"]);
+    assert_eq!(verdicts.len(), 11);
+    let verdict = |wanted: &str| &verdicts.iter().find(|(name, _)| name == wanted).unwrap().1;
+    assert_eq!(verdict("dent_whole"), "reject");
+    let lines = lines(&output);
+    let scores = |wanted: &str| {
+        let line = lines.iter().find(|line| line["picture"].as_str().unwrap().ends_with(wanted)).unwrap();
+        (line["verdict"].clone(), line["scores"].clone())
+    };
+    assert_eq!(scores("separate_scans_420.jpg"), scores("one_scan_420.jpg"));
+    assert_eq!(scores("no_huffman_tables.jpg"), scores("whole.jpg"));
+}
+
 #[test]
 fn a_region_of_interest_that_does_not_fit_is_a_fault_of_that_picture() {
     let root = tempfile::tempdir().unwrap();

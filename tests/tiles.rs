@@ -152,7 +152,17 @@ fn layouts_that_do_not_fit_the_frame_are_refused() {
 
 #[test]
 fn a_tile_is_the_same_as_a_roi_in_every_format() {
-    let formats = [PixelFormat::Gray8, PixelFormat::Rgb8, PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420];
+    let formats = [
+        PixelFormat::Gray8,
+        PixelFormat::Rgb8,
+        PixelFormat::Yuyv,
+        PixelFormat::Nv12,
+        PixelFormat::I420,
+        PixelFormat::Yuvj420,
+        PixelFormat::Yuvj422,
+        PixelFormat::Yuvj440,
+        PixelFormat::Yuvj444,
+    ];
     for format in formats {
         let geometry = Geometry::packed(150, 90, format).unwrap();
         let bytes: Vec<u8> = (0..geometry.frame_bytes()).map(|index| (index * 37 % 251) as u8).collect();

@@ -6,8 +6,12 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::codecs::bmp::BmpDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::tiff::TiffDecoder;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits};
 
+use super::jpeg::{self, planes::Planes};
 use super::{Error, Geometry, PixelFormat};
 
 /// A decoded picture needs at most this much memory, in bytes.
@@ -33,8 +37,41 @@ pub struct Gray16 {
     pub values: Vec<u16>,
 }
 
+impl Picture {
+    /// Without pixels, to be decoded into.
+    pub const EMPTY: Self = Self {
+        geometry: Geometry { width: 0, height: 0, stride: 0, format: PixelFormat::Gray8, colors: super::Colors::Bt601 },
+        bytes: vec![],
+    };
+
+    /// Gray and RGB as they are, everything else as RGB; without padding between rows.
+    fn into_packed(self) -> Result<Self, Error> {
+        let Geometry { width, height, stride, format, .. } = self.geometry;
+        let format = if format == PixelFormat::Gray8 { format } else { PixelFormat::Rgb8 };
+        let geometry = Geometry::packed(width, height, format)?;
+        if geometry == self.geometry {
+            return Ok(self);
+        }
+        let mut bytes = vec![0; geometry.frame_bytes()];
+        let planes = Planes::of(&self.bytes, &self.geometry);
+        let rows = self.bytes.chunks(stride.max(1));
+        for (index, (out, row)) in bytes.chunks_exact_mut(geometry.stride).zip(rows).enumerate() {
+            match &planes {
+                Some(planes) => planes.rgb(0, index, out),
+                None => out.copy_from_slice(row.get(..geometry.stride).unwrap_or_default()),
+            }
+        }
+        Ok(Self { geometry, bytes })
+    }
+}
+
 /// The pixels of a picture: gray if the file is gray, else RGB. `what` names it in errors, such as its path.
 pub fn decode(bytes: &[u8], what: &str) -> Result<Picture, Error> {
+    if is_jpeg(bytes) {
+        let mut picture = Picture::EMPTY;
+        jpeg::Decoder::default().decode(bytes, &mut picture).map_err(|error| failed(what, error))?;
+        return picture.into_packed();
+    }
     let image = decode_any(bytes, what)?;
     let (width, height) = (image.width(), image.height());
     let (format, bytes) = if image.color().has_color() {
@@ -47,6 +84,9 @@ pub fn decode(bytes: &[u8], what: &str) -> Result<Picture, Error> {
 
 /// The values of a 16-bit gray picture; refuses any other kind.
 pub fn decode_gray16(bytes: &[u8], what: &str) -> Result<Gray16, Error> {
+    if is_jpeg(bytes) {
+        return Err(failed(what, "it is not 16-bit gray but JPEG"));
+    }
     match decode_any(bytes, what)? {
         DynamicImage::ImageLuma16(image) => {
             Ok(Gray16 { width: image.width(), height: image.height(), values: image.into_raw() })
@@ -55,20 +95,28 @@ pub fn decode_gray16(bytes: &[u8], what: &str) -> Result<Gray16, Error> {
     }
 }
 
+/// By the first marker and the FF of the next.
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xFF, 0xD8, 0xFF])
+}
+
+/// Every format but JPEG.
 fn decode_any(bytes: &[u8], what: &str) -> Result<DynamicImage, Error> {
+    let decoded = match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => decode_with(PngDecoder::new(Cursor::new(bytes)), what),
+        Ok(ImageFormat::Bmp) => decode_with(BmpDecoder::new(Cursor::new(bytes)), what),
+        Ok(ImageFormat::Tiff) => decode_with(TiffDecoder::new(Cursor::new(bytes)), what),
+        _ => Err(failed(what, "it is not a PNG, JPEG, BMP or TIFF picture")),
+    };
+    decoded
+}
+
+fn decode_with(decoder: Result<impl ImageDecoder, ImageError>, what: &str) -> Result<DynamicImage, Error> {
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(Geometry::MAX_SIDE);
     limits.max_image_height = Some(Geometry::MAX_SIDE);
     limits.max_alloc = Some(MAX_ALLOC);
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| failed(what, error))?;
-    match reader.format() {
-        Some(ImageFormat::Png | ImageFormat::Bmp | ImageFormat::Tiff) => {}
-        Some(ImageFormat::Jpeg) if has_jpeg_end(bytes) => {}
-        Some(ImageFormat::Jpeg) => return Err(failed(what, "the file is truncated")),
-        _ => return Err(failed(what, "it is not a PNG, JPEG, BMP or TIFF picture")),
-    }
-    reader.limits(limits.clone());
-    let mut decoder = reader.into_decoder().map_err(|error| failed(what, error))?;
+    let mut decoder = decoder.map_err(|error| failed(what, error))?;
     check_size(&decoder, what)?;
     // The decoders count their own buffers against the limit; the pixels themselves are counted here.
     limits.reserve(decoder.total_bytes()).map_err(|error| failed(what, error))?;
@@ -83,14 +131,6 @@ fn check_size(decoder: &impl ImageDecoder, what: &str) -> Result<(), Error> {
         return Err(failed(what, format!("{width} x {height} pixels need {mib} MiB, over the limit of 512 MiB")));
     }
     Ok(())
-}
-
-/// The JPEG decoder fills what is missing of a truncated file with gray, which would be judged as if it were the part. So the
-/// end marker must be there, after the last start of a scan: an earlier one belongs to a thumbnail. Neither can occur within
-/// compressed pixels, where 0xFF is always followed by 0 or by a restart marker (ITU-T T.81, B.1.1.5).
-fn has_jpeg_end(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xFF, marker]);
-    last(0xD9) > last(0xDA)
 }
 
 fn failed(what: &str, reason: impl ToString) -> Error {

@@ -6,8 +6,9 @@
 //! is asked for, after a pause that doubles from 0.1 s to 5 s for as long as no frame comes.
 
 use super::backoff::Backoff;
-use super::picture::{self, Picture};
-use super::{Camera, Colors, Error, Frame, Geometry, PixelFormat};
+use super::jpeg::Decoder;
+use super::picture::Picture;
+use super::{Camera, Error, Frame, Geometry};
 use crate::clock::{self, Timestamp};
 
 mod child;
@@ -19,16 +20,12 @@ use mjpeg::{Cut, Splitter};
 /// Bytes of Motion JPEG that are read at once.
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// Until the first picture of a Motion JPEG stream tells its size.
-const NO_PICTURE: Geometry =
-    Geometry { width: 0, height: 0, stride: 0, format: PixelFormat::Rgb8, colors: Colors::Bt601 };
-
 /// What the child writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Frames of this geometry, one after the other.
     Raw(Geometry),
-    /// JPEG pictures, one after the other; decoded here, to RGB.
+    /// JPEG pictures, one after the other; decoded here, to the planes that they have.
     Mjpeg,
 }
 
@@ -46,6 +43,7 @@ pub struct Pipe {
     /// Width and height that each picture of Motion JPEG must have.
     size: Option<(u32, u32)>,
     frame: Picture,
+    decoder: Decoder,
     /// Bytes of a raw frame that have arrived.
     filled: usize,
     /// A piece of Motion JPEG, on its way to the splitter.
@@ -57,9 +55,9 @@ impl Pipe {
     /// Prepares to run `command` (program, then arguments) when the first frame is asked for. With `restart`, a child that
     /// ends without an error is started again too; without, that is the end of the pictures.
     pub fn new(command: Vec<String>, stream: Stream, restart: bool) -> Self {
-        let (geometry, chunk) = match stream {
-            Stream::Raw(geometry) => (geometry, vec![]),
-            Stream::Mjpeg => (NO_PICTURE, vec![0; CHUNK_BYTES]),
+        let (frame, chunk) = match stream {
+            Stream::Raw(geometry) => (Picture { geometry, bytes: vec![0; geometry.frame_bytes()] }, vec![]),
+            Stream::Mjpeg => (Picture::EMPTY, vec![0; CHUNK_BYTES]),
         };
         Self {
             command,
@@ -71,7 +69,8 @@ impl Pipe {
             backoff: Backoff::default(),
             ended: false,
             size: None,
-            frame: Picture { geometry, bytes: vec![0; geometry.frame_bytes()] },
+            frame,
+            decoder: Decoder::default(),
             filled: 0,
             chunk,
             splitter: Splitter::default(),
@@ -135,7 +134,8 @@ impl Pipe {
             match self.splitter.cut() {
                 Cut::Picture(jpeg) => {
                     let captured = clock::now();
-                    self.frame = picture::decode(jpeg, &what())?.into_rgb();
+                    let decoded = self.decoder.decode(jpeg, &mut self.frame);
+                    decoded.map_err(|error| Error::Decode { what: what(), reason: error.to_string() })?;
                     let Geometry { width, height, .. } = self.frame.geometry;
                     return match self.size.filter(|set| *set != (width, height)) {
                         Some(set) => Err(Error::OtherSize { what: what(), has: (width, height), set }),

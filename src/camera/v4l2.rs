@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::picture::{self, Picture};
+use super::jpeg::Decoder;
+use super::picture::Picture;
 use super::setting::Setting;
 use super::{Camera, Error, Frame, Geometry, PixelFormat};
 use crate::clock::{self, Timestamp};
@@ -62,6 +63,7 @@ pub struct V4l2 {
     restarted: bool,
     /// True once it was said that the driver's times cannot be used.
     said: bool,
+    decoder: Decoder,
     /// The last picture of Motion JPEG.
     picture: Picture,
 }
@@ -70,7 +72,7 @@ pub struct V4l2 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mode {
     layout: Layout,
-    /// Of the frames; those of Motion JPEG are decoded.
+    /// Of the frames; of Motion JPEG it is the size alone that counts.
     geometry: Geometry,
 }
 
@@ -87,7 +89,6 @@ impl V4l2 {
     pub fn open(options: Options) -> Result<Self, Error> {
         let node = device::find(&options.device, None)?;
         let mode = set(&node, &options)?;
-        let picture = Picture { geometry: mode.geometry, bytes: vec![] };
         Ok(Self {
             options,
             card: node.card().clone(),
@@ -98,13 +99,14 @@ impl V4l2 {
             heard: Timestamp::ZERO,
             restarted: false,
             said: false,
-            picture,
+            decoder: Decoder::default(),
+            picture: Picture::EMPTY,
         })
     }
 
-    /// Size, stride and format of the frames.
-    pub fn geometry(&self) -> Geometry {
-        self.mode.geometry
+    /// Size, stride and format of the frames; none of Motion JPEG, which tells its format with the first picture.
+    pub fn geometry(&self) -> Option<Geometry> {
+        (self.mode.layout != Layout::Mjpeg).then_some(self.mode.geometry)
     }
 
     /// Starts to stream if it does not, and looks for the camera if it is away; false if the deadline comes before the next try.
@@ -212,8 +214,8 @@ impl V4l2 {
         match self.mode.layout {
             Layout::Raw(_) => Frame::new(sequence, captured, geometry, bytes),
             Layout::Mjpeg => {
-                self.picture = decode(bytes, sequence, geometry)?;
-                Frame::new(sequence, captured, geometry, &self.picture.bytes)
+                decode(&mut self.decoder, bytes, sequence, geometry, &mut self.picture)?;
+                Frame::new(sequence, captured, self.picture.geometry, &self.picture.bytes)
             }
         }
     }
@@ -339,13 +341,24 @@ fn check(node: &Node, control: &Control, wanted: i64) -> Option<String> {
     }
 }
 
-fn decode(jpeg: &[u8], sequence: u64, geometry: Geometry) -> Result<Picture, Error> {
-    let what = format!("frame {sequence}");
-    let picture = picture::decode(jpeg, &what)?.into_rgb();
+/// Decodes a picture, which must have the size of `wanted`.
+fn decode(
+    decoder: &mut Decoder,
+    jpeg: &[u8],
+    sequence: u64,
+    wanted: Geometry,
+    picture: &mut Picture,
+) -> Result<(), Error> {
+    let failed = |reason| Error::Decode { what: format!("frame {sequence}"), reason };
+    decoder.decode(jpeg, picture).map_err(|error| failed(error.to_string()))?;
     let Geometry { width, height, .. } = picture.geometry;
-    match picture.geometry == geometry {
-        true => Ok(picture),
-        false => Err(Error::OtherSize { what, has: (width, height), set: (geometry.width, geometry.height) }),
+    match (width, height) == (wanted.width, wanted.height) {
+        true => Ok(()),
+        false => Err(Error::OtherSize {
+            what: format!("frame {sequence}"),
+            has: (width, height),
+            set: (wanted.width, wanted.height),
+        }),
     }
 }
 

@@ -12,7 +12,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 
 use super::{CLEAN, layers};
 use crate::bundle::Bundle;
-use crate::camera::{Camera, Geometry, Pattern, PixelFormat};
+use crate::camera::jpeg::{self, Decoder};
+use crate::camera::picture::Picture;
+use crate::camera::{Camera, Frame, Geometry, Pattern, PixelFormat};
 use crate::clock;
 use crate::engine::{Backend, Settings};
 use crate::outcome::Timings;
@@ -38,9 +40,9 @@ pub(super) struct Args {
     /// Height of the frames, pixels.
     #[arg(long, default_value_t = 720)]
     height: u32,
-    /// How the pixels of the frames are written: gray8, rgb8, yuyv, nv12 or i420.
+    /// How the frames come: gray8, rgb8, yuyv, nv12, i420, or compressed and decoded in each turn: mjpeg (4:2:2, as most USB cameras have it), mjpeg420.
     #[arg(long, default_value = "rgb8", value_parser = format)]
-    format: PixelFormat,
+    format: Format,
     /// Time each layer of an int8 network too, on one thread.
     #[arg(long)]
     layers: bool,
@@ -55,10 +57,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let started = clock::now();
     let bundle = Bundle::load(args.bundle.as_deref(), &args.engine.float_layers)?;
-    let geometry = Geometry::packed(args.width, args.height, args.format)?;
+    let mut camera = Source::open(&bundle, args)?;
+    let geometry = camera.next()?.0.geometry();
     let mut pipeline = Pipeline::new(&bundle, geometry, options(args))?;
-    // A few pictures: the memory that is reported should be the station's, and a camera keeps no dozen frames.
-    let mut camera = Pattern::open(bundle.samples().take(2), Some((args.width, args.height)))?.encode(args.format)?;
     inspect(&mut pipeline, &mut camera)?;
     let ready = clock::now().saturating_sub(started);
     for _ in 0..args.frames / 10 {
@@ -73,7 +74,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let allocations = counted.change().allocations as f64 / frames as f64;
     let mut report = report(args, &bundle, &pipeline, &timings, ready, allocations);
     if args.layers {
-        let frame = camera.next(clock::now() + Duration::from_secs(5)).context("the sample pictures ran out")?;
+        let frame = camera.next()?.0;
         let layers = pipeline.profile(&frame, args.frames).context("this backend does not time its layers")?;
         if let Some(fields) = report.as_object_mut() {
             fields.insert("layers".into(), layers::rows(&layers.0, layers.1));
@@ -86,6 +87,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let float_us = float.as_ref().and_then(|time| time.as_ref().ok().copied());
     if let Some(fields) = report.as_object_mut() {
         fields.insert("float_us".into(), json!(float_us));
+        if let Some(bytes) = camera.picture_bytes() {
+            fields.insert("picture_bytes".into(), json!(bytes));
+        }
     }
     if args.json {
         println!("{report}");
@@ -107,13 +111,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
 const FLOAT_RUNS: usize = 5;
 
 /// How long the network takes in float, by stock tract on one thread: a median in microseconds.
-fn time_float(args: &Args, bundle: &Bundle, geometry: Geometry, camera: &mut Pattern) -> anyhow::Result<f64> {
+fn time_float(args: &Args, bundle: &Bundle, geometry: Geometry, camera: &mut Source) -> anyhow::Result<f64> {
     let engine = Settings { backend: Backend::Tract, ..args.engine.settings() };
     let mut pipeline = Pipeline::new(bundle, geometry, Options { engine, ..options(args) })?;
     inspect(&mut pipeline, camera)?;
     let mut times = Vec::with_capacity(FLOAT_RUNS);
     for _ in 0..FLOAT_RUNS {
-        times.push(inspect(&mut pipeline, camera)?.engine);
+        times.push(inspect(&mut pipeline, camera)?.1.engine);
     }
     Ok(quantiles(times).get("p50_us").and_then(Value::as_f64).unwrap_or(0.0))
 }
@@ -135,8 +139,86 @@ fn compared(int8_us: f64, float_us: f64) -> String {
     )
 }
 
-fn format(name: &str) -> Result<PixelFormat, serde::de::value::Error> {
-    PixelFormat::deserialize(name.into_deserializer())
+/// How the frames come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// As they are.
+    Raw(PixelFormat),
+    /// Compressed from these planes.
+    Mjpeg(PixelFormat),
+}
+
+fn format(name: &str) -> Result<Format, serde::de::value::Error> {
+    match name {
+        "mjpeg" => Ok(Format::Mjpeg(PixelFormat::Yuvj422)),
+        "mjpeg420" => Ok(Format::Mjpeg(PixelFormat::Yuvj420)),
+        _ => PixelFormat::deserialize(name.into_deserializer()).map(Format::Raw),
+    }
+}
+
+impl Format {
+    fn pixels(self) -> PixelFormat {
+        match self {
+            Self::Raw(format) | Self::Mjpeg(format) => format,
+        }
+    }
+
+    fn name(self) -> Value {
+        match self {
+            Self::Raw(format) => json!(format),
+            Self::Mjpeg(PixelFormat::Yuvj420) => json!("mjpeg420"),
+            Self::Mjpeg(_) => json!("mjpeg"),
+        }
+    }
+}
+
+/// A few pictures in turn: the memory that is reported should be the station's, and a camera keeps no dozen frames.
+const PICTURES: usize = 2;
+
+/// Where the frames come from.
+struct Source {
+    camera: Pattern,
+    /// Of Motion JPEG; empty otherwise.
+    compressed: Vec<Vec<u8>>,
+    turn: usize,
+    decoder: Decoder,
+    picture: Picture,
+}
+
+impl Source {
+    fn open(bundle: &Bundle, args: &Args) -> anyhow::Result<Self> {
+        let samples = Pattern::open(bundle.samples().take(PICTURES), Some((args.width, args.height)))?;
+        let mut camera = samples.encode(args.format.pixels())?;
+        let mut compressed = vec![];
+        if matches!(args.format, Format::Mjpeg(_)) {
+            for _ in 0..PICTURES {
+                compressed.extend(jpeg::encode(&camera.next(soon())?));
+            }
+        }
+        Ok(Self { camera, compressed, turn: 0, decoder: Decoder::default(), picture: Picture::EMPTY })
+    }
+
+    /// A frame, and how long it took to decode.
+    fn next(&mut self) -> anyhow::Result<(Frame<'_>, Duration)> {
+        self.turn += 1;
+        let Some(jpeg) = self.compressed.get(self.turn % self.compressed.len().max(1)) else {
+            return Ok((self.camera.next(soon()).context("the sample pictures ran out")?, Duration::ZERO));
+        };
+        let started = clock::now();
+        self.decoder.decode(jpeg, &mut self.picture)?;
+        let taken = clock::now().saturating_sub(started);
+        Ok((Frame::new(self.turn as u64, started, self.picture.geometry, &self.picture.bytes)?, taken))
+    }
+
+    /// Bytes of a compressed picture, on average; none if they are not compressed.
+    fn picture_bytes(&self) -> Option<usize> {
+        let total: usize = self.compressed.iter().map(Vec::len).sum();
+        total.checked_div(self.compressed.len())
+    }
+}
+
+fn soon() -> clock::Timestamp {
+    clock::now() + Duration::from_secs(5)
 }
 
 fn options(args: &Args) -> Options {
@@ -150,34 +232,39 @@ fn options(args: &Args) -> Options {
     }
 }
 
-fn inspect(pipeline: &mut Pipeline, camera: &mut Pattern) -> anyhow::Result<Timings> {
-    let frame = camera.next(clock::now() + Duration::from_secs(5)).context("the sample pictures ran out")?;
+/// How long decoding took, and everything behind it.
+fn inspect(pipeline: &mut Pipeline, camera: &mut Source) -> anyhow::Result<(Duration, Timings)> {
+    let (frame, decode) = camera.next()?;
     let inspection = pipeline.inspect(&frame);
     anyhow::ensure!(inspection.prediction.is_some(), "the network failed on a sample picture");
-    Ok(inspection.outcome.timings)
+    Ok((decode, inspection.outcome.timings))
 }
 
 fn report(
     args: &Args,
     bundle: &Bundle,
     pipeline: &Pipeline,
-    timings: &[Timings],
+    timings: &[(Duration, Timings)],
     ready: Duration,
     allocations: f64,
 ) -> Value {
     let names = Timings::default().stages().map(|(name, _)| name);
     let mut stages = Map::new();
+    if matches!(args.format, Format::Mjpeg(_)) {
+        stages.insert("decode".into(), quantiles(timings.iter().map(|(decode, _)| *decode).collect()));
+    }
     for (index, name) in names.into_iter().enumerate() {
-        let times = timings.iter().filter_map(|timing| timing.stages().get(index).map(|stage| stage.1)).collect();
+        let times = timings.iter().filter_map(|(_, timing)| timing.stages().get(index).map(|stage| stage.1)).collect();
         stages.insert(name.into(), quantiles(times));
     }
-    stages.insert("total".into(), quantiles(timings.iter().map(Timings::total).collect()));
-    let ours = |timing: &Timings| timing.total() - timing.engine;
+    let total = |(decode, timing): &(Duration, Timings)| *decode + timing.total();
+    stages.insert("total".into(), quantiles(timings.iter().map(total).collect()));
+    let ours = |timing: &(Duration, Timings)| total(timing) - timing.1.engine;
     stages.insert("all_but_engine".into(), quantiles(timings.iter().map(ours).collect()));
     let manifest = bundle.manifest();
     json!({
         "bundle": manifest.name, "source": bundle.source(), "version": manifest.version, "backend": pipeline.describe(),
-        "frame": [args.width, args.height], "format": args.format, "input": [manifest.input.width, manifest.input.height],
+        "frame": [args.width, args.height], "format": args.format.name(), "input": [manifest.input.width, manifest.input.height],
         "tiles": pipeline.tiles(), "map": [pipeline.map_size().0, pipeline.map_size().1],
         "frames": timings.len(), "stages": stages,
         "allocations_per_frame": allocations, "resident_mib": resident_mib(), "ready_ms": ready.as_millis() as u64,
