@@ -51,24 +51,26 @@ def wrong_checksum(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("verb", ["inspect", "train", "evaluate"])
+@pytest.mark.parametrize("verb", ["inspect", "train"])
 def test_what_the_camera_refuses_is_named_before_anything_is_learnt(
     verb: str, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     TREES["tree"](tmp_path / "set")
     path = wrong_checksum(tmp_path / "set" / "test" / "dent" / "001.png")
-    words = [str(tmp_path / "set")]
-    if verb == "evaluate":
-        program_says = program.refused([path], progress=False)
-        assert list(program_says) == [path]
-        with pytest.raises(ToolError, match=r"001\.png"):
-            program.refuse_damaged([path], progress=False)
-        return
     more = ["--out", str(tmp_path / "net.pt")] if verb == "train" else []
-    assert __main__.main([verb, *words, *more]) == (1 if verb == "inspect" else 2)
+    assert __main__.main([verb, str(tmp_path / "set"), *more]) == (1 if verb == "inspect" else 2)
     told = capsys.readouterr()
     said = told.out + told.err
     assert str(path) in said and "remove or replace it" in said and not (tmp_path / "net.run").exists()
+
+
+def test_what_is_scored_is_refused_by_the_camera_too(asked: Path, tmp_path: Path) -> None:
+    path, whole = wrong_checksum(tmp_path / "damaged.png"), tmp_path / "whole.png"
+    Image.fromarray(COLOURS).save(whole)
+    assert list(program.refused([whole, path], progress=False)) == [path]
+    with pytest.raises(ToolError, match=r"the camera cannot decode .*damaged\.png.*; remove or replace it"):
+        program.refuse_damaged([whole, path], progress=False)
+    program.refuse_damaged([whole], progress=False)
 
 
 def test_the_tool_takes_what_the_camera_takes(asked: Path, tmp_path: Path) -> None:
