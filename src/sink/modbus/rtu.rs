@@ -168,7 +168,7 @@ impl Unit {
     fn send(&mut self) {
         let Some(port) = &self.port else { return };
         let bits = self.options.parity.bits() * self.sent.len() as u32;
-        match port.write_all(&self.sent) {
+        match port::write(port, &self.sent) {
             Ok(()) => {
                 let taken = Duration::from_micros(u64::from(bits) * 1_000_000 / u64::from(self.options.baud.max(1)));
                 self.free = clock::now() + taken + silence(self.options.baud);

@@ -25,7 +25,7 @@ const SLICE: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(500);
 /// From a request's first byte to its last.
 const DAWDLE: Duration = Duration::from_secs(1);
-/// A master that does not take an answer for so long is gone.
+/// A master that does not take an answer in so long is gone.
 const STUCK: Duration = Duration::from_secs(1);
 
 /// The listener and its connections.
@@ -171,7 +171,7 @@ impl<'a> Connection<'a> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SLICE))?;
-        stream.set_write_timeout(Some(STUCK))?;
+        stream.set_write_timeout(Some(SLICE))?;
         bank.masters.fetch_add(1, Relaxed);
         let (window, codec, bytes) = (Window::default(), Codec::default(), heapless::Vec::new());
         Ok(Self { stream, options, bank, window, codec, bytes, quiet: clock::now(), begun: None })
@@ -219,7 +219,7 @@ impl<'a> Connection<'a> {
         bank.count(answer);
         let mut out = heapless::Vec::new();
         tcp_answer(request, answer, &mut out);
-        self.stream.write_all(&out)?;
+        write_whole(&mut self.stream, &out)?;
         self.bytes.drain(..length);
         (self.quiet, self.begun) = (clock::now(), None);
         Ok(())
@@ -244,6 +244,23 @@ impl Drop for Connection<'_> {
     fn drop(&mut self) {
         self.bank.masters.fetch_sub(1, Relaxed);
     }
+}
+
+/// Writes an answer; a master that takes it byte by byte has [`STUCK`] for all of it.
+fn write_whole(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<()> {
+    let end = clock::now() + STUCK;
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if waits(&error) => {}
+            Err(error) => return Err(error),
+        }
+        if !bytes.is_empty() && clock::now() > end {
+            return Err(ErrorKind::TimedOut.into());
+        }
+    }
+    Ok(())
 }
 
 fn waits(error: &std::io::Error) -> bool {

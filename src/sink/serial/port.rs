@@ -13,6 +13,9 @@ use crate::clock;
 /// A device that takes nothing for so long is as good as cut.
 const STUCK: Duration = Duration::from_millis(500);
 
+/// One wait for it; after that it is looked at how long all of it has taken.
+const WAIT: Duration = Duration::from_millis(100);
+
 /// Before a device is asked again.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -45,22 +48,25 @@ pub(in crate::sink) fn configure(path: &Path, baud: u32, parity: Parity, rs485: 
     if let Some(key) = rs485 {
         enable_rs485(&port, key)?;
     }
-    port.set_write_timeout(STUCK)?;
+    port.set_write_timeout(WAIT)?;
     port.set_read_timeout(Duration::ZERO)?;
     let _ = port.discard_buffers(); // what an earlier program left; not every driver can
     Ok(port)
 }
 
-/// Writes all bytes. A device that is ready and then takes nothing after all, as a full pseudo-terminal does, is asked again; it is no error until it
-/// was [`STUCK`].
-pub(super) fn write(port: &SerialPort, mut bytes: &[u8]) -> Result<()> {
+/// Writes all bytes, which takes [`STUCK`] in all at most and one more wait for the device, however it dribbles. A device that is ready and then takes
+/// nothing after all, as a full pseudo-terminal does, is asked again.
+pub(in crate::sink) fn write(port: &SerialPort, mut bytes: &[u8]) -> Result<()> {
     let end = clock::now() + STUCK;
     while !bytes.is_empty() {
+        if clock::now() > end {
+            return Err(Error::new(ErrorKind::TimedOut, "it takes next to nothing"));
+        }
         match port.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && clock::now() < end => std::thread::sleep(PAUSE),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::TimedOut) => {}
             Err(error) => return Err(error),
         }
     }
