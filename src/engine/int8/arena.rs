@@ -26,7 +26,7 @@ impl Arena {
             length,
         };
         #[cfg(fenced)]
-        new.fence().close(length..new.lines.len() * 64);
+        super::shadow::close(new.base(), length..new.lines.len() * 64);
         new
     }
 
@@ -35,10 +35,10 @@ impl Arena {
         self.lines.as_ptr().cast_mut().cast()
     }
 
-    /// What of it may be touched.
+    /// Its bytes.
     #[cfg(fenced)]
-    pub fn fence(&self) -> super::fence::Fence {
-        super::fence::Fence { base: self.base(), length: self.length }
+    pub fn length(&self) -> usize {
+        self.length
     }
 }
 

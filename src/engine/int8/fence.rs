@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::arena::Arena;
 use super::kernels::Output;
 use super::region::Window;
 use super::shadow;
@@ -15,10 +16,8 @@ const PAST_THE_END: usize = 64;
 
 /// The arena, as bytes that may be touched or not.
 pub struct Fence {
-    /// Its first byte.
-    pub base: *const u8,
-    /// Its bytes.
-    pub length: usize,
+    base: *const u8,
+    length: usize,
 }
 
 /// Bytes of one value.
@@ -29,6 +28,11 @@ enum Of {
 }
 
 impl Fence {
+    /// Around the tensors of a plan.
+    pub fn of(arena: &Arena) -> Self {
+        Self { base: arena.base(), length: arena.length() }
+    }
+
     /// Nothing may be touched but what part `part` of `parts` of a step touches.
     pub fn around(&self, step: &Step, part: usize, parts: usize) {
         self.close(0..self.length);

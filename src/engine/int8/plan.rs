@@ -67,14 +67,14 @@ impl Plan {
     #[cfg_attr(not(fenced), expect(unused_variables))]
     pub fn fence(&self, step: &Step, part: usize, parts: usize) {
         #[cfg(fenced)]
-        self.arena.fence().around(step, part, parts);
+        super::fence::Fence::of(&self.arena).around(step, part, parts);
     }
 
     /// Lets all of it be touched.
     #[inline(always)]
     pub fn unfence(&self) {
         #[cfg(fenced)]
-        self.arena.fence().none();
+        super::fence::Fence::of(&self.arena).none();
     }
 
     /// The values of an output after the last step, NHWC.
