@@ -4,7 +4,7 @@
 //! [`crate::resize`]). Everything is allocated when the preprocessor is built.
 //!
 //! Cost (see `fcam bench --format`): resizing dominates; converting YUV adds a quarter to a half, and gray and RGB frames are read where they
-//! are, without a copy.
+//! are, without a copy. Rows are converted just before they are resized, while they are in the cache.
 
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +100,7 @@ pub struct Preprocessor {
     tiles: Vec<(Roi, usize)>,
     /// One for each size of tile.
     resizers: Vec<Resizer>,
-    /// A tile as packed RGB, when the frame is not RGB or gray itself; empty otherwise.
+    /// Some rows of a tile as packed RGB, when the frame is not RGB or gray itself; empty otherwise.
     staging: Vec<u8>,
     width: usize,
     height: usize,
@@ -127,11 +127,12 @@ impl Preprocessor {
         let resizer = |roi: Roi| sizes.binary_search(&(roi.width, roi.height)).unwrap_or(0);
         let tiles = tiles.iter().map(|tile| (tile.roi, resizer(tile.roi))).collect();
         let gray = geometry.format == PixelFormat::Gray8;
-        let most = sizes.iter().map(|&(width, height)| width as usize * height as usize * 3).max().unwrap_or(0);
+        let resizers: Vec<_> = sizes.iter().map(|&size| Resizer::new(size, (width, height), gray)).collect();
+        let most = resizers.iter().map(Resizer::window_bytes).max().unwrap_or(0);
         Ok(Self {
             geometry,
             tiles,
-            resizers: sizes.iter().map(|&size| Resizer::new(size, (width, height), gray)).collect(),
+            resizers,
             staging: vec![0; if in_place(geometry.format) { 0 } else { most }],
             width: width as usize,
             height: height as usize,
@@ -164,18 +165,21 @@ impl Preprocessor {
         if let Some(&(roi, size)) = tiles.get(tile)
             && let Some(resizer) = resizers.get_mut(size)
         {
-            let (bytes, stride) = if in_place(format) {
-                let start = roi.y as usize * stride + format.row_bytes(roi.x);
-                (frame.bytes().get(start..).unwrap_or_default(), stride)
-            } else {
-                color::stage(frame, roi, staging);
-                (staging.as_slice(), roi.width as usize * 3)
-            };
             let mut rows = tensor.chunks_exact_mut(*width * 3);
-            resizer.run(bytes, stride, |row| match format {
+            let each = |row: &[u8]| match format {
                 PixelFormat::Gray8 => spread_gray(row, rows.next().unwrap_or_default()),
                 _ => center_rgb(row, rows.next().unwrap_or_default()),
-            });
+            };
+            if in_place(format) {
+                let start = roi.y as usize * stride + format.row_bytes(roi.x);
+                resizer.run(frame.bytes().get(start..).unwrap_or_default(), stride, each);
+            } else {
+                let make = |row, out: &mut [u8]| {
+                    let height = (out.len() / (roi.width as usize * 3)) as u32;
+                    color::stage(frame, Roi { y: roi.y + row as u32, height, ..roi }, out);
+                };
+                resizer.run_made(staging, make, each);
+            }
         }
         Tensor { width: *width, height: *height, values: tensor }
     }

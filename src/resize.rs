@@ -34,6 +34,7 @@ pub struct Resizer {
     /// A row of the source's width, between the passes; behind it zeros.
     between: Vec<u8>,
     row_bytes: usize,
+    height: usize,
     out: Vec<u8>,
     out_bytes: usize,
 }
@@ -56,6 +57,7 @@ impl Resizer {
             horizontal,
             between,
             row_bytes: width * channels,
+            height,
             out: vec![0; across * channels + STORE_SLACK],
             out_bytes: across * channels,
         }
@@ -64,10 +66,47 @@ impl Resizer {
     /// Gives the target's rows to `each`, from the top. `bytes` starts with the first pixel and has `stride` bytes from row to
     /// row; the last row may end with its last pixel.
     pub fn run(&mut self, bytes: &[u8], stride: usize, mut each: impl FnMut(&[u8])) {
-        let Self { kernel, channels, vertical, horizontal, between, row_bytes, out, out_bytes } = self;
+        let Self { kernel, channels, vertical, horizontal, between, row_bytes, out, out_bytes, .. } = self;
         for (span, weights) in vertical.iter() {
             let rows = Rows { bytes: bytes.get(span.start * stride..).unwrap_or_default(), stride };
             kernel.vertical(rows, weights, vertical.bits, between.get_mut(..*row_bytes).unwrap_or_default());
+            match channels {
+                1 => kernel.horizontal_gray(between, horizontal, out),
+                _ => kernel.horizontal_rgb(between, horizontal, out),
+            }
+            each(out.get(..*out_bytes).unwrap_or_default());
+        }
+    }
+}
+
+/// Rows that [`Resizer::run_made`] asks for at once.
+const MADE: usize = 16;
+
+impl Resizer {
+    /// Bytes of the window that [`Resizer::run_made`] needs.
+    pub fn window_bytes(&self) -> usize {
+        (self.vertical.most_taps() + MADE) * self.row_bytes
+    }
+
+    /// The same for a picture whose rows are made when they are needed, so that they are still in the cache: `make` is given the number of the
+    /// first row, and where some rows go, one after the other. `window` has [`Resizer::window_bytes`]; each row is made once, from the top.
+    pub fn run_made(&mut self, window: &mut [u8], mut make: impl FnMut(usize, &mut [u8]), mut each: impl FnMut(&[u8])) {
+        let Self { kernel, channels, vertical, horizontal, between, row_bytes, height, out, out_bytes } = self;
+        let stride = *row_bytes;
+        // The window holds the rows from `first` to `end`.
+        let (mut first, mut end) = (0, 0);
+        for (span, weights) in vertical.iter() {
+            while end < span.start + span.taps {
+                let kept = end.saturating_sub(span.start);
+                window.copy_within((end - first - kept) * stride..(end - first) * stride, 0);
+                first = end - kept;
+                let count = MADE.min(*height - end);
+                make(end, window.get_mut(kept * stride..(kept + count) * stride).unwrap_or_default());
+                end += count;
+            }
+            let bytes = window.get((span.start - first) * stride..).unwrap_or_default();
+            let rows = Rows { bytes, stride };
+            kernel.vertical(rows, weights, vertical.bits, between.get_mut(..stride).unwrap_or_default());
             match channels {
                 1 => kernel.horizontal_gray(between, horizontal, out),
                 _ => kernel.horizontal_rgb(between, horizontal, out),
@@ -206,6 +245,17 @@ mod tests {
             for kernel in [Kernel::Portable, Kernel::detect()] {
                 prop_assert_eq!(&run(kernel, &bytes, stride, source, target, gray), &expected, "{:?}", kernel);
             }
+            let mut resizer = Resizer::new(source, target, gray);
+            let (mut window, mut out, mut next) = (vec![9; resizer.window_bytes()], vec![], 0);
+            let make = |row: usize, to: &mut [u8]| {
+                assert_eq!(row, next, "each row once");
+                for (to, from) in to.chunks_exact_mut(source.0 as usize * channels).zip(bytes.chunks(stride).skip(row)) {
+                    to.copy_from_slice(&from[..source.0 as usize * channels]);
+                    next += 1;
+                }
+            };
+            resizer.run_made(&mut window, make, |row| out.extend_from_slice(row));
+            prop_assert_eq!(&out, &expected);
         }
     }
 

@@ -62,24 +62,17 @@ pub(super) fn horizontal_rgb(row: &[u8], weights: &Weights, out: &mut [u8]) {
     let half = 1 << (weights.bits - 1);
     let half = _mm256_setr_epi32(half, half, half, 0, 0, 0, 0, 0);
     let shift = _mm_cvtsi32_si128(weights.bits as i32);
-    // R R, G G, B B of neighbouring pixels, as 16-bit values; and their weights, three times.
+    // R R, G G, B B of neighbouring pixels, as 16-bit values; their weights are there three times.
     #[rustfmt::skip]
     let spread = _mm256_setr_epi8(
         0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
     );
-    #[rustfmt::skip]
-    let thrice = _mm256_setr_epi8(
-        0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, -1, -1, -1, -1, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, -1, -1, -1, -1,
-    );
-    for (index, (span, weights)) in weights.padded().enumerate() {
+    for (index, (span, weights)) in weights.tripled().enumerate() {
         let mut sum = half;
-        for (four, weights) in weights.as_chunks::<4>().0.iter().enumerate().take(span.taps.div_ceil(4)) {
+        for (four, weights) in weights.iter().enumerate().take(span.taps.div_ceil(4)) {
             let Some(pixels) = row.get((span.start + four * 4) * 3..).and_then(<[u8]>::first_chunk) else { return };
             let pixels = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(pixels)), spread);
-            let &[a, b, c, d] = weights;
-            let (low, high) = (join([a, b]) as u32, join([c, d]) as u32);
-            let weights = _mm256_set1_epi64x((u64::from(low) | u64::from(high) << 32) as i64);
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pixels, _mm256_shuffle_epi8(weights, thrice)));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pixels, load_tripled(weights)));
         }
         let sum = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
         let sum = _mm_sra_epi32(sum, shift);
@@ -124,6 +117,13 @@ fn load16(bytes: &[u8; 16]) -> __m128i {
 fn load_weights(weights: &[i16; GROUP]) -> __m128i {
     // SAFETY: the array has the 16 bytes; the load needs no alignment.
     unsafe { _mm_loadu_si128(weights.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_tripled(weights: &[i16; 16]) -> __m256i {
+    // SAFETY: the array has the 32 bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(weights.as_ptr().cast()) }
 }
 
 #[inline]

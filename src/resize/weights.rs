@@ -19,6 +19,8 @@ pub(super) struct Weights {
     spans: Vec<Span>,
     /// `stride` coefficients a span: those of its taps, then zeros.
     values: Vec<i16>,
+    /// What [`Weights::tripled`] gives.
+    tripled: Vec<[i16; 16]>,
     /// A multiple of [`GROUP`].
     pub stride: usize,
     /// Fractional bits of the coefficients.
@@ -46,12 +48,26 @@ impl Weights {
             values.resize(values.len().next_multiple_of(stride), 0);
         }
         let spans = exact.iter().map(|(start, values)| Span { start: *start, taps: values.len() }).collect();
-        Self { spans, values, stride, bits }
+        let triple = |&[a, b, c, d]: &[i16; 4]| [a, b, a, b, a, b, 0, 0, c, d, c, d, c, d, 0, 0];
+        let tripled = values.as_chunks().0.iter().map(triple).collect();
+        Self { spans, values, tripled, stride, bits }
     }
 
     /// Each target pixel's source pixels, and as many coefficients.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Span, &[i16])> {
         self.padded().map(|(span, values)| (span, values.get(..span.taps).unwrap_or_default()))
+    }
+
+    /// The most source pixels that make a target pixel.
+    pub(super) fn most_taps(&self) -> usize {
+        self.spans.iter().map(|span| span.taps).max().unwrap_or(1)
+    }
+
+    /// For each target pixel its source pixels, and its coefficients as AVX2 takes them for RGB: of each four, both of the first two three times,
+    /// and the same of the others.
+    #[inline(always)]
+    pub(super) fn tripled(&self) -> impl Iterator<Item = (Span, &[[i16; 16]])> {
+        self.spans.iter().copied().zip(self.tripled.chunks_exact(self.stride / 4))
     }
 
     /// The same with the zeros that fill the last group.
