@@ -195,6 +195,23 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// A decoded picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Its size and format.
+    pub geometry: Geometry,
+    /// Exactly [`Geometry::frame_bytes`] bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Picture {
+    /// Without pixels, to be decoded into.
+    pub const EMPTY: Self = Self {
+        geometry: Geometry { width: 0, height: 0, stride: 0, format: PixelFormat::Gray8, colors: Colors::Bt601 },
+        bytes: vec![],
+    };
+}
+
 /// A source of frames, chosen at run time.
 pub trait Camera: Send {
     /// Waits for the next frame until `deadline` (monotonic). After an error other than [`Error::Ended`] the camera may be

@@ -223,7 +223,7 @@ fn what_no_encoder_writes_is_refused() {
         (insert(&jpeg, marks[5], &[0x5A; 40]), "40 bytes too many after MCU 192 of 2048"),
         (insert(&jpeg, marks[63], &[0xFF, 0xD7, 1, 2]), "there is a restart marker after MCU 2048"),
         (insert(&case("whole.jpg"), 9000, &[0xFF, 0xD0]), "of 2048 has too few bytes"),
-        (insert(&jpeg, 2, &[1]), "there is no marker at byte 2"),
+        (insert(&jpeg, 3, &[1]), "there is no marker at byte 2"),
         (insert(&jpeg, 2, &[0xFF, 0xD8]), "another picture begins at byte 2"),
         (jpeg[..jpeg.len() - 1].to_vec(), "the file is truncated"),
         (vec![0xFF, 0xD8, 0xFF, 0xD9], "its scans are none"),

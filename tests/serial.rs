@@ -308,10 +308,10 @@ fn options(plc: &Plc, baud: u32) -> Options {
 fn an_ok_that_leaves_too_late_is_none() {
     let (plc, station) = (Plc::new(false), Station::default());
     let ms = Duration::from_millis;
-    let delay = ms(50);
+    let delay = ms(500);
     let mut serial = Serial::start(Options { delay, ..options(&plc, 115_200) }, station.clone()).unwrap();
     assert!(!station.status().late);
-    for (sequence, age) in [(0, ms(10)), (1, ms(55)), (2, ms(200))] {
+    for (sequence, age) in [(0, ms(10)), (1, ms(300)), (2, ms(700))] {
         serial.apply(&pass(sequence, fcam::clock::now() - age)).unwrap();
     }
     drop(serial); // sends what was told
@@ -450,7 +450,7 @@ fn budget_is_the_arithmetic_of_the_station_file() {
     assert_eq!(output.status.code(), Some(0));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdict = report["messages"].as_array().unwrap().iter().find(|row| row["message"] == "VERDICT").unwrap();
-    assert_eq!((verdict["bytes"].as_u64(), verdict["us"].as_u64()), (Some(36), Some(3125)));
+    assert_eq!((verdict["bytes"].as_u64(), verdict["us"].as_u64()), (Some(40), Some(3473)));
     assert!(report["problem"].is_null());
 
     let bench = Bench::new(Path::new("/dev/none"), "baud = 9600", &camera(10));

@@ -7,8 +7,7 @@
 //! A picture is whole or an error: each scan has exactly its MCUs and restart markers, each code is in its table, each coefficient is one that 8-bit
 //! samples make, the scans complete every coefficient, and the end marker is there. What follows the end marker is not looked at.
 
-use super::picture::Picture;
-use super::{Colors, Geometry, PixelFormat};
+use super::{Colors, Geometry, Picture, PixelFormat};
 
 mod bits;
 mod encode;

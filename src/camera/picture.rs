@@ -11,20 +11,12 @@ use image::codecs::png::PngDecoder;
 use image::codecs::tiff::TiffDecoder;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits};
 
+pub use super::Picture;
 use super::jpeg::{self, planes::Planes};
 use super::{Error, Geometry, PixelFormat};
 
 /// A decoded picture needs at most this much memory, in bytes.
 const MAX_ALLOC: u64 = 512 << 20;
-
-/// A decoded picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// Its size; `Gray8` or `Rgb8`, packed.
-    pub geometry: Geometry,
-    /// Exactly [`Geometry::frame_bytes`] bytes.
-    pub bytes: Vec<u8>,
-}
 
 /// A decoded 16-bit gray picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,12 +30,6 @@ pub struct Gray16 {
 }
 
 impl Picture {
-    /// Without pixels, to be decoded into.
-    pub const EMPTY: Self = Self {
-        geometry: Geometry { width: 0, height: 0, stride: 0, format: PixelFormat::Gray8, colors: super::Colors::Bt601 },
-        bytes: vec![],
-    };
-
     /// Gray and RGB as they are, everything else as RGB; without padding between rows.
     fn into_packed(self) -> Result<Self, Error> {
         let Geometry { width, height, stride, format, .. } = self.geometry;

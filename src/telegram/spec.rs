@@ -123,7 +123,7 @@ pub const FIELDS: [(u8, &[Field]); 10] = [
 ];
 
 /// `reason` of VERDICT.
-pub const REASONS: [(u8, &str); 12] = [
+pub const REASONS: [(u8, &str); 13] = [
     (0, "pass"),
     (1, "reject"),
     (2, "not judged: camera gone"),
@@ -135,6 +135,7 @@ pub const REASONS: [(u8, &str); 12] = [
     (8, "not judged: the station was stopped"),
     (9, "not judged: triggered while the station was not ready"),
     (10, "not judged: no frame near enough to the trigger"),
+    (11, "not judged: the camera sends the same picture again and again"),
     (19, "not of a part: the pictures are simulated"),
 ];
 
