@@ -135,8 +135,8 @@ fn after_a_change_of_jobs_the_release_before_takes_the_place_of_one_that_fails()
     judging.crowd();
     until("the release before", || judging.status().release == 1);
     assert_eq!((judging.status().job, judging.status().job_failed), (1, false));
+    until("what failed is written down", || installed.store.state().unwrap().active() == Some(&id("tiny.1")));
     let state = installed.store.state().unwrap();
-    assert_eq!(state.active(), Some(&id("tiny.1")));
     assert!(state.withdrawn[&id("tiny.2")].contains("found no place to wait"), "{state:?}");
     judging.change_job(2);
     judging.change_job(1);
