@@ -21,7 +21,20 @@ fn decode(jpeg: &[u8]) -> Result<Pixels, Error> {
 
 /// Sampling factors of luma and chroma that libjpeg decodes: all but those that are no whole multiples of each other.
 const SAMPLINGS: [&str; 14] = [
-    "1x1", "2x1", "1x2", "2x2", "4x1", "1x4", "4x2", "2x4", "3x1", "3x3,1x1", "1x1,2x2", "2x1,1x2", "2x2,2x1,1x2", "4x1,2x1,1x1",
+    "1x1",
+    "2x1",
+    "1x2",
+    "2x2",
+    "4x1",
+    "1x4",
+    "4x2",
+    "2x4",
+    "3x1",
+    "3x3,1x1",
+    "1x1,2x2",
+    "2x1,1x2",
+    "2x2,2x1,1x2",
+    "4x1,2x1,1x1",
 ];
 
 #[derive(Debug, Clone)]
@@ -49,7 +62,9 @@ impl Kind {
         if channels == 3 {
             args.extend(["-sample", self.sampling]);
         }
-        for (wanted, arg) in [(self.rgb && channels == 3, "-rgb"), (self.optimize, "-optimize"), (self.progressive, "-progressive")] {
+        for (wanted, arg) in
+            [(self.rgb && channels == 3, "-rgb"), (self.optimize, "-optimize"), (self.progressive, "-progressive")]
+        {
             if wanted {
                 args.push(arg);
             }
@@ -61,11 +76,14 @@ impl Kind {
 
 fn kinds() -> impl Strategy<Value = Kind> {
     let picture = ((1usize..90, 1usize..90), prop::sample::select(vec![1usize, 3, 3, 3]), 0usize..80, any::<u64>());
-    let coding = (prop::sample::select(SAMPLINGS.to_vec()), 1u32..=100, prop::sample::select(vec![0usize, 0, 1, 2, 3, 7, 30]));
-    (picture, coding, any::<[bool; 4]>()).prop_map(|((size, channels, noise, seed), (sampling, quality, restart), flags)| {
-        let [rgb, optimize, progressive, separate] = flags;
-        Kind { size, sampling, quality, restart, channels, rgb, optimize, progressive, separate, noise, seed }
-    })
+    let coding =
+        (prop::sample::select(SAMPLINGS.to_vec()), 1u32..=100, prop::sample::select(vec![0usize, 0, 1, 2, 3, 7, 30]));
+    (picture, coding, any::<[bool; 4]>()).prop_map(
+        |((size, channels, noise, seed), (sampling, quality, restart), flags)| {
+            let [rgb, optimize, progressive, separate] = flags;
+            Kind { size, sampling, quality, restart, channels, rgb, optimize, progressive, separate, noise, seed }
+        },
+    )
 }
 
 proptest! {
@@ -257,7 +275,8 @@ fn any_bytes_are_a_picture_or_an_error() {
     let mut seeds: Vec<Vec<u8>> = ["dent_whole.jpg", "rst_whole.jpg", "separate_scans_420.jpg"].map(case).into();
     if has_libjpeg() {
         let picture = Pixels::draw(50, 37, 3, 9, &mut Random(1));
-        let kinds: [&[&str]; 4] = [&["-progressive"], &["-progressive", "-restart", "3B"], &["-sample", "4x1"], &["-rgb"]];
+        let kinds: [&[&str]; 4] =
+            [&["-progressive"], &["-progressive", "-restart", "3B"], &["-sample", "4x1"], &["-rgb"]];
         seeds.extend(kinds.iter().filter_map(|args| cjpeg(args, &picture)));
     }
     let start = std::time::Instant::now();
@@ -273,7 +292,10 @@ fn any_bytes_are_a_picture_or_an_error() {
                 0 => bytes[at] = random.next() as u8,
                 1 => bytes[at] ^= 1 << random.below(8),
                 2 => drop(bytes.drain(at..(at + random.below(30)).min(bytes.len()))),
-                3 => bytes = insert(&bytes, at, &[0xFF, random.pick(&[0xC0, 0xC2, 0xC4, 0xD3, 0xDA, 0xDB, 0xDD, 0xD9, 0])]),
+                3 => {
+                    bytes =
+                        insert(&bytes, at, &[0xFF, random.pick(&[0xC0, 0xC2, 0xC4, 0xD3, 0xDA, 0xDB, 0xDD, 0xD9, 0])])
+                }
                 _ => bytes.truncate(at.max(4)),
             }
             if bytes.len() < 4 {

@@ -113,7 +113,11 @@ fn one_way() {
     let jpeg = fcam::camera::jpeg::encode(&Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap()).unwrap();
     let (mut planes, mut rgb) = both();
     for _ in 0..frames {
-        if way.starts_with("planes") { black_box(planes.tensor(&jpeg)) } else { black_box(rgb.tensor(&jpeg)) };
+        if way.starts_with("planes") {
+            black_box(planes.tensor(&jpeg))
+        } else {
+            black_box(rgb.tensor(&jpeg))
+        };
     }
     println!("{way}: {} bytes", jpeg.len());
 }

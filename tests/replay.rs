@@ -96,11 +96,15 @@ fn jpeg_pictures_are_judged_whole_or_not_at_all() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/jpeg");
     let output = common::fcam(&["replay", "--threads", "1", folder.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    let verdicts: Vec<(String, String)> = lines(&output).iter().map(|line| {
-        let name = Path::new(line["picture"].as_str().unwrap()).file_stem().unwrap().to_str().unwrap().to_owned();
-        (name, line["verdict"].as_str().unwrap().to_owned())
-    }).collect();
-    let faults: Vec<&str> = verdicts.iter().filter(|(_, verdict)| verdict == "fault").map(|(name, _)| name.as_str()).collect();
+    let verdicts: Vec<(String, String)> = lines(&output)
+        .iter()
+        .map(|line| {
+            let name = Path::new(line["picture"].as_str().unwrap()).file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, line["verdict"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    let faults: Vec<&str> =
+        verdicts.iter().filter(|(_, verdict)| verdict == "fault").map(|(name, _)| name.as_str()).collect();
     assert_eq!(faults, ["dent_quarter", "empty_scan", "lost_mid_1k", "lost_tail_half", "rst_lost_rows"]);
     assert_eq!(verdicts.len(), 11);
     let verdict = |wanted: &str| &verdicts.iter().find(|(name, _)| name == wanted).unwrap().1;

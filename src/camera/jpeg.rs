@@ -245,7 +245,9 @@ impl Decoder {
     /// The samples of a progressive picture.
     fn transform(&self, frame: &Frame, state: &State, planes: &mut [u8]) -> Result<(), Error> {
         let mut coefficients = self.coefficients.as_chunks::<64>().0.iter();
-        for (index, plane) in split(frame, planes, Component::bytes).into_iter().enumerate().take(frame.components.len()) {
+        for (index, plane) in
+            split(frame, planes, Component::bytes).into_iter().enumerate().take(frame.components.len())
+        {
             let (component, steps) = state.component(frame, index).ok_or(Error::NoTable("a table"))?;
             for (number, coefficients) in coefficients.by_ref().take(component.blocks()).enumerate() {
                 let mut block = [0; 64];
@@ -306,7 +308,8 @@ fn format(frame: &Frame, colors: frame::Colors) -> Option<PixelFormat> {
     let factors = |component: &Component| (frame.across / component.across, frame.down / component.down);
     match (colors, frame.components.as_slice()) {
         (frame::Colors::Gray, _) => Some(PixelFormat::Gray8),
-        (frame::Colors::YCbCr, [luma, u, v]) if factors(luma) == (1, 1) && factors(u) == factors(v) => match factors(u) {
+        (frame::Colors::YCbCr, [luma, u, v]) if factors(luma) == (1, 1) && factors(u) == factors(v) => match factors(u)
+        {
             (1, 1) => Some(PixelFormat::Yuvj444),
             (2, 1) => Some(PixelFormat::Yuvj422),
             (1, 2) => Some(PixelFormat::Yuvj440),

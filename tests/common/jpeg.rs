@@ -129,8 +129,7 @@ pub enum Damage {
     Truncate,
 }
 
-pub const DAMAGES: [Damage; 5] =
-    [Damage::Delete, Damage::Duplicate, Damage::Zero, Damage::Swap, Damage::Truncate];
+pub const DAMAGES: [Damage; 5] = [Damage::Delete, Damage::Duplicate, Damage::Zero, Damage::Swap, Damage::Truncate];
 
 /// Where the entropy-coded bytes of the first scan begin.
 pub fn first_scan(jpeg: &[u8]) -> usize {

@@ -25,7 +25,8 @@ impl<'a> Bits<'a> {
     /// Makes at least 56 bits available.
     #[inline(always)]
     pub(super) fn refill(&mut self) {
-        let next = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u64::from_be_bytes(*chunk));
+        let next =
+            self.bytes.get(self.at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u64::from_be_bytes(*chunk));
         self.window |= next >> self.count;
         self.at += ((63 - self.count) >> 3) as usize;
         self.count |= 56;

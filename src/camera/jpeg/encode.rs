@@ -36,7 +36,8 @@ pub fn encode(frame: &Frame) -> Option<Vec<u8>> {
     header(&mut out, &geometry, (across << 4 | down) as u8);
     let mut bits = Bits::default();
     let mut means = [0; 3];
-    let [columns, rows] = [(geometry.width, across), (geometry.height, down)].map(|(side, per)| (side as usize).div_ceil(8 * per));
+    let [columns, rows] =
+        [(geometry.width, across), (geometry.height, down)].map(|(side, per)| (side as usize).div_ceil(8 * per));
     for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
         for (index, (plane, mean)) in planes.parts.iter().zip(&mut means).enumerate() {
             let [luma, chroma] = &tables;
@@ -101,10 +102,15 @@ impl Table {
     /// One block of a plane (T.81, F.1.2).
     fn block(&self, plane: &Plane, left: usize, top: usize, mean: &mut i32, bits: &mut Bits) {
         let coefficients = cosines(plane, left, top);
-        let quantised: Vec<i32> = self.order.iter().zip(&self.steps).map(|(&(row, column), &step)| {
-            let value = coefficients.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0.0);
-            (value / f64::from(step)).round() as i32
-        }).collect();
+        let quantised: Vec<i32> = self
+            .order
+            .iter()
+            .zip(&self.steps)
+            .map(|(&(row, column), &step)| {
+                let value = coefficients.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0.0);
+                (value / f64::from(step)).round() as i32
+            })
+            .collect();
         let Some((&first, others)) = quantised.split_first() else { return };
         bits.value(&self.dc, 0, first - std::mem::replace(mean, first));
         let mut zeros = 0;

@@ -44,7 +44,9 @@ pub enum Error {
         why: &'static str,
     },
     /// A kind of JPEG that is not decoded here.
-    #[error("it is {0}, which is not read: baseline, extended sequential and progressive Huffman pictures of 8 bits are")]
+    #[error(
+        "it is {0}, which is not read: baseline, extended sequential and progressive Huffman pictures of 8 bits are"
+    )]
     Kind(&'static str),
     /// A size beyond the limits.
     #[error("{width} x {height} pixels: {why}")]

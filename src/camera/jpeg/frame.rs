@@ -324,7 +324,8 @@ impl Quantisation {
             if steps.contains(&0) {
                 return Err(segment.bad("has a step of 0"));
             }
-            let table = self.0.get_mut(usize::from(head & 15)).ok_or(segment.bad("is for a table that there is not"))?;
+            let table =
+                self.0.get_mut(usize::from(head & 15)).ok_or(segment.bad("is for a table that there is not"))?;
             *table = Some(Steps::new(&steps));
         }
         Ok(())
@@ -337,10 +338,7 @@ impl Quantisation {
 }
 
 /// Hands the tables of a DHT segment (T.81, B.2.4.2) to `take`, each with its class and number; that says whether it can be used.
-pub(super) fn huffman(
-    mut segment: Segment,
-    mut take: impl FnMut(Class, usize, &Spec) -> bool,
-) -> Result<(), Error> {
+pub(super) fn huffman(mut segment: Segment, mut take: impl FnMut(Class, usize, &Spec) -> bool) -> Result<(), Error> {
     while !segment.is_empty() {
         let head = segment.byte()?;
         let class = match head >> 4 {

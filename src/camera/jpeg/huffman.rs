@@ -115,9 +115,11 @@ impl Table {
 
     fn fill(&mut self) {
         for bits in 0..ENTRIES as u32 {
-            let (symbol, length) = self.search(bits << (16 - LOOKUP)).filter(|(_, length)| *length <= LOOKUP).unwrap_or_default();
+            let (symbol, length) =
+                self.search(bits << (16 - LOOKUP)).filter(|(_, length)| *length <= LOOKUP).unwrap_or_default();
             let fast = if length > 0 { self.coefficient(symbol, length, bits) } else { 0 };
-            if let (Some(to_fast), Some(short)) = (self.fast.get_mut(bits as usize), self.short.get_mut(bits as usize)) {
+            if let (Some(to_fast), Some(short)) = (self.fast.get_mut(bits as usize), self.short.get_mut(bits as usize))
+            {
                 *to_fast = fast;
                 *short = u16::from(symbol) << 8 | length as u16;
             }

@@ -259,7 +259,10 @@ mod tests {
                 block[place(0, 0)] = mean;
                 let mut out = vec![0; 64];
                 let fits = flat(mean, &steps, &mut out, 8);
-                assert_eq!(fits, i32::from(mean).abs() * i32::from(step) <= 1024 + i32::from(step) && (step <= 2048 || mean == 0));
+                assert_eq!(
+                    fits,
+                    i32::from(mean).abs() * i32::from(step) <= 1024 + i32::from(step) && (step <= 2048 || mean == 0)
+                );
                 if fits {
                     assert_eq!((out, fits), samples(Kernel::Portable, &block, &steps, 8));
                 }
@@ -286,7 +289,8 @@ mod tests {
                     let scale = if k == 0 { 0.5f64.sqrt() } else { 1.0 };
                     scale * ((2 * at + 1) as f64 * k as f64 * std::f64::consts::PI / 16.0).cos()
                 };
-                let terms = (0..64).map(|i| f64::from(coefficients[i / 8][i % 8]) * cosine(y, i / 8) * cosine(x, i % 8));
+                let terms =
+                    (0..64).map(|i| f64::from(coefficients[i / 8][i % 8]) * cosine(y, i / 8) * cosine(x, i % 8));
                 let exact = (terms.sum::<f64>() / 4.0 + 128.0).clamp(0.0, 255.0);
                 assert!((f64::from(found[y * 8 + x]) - exact).abs() <= 1.0);
             }

@@ -86,7 +86,11 @@ impl<'a> Planes<'a> {
             let a = p.row(first, row, block.end, a).get(block.clone()).unwrap_or_default();
             let b = q.row(first, row, block.end, b).get(block.clone()).unwrap_or_default();
             let c = r.row(first, row, block.end, c).get(block).unwrap_or_default();
-            if self.luma { colors(a, b, c, now) } else { interleave(a, b, c, now) }
+            if self.luma {
+                colors(a, b, c, now)
+            } else {
+                interleave(a, b, c, now)
+            }
             (from, out) = (from + count, later);
         }
     }
@@ -94,13 +98,7 @@ impl<'a> Planes<'a> {
 
 impl<'a> Plane<'a> {
     /// Values of `count` pixels of a row from column `x` on, which is even: in `scratch`, unless they are the samples themselves.
-    fn row<'b>(
-        &self,
-        x: usize,
-        row: usize,
-        count: usize,
-        scratch: &'b mut [u8; BLOCK],
-    ) -> &'b [u8]
+    fn row<'b>(&self, x: usize, row: usize, count: usize, scratch: &'b mut [u8; BLOCK]) -> &'b [u8]
     where
         'a: 'b,
     {
@@ -277,7 +275,8 @@ mod tests {
             }
         }
         // JFIF's primaries, T.871: red is 76 85 255, and the rounding is a level at most.
-        for (yuv, expected) in [([76, 85, 255], [254, 0, 0]), ([128, 128, 128], [128; 3]), ([255, 128, 128], [255; 3])] {
+        for (yuv, expected) in [([76, 85, 255], [254, 0, 0]), ([128, 128, 128], [128; 3]), ([255, 128, 128], [255; 3])]
+        {
             assert_eq!(rgb(yuv[0], yuv[1], yuv[2]), expected);
         }
     }
@@ -292,7 +291,11 @@ mod tests {
                 spread_halves(&near, &mut found);
                 assert_eq!(found, windows().flat_map(|(&near, _)| halves(near)).collect::<Vec<u8>>(), "{length}");
                 spread_quarters(&near, &far, &mut found);
-                assert_eq!(found, windows().flat_map(|(&near, &far)| quarters(near, far)).collect::<Vec<u8>>(), "{length}");
+                assert_eq!(
+                    found,
+                    windows().flat_map(|(&near, &far)| quarters(near, far)).collect::<Vec<u8>>(),
+                    "{length}"
+                );
             }
         }
     }

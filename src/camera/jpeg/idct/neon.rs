@@ -51,7 +51,8 @@ pub(super) fn run(block: &Block, steps: &Steps, out: &mut [u8], stride: usize) -
 fn multiply(block: &Block, steps: &Steps) -> ([int16x8_t; 8], uint16x8_t) {
     let mut rows = [vdupq_n_s16(0); 8];
     let mut excess = vdupq_n_u16(0);
-    let pairs = block.as_chunks::<16>().0.iter().zip(steps.steps.as_chunks::<16>().0).zip(steps.most.as_chunks::<16>().0);
+    let pairs =
+        block.as_chunks::<16>().0.iter().zip(steps.steps.as_chunks::<16>().0).zip(steps.most.as_chunks::<16>().0);
     for (rows, ((values, factors), most)) in rows.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
         // SAFETY: the arrays have the 32 bytes.
         let (values, factors, most) =
@@ -73,9 +74,8 @@ fn pass([c0, c4, c2, c6, c7, c1, c5, c3]: [int16x8_t; 8], half: i32) -> [Wide; 8
     const BITS: i32 = FACTOR_BITS as i32;
     let sum = [vaddl_s16(vget_low_s16(c0), vget_low_s16(c4)), vaddl_high_s16(c0, c4)];
     let difference = [vsubl_s16(vget_low_s16(c0), vget_low_s16(c4)), vsubl_high_s16(c0, c4)];
-    let scale = |[low, high]: Wide| {
-        [vaddq_s32(vshlq_n_s32::<BITS>(low), half), vaddq_s32(vshlq_n_s32::<BITS>(high), half)]
-    };
+    let scale =
+        |[low, high]: Wide| [vaddq_s32(vshlq_n_s32::<BITS>(low), half), vaddq_s32(vshlq_n_s32::<BITS>(high), half)];
     let (sum, difference) = (scale(sum), scale(difference));
     let (minus, plus) = (dot(c2, c6, EVEN[0]), dot(c2, c6, EVEN[1]));
     let (a, b, c, d) = (add(sum, plus), add(difference, minus), sub(difference, minus), sub(sum, plus));

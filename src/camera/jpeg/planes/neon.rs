@@ -31,7 +31,8 @@ pub(super) fn spread_quarters(near: &[u8], far: &[u8], out: &mut [u8]) -> usize 
         // SAFETY: every 64-bit ARM has NEON; the windows have 8 bytes behind the second, and `out` has 16.
         unsafe {
             let three = vdup_n_u8(3);
-            let sum = |at: usize| vmlal_u8(vmovl_u8(vld1_u8(far.as_ptr().add(at))), vld1_u8(near.as_ptr().add(at)), three);
+            let sum =
+                |at: usize| vmlal_u8(vmovl_u8(vld1_u8(far.as_ptr().add(at))), vld1_u8(near.as_ptr().add(at)), three);
             let (left, middle, right) = (sum(0), sum(1), sum(2));
             let even = vrshrn_n_u16::<4>(vmlaq_n_u16(left, middle, 3));
             let odd = vshrn_n_u16::<4>(vaddq_u16(vmlaq_n_u16(right, middle, 3), vdupq_n_u16(7)));
