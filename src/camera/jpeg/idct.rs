@@ -5,7 +5,7 @@
 //! The inverse DCT of Loeffler, Ligtenberg and Moschytz ("Practical fast 1-D DCT algorithms with 11 multiplications", ICASSP 1989) in integers
 //! with 13 fractional bits, columns first and two bits more between the passes: what libjpeg calls its accurate integer method, to the bit, and
 //! so what Pillow decodes to. Its products are multiplied out to sums of two: integer sums have no order, and two products at once is what
-//! vector units do (VPMADDWD). Every kernel computes what [`portable`] does.
+//! vector units do (VPMADDWD). Every kernel computes what `portable` does.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -24,8 +24,8 @@ pub(super) struct Steps {
     most: [i16; 64],
 }
 
-/// The largest mean and the largest of the other coefficients, apart from what quantisation adds. Samples of 8 bits make 1024 at most; encoders that let
-/// samples overshoot, to keep edges clean, make a quarter more beside the mean. What is larger was never encoded: most often, bytes are
+/// The largest mean and the largest of the other coefficients, apart from what quantisation adds. Samples of 8 bits make 1024 at most; encoders
+/// that let samples overshoot, to keep edges clean, make a quarter more beside the mean. What is larger was never encoded: most often, bytes are
 /// missing before it.
 const LARGEST_MEAN: u16 = 1024;
 const LARGEST: u16 = 1280;

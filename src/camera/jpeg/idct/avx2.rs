@@ -1,7 +1,8 @@
 //! The transform with AVX2: what [`super::portable`] computes, to the bit.
 //!
 //! A register holds pairs of coefficients of all eight columns, as [`super::place`] has them, so that VPMADDWD gives a sum of two products
-//! for each column. Nothing here is handed to a function like `map`: that would have to be compiled for AVX2 too. Between the passes pairs are put together again, and rows come to stand in the order 0 2 4 6 1 3 5 7 until they are stored.
+//! for each column. Nothing here is handed to a function like `map`: that would have to be compiled for AVX2 too. Between the passes pairs are put
+//! together again, and rows come to stand in the order 0 2 4 6 1 3 5 7 until they are stored.
 
 use std::arch::x86_64::*;
 
