@@ -11,6 +11,8 @@ use weights::Weights;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod weights;
 
@@ -149,6 +151,8 @@ enum Kernel {
     /// Made by [`Kernel::detect`] alone.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Kernel {
@@ -157,12 +161,18 @@ impl Kernel {
         if is_x86_feature_detected!("avx2") {
             return Self::Avx2;
         }
+        #[cfg(target_arch = "aarch64")]
+        return Self::Neon;
+        #[cfg(not(target_arch = "aarch64"))]
         Self::Portable
     }
 
     fn vertical(self, rows: Rows, weights: &[i16], bits: u32, out: &mut [u8]) {
         match self {
             Self::Portable => portable::vertical(rows, weights, bits, out),
+            // SAFETY: every 64-bit ARM has NEON.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => unsafe { neon::vertical(rows, weights, bits, out) },
             // SAFETY: this kernel is only made where the processor has AVX2.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::vertical(rows, weights, bits, out) },
@@ -173,6 +183,9 @@ impl Kernel {
         match self {
             Self::Portable => portable::horizontal_rgb(row, weights, out),
             // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => unsafe { neon::horizontal_rgb(row, weights, out) },
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::horizontal_rgb(row, weights, out) },
         }
@@ -181,6 +194,8 @@ impl Kernel {
     fn horizontal_gray(self, row: &[u8], weights: &Weights, out: &mut [u8]) {
         match self {
             Self::Portable => portable::horizontal_gray(row, weights, out),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => portable::horizontal_gray(row, weights, out),
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::horizontal_gray(row, weights, out) },

@@ -49,7 +49,7 @@ fn planes(pixels: &[[u8; 3]], geometry: Geometry) -> Vec<u8> {
 /// ITU-T T.871, 7: blue or red less luma, in 1/256.
 fn chroma(rgb: [u8; 3], weights: [i32; 3]) -> u8 {
     let sum: i32 = rgb.into_iter().zip(weights).map(|(value, weight)| i32::from(value) * weight).sum();
-    ((sum + 128 >> 8) + 128).min(255) as u8
+    (((sum + 128) >> 8) + 128).min(255) as u8
 }
 
 /// ITU-R BT.601-7, 2.5.1 and 2.5.2, with 8 fractional bits.

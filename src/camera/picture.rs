@@ -88,13 +88,12 @@ fn is_jpeg(bytes: &[u8]) -> bool {
 
 /// Every format but JPEG.
 fn decode_any(bytes: &[u8], what: &str) -> Result<DynamicImage, Error> {
-    let decoded = match image::guess_format(bytes) {
+    match image::guess_format(bytes) {
         Ok(ImageFormat::Png) => decode_with(PngDecoder::new(Cursor::new(bytes)), what),
         Ok(ImageFormat::Bmp) => decode_with(BmpDecoder::new(Cursor::new(bytes)), what),
         Ok(ImageFormat::Tiff) => decode_with(TiffDecoder::new(Cursor::new(bytes)), what),
         _ => Err(failed(what, "it is not a PNG, JPEG, BMP or TIFF picture")),
-    };
-    decoded
+    }
 }
 
 fn decode_with(decoder: Result<impl ImageDecoder, ImageError>, what: &str) -> Result<DynamicImage, Error> {

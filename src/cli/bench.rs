@@ -40,7 +40,8 @@ pub(super) struct Args {
     /// Height of the frames, pixels.
     #[arg(long, default_value_t = 720)]
     height: u32,
-    /// How the frames come: gray8, rgb8, yuyv, nv12, i420, or compressed and decoded in each turn: mjpeg (4:2:2, as most USB cameras have it), mjpeg420.
+    /// How the frames come: gray8, rgb8, yuyv, nv12, i420, or compressed and decoded in each turn: mjpeg (4:2:2, as most USB cameras have it),
+    /// mjpeg420.
     #[arg(long, default_value = "rgb8", value_parser = format)]
     format: Format,
     /// Time each layer of an int8 network too, on one thread.

@@ -5,7 +5,7 @@
 //! The inverse DCT of Loeffler, Ligtenberg and Moschytz ("Practical fast 1-D DCT algorithms with 11 multiplications", ICASSP 1989) in integers
 //! with 13 fractional bits, columns first and two bits more between the passes: what libjpeg calls its accurate integer method, to the bit, and
 //! so what Pillow decodes to. Its products are multiplied out to sums of two: integer sums have no order, and two products at once is what
-//! vector units do (VPMADDWD). Every kernel computes what [`portable`] does.
+//! vector units do (VPMADDWD). Every kernel computes what `portable` does.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -24,8 +24,8 @@ pub(super) struct Steps {
     most: [i16; 64],
 }
 
-/// The largest mean and the largest of the other coefficients, apart from what quantisation adds. Samples of 8 bits make 1024 at most; encoders that let
-/// samples overshoot, to keep edges clean, make a quarter more beside the mean. What is larger was never encoded: most often, bytes are
+/// The largest mean and the largest of the other coefficients, apart from what quantisation adds. Samples of 8 bits make 1024 at most; encoders
+/// that let samples overshoot, to keep edges clean, make a quarter more beside the mean. What is larger was never encoded: most often, bytes are
 /// missing before it.
 const LARGEST_MEAN: u16 = 1024;
 const LARGEST: u16 = 1280;
@@ -66,6 +66,7 @@ pub(super) const fn place(row: usize, column: usize) -> usize {
 }
 
 /// Where coefficients in zigzag order (T.81, figure A.6) are put.
+#[allow(clippy::indexing_slicing)] // at compile time, where a slip is an error of the compiler's
 pub(super) const ZIGZAG: [u8; 64] = {
     let mut places = [0; 64];
     let (mut row, mut column, mut index) = (0, 0, 0);
@@ -149,7 +150,7 @@ impl Kernel {
 /// The samples of a block that has a mean alone. False if it is too large.
 #[inline(always)]
 pub(super) fn flat(mean: i16, steps: &Steps, out: &mut [u8], stride: usize) -> bool {
-    let sample = ((i32::from(mean) * i32::from(steps.steps[0]) + 4 >> 3) + 128).clamp(0, 255) as u8;
+    let sample = (((i32::from(mean) * i32::from(steps.steps[0]) + 4) >> 3) + 128).clamp(0, 255) as u8;
     for row in out.chunks_mut(stride.max(8)).take(8) {
         if let Some(row) = row.first_chunk_mut() {
             *row = [sample; 8];
@@ -203,7 +204,7 @@ fn butterfly([a, b, c, d]: [i32; 4], [e, f, g, h]: [i32; 4]) -> [i32; 8] {
 }
 
 fn descale(sum: i32, bits: u32) -> i32 {
-    sum + (1 << (bits - 1)) >> bits
+    (sum + (1 << (bits - 1))) >> bits
 }
 
 #[cfg(test)]
@@ -235,7 +236,7 @@ mod tests {
             for _ in 0..count {
                 block[next() as usize % 64] = match round % 5 {
                     1 | 2 => (next() % 5) as i16 - 2,
-                    0 if next() % 2 == 0 => -i16::MAX,
+                    0 if next().is_multiple_of(2) => -i16::MAX,
                     0 => i16::MAX,
                     _ => (((next() << 1) as i32 >> shift) as i16).max(-i16::MAX),
                 };

@@ -104,12 +104,12 @@ impl<'a> Plane<'a> {
     {
         let Sampling { across, down } = self.sampling;
         let near = self.samples(row / down);
-        let far = || self.samples(if row % 2 == 0 { (row / 2).saturating_sub(1) } else { row / 2 + 1 });
+        let far = || self.samples(if row.is_multiple_of(2) { (row / 2).saturating_sub(1) } else { row / 2 + 1 });
         let out = scratch.get_mut(..count.next_multiple_of(2)).unwrap_or_default();
         match (across, down) {
             (1, 1) => return near.get(x..).unwrap_or_default(),
             (1, 2) => {
-                let bias = if row % 2 == 0 { 1 } else { 2 };
+                let bias = if row.is_multiple_of(2) { 1 } else { 2 };
                 blend(near.get(x..).unwrap_or_default(), far().get(x..).unwrap_or_default(), bias, out);
             }
             (2, 1) if self.width > 2 => triangle(near, None, x / 2, out),
@@ -135,7 +135,7 @@ fn repeat(row: &[u8], x: usize, across: usize, out: &mut [u8]) {
 /// Three quarters of the nearer row and one of the farther.
 fn blend(near: &[u8], far: &[u8], bias: u16, out: &mut [u8]) {
     for ((out, &near), &far) in out.iter_mut().zip(near).zip(far) {
-        *out = (weighed(near, far) + bias >> 2) as u8;
+        *out = ((weighed(near, far) + bias) >> 2) as u8;
     }
 }
 
@@ -173,7 +173,8 @@ fn halves([left, middle, right]: [u8; 3]) -> [u8; 2] {
 /// The same where two rows share samples.
 #[inline(always)]
 fn quarters(near: [u8; 3], far: [u8; 3]) -> [u8; 2] {
-    let [left, middle, right] = [0, 1, 2].map(|at| weighed(near[at], far[at]));
+    let ([a, b, c], [d, e, f]) = (near, far);
+    let (left, middle, right) = (weighed(a, d), weighed(b, e), weighed(c, f));
     [3 * middle + left + 8, 3 * middle + right + 7].map(|sum| (sum >> 4) as u8)
 }
 
@@ -244,9 +245,9 @@ fn colors(y: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) {
 fn rgb(y: u8, u: u8, v: u8) -> [u8; 3] {
     let (y, u, v) = (i32::from(y), i32::from(u) - 128, i32::from(v) - 128);
     let half = 1 << 15;
-    let red = y + (91_881 * v + half >> 16);
-    let green = y + (-22_554 * u - 46_802 * v + half >> 16);
-    let blue = y + (116_130 * u + half >> 16);
+    let red = y + ((91_881 * v + half) >> 16);
+    let green = y + ((-22_554 * u - 46_802 * v + half) >> 16);
+    let blue = y + ((116_130 * u + half) >> 16);
     [red, green, blue].map(|value| value.clamp(0, 255) as u8)
 }
 
@@ -258,7 +259,7 @@ mod tests {
         let mut state = seed;
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            if seed % 3 == 0 { (state as i32 >> 31) as u8 } else { (state >> 24) as u8 }
+            if seed.is_multiple_of(3) { (state as i32 >> 31) as u8 } else { (state >> 24) as u8 }
         };
         (0..count).map(|_| next()).collect()
     }

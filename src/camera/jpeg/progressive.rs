@@ -170,7 +170,8 @@ fn refine(scan: &Scan, table: &Table, bits: &mut Bits, block: &mut [i16; 64], ru
                     *run = end_of_band(bits, zeros) + 1;
                     break;
                 }
-                (_, 1) => [-one, one][bits.take(1) as usize & 1],
+                (_, 1) if bits.take(1) == 1 => one,
+                (_, 1) => -one,
                 _ => return Err(Flaw::Size),
             };
             loop {

@@ -46,7 +46,8 @@ impl Walk<'_> {
             let expected = 0xD0 | number & 7;
             let (filled, rest) = bits.rest();
             let stray = filled && (rest.len() <= STRAY || rest.iter().all(|&byte| byte == 0));
-            if !rest.is_empty() && !(stray && code == expected) {
+            let accepted = rest.is_empty() || (stray && code == expected);
+            if !accepted {
                 return Err(Error::Excess { bytes: rest.len(), mcu, count });
             }
             match (ends, code == expected) {

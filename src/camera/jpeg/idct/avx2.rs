@@ -1,7 +1,8 @@
 //! The transform with AVX2: what [`super::portable`] computes, to the bit.
 //!
 //! A register holds pairs of coefficients of all eight columns, as [`super::place`] has them, so that VPMADDWD gives a sum of two products
-//! for each column. Nothing here is handed to a function like `map`: that would have to be compiled for AVX2 too. Between the passes pairs are put together again, and rows come to stand in the order 0 2 4 6 1 3 5 7 until they are stored.
+//! for each column. Nothing here is handed to a function like `map`: that would have to be compiled for AVX2 too. Between the passes pairs are put
+//! together again, and rows come to stand in the order 0 2 4 6 1 3 5 7 until they are stored.
 
 use std::arch::x86_64::*;
 
@@ -12,11 +13,13 @@ use super::{Block, EVEN, FACTOR_BITS, ODD_53, ODD_71, PASS_BITS, Steps};
 #[target_feature(enable = "avx2")]
 pub(super) fn run(block: &Block, steps: &Steps, out: &mut [u8], stride: usize) -> bool {
     let Some(out) = out.get_mut(..7 * stride + 8) else { return true };
-    let (values, factors, most) = (load(block), load(&steps.steps), load(&steps.most));
-    let excess = |index: usize| _mm256_cmpgt_epi16(_mm256_abs_epi16(values[index]), most[index]);
-    let excess = _mm256_or_si256(_mm256_or_si256(excess(0), excess(1)), _mm256_or_si256(excess(2), excess(3)));
-    let times = |index: usize| _mm256_mullo_epi16(values[index], factors[index]);
-    let columns = pass([times(0), times(1), times(2), times(3)], 1 << (FACTOR_BITS - PASS_BITS - 1));
+    let ([a, b, c, d], [e, f, g, h], [k, l, m, n]) = (load(block), load(&steps.steps), load(&steps.most));
+    let excess = |values, most| _mm256_cmpgt_epi16(_mm256_abs_epi16(values), most);
+    let excess =
+        _mm256_or_si256(_mm256_or_si256(excess(a, k), excess(b, l)), _mm256_or_si256(excess(c, m), excess(d, n)));
+    let products =
+        [_mm256_mullo_epi16(a, e), _mm256_mullo_epi16(b, f), _mm256_mullo_epi16(c, g), _mm256_mullo_epi16(d, h)];
+    let columns = pass(products, 1 << (FACTOR_BITS - PASS_BITS - 1));
     const LAST: u32 = FACTOR_BITS + PASS_BITS + 3;
     let rows = pass(pairs(shift::<{ (FACTOR_BITS - PASS_BITS) as i32 }>(columns)), (128 << LAST) + (1 << (LAST - 1)));
     let [a, b, c, d, e, f, g, h] = shift::<{ LAST as i32 }>(rows);
