@@ -15,6 +15,9 @@ pub const LOOK: Duration = Duration::from_millis(100);
 /// One that was silent for so long stands still. Nine times [`LOOK`]: less than the second within which READY must be low.
 pub const SILENCE: Duration = Duration::from_millis(900);
 
+/// A guest that is at one thing for so long stands still: disks and readers may be slow.
+pub const SLOW: Duration = Duration::from_secs(10);
+
 /// What is lost with a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duty {

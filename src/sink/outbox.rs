@@ -14,7 +14,7 @@ use super::{Error, Sink};
 use crate::clock;
 use crate::line::Line;
 use crate::outcome::Outcome;
-use crate::pulse::{Duty, Pulse, SILENCE};
+use crate::pulse::{Duty, Pulse, SLOW};
 
 /// Outcomes that may wait.
 const QUEUE: usize = 256;
@@ -130,7 +130,7 @@ impl<W: FnMut(&Outcome) -> std::io::Result<()>> Writer<W> {
         loop {
             self.pulse.rest();
             let Ok(outcome) = self.inbox.recv() else { return };
-            self.pulse.beat(clock::now(), SILENCE);
+            self.pulse.beat(clock::now(), SLOW);
             self.write(&outcome);
         }
     }

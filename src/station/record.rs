@@ -14,7 +14,7 @@ use super::count::Counters;
 use super::inspect::{Archive, Empty, Kept};
 use crate::clock;
 use crate::line::Line;
-use crate::pulse::{Duty, Pulse, SILENCE};
+use crate::pulse::{Duty, Pulse, SLOW};
 use crate::record::{Keep, Recorder};
 
 /// Parts that may wait to be written to disk.
@@ -80,7 +80,7 @@ fn record(mut recorder: Recorder, parts: &Receiver<Kept>, emptied: &Sender<Empty
     loop {
         pulse.rest();
         let Ok(Kept { part, outcome, mask, drawn }) = parts.recv() else { return };
-        pulse.beat(clock::now(), SILENCE);
+        pulse.beat(clock::now(), SLOW);
         let view = drawn.then(|| mask.view());
         let written =
             part.frame().map_err(Into::into).and_then(|frame| recorder.write(&frame, &outcome, view.as_ref()));

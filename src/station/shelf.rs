@@ -23,7 +23,7 @@ use crate::handshake::Condition;
 use crate::line::Line;
 use crate::pipeline::{Options, Pipeline};
 use crate::proof;
-use crate::pulse::Duty;
+use crate::pulse::{Duty, SLOW};
 use crate::store::{Id, Reference, State, Store};
 use crate::trial::{self, Action, Asker, Book, Entry, Jobs, Reply, Trials, Watch};
 
@@ -32,9 +32,6 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Requests that were heard and are not looked at yet.
 const REQUESTS: usize = 4;
-
-/// A disk that takes longer for the store's state hangs.
-const DISK: Duration = Duration::from_secs(10);
 
 /// The lowest priority that a thread can have (setpriority(2)).
 const LOWEST: i32 = 19;
@@ -143,7 +140,7 @@ impl Attend {
         let desk = Arc::clone(&self.desk);
         let pulse = self.line.pulse("bundles", Duty::Guest);
         while self.look() {
-            pulse.beat(clock::now(), DISK);
+            pulse.beat(clock::now(), SLOW);
             self.work(scope, &finished);
             select! {
                 recv(requests) -> request => match request {
