@@ -251,7 +251,7 @@ fn motion_jpeg_of_ffmpeg() {
         let frame = camera.next(soon()).unwrap();
         assert_eq!(frame.sequence(), sequence);
         let Geometry { width, height, stride, format, .. } = frame.geometry();
-        assert_eq!((width, height, stride, format), (320, 240, 320, PixelFormat::Yuvj444));
+        assert_eq!((width, height, stride, format), (320, 240, 320, PixelFormat::Yuvj420));
     }
     assert!(matches!(camera.next(soon()), Err(Error::Ended)));
 }
