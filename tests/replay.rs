@@ -136,8 +136,8 @@ fn jpeg_pictures_are_judged_whole_or_not_at_all() {
         let line = lines.iter().find(|line| Path::new(line["picture"].as_str().unwrap()).ends_with(wanted)).unwrap();
         (line["verdict"].clone(), line["scores"].clone())
     };
-    assert_eq!(scores("separate_scans_420.jpg"), scores("one_scan_420.jpg"));
-    assert_eq!(scores("no_huffman_tables.jpg"), scores("whole.jpg"));
+    assert_eq!(scores("/separate_scans_420.jpg"), scores("/one_scan_420.jpg"));
+    assert_eq!(scores("/no_huffman_tables.jpg"), scores("/whole.jpg"));
 }
 
 #[test]
