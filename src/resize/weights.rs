@@ -19,7 +19,8 @@ pub(super) struct Weights {
     spans: Vec<Span>,
     /// `stride` coefficients a span: those of its taps, then zeros.
     values: Vec<i16>,
-    /// What [`Weights::tripled`] gives.
+    /// What `tripled` gives.
+    #[cfg(target_arch = "x86_64")]
     tripled: Vec<[i16; 16]>,
     /// A multiple of [`GROUP`].
     pub stride: usize,
@@ -48,9 +49,18 @@ impl Weights {
             values.resize(values.len().next_multiple_of(stride), 0);
         }
         let spans = exact.iter().map(|(start, values)| Span { start: *start, taps: values.len() }).collect();
+        #[cfg(target_arch = "x86_64")]
         let triple = |&[a, b, c, d]: &[i16; 4]| [a, b, a, b, a, b, 0, 0, c, d, c, d, c, d, 0, 0];
+        #[cfg(target_arch = "x86_64")]
         let tripled = values.as_chunks().0.iter().map(triple).collect();
-        Self { spans, values, tripled, stride, bits }
+        Self {
+            spans,
+            values,
+            #[cfg(target_arch = "x86_64")]
+            tripled,
+            stride,
+            bits,
+        }
     }
 
     /// Each target pixel's source pixels, and as many coefficients.
@@ -65,6 +75,7 @@ impl Weights {
 
     /// For each target pixel its source pixels, and its coefficients as AVX2 takes them for RGB: of each four, both of the first two three times,
     /// and the same of the others.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn tripled(&self) -> impl Iterator<Item = (Span, &[[i16; 16]])> {
         self.spans.iter().copied().zip(self.tripled.chunks_exact(self.stride / 4))

@@ -180,14 +180,16 @@ fn quarters(near: [u8; 3], far: [u8; 3]) -> [u8; 2] {
 
 /// Two pixels of each sample but the first and the last.
 fn spread_halves(row: &[u8], out: &mut [u8]) {
-    let mut done = 0;
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    let done = match is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
-        done = unsafe { avx2::spread_halves(row, out) };
-    }
+        true => unsafe { avx2::spread_halves(row, out) },
+        false => 0,
+    };
     #[cfg(target_arch = "aarch64")]
-    (done = neon::spread_halves(row, out));
+    let done = neon::spread_halves(row, out);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let done = 0;
     let row = row.get(done..).unwrap_or_default();
     for (out, &window) in out.as_chunks_mut().0.iter_mut().skip(done).zip(row.array_windows()) {
         *out = halves(window);
@@ -196,14 +198,16 @@ fn spread_halves(row: &[u8], out: &mut [u8]) {
 
 /// The same where two rows share samples.
 fn spread_quarters(near: &[u8], far: &[u8], out: &mut [u8]) {
-    let mut done = 0;
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    let done = match is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
-        done = unsafe { avx2::spread_quarters(near, far, out) };
-    }
+        true => unsafe { avx2::spread_quarters(near, far, out) },
+        false => 0,
+    };
     #[cfg(target_arch = "aarch64")]
-    (done = neon::spread_quarters(near, far, out));
+    let done = neon::spread_quarters(near, far, out);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let done = 0;
     let (near, far) = (near.get(done..).unwrap_or_default(), far.get(done..).unwrap_or_default());
     for ((out, &near), &far) in
         out.as_chunks_mut().0.iter_mut().skip(done).zip(near.array_windows()).zip(far.array_windows())
@@ -226,14 +230,16 @@ fn interleave(red: &[u8], green: &[u8], blue: &[u8], out: &mut [u8]) {
 
 /// Luma and chroma to RGB.
 fn colors(y: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) {
-    let mut done = 0;
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    let done = match is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
-        done = unsafe { avx2::colors(y, u, v, out) };
-    }
+        true => unsafe { avx2::colors(y, u, v, out) },
+        false => 0,
+    };
     #[cfg(target_arch = "aarch64")]
-    (done = neon::colors(y, u, v, out));
+    let done = neon::colors(y, u, v, out);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let done = 0;
     let rest = y.iter().zip(u).zip(v).skip(done);
     for (out, ((&y, &u), &v)) in out.as_chunks_mut().0.iter_mut().skip(done).zip(rest) {
         *out = rgb(y, u, v);
