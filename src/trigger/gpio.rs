@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Edges;
 use crate::chip::{self, Error, Found, Pin};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::handshake::Condition;
 use crate::line::Line;
+use crate::pulse::{Duty, Pulse, SILENCE};
 
 /// Edges that the kernel keeps until they are read.
 const KEPT: u32 = 1024;
@@ -97,9 +98,10 @@ impl Gpio {
     pub fn start(options: Options, line: Line, flash: Option<Sender<Timestamp>>) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
         let edges = Edges::new(line.clone(), options.debounce, flash);
+        let pulse = line.pulse("gpio inputs", Duty::Vital);
         let mut inputs = Inputs { lines: Some(Lines::open(&options)?), options, line, edges, stop: stop.clone() };
         let run = move || {
-            if catch_unwind(AssertUnwindSafe(|| inputs.run())).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| inputs.run(&pulse))).is_err() {
                 log::error!("the thread of the GPIO inputs panicked: please report this");
                 inputs.line.update(|handshake| handshake.set(Condition::Panic, true));
             }
@@ -133,8 +135,9 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn run(&mut self) {
+    fn run(&mut self, pulse: &Pulse) {
         while !self.stop.load(Relaxed) {
+            pulse.beat(clock::now(), SILENCE);
             if let Err(error) = self.run_once() {
                 self.lose(&error);
             }
