@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{AbortOnUnwind, Pool, Share};
+use super::{Pool, Share};
 use crate::engine::int8::kernels::Isa;
 use crate::engine::int8::plan::Plan;
 use crate::engine::int8::step::Step;
@@ -327,7 +327,7 @@ fn a_thread_that_would_leave_a_part_ends_the_process() {
     use std::os::unix::process::ExitStatusExt;
     const LEAVES: &str = "FCAM_TEST_LEAVES";
     if std::env::var_os(LEAVES).is_some() {
-        let _whole = AbortOnUnwind;
+        let _whole = super::AbortOnUnwind;
         panic!("it leaves");
     }
     let test = "engine::int8::pool::tests::a_thread_that_would_leave_a_part_ends_the_process";
