@@ -45,7 +45,7 @@ pub enum Error {
     },
     /// A kind of JPEG that is not decoded here.
     #[error(
-        "it is {0}, which is not read: baseline, extended sequential and progressive Huffman pictures of 8 bits are"
+        "it is {0}, which is not read: baseline, extended sequential and progressive Huffman pictures of 8 bits are, so convert it to RGB"
     )]
     Kind(&'static str),
     /// A size beyond the limits.
