@@ -173,19 +173,13 @@ proptest! {
     }
 }
 
+/// A good part.
+const GOOD: Verdict =
+    Verdict { release: 3, part_id: 9, result_id: 5, ok: true, reason: 0, class: 255, score: 1, latency: 2, regions: 0 };
+
 #[test]
 fn a_gap_frees_what_a_wrong_length_swallowed() {
-    let verdict = Verdict {
-        release: 3,
-        part_id: 9,
-        result_id: 5,
-        ok: true,
-        reason: 0,
-        class: 255,
-        score: 1,
-        latency: 2,
-        regions: 0,
-    };
+    let verdict = GOOD;
     let mut long = encode(1, &Message::Verdict(verdict)).to_vec();
     long[2] = 3; // LEN says 796
     let mut receiver = Receiver::default();
@@ -224,17 +218,7 @@ fn the_examples_of_the_page() {
 /// A verdict of minor version 0 ends before the part's number, one of minor version 1 before the release.
 #[test]
 fn an_older_verdict_is_read() {
-    let verdict = Verdict {
-        release: 3,
-        part_id: 9,
-        result_id: 5,
-        ok: true,
-        reason: 0,
-        class: 255,
-        score: 1,
-        latency: 2,
-        regions: 0,
-    };
+    let verdict = GOOD;
     let payload = Message::Verdict(verdict).payload();
     assert_eq!(Message::parse(kind::VERDICT, &payload), Ok(Message::Verdict(verdict)));
     let old = Verdict { release: 0, ..verdict };
