@@ -4,16 +4,18 @@
 //! [`crate::resize`]). Everything is allocated when the preprocessor is built.
 //!
 //! Cost (see `fcam bench --format`): resizing dominates; converting YUV adds a quarter to a half, and gray and RGB frames are read where they
-//! are, without a copy. Rows are converted just before they are resized, while they are in the cache.
+//! are, without a copy. Rows are converted just before they are resized, while they are in the cache. The planes of JPEG are resized apart.
 
 use serde::{Deserialize, Serialize};
 
 use crate::camera::{Frame, Geometry, PixelFormat};
 use crate::resize::Resizer;
 
+mod apart;
 mod color;
 pub mod tile;
 
+use apart::Apart;
 pub use tile::{Area, Layout, Tile, Tiles};
 
 /// A rectangle of the frame that is inspected, in frame pixels.
@@ -98,9 +100,11 @@ pub struct Preprocessor {
     geometry: Geometry,
     /// Each tile, and the resizer that brings its size to the network's.
     tiles: Vec<(Roi, usize)>,
-    /// One for each size of tile.
+    /// One for each size of tile; none for the planes of JPEG.
     resizers: Vec<Resizer>,
-    /// Some rows of a tile as packed RGB, when the frame is not RGB or gray itself; empty otherwise.
+    /// One for each tile, for the planes of JPEG; none otherwise.
+    apart: Vec<Apart>,
+    /// Some rows of a tile as packed RGB, when the frame is packed or planar YUV; empty otherwise.
     staging: Vec<u8>,
     width: usize,
     height: usize,
@@ -121,7 +125,9 @@ impl Preprocessor {
         if width == 0 || height == 0 || width > Geometry::MAX_SIDE || height > Geometry::MAX_SIDE {
             return Err(Error::Size { width, height });
         }
-        let mut sizes: Vec<(u32, u32)> = tiles.iter().map(|tile| (tile.roi.width, tile.roi.height)).collect();
+        let apart: Vec<Apart> = tiles.iter().filter_map(|tile| Apart::new(&geometry, tile.roi, (width, height))).collect();
+        let converted = if apart.is_empty() { tiles } else { &[] };
+        let mut sizes: Vec<(u32, u32)> = converted.iter().map(|tile| (tile.roi.width, tile.roi.height)).collect();
         sizes.sort_unstable();
         sizes.dedup();
         let resizer = |roi: Roi| sizes.binary_search(&(roi.width, roi.height)).unwrap_or(0);
@@ -133,6 +139,7 @@ impl Preprocessor {
             geometry,
             tiles,
             resizers,
+            apart,
             staging: vec![0; if in_place(geometry.format) { 0 } else { most }],
             width: width as usize,
             height: height as usize,
@@ -160,12 +167,14 @@ impl Preprocessor {
     pub fn run_tile(&mut self, frame: &Frame, tile: usize) -> Tensor<'_> {
         debug_assert_eq!(frame.geometry(), self.geometry);
         debug_assert!(tile < self.tiles.len());
-        let Self { tiles, resizers, staging, tensor, width, height, .. } = self;
+        let Self { tiles, resizers, apart, staging, tensor, width, height, .. } = self;
         let Geometry { stride, format, .. } = self.geometry;
-        if let Some(&(roi, size)) = tiles.get(tile)
+        let mut rows = tensor.chunks_exact_mut(*width * 3);
+        if let Some(apart) = apart.get_mut(tile) {
+            apart.run(frame, |row| center_rgb(row, rows.next().unwrap_or_default()));
+        } else if let Some(&(roi, size)) = tiles.get(tile)
             && let Some(resizer) = resizers.get_mut(size)
         {
-            let mut rows = tensor.chunks_exact_mut(*width * 3);
             let each = |row: &[u8]| match format {
                 PixelFormat::Gray8 => spread_gray(row, rows.next().unwrap_or_default()),
                 _ => center_rgb(row, rows.next().unwrap_or_default()),

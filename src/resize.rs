@@ -9,6 +9,8 @@
 
 use weights::Weights;
 
+pub use weights::Samples;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "aarch64")]
@@ -47,37 +49,66 @@ impl Resizer {
         Self::with_kernel(Kernel::detect(), source, target, gray)
     }
 
+    /// For a plane of one byte a sample, of which several pixels may share one: its pixels across and down. The first byte given to
+    /// [`Resizer::run`] or [`Resizer::row`] is the first of [`Samples::needed`].
+    pub fn of_samples([across, down]: [&Samples; 2], target: Size) -> Self {
+        let [width, height] = [target.0, target.1].map(|side| side.max(1) as usize);
+        let horizontal = Weights::of_samples(across, width);
+        let (vertical, sides) = (Weights::of_samples(down, height), (across.needed().len(), down.needed().len()));
+        Self::of_weights(Kernel::detect(), [horizontal, vertical], sides, 1)
+    }
+
     fn with_kernel(kernel: Kernel, source: Size, target: Size, gray: bool) -> Self {
         let [width, height, across, down] = [source.0, source.1, target.0, target.1].map(|side| side.max(1) as usize);
-        let channels = if gray { 1 } else { 3 };
         let horizontal = Weights::bilinear(width, across);
-        let between = vec![0; (width + horizontal.stride) * channels + LOAD_SLACK];
+        let axes = [if gray { horizontal } else { horizontal.triple() }, Weights::bilinear(height, down)];
+        Self::of_weights(kernel, axes, (width, height), if gray { 1 } else { 3 })
+    }
+
+    fn of_weights(
+        kernel: Kernel,
+        [horizontal, vertical]: [Weights; 2],
+        (width, height): (usize, usize),
+        channels: usize,
+    ) -> Self {
+        let out_bytes = horizontal.count() * channels;
         Self {
             kernel,
             channels,
-            vertical: Weights::bilinear(height, down),
+            between: vec![0; (width + horizontal.stride) * channels + LOAD_SLACK],
+            vertical,
             horizontal,
-            between,
             row_bytes: width * channels,
             height,
-            out: vec![0; across * channels + STORE_SLACK],
-            out_bytes: across * channels,
+            out: vec![0; out_bytes + STORE_SLACK],
+            out_bytes,
         }
     }
 
     /// Gives the target's rows to `each`, from the top. `bytes` starts with the first pixel and has `stride` bytes from row to
     /// row; the last row may end with its last pixel.
     pub fn run(&mut self, bytes: &[u8], stride: usize, mut each: impl FnMut(&[u8])) {
-        let Self { kernel, channels, vertical, horizontal, between, row_bytes, out, out_bytes, .. } = self;
-        for (span, weights) in vertical.iter() {
-            let rows = Rows { bytes: bytes.get(span.start * stride..).unwrap_or_default(), stride };
-            kernel.vertical(rows, weights, vertical.bits, between.get_mut(..*row_bytes).unwrap_or_default());
-            match channels {
-                1 => kernel.horizontal_gray(between, horizontal, out),
-                _ => kernel.horizontal_rgb(between, horizontal, out),
-            }
-            each(out.get(..*out_bytes).unwrap_or_default());
+        for index in 0..self.vertical.count() {
+            each(self.row(index, bytes, stride));
         }
+    }
+
+    /// One row of the target; empty below the last.
+    pub fn row(&mut self, index: usize, bytes: &[u8], stride: usize) -> &[u8] {
+        let Some((span, _)) = self.vertical.get(index) else { return &[] };
+        self.row_of(index, Rows { bytes: bytes.get(span.start * stride..).unwrap_or_default(), stride })
+    }
+
+    /// One row of the target from the source rows that count.
+    fn row_of(&mut self, index: usize, rows: Rows) -> &[u8] {
+        let Self { kernel, channels, vertical, horizontal, between, row_bytes, out, out_bytes, .. } = self;
+        let Some((_, weights)) = vertical.get(index) else { return &[] };
+        kernel.vertical(rows, weights, vertical.bits, between.get_mut(..*row_bytes).unwrap_or_default());
+        match channels {
+            1 => kernel.horizontal_gray(between, horizontal, out),
+            _ => kernel.horizontal_rgb(between, horizontal, out),
+        }
+        out.get(..*out_bytes).unwrap_or_default()
     }
 }
 
@@ -93,27 +124,21 @@ impl Resizer {
     /// The same for a picture whose rows are made when they are needed, so that they are still in the cache: `make` is given the number of the
     /// first row, and where some rows go, one after the other. `window` has [`Resizer::window_bytes`]; each row is made once, from the top.
     pub fn run_made(&mut self, window: &mut [u8], mut make: impl FnMut(usize, &mut [u8]), mut each: impl FnMut(&[u8])) {
-        let Self { kernel, channels, vertical, horizontal, between, row_bytes, height, out, out_bytes } = self;
-        let stride = *row_bytes;
+        let stride = self.row_bytes;
         // The window holds the rows from `first` to `end`.
         let (mut first, mut end) = (0, 0);
-        for (span, weights) in vertical.iter() {
+        for index in 0..self.vertical.count() {
+            let Some((span, _)) = self.vertical.get(index) else { return };
             while end < span.start + span.taps {
                 let kept = end.saturating_sub(span.start);
                 window.copy_within((end - first - kept) * stride..(end - first) * stride, 0);
                 first = end - kept;
-                let count = MADE.min(*height - end);
+                let count = MADE.min(self.height - end);
                 make(end, window.get_mut(kept * stride..(kept + count) * stride).unwrap_or_default());
                 end += count;
             }
             let bytes = window.get((span.start - first) * stride..).unwrap_or_default();
-            let rows = Rows { bytes, stride };
-            kernel.vertical(rows, weights, vertical.bits, between.get_mut(..stride).unwrap_or_default());
-            match channels {
-                1 => kernel.horizontal_gray(between, horizontal, out),
-                _ => kernel.horizontal_rgb(between, horizontal, out),
-            }
-            each(out.get(..*out_bytes).unwrap_or_default());
+            each(self.row_of(index, Rows { bytes, stride }));
         }
     }
 }
@@ -196,8 +221,9 @@ impl Kernel {
     fn horizontal_gray(self, row: &[u8], weights: &Weights, out: &mut [u8]) {
         match self {
             Self::Portable => portable::horizontal_gray(row, weights, out),
+            // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => portable::horizontal_gray(row, weights, out),
+            Self::Neon => unsafe { neon::horizontal_gray(row, weights, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::horizontal_gray(row, weights, out) },

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::weights::{GROUP, Weights};
+use super::weights::{Span, Weights};
 use super::{BLOCK, Rows, blocks, portable};
 
 /// One target row from source rows, as many as there are weights.
@@ -82,22 +82,46 @@ pub(super) fn horizontal_rgb(row: &[u8], weights: &Weights, out: &mut [u8]) {
     }
 }
 
-/// One target row of gray pixels from a source row, eight source pixels at once.
+/// One target row of gray pixels from a source row.
 #[target_feature(enable = "avx2")]
 pub(super) fn horizontal_gray(row: &[u8], weights: &Weights, out: &mut [u8]) {
-    let half = _mm_setr_epi32(1 << (weights.bits - 1), 0, 0, 0);
-    let bits = weights.bits;
-    for ((span, weights), out) in weights.padded().zip(out) {
-        let mut sum = half;
-        for (group, weights) in weights.as_chunks::<GROUP>().0.iter().enumerate().take(span.taps.div_ceil(GROUP)) {
-            let Some(pixels) = row.get(span.start + group * GROUP..).and_then(<[u8]>::first_chunk) else { return };
-            let pixels = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(i64::from_le_bytes(*pixels)));
-            sum = _mm_add_epi32(sum, _mm_madd_epi16(pixels, load_weights(weights)));
-        }
-        let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b01_00_11_10>(sum));
-        let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b10_11_00_01>(sum));
-        *out = (_mm_cvtsi128_si32(sum) >> bits).clamp(0, 255) as u8;
+    match weights.stride {
+        8 => gray::<8>(row, weights, out),
+        16 => gray::<16>(row, weights, out),
+        24 => gray::<24>(row, weights, out),
+        _ => portable::horizontal_gray(row, weights, out),
     }
+}
+
+/// Eight source pixels at once, and the sums of four target pixels together.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn gray<const TAPS: usize>(row: &[u8], weights: &Weights, out: &mut [u8]) {
+    let half = _mm_set1_epi32(1 << (weights.bits - 1));
+    let shift = _mm_cvtsi32_si128(weights.bits as i32);
+    let (fours, rest) = out.as_chunks_mut();
+    for (out, four) in fours.iter_mut().zip(weights.fours::<TAPS>()) {
+        let [a, b, c, d] = four;
+        let [a, b, c, d] = [gray_sum(row, a), gray_sum(row, b), gray_sum(row, c), gray_sum(row, d)];
+        let sums = _mm_hadd_epi32(_mm_hadd_epi32(a, b), _mm_hadd_epi32(c, d));
+        let sums = _mm_sra_epi32(_mm_add_epi32(sums, half), shift);
+        let sums = _mm_packs_epi32(sums, sums);
+        *out = _mm_cvtsi128_si32(_mm_packus_epi16(sums, sums)).to_le_bytes();
+    }
+    portable::last_gray(row, weights, fours.len() * 4, rest);
+}
+
+/// Four parts of the weighted sum of some pixels.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn gray_sum<const TAPS: usize>(row: &[u8], (span, weights): (Span, &[i16; TAPS])) -> __m128i {
+    let pixels = row.get(span.start..).and_then(<[u8]>::first_chunk::<TAPS>).unwrap_or(&[0; TAPS]);
+    let mut sum = _mm_setzero_si128();
+    for (pixels, weights) in pixels.as_chunks().0.iter().zip(weights.as_chunks().0) {
+        let pixels = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(i64::from_le_bytes(*pixels)));
+        sum = _mm_add_epi32(sum, _mm_madd_epi16(pixels, load_weights(weights)));
+    }
+    sum
 }
 
 /// Two 16-bit values as one of 32 bits, the first in the low half.
@@ -114,7 +138,7 @@ fn load16(bytes: &[u8; 16]) -> __m128i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_weights(weights: &[i16; GROUP]) -> __m128i {
+fn load_weights(weights: &[i16; 8]) -> __m128i {
     // SAFETY: the array has the 16 bytes; the load needs no alignment.
     unsafe { _mm_loadu_si128(weights.as_ptr().cast()) }
 }

@@ -1,8 +1,8 @@
-//! Both passes with NEON, but for gray: what [`super::portable`] computes, to the byte.
+//! Both passes with NEON: what [`super::portable`] computes, to the byte.
 
 use std::arch::aarch64::*;
 
-use super::weights::{GROUP, Weights};
+use super::weights::{GROUP, Span, Weights};
 use super::{Rows, blocks, portable};
 
 /// One target row from source rows, as many as there are weights: 64 columns at once, in 16 registers of four sums.
@@ -63,6 +63,49 @@ pub(super) fn horizontal_rgb(row: &[u8], weights: &Weights, out: &mut [u8]) {
         let Some(out) = out.get_mut(index * 3..).and_then(<[u8]>::first_chunk_mut) else { return };
         *out = vget_lane_u32::<0>(vreinterpret_u32_u8(bytes)).to_le_bytes();
     }
+}
+
+/// One target row of gray pixels from a source row.
+#[target_feature(enable = "neon")]
+pub(super) fn horizontal_gray(row: &[u8], weights: &Weights, out: &mut [u8]) {
+    match weights.stride {
+        8 => gray::<8>(row, weights, out),
+        16 => gray::<16>(row, weights, out),
+        24 => gray::<24>(row, weights, out),
+        _ => portable::horizontal_gray(row, weights, out),
+    }
+}
+
+/// Eight source pixels at once, and the sums of four target pixels together.
+#[inline]
+#[target_feature(enable = "neon")]
+fn gray<const TAPS: usize>(row: &[u8], weights: &Weights, out: &mut [u8]) {
+    let half = vdupq_n_s32(1 << (weights.bits - 1));
+    let shift = vdupq_n_s32(-(weights.bits as i32));
+    let (fours, rest) = out.as_chunks_mut();
+    for (out, four) in fours.iter_mut().zip(weights.fours::<TAPS>()) {
+        let [a, b, c, d] = four;
+        let [a, b, c, d] = [gray_sum(row, a), gray_sum(row, b), gray_sum(row, c), gray_sum(row, d)];
+        let sums = vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
+        let levels = vqmovun_s32(vshlq_s32(vaddq_s32(sums, half), shift));
+        let bytes = vqmovn_u16(vcombine_u16(levels, levels));
+        *out = vget_lane_u32::<0>(vreinterpret_u32_u8(bytes)).to_le_bytes();
+    }
+    portable::last_gray(row, weights, fours.len() * 4, rest);
+}
+
+/// Four parts of the weighted sum of some pixels.
+#[inline]
+#[target_feature(enable = "neon")]
+fn gray_sum<const TAPS: usize>(row: &[u8], (span, weights): (Span, &[i16; TAPS])) -> int32x4_t {
+    let pixels = row.get(span.start..).and_then(<[u8]>::first_chunk::<TAPS>).unwrap_or(&[0; TAPS]);
+    let mut sum = vdupq_n_s32(0);
+    for (pixels, weights) in pixels.as_chunks::<GROUP>().0.iter().zip(weights.as_chunks::<GROUP>().0) {
+        // SAFETY: the arrays have 8 and 16 bytes.
+        let (pixels, weights) = unsafe { (vld1_u8(pixels.as_ptr()), vld1q_s16(weights.as_ptr())) };
+        sum = add(sum, pixels, weights);
+    }
+    sum
 }
 
 /// Products of eight pixels, added to four sums.

@@ -54,8 +54,13 @@ pub(super) fn horizontal_rgb(row: &[u8], weights: &Weights, out: &mut [u8]) {
 
 /// One target row of gray pixels from a source row.
 pub(super) fn horizontal_gray(row: &[u8], weights: &Weights, out: &mut [u8]) {
+    last_gray(row, weights, 0, out);
+}
+
+/// The pixels of that row from `first` on.
+pub(super) fn last_gray(row: &[u8], weights: &Weights, first: usize, out: &mut [u8]) {
     let bits = weights.bits;
-    for ((span, weights), out) in weights.iter().zip(out) {
+    for ((span, weights), out) in weights.iter().skip(first).zip(out) {
         let window = row.get(span.start..).unwrap_or_default();
         let products = window.iter().zip(weights).map(|(&pixel, &weight)| i32::from(weight) * i32::from(pixel));
         *out = clip(half(bits) + products.sum::<i32>(), bits);

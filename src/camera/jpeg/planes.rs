@@ -55,19 +55,28 @@ pub(crate) struct Planes<'a> {
     pub(crate) luma: bool,
 }
 
-impl<'a> Planes<'a> {
-    /// Those of a frame; none if its format is not a planar one of JPEG.
-    pub(crate) fn of(bytes: &'a [u8], geometry: &Geometry) -> Option<Self> {
+impl Planes<'static> {
+    /// How the planes of a format lie, without samples: luma and both chromas; none if it is not a planar one of JPEG.
+    pub(crate) fn layout(geometry: &Geometry) -> Option<[Plane<'static>; 3]> {
         let sampling = Sampling::of(geometry.format)?;
         let (width, height) = (geometry.width as usize, geometry.height as usize);
         let one = Sampling { across: 1, down: 1 };
-        let (samples, chroma) = bytes.split_at_checked(geometry.stride * height)?;
-        let luma = Plane { samples, stride: geometry.stride, width, height, sampling: one };
+        let luma = Plane { samples: &[], stride: geometry.stride, width, height, sampling: one };
         let (width, height) = (width.div_ceil(sampling.across), height.div_ceil(sampling.down));
-        let stride = geometry.stride / sampling.across;
-        let (u, v) = chroma.split_at_checked(stride * height)?;
-        let [u, v] = [u, v].map(|samples| Plane { samples, stride, width, height, sampling });
-        Some(Self { parts: [luma, u, v], luma: true })
+        let chroma = Plane { samples: &[], stride: geometry.stride / sampling.across, width, height, sampling };
+        Some([luma, chroma, chroma])
+    }
+}
+
+impl<'a> Planes<'a> {
+    /// Those of a frame; none if its format is not a planar one of JPEG.
+    pub(crate) fn of(bytes: &'a [u8], geometry: &Geometry) -> Option<Self> {
+        let mut parts: [Plane<'a>; 3] = Planes::layout(geometry)?;
+        let mut rest = bytes;
+        for plane in &mut parts {
+            (plane.samples, rest) = rest.split_at_checked(plane.stride * plane.height)?;
+        }
+        Some(Self { parts, luma: true })
     }
 
     /// Pixels of a row from column `x` on, as many as fit `out`, three bytes each.
@@ -97,6 +106,11 @@ impl<'a> Planes<'a> {
 }
 
 impl<'a> Plane<'a> {
+    /// True if pixels that share a sample also take part of the one beside it; libjpeg repeats the samples of rows of one or two.
+    pub(crate) fn is_smooth(&self) -> bool {
+        self.sampling.across == 1 || self.width > 2
+    }
+
     /// Values of `count` pixels of a row from column `x` on, which is even: in `scratch`, unless they are the samples themselves.
     fn row<'b>(&self, x: usize, row: usize, count: usize, scratch: &'b mut [u8; BLOCK]) -> &'b [u8]
     where
@@ -112,8 +126,8 @@ impl<'a> Plane<'a> {
                 let bias = if row.is_multiple_of(2) { 1 } else { 2 };
                 blend(near.get(x..).unwrap_or_default(), far().get(x..).unwrap_or_default(), bias, out);
             }
-            (2, 1) if self.width > 2 => triangle(near, None, x / 2, out),
-            (2, 2) if self.width > 2 => triangle(near, Some(far()), x / 2, out),
+            (2, 1) if self.is_smooth() => triangle(near, None, x / 2, out),
+            (2, 2) if self.is_smooth() => triangle(near, Some(far()), x / 2, out),
             _ => repeat(near, x, across, out),
         }
         out
@@ -228,8 +242,8 @@ fn interleave(red: &[u8], green: &[u8], blue: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Luma and chroma to RGB.
-fn colors(y: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) {
+/// Luma and chroma to RGB, three bytes a pixel.
+pub(crate) fn colors(y: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
     let done = match is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2.
