@@ -125,7 +125,8 @@ impl Preprocessor {
         if width == 0 || height == 0 || width > Geometry::MAX_SIDE || height > Geometry::MAX_SIDE {
             return Err(Error::Size { width, height });
         }
-        let apart: Vec<Apart> = tiles.iter().filter_map(|tile| Apart::new(&geometry, tile.roi, (width, height))).collect();
+        let apart: Vec<Apart> =
+            tiles.iter().filter_map(|tile| Apart::new(&geometry, tile.roi, (width, height))).collect();
         let converted = if apart.is_empty() { tiles } else { &[] };
         let mut sizes: Vec<(u32, u32)> = converted.iter().map(|tile| (tile.roi.width, tile.roi.height)).collect();
         sizes.sort_unstable();

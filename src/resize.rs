@@ -105,7 +105,7 @@ impl Resizer {
         let Some((_, weights)) = vertical.get(index) else { return &[] };
         kernel.vertical(rows, weights, vertical.bits, between.get_mut(..*row_bytes).unwrap_or_default());
         match channels {
-            1 => kernel.horizontal_gray(between, horizontal, out),
+            1 => kernel.horizontal_gray(between, horizontal, out.get_mut(..*out_bytes).unwrap_or_default()),
             _ => kernel.horizontal_rgb(between, horizontal, out),
         }
         out.get(..*out_bytes).unwrap_or_default()

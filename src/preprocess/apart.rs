@@ -4,7 +4,8 @@
 //! target's pixels are converted. What this changes against converting first: roundings, at most 2 levels, and the clipping of colours that RGB does
 //! not have, which then clips a mean and not each pixel.
 //!
-//! Cost, expected before it was written: of 1280 x 720 pixels to 256 x 256, 0.5 ms in place of 1.1 ms for converting every pixel first.
+//! Cost, expected before it was written: of 1280 x 720 pixels to 256 x 256, 0.5 ms in place of 1.1 ms for converting every pixel first. Measured:
+//! 0.45 ms (two shared cores of an Intel Xeon VM, AVX2).
 
 use crate::camera::jpeg::planes::{self, Plane, Planes};
 use crate::camera::{Frame, Geometry};
@@ -33,8 +34,12 @@ impl Part {
     fn new(plane: &Plane, roi: Roi, target: Size) -> Self {
         let sampling = plane.sampling;
         let smooth = plane.is_smooth();
-        let axis = |first: u32, pixels: u32, count, factor| {
-            Samples { first: first as usize, pixels: pixels as usize, count, factor, smooth }
+        let axis = |first: u32, pixels: u32, count, factor| Samples {
+            first: first as usize,
+            pixels: pixels as usize,
+            count,
+            factor,
+            smooth,
         };
         let across = axis(roi.x, roi.width, plane.width, sampling.across);
         let down = axis(roi.y, roi.height, plane.height, sampling.down);
@@ -57,7 +62,9 @@ impl Apart {
     /// Gives the target's rows to `each`, from the top.
     pub(super) fn run(&mut self, frame: &Frame, mut each: impl FnMut(&[u8])) {
         let Self { parts: [y, u, v], height, rgb } = self;
-        let Some(Planes { parts: [luma, blue, red], .. }) = Planes::of(frame.bytes(), &frame.geometry()) else { return };
+        let Some(Planes { parts: [luma, blue, red], .. }) = Planes::of(frame.bytes(), &frame.geometry()) else {
+            return;
+        };
         for index in 0..*height {
             planes::colors(y.row(index, &luma), u.row(index, &blue), v.row(index, &red), rgb);
             each(rgb);

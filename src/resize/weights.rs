@@ -148,7 +148,8 @@ pub struct Samples {
 impl Samples {
     /// The samples that count, of those of the picture.
     pub fn needed(&self) -> Range<usize> {
-        let [first, last] = [self.first, self.first + self.pixels - 1].map(|pixel| self.of(pixel).map(|(sample, _)| sample));
+        let [first, last] =
+            [self.first, self.first + self.pixels - 1].map(|pixel| self.of(pixel).map(|(sample, _)| sample));
         first.into_iter().fold(usize::MAX, usize::min)..last.into_iter().fold(0, usize::max) + 1
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Refuses tables with more codes than there are (T.81, annex C). A symbol that no picture of 8 bits can have is refused when it occurs.
 //!
-//! Most codes and their extra bits fit 10 bits together: one look-up then gives the coefficient, how many are zero before it, and how many
-//! bits that took. Everything else takes a second, slower way.
+//! Most codes and their extra bits fit 10 bits together, often two of them: one look-up then gives the coefficients, how many are zero before
+//! each, and if the block ends behind them. Everything else takes a second, slower way.
 
 use super::bits::Bits;
 use super::error::Flaw;
@@ -64,14 +64,59 @@ impl Spec {
     }
 }
 
+/// What short codes stand for, packed: one coefficient or two, or the end of a block, or both.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Fast(u64);
+
+impl Fast {
+    /// Of coefficients by value and distance from the one before; where there is one, it is there twice, the second time at no distance.
+    fn new([first, second]: [(i32, u32); 2], used: u32, ends: bool) -> Self {
+        let values = u64::from(first.0 as u16) << 48 | u64::from(second.0 as u16) << 32;
+        Self(values | u64::from(first.1) << 24 | u64::from(second.1) << 16 | u64::from(ends) << 8 | u64::from(used))
+    }
+
+    #[inline(always)]
+    pub(super) fn first(self) -> i16 {
+        (self.0 >> 48) as i16
+    }
+
+    #[inline(always)]
+    pub(super) fn second(self) -> i16 {
+        (self.0 >> 32) as i16
+    }
+
+    /// How far the first coefficient is from the one before it; 0 if there is none.
+    #[inline(always)]
+    pub(super) fn distance(self) -> usize {
+        (self.0 >> 24 & 0xFF) as usize
+    }
+
+    /// How far the second is from the first; 0 if it is the first.
+    #[inline(always)]
+    pub(super) fn further(self) -> usize {
+        (self.0 >> 16 & 0xFF) as usize
+    }
+
+    /// True if the block ends behind them.
+    #[inline(always)]
+    pub(super) fn ends(self) -> bool {
+        self.0 & 0x100 != 0
+    }
+
+    /// Bits that all of it takes; 0 if the first code is not short.
+    #[inline(always)]
+    pub(super) fn used(self) -> u32 {
+        (self.0 & 0xFF) as u32
+    }
+}
+
 /// A table, ready to decode.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     spec: Spec,
     class: Class,
-    /// By the next [`LOOKUP`] bits: a coefficient in the upper 16 bits, in the second byte how far it is from the one before it, in the first
-    /// how many bits it takes; 0 if it takes more, or is no coefficient. A value of 0 ends the block, if it is none of a mean.
-    fast: [u32; ENTRIES],
+    /// By the next [`LOOKUP`] bits.
+    fast: [Fast; ENTRIES],
     /// The same: the symbol in the upper byte, the length of its code in the lower; 0 if that is longer.
     short: [u16; ENTRIES],
     /// Codes of each length and all shorter ones are below this, filled up with zeros to 16 bits.
@@ -83,7 +128,7 @@ pub(super) struct Table {
 impl Table {
     /// Without a code.
     pub(super) fn new(class: Class) -> Self {
-        let (fast, short) = ([0; ENTRIES], [0; ENTRIES]);
+        let (fast, short) = ([Fast::default(); ENTRIES], [0; ENTRIES]);
         Self { spec: Spec::EMPTY, class, fast, short, limits: [0; 17], offsets: [0; 17] }
     }
 
@@ -117,7 +162,7 @@ impl Table {
         for bits in 0..ENTRIES as u32 {
             let (symbol, length) =
                 self.search(bits << (16 - LOOKUP)).filter(|(_, length)| *length <= LOOKUP).unwrap_or_default();
-            let fast = if length > 0 { self.coefficient(symbol, length, bits) } else { 0 };
+            let fast = self.fast_of(bits);
             if let (Some(to_fast), Some(short)) = (self.fast.get_mut(bits as usize), self.short.get_mut(bits as usize))
             {
                 *to_fast = fast;
@@ -126,17 +171,40 @@ impl Table {
         }
     }
 
-    /// The entry for `bits`, which begin with the code of a symbol.
-    fn coefficient(&self, symbol: u8, length: u32, bits: u32) -> u32 {
-        let Some((run, size)) = split(self.class, symbol) else { return 0 };
-        let total = length + size;
-        if total > LOOKUP || (self.class == Class::Ac && size == 0 && run > 0) {
-            return 0;
+    /// The entry for `bits`.
+    fn fast_of(&self, bits: u32) -> Fast {
+        let (mut found, mut used, mut ends) = (heapless::Vec::<_, 2>::new(), 0, false);
+        while let Some((value, distance, length)) = self.short_of(bits << used & (ENTRIES as u32 - 1), LOOKUP - used) {
+            let mean = self.class == Class::Dc;
+            ends = value == 0 && !mean;
+            if !ends && found.push((value, distance)).is_err() {
+                break;
+            }
+            used += length;
+            if ends || mean {
+                break;
+            }
         }
-        let extra = (bits >> (LOOKUP - total)) & ((1 << size) - 1);
+        match *found.as_slice() {
+            [first, second] => Fast::new([first, second], used, ends),
+            [one] => Fast::new([one, (one.0, 0)], used, ends),
+            _ => Fast::new([(0, 0); 2], used, ends),
+        }
+    }
+
+    /// Value and distance of a coefficient of which code and value are within the first `known` of [`LOOKUP`] bits, and how many of them it takes;
+    /// of the end of a block the value is 0.
+    fn short_of(&self, bits: u32, known: u32) -> Option<(i32, u32, u32)> {
+        let (symbol, length) = self.search(bits << (16 - LOOKUP))?;
+        let (run, size) = split(self.class, symbol)?;
+        let used = length + size;
+        if used > known || (self.class == Class::Ac && size == 0 && run > 0) {
+            return None;
+        }
+        let extra = (bits >> (LOOKUP - used)) & ((1 << size) - 1);
         let negative = size > 0 && extra >> (size - 1) == 0;
         let value = extra as i32 + if negative { 1 - (1 << size) } else { 0 };
-        (value << 16).cast_unsigned() | (run + 1) << 8 | total
+        Some((value, run + 1, used))
     }
 
     /// Symbol and length of the code that 16 bits begin with.
@@ -147,12 +215,10 @@ impl Table {
         Some((*symbol, length as u32))
     }
 
-    /// A coefficient whose code and value are short: the value, how far it is from the one before it, and the bits it takes; 0 bits if it is not
-    /// short. But for means, a value of 0 ends the block.
+    /// What the next bits hold.
     #[inline(always)]
-    pub(super) fn fast(&self, bits: &Bits) -> (i32, usize, u32) {
-        let entry = self.fast.get(bits.peek(LOOKUP) as usize % ENTRIES).copied().unwrap_or(0);
-        (entry.cast_signed() >> 16, (entry >> 8 & 0xFF) as usize, entry & 0xFF)
+    pub(super) fn fast(&self, bits: &Bits) -> Fast {
+        self.fast.get(bits.peek(LOOKUP) as usize % ENTRIES).copied().unwrap_or_default()
     }
 
     /// The next symbol; 16 bits must be available.
@@ -242,17 +308,46 @@ mod tests {
                     let bytes = [&word.to_be_bytes()[..], &[0; SLACK]].concat();
                     let mut bits = Bits::new(&bytes);
                     bits.refill();
-                    let (value, distance, used) = table.fast(&bits);
+                    let fast = table.fast(&bits);
                     assert_eq!(table.symbol(&mut bits).unwrap(), symbol);
                     let (run, size) = split(class, symbol).unwrap();
                     let expected = bits.value(size);
-                    if used > 0 {
-                        assert_eq!((value, distance, used), (expected, run as usize + 1, length + size));
-                    } else {
-                        assert!(length + size > LOOKUP || symbol == 0xF0, "{class:?} {symbol}");
+                    let ends = class == Class::Ac && symbol == 0;
+                    match (length + size <= LOOKUP && symbol != 0xF0, ends) {
+                        (true, true) => assert_eq!((fast.distance(), fast.ends(), fast.used()), (0, true, length)),
+                        (true, false) => {
+                            assert_eq!((i32::from(fast.first()), fast.distance()), (expected, run as usize + 1));
+                            assert!(fast.used() >= length + size);
+                        }
+                        (false, _) => assert_eq!(fast.used(), 0, "{class:?} {symbol}"),
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    #[allow(clippy::unusual_byte_groupings)] // code by code
+    fn two_coefficients_and_the_end_come_together() {
+        // In the table for luminance 1 is 00 and its value's bit, the end is 1010.
+        for (word, values, distances, used, ends) in [
+            (0b001_1010_0000_0000_0u32, [1, 1], [1, 0], 7, true),
+            (0b000_001_1010_0000_00, [-1, 1], [1, 1], 10, true),
+            (0b001_001_001_0000_000, [1, 1], [1, 1], 6, false),
+            (0b1010_0010_1010_1010, [0, 0], [0, 0], 4, true),
+        ] {
+            let bytes = [&(word as u16).to_be_bytes()[..], &[0; SLACK]].concat();
+            let mut bits = Bits::new(&bytes);
+            bits.refill();
+            let fast = table(Class::Ac, 0).fast(&bits);
+            assert_eq!(
+                ([fast.first(), fast.second()], [fast.distance(), fast.further()]),
+                (values, distances),
+                "{word:b}"
+            );
+            assert_eq!((fast.used(), fast.ends()), (used, ends), "{word:b}");
+            let fast = table(Class::Dc, 0).fast(&bits);
+            assert_eq!((fast.further(), fast.ends()), (0, false), "means are alone");
         }
     }
 
@@ -272,7 +367,7 @@ mod tests {
             assert!(table.set(&Spec::new(counts, &[symbol]).unwrap()));
             let mut bits = Bits::new(&zeros);
             bits.refill();
-            assert_eq!((table.fast(&bits).2, table.run_and_size(&mut bits).unwrap_err()), (0, Flaw::Size));
+            assert_eq!((table.fast(&bits).used(), table.run_and_size(&mut bits).unwrap_err()), (0, Flaw::Size));
         }
     }
 

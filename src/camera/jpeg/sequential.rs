@@ -132,10 +132,10 @@ fn coefficients(bits: &mut Bits, unit: &mut Unit, block: &mut Block) -> Result<u
 #[inline(always)]
 fn decode_block(bits: &mut Bits, unit: &mut Unit, block: &mut Block) -> Result<usize, Flaw> {
     bits.refill();
-    let (value, _, used) = unit.dc.fast(bits);
-    unit.mean += if used > 0 {
-        bits.skip(used);
-        value
+    let fast = unit.dc.fast(bits);
+    unit.mean += if fast.used() > 0 {
+        bits.skip(fast.used());
+        fast.first().into()
     } else {
         let (_, size) = unit.dc.run_and_size(bits)?;
         bits.value(size)
@@ -144,28 +144,31 @@ fn decode_block(bits: &mut Bits, unit: &mut Unit, block: &mut Block) -> Result<u
     let mut last = 0;
     while last < 63 {
         bits.top_up();
-        let (mut value, distance, used) = unit.ac.fast(bits);
-        if used > 0 {
-            bits.skip(used);
-            if value == 0 {
+        let fast = unit.ac.fast(bits);
+        let (first, second) = (last + fast.distance(), last + fast.distance() + fast.further());
+        // Behind the 64th coefficient there is no end: what looks like one is the next block's.
+        if fast.used() > 0 && second < 63 {
+            bits.skip(fast.used());
+            if fast.distance() == 0 {
                 break;
             }
-            last += distance;
-        } else {
-            let (run, size) = unit.ac.run_and_size(bits)?;
-            match (run, size) {
-                (0, 0) => break,
-                (15, 0) => {
-                    last += 16;
-                    continue;
-                }
-                (_, 0) => return Err(Flaw::Code),
-                _ => {}
+            put(block, first, fast.first());
+            put(block, second, fast.second());
+            last = second;
+            if fast.ends() {
+                break;
             }
-            last += run as usize + 1;
-            value = bits.value(size);
+            continue;
         }
-        put(block, last, value as i16);
+        match unit.ac.run_and_size(bits)? {
+            (0, 0) => break,
+            (15, 0) => last += 16,
+            (_, 0) => return Err(Flaw::Code),
+            (run, size) => {
+                last += run as usize + 1;
+                put(block, last, bits.value(size) as i16);
+            }
+        }
     }
     if last < 64 { Ok(last) } else { Err(Flaw::Count) }
 }
