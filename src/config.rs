@@ -323,6 +323,32 @@ impl Setup {
     }
 }
 
+/// Where a station file says that bundles are installed, whom it trusts, and where its station is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// The folder of the installed bundles; none if the file names none.
+    pub store: Option<PathBuf>,
+    /// The folder of the public keys.
+    pub keys: PathBuf,
+    /// The socket of the running station; none if it listens nowhere.
+    pub control: Option<PathBuf>,
+    /// Convolutions of an int8 network that may be in float.
+    pub float_layers: Vec<String>,
+}
+
+/// The places of a station file, of which the spelling and the types alone are looked at: its camera may be elsewhere.
+pub fn places(path: &Path) -> Result<Places, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let mut problems = vec![];
+    let Raw { bundle, engine, .. } = read::read(&text, &mut problems);
+    if !problems.is_empty() {
+        return Err(Error::Invalid { name: path.display().to_string(), problems });
+    }
+    let named = |path: PathBuf| (!path.as_os_str().is_empty()).then_some(path);
+    let (store, control) = (named(bundle.store), named(bundle.control));
+    Ok(Places { store, keys: bundle.keys, control, float_layers: engine.float_layers })
+}
+
 /// The serial line of a station file and the bytes of its usual mask, for the budget; the rest of the file is not looked at.
 pub fn serial_line(path: &Path) -> Result<(budget::Line, usize), Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;

@@ -299,3 +299,23 @@ fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     }
     out
 }
+
+/// In a service or a pipeline nobody can type a password: the error says what to do, and leaves no file.
+#[test]
+fn without_a_terminal_a_password_comes_from_a_file() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name).display().to_string();
+    let (secret, public) = (path("s.key"), path("s.pub"));
+    let keygen = |more: &[&str]| {
+        let mut command = Command::new("setsid");
+        let args = ["-w", env!("CARGO_BIN_EXE_fcam"), "bundle", "keygen", "--secret", &secret, "--public", &public];
+        command.args(args).args(more).output().unwrap()
+    };
+    let refused = keygen(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--password-file"), "{refused:?}");
+    assert!(!Path::new(&secret).exists());
+    fs::write(path("password"), "long and plain\n").unwrap();
+    assert!(keygen(&["--password-file", &path("password")]).status.success());
+    assert!(Path::new(&secret).exists());
+}

@@ -65,6 +65,29 @@ impl Camera {
     }
 }
 
+/// A station file says where its bundles are, whom it trusts and where it is told: no verb needs the places one by one.
+#[test]
+fn verbs_take_their_places_from_the_station_file() {
+    let camera = Camera::new();
+    let (file, socket) = (camera.shop.path("station.toml"), camera.shop.path("own.sock"));
+    let text =
+        format!("[bundle]\nstore = {:?}\nkeys = {:?}\ncontrol = {socket:?}\n", camera.store(), camera.shop.keys());
+    fs::write(&file, &text).unwrap();
+    let signed = camera.shop.signed(1);
+    assert!(ok(&["bundle", "install", &signed, "--free-mb", "0", "--config", &file]).contains("tiny.1 is installed"));
+    assert!(ok(&["bundle", "verify", &signed, "--config", &file]).contains("a trusted key"));
+    let said = ok(&["bundle", "activate", "tiny", "--config", &file]);
+    assert!(said.contains(&format!("no station answers at {socket}")), "{said}");
+    assert_eq!(camera.names(), ["tiny.1*"]);
+    assert!(ok(&["bundle", "list", "--config", &file]).contains("active"));
+    fs::write(&file, text.replace("store", "stork")).unwrap();
+    let said = refused(&["bundle", "list", "--config", &file]);
+    assert!(said.contains("did you mean `store`?"), "{said}");
+    fs::write(&file, "[camera]\nkind = \"pattern\"\n").unwrap();
+    assert!(refused(&["bundle", "list", "--config", &file]).contains("set bundle.store in it"));
+    assert!(refused(&["bundle", "list", "--config", "/nowhere.toml"]).contains("/nowhere.toml"));
+}
+
 #[test]
 fn install_activate_and_roll_back() {
     let camera = Camera::new();

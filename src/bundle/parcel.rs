@@ -172,20 +172,31 @@ impl SigningKey {
     /// none is given.
     pub fn parse(text: &str, password: Option<String>) -> Result<Self, SigningKeyError> {
         let failed = |error: minisign::PError| SigningKeyError(error.to_string());
-        let locked = || SecretKeyBox::from_string(text).and_then(|locked| locked.into_secret_key(password));
+        let locked = |password| SecretKeyBox::from_string(text).and_then(|locked| locked.into_secret_key(password));
         match SecretKeyBox::from_string(text).and_then(SecretKeyBox::into_unencrypted_secret_key) {
             Ok(key) => Ok(Self(key)),
-            Err(error) if error.to_string().contains("might be encrypted") => locked().map(Self).map_err(failed),
+            Err(error) if error.to_string().contains("might be encrypted") => {
+                locked(asked(password)?).map(Self).map_err(failed)
+            }
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// The password as it was given; none if there is a terminal that can be asked for it.
+fn asked(password: Option<String>) -> Result<Option<String>, SigningKeyError> {
+    if password.is_none() && std::fs::File::open("/dev/tty").is_err() {
+        let advice = "there is no terminal to ask for the key's password: give it with --password-file FILE";
+        return Err(SigningKeyError(advice.into()));
+    }
+    Ok(password)
 }
 
 /// A new pair of keys as the texts of their files, the public one first. With `protect` the secret one has a password, which is asked for on the
 /// terminal if none is given.
 pub fn generate(protect: bool, password: Option<String>) -> Result<(String, String), SigningKeyError> {
     let pair = match protect {
-        true => KeyPair::generate_encrypted_keypair(password),
+        true => KeyPair::generate_encrypted_keypair(asked(password)?),
         false => KeyPair::generate_unencrypted_keypair(),
     };
     let texts = pair.and_then(|pair| {

@@ -5,11 +5,14 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::Subcommand;
 use serde_json::json;
 
 use super::CLEAN;
 use crate::bundle::{Keys, Parcel, Release, machine};
+use crate::config::{self, Places};
+use crate::station::control;
 use crate::store::{self, Entry, Installed, Room, Store};
 
 mod activate;
@@ -64,27 +67,59 @@ enum Verb {
 /// Whom to trust.
 #[derive(Debug, Clone, clap::Args)]
 struct TrustArgs {
-    /// Folder of the public keys (*.pub) that are trusted
-    #[arg(long, value_name = "DIR", default_value = store::KEYS)]
-    keys: PathBuf,
+    /// The station's file, which says where its bundles and keys are and where it is told; options given beside it go before it
+    #[arg(long, value_name = "STATION.toml")]
+    config: Option<PathBuf>,
+    /// Folder of the public keys (*.pub) that are trusted [default: the station's, or /etc/fcam/keys]
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
     /// Allow this convolution of an int8 network in float; may be given several times
     #[arg(long = "float-layer", value_name = "NODE")]
     float_layers: Vec<String>,
 }
 
+impl TrustArgs {
+    /// The places of the station's file, or a camera's own, with what is given beside them.
+    fn places(&self) -> Result<Places, config::Error> {
+        let own = || Places {
+            store: Some(store::DIR.into()),
+            keys: store::KEYS.into(),
+            control: Some(control::SOCKET.into()),
+            float_layers: vec![],
+        };
+        let mut places = self.config.as_deref().map_or_else(|| Ok(own()), config::places)?;
+        places.keys = self.keys.clone().unwrap_or(places.keys);
+        places.float_layers.extend(self.float_layers.iter().cloned());
+        Ok(places)
+    }
+}
+
 /// Where bundles are installed.
 #[derive(Debug, Clone, clap::Args)]
 struct PlaceArgs {
-    /// Folder of the installed bundles
-    #[arg(long, value_name = "DIR", default_value = store::DIR)]
-    store: PathBuf,
+    /// Folder of the installed bundles [default: the station's, or /var/lib/fcam/bundles]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
     #[command(flatten)]
     trust: TrustArgs,
 }
 
+/// What a verb works on.
+struct Place {
+    store: Store,
+    control: Option<PathBuf>,
+    float_layers: Vec<String>,
+}
+
 impl PlaceArgs {
-    fn store(&self) -> Store {
-        Store::new(&self.store, &self.trust.keys)
+    fn place(&self) -> anyhow::Result<Place> {
+        let Places { store, keys, control, float_layers } = self.trust.places()?;
+        let Some(dir) = self.store.clone().or(store) else {
+            bail!(
+                "the station's file names no bundle.store, so it installs none: set bundle.store in it, or give --store"
+            )
+        };
+        Ok(Place { store: Store::new(dir, keys), control, float_layers })
     }
 }
 
@@ -100,10 +135,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         Verb::Verify { file, trust } => verify(&Parcel::read(file)?, trust, args.json)?,
         Verb::Install { file, place, keep, free_mb } => {
             let room = Room { keep: *keep, free_mb: *free_mb };
-            let installed = place.store().install(&Parcel::read(file)?, &place.trust.float_layers, room)?;
-            told(&installed, args.json)
+            let Place { store, float_layers, .. } = place.place()?;
+            told(&store.install(&Parcel::read(file)?, &float_layers, room)?, args.json)
         }
-        Verb::List { place } => table(&place.store().list(&place.trust.float_layers)?, args.json),
+        Verb::List { place } => {
+            let Place { store, float_layers, .. } = place.place()?;
+            table(&store.list(&float_layers)?, args.json)
+        }
         Verb::Activate(activate) => activate::activate(activate, args.json)?,
         Verb::Rollback(rollback) => activate::rollback(rollback, args.json)?,
     };
@@ -112,7 +150,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 fn verify(parcel: &Parcel, trust: &TrustArgs, as_json: bool) -> anyhow::Result<String> {
-    let release = parcel.open_signed(&Keys::read(&trust.keys)?, &trust.float_layers)?.release;
+    let Places { keys, float_layers, .. } = trust.places()?;
+    let release = parcel.open_signed(&Keys::read(&keys)?, &float_layers)?.release;
     let here = release.check_target(&machine());
     if as_json {
         return Ok(format!("{}\n", json!({ "release": release, "runs_here": here.is_ok() })));

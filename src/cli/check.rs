@@ -57,6 +57,8 @@ struct Checked {
     /// The layers' rows and the core's peak, G multiply-adds a second.
     layers: Option<(Value, f64)>,
     problems: Vec<String>,
+    /// What does not keep it from running, but from being of use.
+    warnings: Vec<String>,
 }
 
 impl Checked {
@@ -64,12 +66,20 @@ impl Checked {
     fn new(path: Option<&Path>, args: &Args) -> Self {
         if let Some(config) = path.filter(|path| is_config(path)) {
             let path = config.display().to_string();
-            return Self { path, manifest: None, report: None, layers: None, problems: config::check(config) };
+            return Self {
+                path,
+                manifest: None,
+                report: None,
+                layers: None,
+                problems: config::check(config),
+                warnings: vec![],
+            };
         }
         match Bundle::load(path.map(bundle_folder), &args.engine.float_layers) {
             Ok(bundle) => Self::of_bundle(&bundle, args),
             Err(error) => {
-                Self { path: error.bundle, manifest: None, report: None, layers: None, problems: error.problems }
+                let (path, problems) = (error.bundle, error.problems);
+                Self { path, manifest: None, report: None, layers: None, problems, warnings: vec![] }
             }
         }
     }
@@ -89,7 +99,8 @@ impl Checked {
         let samples = bundle.samples().filter_map(|(name, bytes)| picture::decode(bytes, name).err());
         let problems = report.problems.iter().cloned().chain(samples.map(|error| error.to_string())).collect();
         let manifest = Some(bundle.manifest().clone());
-        Self { path: bundle.source().into(), manifest, report: Some(report), layers, problems }
+        let warnings = one_sided(&report);
+        Self { path: bundle.source().into(), manifest, report: Some(report), layers, problems, warnings }
     }
 
     fn json(&self) -> Value {
@@ -97,6 +108,7 @@ impl Checked {
             "bundle": self.path,
             "passed": self.problems.is_empty(),
             "problems": self.problems,
+            "warnings": self.warnings,
             "golden": [],
         });
         let Some(fields) = out.as_object_mut() else { return out };
@@ -131,6 +143,9 @@ impl Checked {
         if let Some((rows, peak)) = &self.layers {
             out.push_str(&layers::table(rows, *peak));
         }
+        for warning in &self.warnings {
+            line(&mut out, format_args!("  warning: {warning}"));
+        }
         for problem in &self.problems {
             line(&mut out, format_args!("  problem: {problem}"));
         }
@@ -141,6 +156,19 @@ impl Checked {
         }
         out
     }
+}
+
+/// Says if the proof shows one verdict alone: a bundle that passes everything passes its proof too.
+fn one_sided(report: &Report) -> Vec<String> {
+    let count = report.golden.len();
+    let rejected = report.golden.iter().filter(|row| row.verdict == "reject").count();
+    let words = match rejected {
+        _ if count < 2 => return vec![],
+        0 => "none is rejected: it may pass every part",
+        all if all == count => "all are rejected: it may pass none",
+        _ => return vec![],
+    };
+    vec![format!("of {count} golden pictures {words}; `fcam-tools evaluate` says what it does with yours")]
 }
 
 /// The layers' times on a sample picture, and the peak; none where the backend does not tell, or nothing runs at all.
@@ -203,4 +231,33 @@ fn bundle_folder(path: &Path) -> &Path {
 /// A TOML file that is not a bundle's manifest is a station file.
 fn is_config(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "toml") && !path.ends_with("manifest.toml") && !path.is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proof::Row;
+
+    #[test]
+    fn a_proof_of_one_verdict_alone_is_warned_of() {
+        let row = |verdict| Row {
+            picture: "golden/000.png".into(),
+            score: 0.5,
+            golden_score: 0.5,
+            iou: 1.0,
+            tensor_diff: 0,
+            verdict,
+            golden_verdict: verdict,
+            passed: true,
+        };
+        let warned = |verdicts: &[&'static str]| {
+            let golden = verdicts.iter().copied().map(row).collect();
+            one_sided(&Report { backend: String::new(), golden, problems: vec![] }).concat()
+        };
+        assert!(warned(&["pass", "pass"]).contains("of 2 golden pictures none is rejected"));
+        assert!(warned(&["reject", "reject"]).contains("all are rejected"));
+        for sound in [&["pass", "reject"][..], &["pass"], &[], &["fault", "reject"]] {
+            assert_eq!(warned(sound), "", "{sound:?}");
+        }
+    }
 }

@@ -1,18 +1,19 @@
 //! Which installed bundle runs: in a station that is running, between two parts; else with its next start.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use serde_json::json;
 
-use super::PlaceArgs;
+use super::{Place, PlaceArgs};
 use crate::engine::Settings;
 use crate::pipeline::Options;
 use crate::proof;
 use crate::signal::Signaller;
 use crate::station::control::{self, Client, Reply, Request};
-use crate::store::{Error, Id, Reference, State, Store};
+use crate::store::{Error, Id, Reference, State};
 use crate::trial;
 
 /// Have an installed bundle run, once it is proven on this machine
@@ -36,66 +37,84 @@ pub(super) struct RollbackArgs {
 struct How {
     #[command(flatten)]
     place: PlaceArgs,
-    /// Where a running station is told
-    #[arg(long, value_name = "SOCKET", default_value = control::SOCKET)]
-    control: std::path::PathBuf,
+    /// Where a running station is told [default: the station's, or /run/fcam/control.sock]
+    #[arg(long, value_name = "SOCKET")]
+    control: Option<PathBuf>,
     /// Wait so many seconds for the first parts of the bundle; without parts it stays on trial
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
 }
 
 pub(super) fn activate(args: &ActivateArgs, as_json: bool) -> anyhow::Result<String> {
-    let how = &args.how;
-    let store = how.place.store();
-    let id = store.resolve(&args.bundle)?;
-    if let Some(client) = Client::connect(&how.control)? {
-        return how.follow(client, &Request::Activate(id), as_json);
+    let place = args.how.place()?;
+    let id = place.store.resolve(&args.bundle)?;
+    if let Some(client) = place.station()? {
+        return args.how.follow(client, &Request::Activate(id), as_json);
     }
-    how.prove(&store, &id)?;
-    store.update(|state| state.ensure_active(&id))?;
-    Ok(next_start(&id, as_json))
+    prove(&place, &id)?;
+    place.store.update(|state| state.ensure_active(&id))?;
+    Ok(next_start(&id, &place, as_json))
 }
 
 pub(super) fn rollback(args: &RollbackArgs, as_json: bool) -> anyhow::Result<String> {
-    let how = &args.how;
-    if let Some(client) = Client::connect(&how.control)? {
-        return how.follow(client, &Request::Rollback, as_json);
+    let place = args.how.place()?;
+    if let Some(client) = place.station()? {
+        return args.how.follow(client, &Request::Rollback, as_json);
     }
-    let store = how.place.store();
-    let State { history, .. } = store.state()?;
+    let State { history, .. } = place.store.state()?;
     let [.., previous, active] = history.as_slice() else {
         return Err(Error::NoPrevious(history.last().map_or("now".into(), Id::to_string)).into());
     };
-    how.prove(&store, previous)?;
-    store.update(|state| state.withdraw(active, trial::ROLLED_BACK))?;
-    Ok(next_start(previous, as_json))
+    prove(&place, previous)?;
+    place.store.update(|state| state.withdraw(active, trial::ROLLED_BACK))?;
+    Ok(next_start(previous, &place, as_json))
 }
 
-fn next_start(id: &Id, as_json: bool) -> String {
-    match as_json {
-        true => format!("{}\n", json!({ "bundle": id, "event": "next_start" })),
-        false => format!("{id} is active: no station is running, its next start has it\n"),
+fn next_start(id: &Id, place: &Place, as_json: bool) -> String {
+    if as_json {
+        return format!("{}\n", json!({ "bundle": id, "event": "next_start", "asked": place.control }));
+    }
+    match &place.control {
+        Some(path) => format!(
+            "{id} is active: no station answers at {}, its next start has it. If one runs with another bundle.control, say --config STATION.toml\n",
+            path.display()
+        ),
+        None => {
+            format!("{id} is active: the station listens nowhere (bundle.control is empty), its next start has it\n")
+        }
+    }
+}
+
+/// What a running station would do, at the engine's own settings.
+fn prove(place: &Place, id: &Id) -> anyhow::Result<()> {
+    let float_layers = place.float_layers.clone();
+    let signed = place.store.load(id, &float_layers)?;
+    let engine = Settings { float_layers, ..Settings::default() };
+    let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
+    let options = Options {
+        engine,
+        layout: Default::default(),
+        score_threshold: None,
+        vote: None,
+        zones: Default::default(),
+        signaller,
+    };
+    let report = proof::replay(&signed.bundle, &options);
+    ensure!(report.passed(), "{id} may not judge on this machine:\n  {}", report.problems.join("\n  "));
+    Ok(())
+}
+
+impl Place {
+    /// The running station; none if none answers.
+    fn station(&self) -> anyhow::Result<Option<Client>> {
+        Ok(self.control.as_deref().map(Client::connect).transpose()?.flatten())
     }
 }
 
 impl How {
-    /// What a running station would do, at the engine's own settings.
-    fn prove(&self, store: &Store, id: &Id) -> anyhow::Result<()> {
-        let float_layers = self.place.trust.float_layers.clone();
-        let signed = store.load(id, &float_layers)?;
-        let engine = Settings { float_layers, ..Settings::default() };
-        let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-        let options = Options {
-            engine,
-            layout: Default::default(),
-            score_threshold: None,
-            vote: None,
-            zones: Default::default(),
-            signaller,
-        };
-        let report = proof::replay(&signed.bundle, &options);
-        ensure!(report.passed(), "{id} may not judge on this machine:\n  {}", report.problems.join("\n  "));
-        Ok(())
+    fn place(&self) -> anyhow::Result<Place> {
+        let place = self.place.place()?;
+        Ok(Place { control: self.control.clone().or(place.control), ..place })
     }
 
     /// Tells the station, and follows what comes of it.
