@@ -239,12 +239,12 @@ def tune(
         with torch.no_grad():
             features, kept = net.features(part.x), net.features(held_in_place)
         labels = torch.tensor([swapped(int(label), ok) for label in part.labels])
-        learnt = F.cross_entropy(net.classifier(features[-1]), labels)
+        learnt = F.cross_entropy(net.classifier(net.read(features)), labels)
         generator = torch.Generator().manual_seed(part.key)
         assert part.maps is not None
         logits = net.map_logits(features, (part.x.shape[2], part.x.shape[3]))
         terms = train.weak_loss(recipe, logits, part.x, part.labels, part.maps, 1.0, generator)
-        now = F.log_softmax(net.classifier(kept[-1]) / TEMPERATURE, 1)
+        now = F.log_softmax(net.classifier(net.read(kept)) / TEMPERATURE, 1)
         then = F.softmax(logits_before / TEMPERATURE, 1)
         held = F.kl_div(now, then, reduction="batchmean") * TEMPERATURE**2
         held = held + F.binary_cross_entropy_with_logits(net.map_logits(kept, size), map_before)

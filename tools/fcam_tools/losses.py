@@ -32,6 +32,7 @@ class Weights:
     label: float = 1.0  # the classifier's own, where it learns with the decoder
     smallest: float = 0.0002  # share of the picture that a defect covers at least
     largest: float = 0.10  # and at most
+    brightest: float = 0.0005  # share of a reject's pixels that its label makes a defect, where nothing says where
 
 
 def partial_cross_entropy(logits: Tensor, seeds: Tensor) -> Tensor:

@@ -68,6 +68,24 @@ RECIPES: dict[str, dict[str, Any]] = {
     "inspection": {},
     "pasted": PASTED,
     "joint": PASTED | {"window": 0, "joint": 0.1, "decoder_epochs": 20},
+    "native": {
+        "objective": "native",
+        "verdict": "decoder",
+        "stride": 8,  # nothing reads deeper features
+        "size": 512,
+        "neck": 64,
+        "window": 128,
+        "windows": 24,
+        "pictures": 6,
+        "outline_steps": 800,
+        "label_steps": 600,
+        "paste": 0.7,
+        "joint": 0.2,
+        "average": 0.98,
+        "map_threshold": 0.25,
+        "map_threshold_low": 0.15,
+        "weights": losses.Weights(label=0.5, negative=1.0, peak=0.5, own=0.5, smallest=0.00005, largest=0.03),
+    },
     "fcam-paper": PAPER
     | {
         "objective": "fcam",

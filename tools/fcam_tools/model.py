@@ -39,6 +39,8 @@ EDGE_BACKBONES = (
     "mobilenetv2_050", "mobilenetv2_100", "mobilenetv3_small_100", "tf_mobilenetv3_small_minimal_100", "resnet18",
 )  # fmt: skip
 DECODERS = ("light", "unet")
+VERDICTS = ("features", "decoder")  # what the classifier reads
+READ_CELL = 8  # pixels, the side of what a verdict from the decoder tells apart
 
 # Weights that a package registry serves: backbone -> (package, file inside it, SHA-256, mean, std of its own training).
 PACKAGED_WEIGHTS = {
@@ -219,11 +221,15 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(UpBlock(below, skip, out) for below, skip, out in steps)
         self.head = nn.Conv2d(widths[-1], 1, kernel_size=3, padding=1)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def trunk(self, features: Sequence[Tensor]) -> Tensor:
+        """What the head reads: [N, widths[-1], H/2, W/2], coarser with fewer widths."""
         x = self.reduce(features[-1])
         for block, skip in zip(self.blocks, reversed(features[:-1]), strict=False):
             x = block(x, skip)
-        return self.head(x)
+        return x
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return self.head(self.trunk(features))
 
 
 class Net(nn.Module):
@@ -243,8 +249,11 @@ class Net(nn.Module):
         features: Features | None = None,
         decoder: str = "light",
         neck: int = 256,
+        verdict: str = "features",
     ) -> None:
         super().__init__()
+        if verdict not in VERDICTS or (verdict == "decoder" and decoder != "light"):
+            raise ToolError(f"no verdict from {verdict} with decoder {decoder}: choose one of {', '.join(VERDICTS)}")
         self.settings = {
             "classes": classes,
             "backbone": backbone,
@@ -254,10 +263,12 @@ class Net(nn.Module):
             "decoder_stride": decoder_stride,
             "decoder": decoder,
             "neck": neck,
+            "verdict": verdict,
         }
         self.features = features or make_features(backbone, stride)
         self.features.cut()
-        self.classifier = Classifier(self.features.channels[-1], classes, neck, pool)
+        read = widths[-1] if verdict == "decoder" else self.features.channels[-1]
+        self.classifier = Classifier(read, classes, neck, pool)
         self.inputs = decoder_inputs(self.features.reductions, decoder, decoder_stride)
         channels = [self.features.channels[index] for index in self.inputs]
         self.decoder: nn.Module = (
@@ -265,20 +276,48 @@ class Net(nn.Module):
         )
 
     def classify(self, x: Tensor) -> Tensor:
-        """Stage 1's forward pass: logits [N, K]."""
-        return self.classifier(self.features(x)[-1])
+        """The verdict alone: logits [N, K]."""
+        return self.classifier(self.read(self.features(x)))
+
+    def read(self, features: Sequence[Tensor]) -> Tensor:
+        """What the classifier reads: the deepest features; or the decoder's last ones, the strongest of each cell.
+
+        The latter makes verdict and map of the same evidence, at the resolution that small defects need.
+        """
+        if self.settings["verdict"] == "features":
+            return features[-1]
+        return strongest(cast(Decoder, self.decoder).trunk(self.chosen(features)))
+
+    def chosen(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The features that the decoder reads."""
+        return [features[index] for index in self.inputs]
 
     def map_logits(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Foreground logits at full resolution: [N, 1, H, W]."""
-        logits = self.decoder([features[index] for index in self.inputs])
-        if logits.shape[2:] == size:
-            return logits
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return enlarged(self.decoder(self.chosen(features)), size)
+
+    def both(self, features: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Logits [N, K] and foreground logits [N, 1, H, W], each layer computed once."""
+        if self.settings["verdict"] == "features":
+            return self.classifier(features[-1]), self.map_logits(features, size)
+        decoder = cast(Decoder, self.decoder)
+        trunk = decoder.trunk(self.chosen(features))
+        return self.classifier(strongest(trunk)), enlarged(decoder.head(trunk), size)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(x)
-        size = (int(x.shape[2]), int(x.shape[3]))
-        return self.classifier(features[-1]), torch.sigmoid(self.map_logits(features, size))
+        logits, found = self.both(self.features(x), (int(x.shape[2]), int(x.shape[3])))
+        return logits, torch.sigmoid(found)
+
+
+def strongest(trunk: Tensor) -> Tensor:
+    """Of each cell of the decoder's last features, at stride 2, the largest value of each channel."""
+    return F.max_pool2d(trunk, READ_CELL // 2)
+
+
+def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    if logits.shape[2:] == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
 class Joint(nn.ModuleDict):

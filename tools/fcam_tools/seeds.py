@@ -96,14 +96,14 @@ def batch_maps(net: Net, x: Tensor, labels: list[int], method: str) -> Tensor:
 @torch.no_grad()
 def own_maps(net: Net, x: Tensor, labels: list[int]) -> Tensor:
     weights = net.classifier.fc.weight[labels, :, 0, 0]
-    return torch.einsum("nc,nchw->nhw", weights, net.classifier.neck(net.features(x)[-1])).float()
+    return torch.einsum("nc,nchw->nhw", weights, net.classifier.neck(net.read(net.features(x)))).float()
 
 
 def features_and_gradients(net: Net, x: Tensor, labels: list[int], layer: str) -> tuple[Tensor, Tensor]:
     """Features [N, C, h, w] of the `deep` or the `fine` layer, and the gradients of each picture's logit there."""
     with torch.enable_grad():
         features = net.features(x.detach().requires_grad_(True))
-        deep = net.classifier.neck(features[-1])
+        deep = net.classifier.neck(net.read(features))
         chosen = deep if layer == "deep" else features[fine_index(net)]
         logits = net.classifier.judge(deep)
         (gradients,) = torch.autograd.grad(logits[range(len(labels)), labels].sum(), chosen)
@@ -125,7 +125,7 @@ def smooth(net: Net, x: Tensor, labels: list[int]) -> Tensor:
         powers.append(torch.stack([gradients, gradients**2, gradients**3]))
     first, second, third = torch.stack(powers).mean(0)
     with torch.no_grad():
-        features = net.classifier.neck(net.features(x)[-1]).float()
+        features = net.classifier.neck(net.read(net.features(x))).float()
     return (plus_plus(features, first, second, third) * features).sum(1).relu()
 
 

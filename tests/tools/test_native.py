@@ -1,0 +1,153 @@
+"""Learning at the camera's own resolution: what a step holds, what is asked of it, and that it finds specks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fcam_tools import methods, native, train
+from fcam_tools.model import Net
+from PIL import Image
+
+SMALL = {
+    "size": 64,
+    "window": 32,
+    "windows": 6,
+    "pictures": 4,
+    "precision": "fp32",
+    "pretrained": False,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def recipe(**changes: object) -> train.Recipe:
+    return train.Recipe(**methods.named("native", SMALL | changes))
+
+
+def pictures(good: int, kinds: tuple[int, ...]) -> train.Pictures:
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.full(count, kind) for kind, count in enumerate((good, *kinds))])
+    return train.Pictures(rng.integers(40, 200, (len(labels), 64, 64, 3), dtype=np.uint8), labels)
+
+
+def trainer(good: int = 6, kinds: tuple[int, ...] = (9, 1), **changes: object) -> train.Trainer:
+    found = pictures(good, kinds)
+    return train.Trainer(recipe(**changes), found, found, 1 + len(kinds), progress=False)
+
+
+def test_a_step_depends_on_its_number_alone() -> None:
+    feed = native.Pieces(trainer(), native.Course("labels", 1, 3, 3, 4))
+    whole, again = [list(feed.epoch("labels", 1, first)) for first in (0, 1)]
+    assert len(whole) == 3 and len(again) == 2
+    for one, other in zip(whole[1:], again, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert torch.equal(a.x, b.x) and torch.equal(a.labels, b.labels) and a.key == b.key
+    assert not torch.equal(whole[0][0].x, whole[1][0].x)
+    assert [part.share for part in whole[0]] == [0.5, 0.5]
+
+
+def test_windows_show_what_was_made_up_on_them() -> None:
+    feed = native.Pieces(trainer(paste=1.0), native.Course("outlines", 1, 1, 40, 0))
+    (part,) = feed.step("outlines", 0, 0)
+    assert part.x.shape == (40, 3, 32, 32) and part.masks is not None and part.masks.shape == (40, 32, 32)
+    marked = part.masks.flatten(1).any(1)
+    assert marked.float().mean() > 0.8 and torch.equal(part.labels, marked.long())
+
+
+def test_windows_beside_whole_pictures_have_no_label() -> None:
+    windows, whole = native.Pieces(trainer(), native.Course("labels", 1, 1, 3, 4)).step("labels", 0, 0)
+    assert (windows.labels == -1).all() and whole.masks is None and whole.x.shape == (4, 3, 64, 64)
+
+
+def test_each_kind_of_reject_comes_as_often_as_the_others_and_as_good_ones() -> None:
+    feed = native.Pieces(trainer(good=3, kinds=(30, 1)), native.Course("labels", 1, 1, 1, 4))
+    seen = torch.cat([feed.step("labels", 0, step)[1].labels for step in range(20)])
+    assert torch.bincount(seen).tolist() == [40, 20, 20]
+
+
+def test_kinds_of_several_labels_a_picture() -> None:
+    hot = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1]], np.float32)
+    assert [rows.tolist() for rows in native.kinds_of(hot)] == [[1], [1, 2]]
+
+
+def test_a_window_holds_its_pixel_and_lies_in_the_piece() -> None:
+    rng = np.random.default_rng(0)
+    for at in (None, 0, 1, 31, 62, 63):
+        starts = {native.start(rng, 64, 32, at) for _ in range(400)}
+        assert min(starts) >= 0 and max(starts) <= 32
+        assert at is None or all(first <= at < first + 32 for first in starts)
+    assert native.start(rng, 20, 32, 5) == 0, "a piece that is smaller than a window is taken whole"
+
+
+def test_side_loss_knows_no_class() -> None:
+    logits = torch.tensor([[0.0, 2.0, 2.0]])
+    evidence = 2.0 + float(torch.tensor(2.0).log())
+    for side in (0, 1):
+        wanted = float(torch.nn.functional.softplus(torch.tensor(evidence if side == 0 else -evidence)))
+        assert float(native.side_loss(logits, torch.tensor([side]))) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_without_rejects_there_is_nothing_to_learn_from_labels() -> None:
+    alone = trainer(kinds=(), outline_steps=100, label_steps=100)
+    assert [course.name for course in native.courses(alone)] == ["outlines"]
+    assert [course.name for course in native.courses(trainer(outline_steps=0, label_steps=100))] == ["labels"]
+
+
+@pytest.mark.parametrize(("steps", "epochs", "each"), [(1, 1, 1), (100, 1, 100), (101, 2, 51), (600, 6, 100)])
+def test_steps_are_told_in_epochs(steps: int, epochs: int, each: int) -> None:
+    found = native.Course.of("labels", steps, 1, 1)
+    assert (found.epochs, found.steps) == (epochs, each)
+
+
+def test_verdict_and_map_are_of_the_same_features() -> None:
+    net = Net(3, verdict="decoder", neck=8).eval()
+    x = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        features = net.features(x)
+        logits, found = net(x)
+        assert torch.equal(logits, net.classify(x))
+        assert torch.equal(found, torch.sigmoid(net.map_logits(features, (64, 96))))
+        net.decoder.blocks[-1].refine[1][0].weight.zero_()
+        assert not torch.equal(net.classify(x), logits), "the verdict is read from the decoder"
+
+
+def test_shallow_features_stay_and_all_else_learns() -> None:
+    t = trainer(outline_steps=3, label_steps=3)
+    before = {name: value.clone() for name, value in t.net.state_dict().items()}
+    told = train.train_native(t, None)
+    moved = {name for name, value in t.net.state_dict().items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("features.net.blocks.2") for name in moved)
+    assert any(name.startswith("classifier") for name in moved) and any(name.startswith("decoder") for name in moved)
+    assert not any(name.startswith(("features.net.conv_stem", "features.net.blocks.0")) for name in moved)
+    assert not any("running" in name for name in moved if name.startswith("features"))
+    assert told["decoder_epoch"] == 1 and {entry["stage"] for entry in t.history} == {
+        "outlines",
+        "labels",
+    }
+
+
+def specks(root: Path, count: int) -> Path:
+    """Rejects have one speck of 3 x 3 pixels of 96 x 96: a hundredth of a cell of an activation map."""
+    rng = np.random.default_rng(5)
+    for name in ("ok", "ng"):
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = np.clip(rng.normal(120, 12, (96, 96, 3)), 0, 255)
+            if name == "ng":
+                top, left = rng.integers(4, 88, 2)
+                pixels[top : top + 3, left : left + 3] += 70
+            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(root / name / f"{index:03}.png")
+    return root
+
+
+def test_learns_specks_from_labels(tmp_path: Path) -> None:
+    dataset = train.data.load(str(specks(tmp_path / "set", 40)))
+    how = recipe(outline_steps=100, label_steps=50, pretrained=True, size=96, windows=16, window=32, pictures=8)
+    checkpoint, _ = train.fit(how, dataset, progress=False)
+    assert checkpoint["training"]["val_auroc"] > 0.9, checkpoint["training"]
