@@ -34,7 +34,8 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, runs one verb, prints an error once, in one line. Exit codes: 0 done, 2 refused or failed."""
+    """Parses, runs one verb, prints an error once, in one line. Exit codes: 0 done, 2 refused or failed, 130 stopped by
+    Ctrl-C; 1 is each verb's own."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fcam_tools").setLevel(logging.INFO)  # others tell too much at that level
     for noisy in ("torch.onnx", "onnxscript", "onnx_ir", "torchcam", "huggingface_hub"):
@@ -57,6 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     memory.keep_freed()
     try:
         return importlib.import_module(f"fcam_tools.{args.verb}").run(args)
+    except KeyboardInterrupt as stop:
+        print(f"fcam-tools {args.verb}: {str(stop) or 'stopped'}", file=sys.stderr)
+        return 130
     except Exception as error:
         if args.debug:
             traceback.print_exception(error)
