@@ -64,13 +64,15 @@ def test_figures_of_scores() -> None:
 
 
 def test_figures_go_through_a_manifest() -> None:
-    told = {"held_out_split": "val", "held_out_unit": "pictures"}
-    manifest = {"metrics": GOOD.metrics(), "provenance": told, "thresholds": {"score": 0.67}}
-    assert judgement.figures_in(manifest) == replace(GOOD, split="val", unit="pictures")
+    found = replace(GOOD, split="val", unit="pictures")
+    manifest = {"metrics": found.metrics(), "provenance": found.provenance(), "thresholds": {"score": 0.67}}
+    assert judgement.figures_in(manifest) == found
+    assert found.provenance()["held_out"].startswith("of 60 defective pictures 41 are rejected, of 40 good ones 1 (val")
     assert GOOD.metrics()["shipped_escape_rate"] == pytest.approx(19 / 60)
     assert all(isinstance(value, float) for value in GOOD.metrics().values())
     assert judgement.figures_in({"metrics": {"image_auroc": 0.9}, "thresholds": {"score": 0.67}}) is None
-    assert Figures("test", 5, 0, 0, 0, 0.5, None).metrics().keys() == {*judgement.COUNTS, "shipped_false_reject_rate"}
+    counts = {f"held_out_{name}" for name in judgement.COUNTS}
+    assert Figures("test", 5, 0, 0, 0, 0.5, None).metrics().keys() == {*counts, "shipped_false_reject_rate"}
 
 
 BLIND = replace(GOOD, auroc=0.5)

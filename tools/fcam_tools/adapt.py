@@ -381,6 +381,7 @@ def publish(old: Old, net: Net, how: str, learn: list[Picture], dataset: Dataset
         samples_from=samples if samples.is_dir() else None,
         golden=len(old.golden),
         method="entropy",
+        judge=False,  # the old bundle's golden set judges it
     )
     trial = folder / "trial"
     write_bundle(load_checkpoint(folder), dataset, trial, options)

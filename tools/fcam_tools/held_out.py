@@ -58,6 +58,13 @@ def setting_of(dataset: Dataset, split: str, size: tuple[int, int], saved: Mappi
     )
 
 
+def source_of(dataset: Dataset) -> str:
+    """The data set as a verb takes it."""
+    if dataset.layout in ("tree", "elpv"):
+        return str(dataset.root) if dataset.layout == "tree" else "elpv"
+    return f"{dataset.layout}:{dataset.root}" + (f"#{dataset.option}" if dataset.option else "")
+
+
 def shape_warning(dataset: Dataset) -> str:
     """What to say of pictures that lose their shape in the network's input; empty if they do not."""
     return squashed(common_size(dataset.splits["train"]))

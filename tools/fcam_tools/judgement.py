@@ -65,7 +65,7 @@ class Figures:
 
     def metrics(self) -> dict[str, float]:
         """As flat numbers, for a bundle's manifest; `figures_in` reads them."""
-        out: dict[str, float] = {name: float(getattr(self, name)) for name in COUNTS}
+        out: dict[str, float] = {HELD_OUT + name: float(getattr(self, name)) for name in COUNTS}
         if self.auroc is not None and (interval := self.auroc_interval):
             out |= {"image_auroc": self.auroc, "image_auroc_low": interval[0], "image_auroc_high": interval[1]}
         if self.defective:
@@ -74,12 +74,17 @@ class Figures:
             out["shipped_false_reject_rate"] = self.good_rejected / self.good
         return out
 
+    def provenance(self) -> dict[str, str]:
+        """What `metrics` cannot say, for the same manifest."""
+        return {"held_out": sentence(self), "held_out_split": self.split, "held_out_unit": self.unit}
+
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self) | {"auroc_interval": self.auroc_interval, "sentence": sentence(self)}
 
 
 COUNTS = ("good", "defective", "good_rejected", "defective_rejected")
+HELD_OUT = "held_out_"  # before their names in a manifest
 
 
 @dataclass(frozen=True)
@@ -136,9 +141,9 @@ def figures(scores: ArrayLike, bad: Sequence[int] | Any, threshold: float, split
 def figures_in(manifest: dict[str, Any]) -> Figures | None:
     """What a bundle's manifest says of itself; None if it says nothing, as other tools' bundles and older ones."""
     metrics, provenance = manifest.get("metrics", {}), manifest.get("provenance", {})
-    if any(name not in metrics for name in COUNTS):
+    if any(HELD_OUT + name not in metrics for name in COUNTS):
         return None
-    counts = {name: int(metrics[name]) for name in COUNTS}
+    counts = {name: int(metrics[HELD_OUT + name]) for name in COUNTS}
     split, unit = provenance.get("held_out_split", "test"), provenance.get("held_out_unit", "parts")
     auroc = metrics.get("image_auroc") if counts["good"] and counts["defective"] else None
     return Figures(split=split, threshold=manifest["thresholds"]["score"], auroc=auroc, unit=unit, **counts)
