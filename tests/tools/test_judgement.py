@@ -52,7 +52,7 @@ def test_five_of_each_told_apart_are_the_least_that_shows_anything() -> None:
 def test_doubts(found: Figures, words: str) -> None:
     told = judgement.doubt(found)
     assert words in told and bool(told) == bool(words)
-    assert bool(judgement.causes(found, SETTING)) == bool(words)
+    assert not words or judgement.causes(found, SETTING)
 
 
 def test_figures_of_scores() -> None:
@@ -95,6 +95,10 @@ def test_causes_are_those_that_can_be_seen() -> None:
     assert "more --epochs" in causes(still_learning=True)
     assert "folders are swapped" in causes(replace(GOOD, auroc=0.2))
     assert "--false-reject" in causes(replace(GOOD, defective_rejected=0))
+    # Learnt, and not good enough for someone.
+    assert (
+        causes(GOOD) == "" and "by heart" not in causes(GOOD, good=12) and "add about 38 more" in causes(GOOD, good=12)
+    )
 
 
 def test_how_many_more_pictures_hold_out_enough() -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -138,6 +138,20 @@ def figures(scores: ArrayLike, bad: Sequence[int] | Any, threshold: float, split
     )
 
 
+def figures_of(row: Mapping[str, Any], split: str, unit: str = "parts") -> Figures:
+    """From what metrics.Scorer computes with a score threshold."""
+    return Figures(
+        split=split,
+        good=int(row["shipped_ok_rejected"] + row["shipped_ok_accepted"]),
+        defective=int(row["shipped_defects_rejected"] + row["shipped_defects_accepted"]),
+        good_rejected=int(row["shipped_ok_rejected"]),
+        defective_rejected=int(row["shipped_defects_rejected"]),
+        threshold=float(row["shipped_threshold"]),
+        auroc=row["image_auroc"],
+        unit=unit,
+    )
+
+
 def figures_in(manifest: dict[str, Any]) -> Figures | None:
     """What a bundle's manifest says of itself; None if it says nothing, as other tools' bundles and older ones."""
     metrics, provenance = manifest.get("metrics", {}), manifest.get("provenance", {})
@@ -180,6 +194,14 @@ def quality(found: Figures) -> str:
     return f"image AUROC {span(found)} on {found.good + found.defective} pictures, {found.defective} of them defective"
 
 
+def marks(row: Mapping[str, Any]) -> str:
+    """The third sentence, from what metrics.Scorer computes: PxAP, and the pictures that it stands on."""
+    if row.get("pxap") is None:
+        return "no PxAP: no defective picture has a mask"
+    marked, good = int(row["defects_with_mask"]), int(row["pictures"] - row["defects"])
+    return f"PxAP {row['pxap']:.1f} (0 to 100) on {marked + good} pictures, {marked} of them with a mask of the defect"
+
+
 def span(found: Figures) -> str:
     if found.auroc is None or found.auroc_interval is None:
         return "unknown"
@@ -215,17 +237,18 @@ def blind(found: Figures) -> str:
 
 
 def causes(found: Figures, setting: Setting) -> list[str]:
-    """What may be behind a doubt, as far as it can be seen, the surest first; each says what to do."""
-    if (missing := held_out_missing(found, setting)) or not doubt(found):
+    """What may be behind a doubt, or behind figures that are not good enough, as far as it can be seen; each says what
+    to do."""
+    if missing := held_out_missing(found, setting):
         return missing
     low, high = found.auroc_interval or (0.0, 1.0)
-    if low > CHANCE:
+    if low > CHANCE and blind(found):
         return ["the threshold: `train --false-reject` sets it, or prices do (`export --escape-cost --reject-cost`)"]
     out = []
     if high < COIN:
         out.append("the folders are swapped: good pictures have the higher scores")
     out += too_few(setting)
-    learnt = setting.train_auroc
+    learnt = setting.train_auroc if low <= CHANCE else None
     if learnt is not None and learnt >= LEARNT_BY_HEART:
         out.append(
             f"it knows its training pictures by heart (image AUROC {learnt:.2f} on them) and no others: "
@@ -293,6 +316,8 @@ def squashed(picture: tuple[int, int]) -> str:
 def told(found: Figures, setting: Setting, source: str, why: str = "") -> str:
     """The refusal for people, some lines: the doubt, what may be behind it, the next command."""
     lines = [why or doubt(found), *(f"  perhaps {cause}" for cause in causes(found, setting))]
+    if held_out_missing(found, setting):
+        return "\n".join([*lines, f"  next: add them to {source}, and train again"])
     return "\n".join(
         [*lines, f"  next: `fcam-tools inspect {source} --html inspect.html` shows labels that look wrong"]
     )
