@@ -315,11 +315,12 @@ def squashed(picture: tuple[int, int]) -> str:
 
 def told(found: Figures, setting: Setting, source: str, why: str = "") -> str:
     """The refusal for people, some lines: the doubt, what may be behind it, the next command."""
-    lines = [why or doubt(found), *(f"  perhaps {cause}" for cause in causes(found, setting))]
-    if held_out_missing(found, setting):
-        return "\n".join([*lines, f"  next: add them to {source}, and train again"])
-    return "\n".join(
-        [*lines, f"  next: `fcam-tools inspect {source} --html inspect.html` shows labels that look wrong"]
+    first = why or doubt(found)
+    if missing := held_out_missing(found, setting):
+        return "\n  ".join([first, *missing, f"next: add them to {source}, and train again"])
+    maybe = [f"perhaps {cause}" for cause in causes(found, setting)]
+    return "\n  ".join(
+        [first, *maybe, f"next: `fcam-tools inspect {source} --html inspect.html` shows labels that look wrong"]
     )
 
 
