@@ -36,6 +36,7 @@ LEARNT_BY_HEART = 0.9  # image AUROC on the training pictures from which they ha
 NOTHING = "learnt nothing; this says nothing about your parts"
 LITTLE = "learnt hardly anything; this says little about your parts"
 ACCEPT = "--accept-unproven"
+CROSS = "cross-validation"  # the split of a pilot, whose threshold is the cheapest and ships with nothing
 
 
 @dataclass(frozen=True)
@@ -174,10 +175,10 @@ def unit_of(groups: Sequence[str]) -> str:
 
 def sentence(found: Figures) -> str:
     """What a person wants to know first."""
+    threshold = f"the {'cheapest' if found.split == CROSS else 'shipped'} threshold {found.threshold:.4g}"
     return (
         f"of {found.defective} defective {found.unit} {verb(found.defective_rejected)} rejected, "
-        f"of {found.good} good ones {found.good_rejected} "
-        f"({where(found.split)}, at the shipped threshold {found.threshold:.4g})"
+        f"of {found.good} good ones {found.good_rejected} ({where(found.split)}, at {threshold})"
     )
 
 
