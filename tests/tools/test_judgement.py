@@ -12,7 +12,7 @@ from fcam_tools.metrics import image_auroc
 from scipy.stats import norm
 
 GOOD = Figures("test", 40, 60, 1, 41, 0.67, 0.97)
-SETTING = Setting(200, 120, 0.15, 0.15, (640, 480), (256, 256), 0.99)
+SETTING = Setting(200, 120, 0.15, (640, 480), (256, 256), 0.99)
 
 
 @pytest.mark.parametrize(("good", "defective"), [(5, 5), (40, 12), (100, 100)])
@@ -104,7 +104,7 @@ def test_causes_are_those_that_can_be_seen() -> None:
 def test_how_many_more_pictures_hold_out_enough() -> None:
     (told,) = judgement.causes(Figures("val", 40, 2, 0, 2, 0.5, 1.0), SETTING)
     assert told.startswith("defective pictures are too few: add about 20 more, of which about 3 will be held out")
-    (told,) = judgement.causes(Figures("val", 0, 9, 0, 2, 0.5, None), replace(SETTING, good_share=0.0))
+    (told,) = judgement.causes(Figures("val", 0, 9, 0, 2, 0.5, None), replace(SETTING, share=0.0))
     assert told == "good pictures are too few: add about 5 more to the held-out pictures"
 
 

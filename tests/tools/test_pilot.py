@@ -139,7 +139,7 @@ def learnt(auroc: float, good: int = 60, bad: int = 40, caught: int = 30) -> Fig
 def test_what_learnt_nothing_says_nothing_of_the_parts(figures: Figures, verdict: str, headline: str) -> None:
     """Whatever the rates and the classes look like, which a threshold amid equal scores makes."""
     found = example(0.0, 0.0, 0.04, (0.1, 0.05, 0.02))
-    found.held_out, found.setting = figures, judgement.Setting(40, 27, 1.0, 1.0)
+    found.held_out, found.setting = figures, judgement.Setting(40, 27, 1.0)
     found.verdict = pilot.decide(found, COUNTS, "ok")
     assert found.verdict["verdict"] == verdict and found.headline.startswith(headline)
     told = found.headline + str(found.verdict["perhaps"])

@@ -42,15 +42,12 @@ def common_size(pictures: Sequence[Picture]) -> tuple[int, int]:
 
 def setting_of(dataset: Dataset, split: str, size: tuple[int, int], saved: Mapping[str, Any]) -> Setting:
     """`split` is the held-out one, `size` the network's input (width, height), `saved` the checkpoint's content."""
-    learnt, held, whole = (
-        sides(found) for found in (dataset.splits["train"], dataset.splits[split], dataset.pictures())
-    )
+    learnt, held, whole = sides(dataset.splits["train"]), len(dataset.splits[split]), len(dataset.pictures())
     epochs = saved.get("recipe", {}).get("epochs")
     return Setting(
         good=learnt[0],
         defective=learnt[1],
-        good_share=held[0] / max(1, whole[0]),
-        defective_share=held[1] / max(1, whole[1]),
+        share=held / max(1, whole),
         picture=common_size(dataset.splits["train"]),
         size=size,
         train_auroc=saved.get("judgement", {}).get("train_auroc"),

@@ -90,14 +90,13 @@ HELD_OUT = "held_out_"  # before their names in a manifest
 
 @dataclass(frozen=True)
 class Setting:
-    """What a network learned from, as far as it tells why it did not: pictures of each side to learn from; the shares
-    of all pictures of each side that are held out; (width, height) of the pictures and of the network's input; image
+    """What a network learned from, as far as it tells why it did not: pictures of each side to learn from; the share
+    of all pictures that is held out; (width, height) of the pictures and of the network's input; image
     AUROC on the training pictures; whether the last epoch was the best."""
 
     good: int
     defective: int
-    good_share: float
-    defective_share: float
+    share: float
     picture: tuple[int, int] = (0, 0)
     size: tuple[int, int] = (0, 0)
     train_auroc: float | None = None
@@ -270,11 +269,11 @@ def causes(found: Figures, setting: Setting) -> list[str]:
 def held_out_missing(found: Figures, setting: Setting) -> list[str]:
     """How many pictures of which side it takes to hold out the least count."""
     out = []
-    sides = (("good", found.good, setting.good_share), ("defective", found.defective, setting.defective_share))
-    for side, count, share in sides:
+    for side, count in (("good", found.good), ("defective", found.defective)):
         if count < LEAST_EACH:
-            more = math.ceil((LEAST_EACH - count) / share) if share else LEAST_EACH - count
-            told = f", of which about {LEAST_EACH - count} will be held out" if share else " to the held-out pictures"
+            more = math.ceil((LEAST_EACH - count) / setting.share) if setting.share else LEAST_EACH - count
+            told = f", of which about {LEAST_EACH - count} will be held out"
+            told = told if setting.share else " to the held-out pictures"
             out.append(f"{side} pictures are too few: add about {more} more{told}")
     return out
 
@@ -335,6 +334,8 @@ def add_accept_argument(parser: argparse.ArgumentParser, where: str) -> None:
 
 def end(verb: str, refusal: str, accepted: bool) -> int:
     """Says why a network is not proven, after all is written; the exit code: 1, or 0 where that is accepted."""
-    hint = f"{ACCEPT} goes on, and writes it down" if not accepted else f"{ACCEPT}: going on, and it is written down"
+    hint = f"{ACCEPT}: it goes on, and the bundle will say so"
+    if not accepted:
+        hint = f"`export` would refuse it; {ACCEPT} goes on, and the bundle will say so"
     print(f"fcam-tools {verb}: {refusal}; {hint}", file=sys.stderr)
     return int(not accepted)

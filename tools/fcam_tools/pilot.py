@@ -361,7 +361,7 @@ def unproven(out: Pilot) -> dict[str, Any]:
     """The verdict where pictures do not show that anything was learnt; empty where they do."""
     if out.held_out is None or not (doubt := judgement.doubt(out.held_out)):
         return {}
-    causes = judgement.causes(out.held_out, out.setting or judgement.Setting(0, 0, 1.0, 1.0))
+    causes = judgement.causes(out.held_out, out.setting or judgement.Setting(0, 0, 1.0))
     more = min(out.held_out.good, out.held_out.defective) < judgement.LEAST_EACH
     learnt = not more and doubt == judgement.blind(out.held_out)
     verdict = "more data" if more else "no" if learnt else doubt.partition(";")[0]
@@ -375,7 +375,7 @@ def setting_of(
     good, bad = held_out.sides(pictures)
     learnt, size = (folds - 1) / folds, held_out.common_size(pictures)
     sides = round(good * learnt), round(bad * learnt)
-    return judgement.Setting(*sides, 1.0, 1.0, size, (recipe.size, recipe.size), still_learning=still_learning)
+    return judgement.Setting(*sides, 1.0, size, (recipe.size, recipe.size), still_learning=still_learning)
 
 
 def above_all(weakest: str) -> dict[str, str]:

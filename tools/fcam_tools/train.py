@@ -909,7 +909,7 @@ def refusal(plan: Plan, checkpoint: dict) -> str:
     size = (plan.recipe.size, plan.recipe.size)
     setting = held_out.setting_of(plan.dataset, "val", size, checkpoint)
     told = judgement.told(judgement.Figures(**found["figures"]), setting, plan.source)
-    return f"{told}\n  the network is in {plan.checkpoint}; `export` refuses it too"
+    return f"{told}\n  the network is in {plan.checkpoint}"
 
 
 def shown(summary: dict[str, Any]) -> str:
