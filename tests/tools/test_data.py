@@ -101,6 +101,21 @@ def test_other_than_one_ok_class_and_a_defect_is_refused(names: tuple[str, ...],
         data.load(str(tmp_path))
 
 
+@pytest.mark.parametrize(("ok", "ng"), [("OK", "NG"), ("Good", "Scratch"), ("GOOD", "dent")])
+def test_case_of_folders_does_not_matter(ok: str, ng: str, tmp_path: Path) -> None:
+    fill(tmp_path / ok, 20, seed=1)
+    fill(tmp_path / ng, 20, seed=2)
+    assert data.load(str(tmp_path)).classes == (ok, ng)
+
+
+def test_folders_that_differ_in_case_alone_are_refused(tmp_path: Path) -> None:
+    for folder, ok in (("train", "OK"), ("val", "ok")):
+        fill(tmp_path / folder / ok, 3)
+        fill(tmp_path / folder / "ng", 3)
+    with pytest.raises(ToolError, match="differ in case alone, OK and ok: call them alike"):
+        data.load(str(tmp_path))
+
+
 def test_class_without_pictures_is_named(tmp_path: Path) -> None:
     for name in ("train/good", "train/dent", "val/good"):
         fill(tmp_path / name, 2)

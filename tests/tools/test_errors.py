@@ -66,6 +66,11 @@ def test_what_a_user_can_mend_is_one_line(
     assert not (tmp_path / "state").exists()
 
 
+def test_ctrl_c_is_one_line_and_130(verb: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert verb(lambda: (_ for _ in ()).throw(KeyboardInterrupt), "inspect") == 130
+    assert capsys.readouterr().err == "fcam-tools inspect: stopped\n"
+
+
 @pytest.mark.parametrize("fail", [raise_numpy, raise_bare_os])
 def test_a_bug_says_that_it_is_one_and_where_its_traceback_is(
     fail: Callable[[], None], verb: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]

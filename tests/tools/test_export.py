@@ -2,9 +2,11 @@
 
 import json
 import re
+import tempfile
 import tomllib
 from argparse import ArgumentParser
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,8 @@ from PIL import Image
 
 SIZE = 64
 CLASSES = ["good", "dent", "scratch"]
-OPTIONS = export.Options(name="tiny", method="minmax", calibration=8, golden=4, samples=4)
+# A random network learnt nothing.
+OPTIONS = export.Options(name="tiny", method="minmax", calibration=8, golden=4, samples=4, accept_unproven=True)
 LEGAL_OPS = {
     "Conv", "Clip", "Relu", "Add", "Mul", "Exp", "ReduceMean", "Log", "Concat", "Resize", "Sigmoid", "Reshape",
     "Squeeze", "Gemm", "QuantizeLinear", "DequantizeLinear",
@@ -124,7 +127,10 @@ def test_int8_export_says_what_the_engine_does_not_take(checkpoint: Path, data: 
     assert "Mul is of two tensors" in str(refused.value) and "--precision f32" in str(refused.value)
     assert not (tmp_path / "int8").exists()
     written = export.export(
-        tmp_path / "v3.pt", tmp_path / "f32", data, export.Options(name="f32", precision="f32", golden=2, samples=2)
+        tmp_path / "v3.pt",
+        tmp_path / "f32",
+        data,
+        export.Options(name="f32", precision="f32", golden=2, samples=2, accept_unproven=True),
     )
     assert written.operators["HardSigmoid"] > 0
 
@@ -183,7 +189,9 @@ def test_same_inputs_give_the_same_bytes(bundle: Path, checkpoint: Path, data: P
 
 def test_float_bundle_has_the_same_layout(checkpoint: Path, data: Path, tmp_path: Path, no_fcam: None) -> None:
     out = tmp_path / "float"
-    export.export(checkpoint, out, data, export.Options(name="float", precision="f32", golden=2, samples=2))
+    export.export(
+        checkpoint, out, data, export.Options(name="float", precision="f32", golden=2, samples=2, accept_unproven=True)
+    )
     assert not [n for n in onnx.load(out / "model.onnx").graph.node if "Linear" in n.op_type]
     report = verify.verify(out, checkpoint=checkpoint)
     assert report.ok, report.problems
@@ -225,6 +233,137 @@ def test_export_refuses_when_no_picture_proves_the_model(checkpoint: Path, data:
     torch.save(saved, tmp_path / "unsure.pt")
     with pytest.raises(ToolError, match="threshold"):
         export.export(tmp_path / "unsure.pt", tmp_path / "tiny", data, OPTIONS)
+
+
+# What held-out pictures show (test_judgement.py has the rules).
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six good and six defective pictures to be judged on."""
+    root, rng = tmp_path_factory.mktemp("held_out"), np.random.default_rng(5)
+    for split, each in (("train", 2), ("val", 2), ("test", 3)):
+        for name, count in (("good", 2 * each), ("dent", each), ("scratch", each)):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+    return root
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, score: Callable[[Path], float]) -> None:
+    """The network for the camera has these scores, whatever it computes."""
+    monkeypatch.setattr(export, "onnx_answers", lambda *_: lambda path: (score(path), np.full((SIZE, SIZE), 0.5)))
+
+
+def by_class(good: float, bad: float) -> Callable[[Path], float]:
+    return lambda path: good if path.parent.name == "good" else bad
+
+
+JUDGED = export.Options(name="tiny", precision="f32", golden=4, samples=4)  # in float: no scales to find
+
+
+def test_bundle_says_what_it_did_to_held_out_pictures(
+    held_out: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_fcam: None
+) -> None:
+    answering(monkeypatch, by_class(0.1, 0.9))
+    written = export.export(checkpoint, tmp_path / "tiny", held_out, JUDGED)
+    assert export.summary(written).startswith("of 6 defective parts 6 are rejected, of 6 good ones 0 (test split")
+    told = tomllib.loads((tmp_path / "tiny" / "manifest.toml").read_text())
+    counts = {
+        "held_out_good": 6,
+        "held_out_defective": 6,
+        "held_out_good_rejected": 0,
+        "held_out_defective_rejected": 6,
+    }
+    rates = {"shipped_escape_rate": 0.0, "shipped_false_reject_rate": 0.0}
+    assert told["metrics"] == {
+        **counts, **rates, "image_auroc": 1.0, "image_auroc_low": pytest.approx(0.69, abs=0.01), "image_auroc_high": 1.0
+    }  # fmt: skip
+    assert all(isinstance(value, float) for value in told["metrics"].values())
+    assert told["provenance"]["held_out_split"] == "test" and "unproven" not in told["provenance"]
+    assert verify.verify(tmp_path / "tiny").ok
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        (by_class(0.9, 0.1), "learnt nothing; this says nothing about your parts"),
+        (by_class(0.1, 0.4), "everything passes: none of 6 defective parts is rejected at the threshold 0.5"),
+        (by_class(0.6, 0.9), "everything is rejected: all of 6 good parts are"),
+    ],
+)
+def test_export_refuses_what_learnt_nothing(
+    scores: Callable[[Path], float], words: str, held_out: Path, checkpoint: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, no_fcam: None, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    answering(monkeypatch, scores)
+    with pytest.raises(ToolError, match="do not publish this bundle") as refused:
+        export.export(checkpoint, tmp_path / "tiny", held_out, JUDGED)
+    assert words in str(refused.value) and f"fcam-tools inspect {held_out}" in str(refused.value)
+    assert "--accept-unproven" in str(refused.value) and not list(tmp_path.iterdir())
+    export.export(checkpoint, tmp_path / "tiny", held_out, replace(JUDGED, accept_unproven=True))
+    assert words in caplog.text
+    manifest = tmp_path / "tiny" / "manifest.toml"
+    assert words in tomllib.loads(manifest.read_text())["provenance"]["unproven"]
+    report = verify.verify(tmp_path / "tiny")
+    assert report.ok and words in report.warnings[0]
+    manifest.write_text(manifest.read_text().replace("unproven =", "something ="))
+    assert words in verify.verify(tmp_path / "tiny").problems[0]
+
+
+def test_what_training_accepted_is_not_asked_again(
+    held_out: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["provenance"]["unproven"] = "learnt nothing on val"
+    torch.save(saved, tmp_path / "net.pt")
+    for name, scores, kept in (("bad", by_class(0.9, 0.1), True), ("good", by_class(0.1, 0.9), False)):
+        answering(monkeypatch, scores)
+        export.export(tmp_path / "net.pt", tmp_path / name, held_out, JUDGED)
+        told = tomllib.loads((tmp_path / name / "manifest.toml").read_text())["provenance"]
+        assert ("unproven" in told) == kept
+
+
+def test_prices_that_accept_everything_are_refused(
+    held_out: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answering(monkeypatch, by_class(0.5, 0.5))
+    prices = export.operating.Prices(1, 50, 0.01)
+    with pytest.raises(ToolError, match="the cheapest is to accept everything: the camera would accept each part"):
+        export.export(checkpoint, tmp_path / "tiny", held_out, replace(JUDGED, prices=prices))
+    assert not list(tmp_path.iterdir())
+    export.export(checkpoint, tmp_path / "tiny", held_out, replace(JUDGED, prices=prices, accept_unproven=True))
+    told = tomllib.loads((tmp_path / "tiny" / "manifest.toml").read_text())["provenance"]
+    assert "THE CHEAPEST IS TO ACCEPT EVERYTHING" in told["operating_point"] and "unproven" in told
+    dear = replace(JUDGED, prices=export.operating.Prices(50, 1, 0.5))
+    with pytest.raises(ToolError, match="the cheapest is to reject everything"):
+        export.export(checkpoint, tmp_path / "other", held_out, dear)
+
+
+def test_export_refuses_what_verify_would(
+    held_out: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, by_class(0.1, 0.9))
+    monkeypatch.setattr(export.Prover, "nearness", lambda *_: -0.5)
+    with pytest.raises(
+        ToolError, match=r"answers 4 of 4 golden pictures otherwise .* do not publish this bundle: export"
+    ):
+        export.export(checkpoint, tmp_path / "tiny", held_out, JUDGED)
+
+
+def test_export_onto_a_full_disk_says_where(
+    checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name, place in (("write_samples", tmp_path / "tiny"), ("write_float", Path(tempfile.gettempdir()))):
+        with monkeypatch.context() as broken:
+            broken.setattr(export, name, full)
+            with pytest.raises(ToolError, match=f"cannot write {place}: No space left on device; make room"):
+                export.export(checkpoint, tmp_path / "tiny", data, OPTIONS)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_export_refuses_a_network_that_breaks_a_rule(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
@@ -336,7 +475,10 @@ def test_altered_network_is_noticed(copied: Path, no_fcam: None) -> None:
 def test_extra_and_missing_files_are_noticed(copied: Path, no_fcam: None) -> None:
     (copied / "golden" / "000.map.png").rename(copied / "golden" / "stray.png")
     problems = verify.verify(copied).problems
-    assert problems == ["golden/000.map.png is missing", "golden/stray.png is not in the manifest's list of files"]
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "golden/000.map.png is missing",
+        "golden/stray.png is not in the manifest's list of files",
+    ]
 
 
 def test_disagreement_is_reported_with_exit_code_2(

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, contact, data, model, suspect
+from fcam_tools import __main__, contact, data, model, suspect, train
 from fcam_tools.data.dataset import Picture
+from fcam_tools.errors import ToolError
 from PIL import Image
 from trees import HEIGHT, TREES, WIDTH, mask, picture
 
@@ -144,6 +145,37 @@ def test_other_sizes_modes_and_divided_groups_are_warned_of(tree: Path, capsys: 
     warned = " ".join(texts(found, "warning"))
     assert "2 sizes (16x12, 20x10" in warned and "2 modes (RGB, L)" in warned
     assert found["groups"]["divided"] and "groups are in more than one split" in warned
+
+
+def test_very_wide_pictures_are_warned_of(
+    tree: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any("squashed" in text for text in texts(told(capsys, tree), "warning"))
+    picture(tree / "train" / "good" / "wide.png", (400, 20))
+    (text,) = (text for text in texts(told(capsys, tree), "warning") if "squashed" in text)
+    assert "pictures of 400 x 20 are squashed to a square, 20 times narrower across" in text and "crop them" in text
+    monkeypatch.setattr(train, "fit", lambda *_: (_ for _ in ()).throw(ToolError("enough")))
+    for path in (tree / "train").rglob("*.png"):
+        picture(path, (400, 20))
+    assert __main__.main(["train", str(tree), "--out", str(tree.parent / "net.pt"), "--allow-leaks"]) == 2
+    assert "pictures of 400 x 20 are squashed to a square" in caplog.text
+
+
+@pytest.mark.parametrize("layout", ["splits", "folders"])
+def test_a_link_to_nowhere_is_named_and_the_rest_looked_at(
+    layout: str, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tree if layout == "splits" else tree / "train"
+    link = root / "train" / "dent" / "gone.png" if layout == "splits" else root / "dent" / "gone.png"
+    link.symlink_to("/nowhere/at/all.png")
+    copied = next(path for path in sorted(link.parent.iterdir()) if path != link)
+    shutil.copy(copied, link.with_name("again.png"))
+    found = told(capsys, root, code=1)
+    (text,) = texts(found, "error")
+    assert text == f"cannot read {link}: it is a link to /nowhere/at/all.png, which is not there; remove it"
+    assert found["copies"]["exact_within"] == [[str(copied), str(link.with_name("again.png"))]] or layout == "splits"
+    assert __main__.main(["train", str(root), "--out", str(tree.parent / "net.pt")]) == 2
+    assert str(link) in capsys.readouterr().err
 
 
 def test_lopsided_classes_are_warned_of(tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, corruptions, pilot
+from fcam_tools import __main__, corruptions, judgement, pilot
 from fcam_tools.data import Dataset, Picture
 from fcam_tools.errors import ToolError
+from fcam_tools.judgement import Figures
 from fcam_tools.model import Net
 from PIL import Image
 
@@ -122,6 +123,47 @@ def test_verdicts(found: pilot.Pilot, verdict: str, words: str) -> None:
     assert told["verdict"] == verdict and words in told["why"]
 
 
+def learnt(auroc: float, good: int = 60, bad: int = 40, caught: int = 30) -> Figures:
+    return Figures(judgement.CROSS, good, bad, 2, caught, 0.5, auroc)
+
+
+@pytest.mark.parametrize(
+    ("figures", "verdict", "headline"),
+    [
+        (learnt(0.52), "learnt nothing", "learnt nothing; this says nothing about your parts: image AUROC is 0.520"),
+        (learnt(0.66), "learnt hardly anything", "learnt hardly anything; this says little about your parts"),
+        (learnt(1.0, bad=4, caught=4), "more data", "more data: too few pictures are held out to say anything"),
+        (learnt(0.95, caught=0), "no", "no: everything passes: none of 40 defective parts"),
+    ],
+)
+def test_what_learnt_nothing_says_nothing_of_the_parts(figures: Figures, verdict: str, headline: str) -> None:
+    """Whatever the rates and the classes look like, which a threshold amid equal scores makes."""
+    found = example(0.0, 0.0, 0.04, (0.1, 0.05, 0.02))
+    found.held_out, found.setting = figures, judgement.Setting(40, 27, 1.0)
+    found.verdict = pilot.decide(found, COUNTS, "ok")
+    assert found.verdict["verdict"] == verdict and found.headline.startswith(headline)
+    told = found.headline + str(found.verdict["perhaps"])
+    assert "scratch" not in told and "light, lens" not in told
+    assert found.first[0] == judgement.sentence(figures)
+
+
+def test_a_class_that_ties_with_the_others_is_no_reason() -> None:
+    def hardest(**passed: int) -> str:
+        rows = {name: {"passed": count, "rejected": 20 - count} for name, count in passed.items()}
+        return pilot.hardest({"ok": {"passed": 58, "rejected": 2}, **rows}, "ok")
+
+    assert hardest(dent=20, scratch=20) == hardest(dent=0, scratch=0) == hardest(dent=9, scratch=7) == ""
+    assert hardest(dent=20) == ""  # no other to compare with
+    assert hardest(dent=1, scratch=6) == "scratch"
+    found = example(0.3, 0.3, 0.4, (0.3, 0.3, 0.3))
+    found.confusion = {"ok": CONFUSION["ok"], "dent": CONFUSION["scratch"], "scratch": CONFUSION["scratch"]}
+    why = pilot.decide(found, COUNTS, "ok")["why"]
+    assert "dent" not in why and "a better view (light, lens, resolution) helps" in why
+    found.learning = example(0.2, 0.05, 0.3, (0.4, 0.2, 0.1)).learning
+    told = pilot.decide(found, COUNTS, "ok")
+    assert told["add"].keys() == {"pictures"} and "above all" not in told["why"]
+
+
 def test_no_is_doubted_while_training_still_gained() -> None:
     found = example(0.3, 0.3, 0.4, (0.3, 0.3, 0.3))
     assert "more --epochs" not in pilot.decide(found, COUNTS, "ok")["why"]
@@ -162,7 +204,10 @@ def test_whole_pilot_is_one_page(pictures: Path, tmp_path: Path, capsys: pytest.
     quick += ["--no-pretrained", "--precision", "fp32"]
     assert __main__.main(["pilot", str(pictures), "--out", str(page), *quick, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["verdict"]["verdict"] in ("go", "more data", "no")
+    assert found["verdict"]["verdict"] in ("go", "more data", "no", "learnt nothing", "learnt hardly anything")
+    assert found["held_out"]["sentence"].startswith("of 24 defective parts ")
+    assert found["marked"] == 24 and "on 54 pictures, 24 of them with a mask of the defect" in page.read_text()
+    assert (found["held_out"]["good"], found["held_out"]["split"]) == (30, "cross-validation")
     assert found["counts"] == {"ok": 30, "<b>ng": 24}
     assert sum(row["passed"] + row["rejected"] for row in found["confusion"].values()) == 54
     stages = [[entry["stage"] for entry in fold] for fold in found["curves"]]
@@ -171,6 +216,7 @@ def test_whole_pilot_is_one_page(pictures: Path, tmp_path: Path, capsys: pytest.
     assert found["oracle"]["pxap_oracle"] >= found["oracle"]["pxap_chosen_by_labels"] > 0
     assert 2 <= len(found["learning"]) <= 3 and found["latency"]["multiply_adds"] > 1e6
     text = page.read_text()
+    assert re.search(r"<h1>.*</h1>\n<p>of 24 defective parts \d+ (is|are) rejected, of 30 good ones \d+ \(cross", text)
     assert found["verdict"]["verdict"] in text and text.count("data:image/png;base64,") >= 3
     assert "<b>ng" not in text and "&lt;b&gt;ng" in text
     sources = re.findall(r'(?:src|href)="([^"]{0,20})', text)

@@ -10,8 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tomli_w
 from fcam_tools import __main__, redeploy, verify
 from fcam_tools.errors import ToolError
+from fcam_tools.judgement import Figures
 from test_deploy import Fleet, camera, fleet  # noqa: F401 fixtures
 from trees import squares
 
@@ -45,16 +47,17 @@ def test_from_pictures_to_cameras(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Refused, accepted with a camera that fails, gone on with, and once more as another release: one training."""
-    assert __main__.main([*words, "one", "two", "--least-auroc", "1.01"]) == 2
-    told = capfd.readouterr().err
-    assert "1.01 is the least: nothing was signed" in told and "checkpoint: " in told
+    """Refused by training, accepted with a camera that fails, gone on with, and once more as another
+    release: one training."""
+    assert __main__.main([*words, "one", "two"]) == 2
+    assert "train: learnt nothing" in (told := capfd.readouterr().err) and "perhaps" in told
     (folder,) = (tmp_path / "out").iterdir()
     trained = (folder / "net.run" / "run.json").stat().st_mtime_ns
-    assert not list(folder.glob("*.fcam")) and fleet.calls("one") == ["list"]
+    assert not list(folder.glob("*.fcam")) and set(fleet.calls("one")) == {"list"}
 
     fleet.behave("two", install="the card is full")
-    assert __main__.main([*words, "one", "two", "--least-auroc", "0"]) == 1
+    words += ["--accept-unproven", "--least-auroc", "0", "--most-escapes", "1"]
+    assert __main__.main([*words, "one", "two"]) == 1
     assert "the card is full" in capfd.readouterr().out
     file = folder / "parts-1.fcam"
     check = [str(verify.find_fcam()), "bundle", "verify", str(file), "--keys", str(tmp_path)]
@@ -67,7 +70,7 @@ def test_from_pictures_to_cameras(
     assert states == ["unchanged", "active"] and file.stat().st_mtime_ns == signed
 
     shutil.copytree(folder / "bundle", tmp_path / "before")
-    again = ["one", "two", "--least-auroc", "0", "--counter", "5", "--than", str(tmp_path / "before")]
+    again = ["one", "two", "--counter", "5", "--than", str(tmp_path / "before")]
     assert __main__.main([*words, *again]) == 0
     assert fleet.active("one") == fleet.active("two") == "parts.5"
     assert (folder / "net.run" / "run.json").stat().st_mtime_ns == trained
@@ -77,13 +80,46 @@ def test_a_network_that_is_surely_worse_is_refused(tmp_path: Path, monkeypatch: 
     metric = {"a": 0.02, "b": 0.1, "interval": (0.03, 0.2)}
     same = {"a": 0.99, "b": 0.98, "interval": (-0.02, 0.01)}
     metrics = {"image_auroc": same, "escape_rate": metric, "false_reject_rate": {**metric, "interval": (-0.1, 0.2)}}
-    answers = {"evaluate": {"rows": {"int8": {"image_auroc": 0.98}}}, "compare": {"metrics": metrics}}
-    monkeypatch.setattr(redeploy, "answer", lambda verb, *_: answers[verb])
-    args = argparse.Namespace(pictures="pictures", least_auroc=0.9, than=Path("old"))
+    monkeypatch.setattr(redeploy, "answer", lambda *_: {"metrics": metrics})
+    args = argparse.Namespace(pictures="pictures", than=Path("old"))
     with pytest.raises(ToolError, match=r"worse than old: escape_rate 0\.020 -> 0\.100\. Nothing was signed"):
-        redeploy.refuse_worse(tmp_path / "net.pt", tmp_path / "bundle", args)
+        redeploy.refuse_worse(tmp_path / "bundle", args)
     metrics["escape_rate"] = {**metric, "interval": (-0.01, 0.2)}
-    redeploy.refuse_worse(tmp_path / "net.pt", tmp_path / "bundle", args)
+    redeploy.refuse_worse(tmp_path / "bundle", args)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        # What one good and one bad picture show, told apart as they are.
+        (
+            Figures("test", 1, 1, 0, 1, 0.5, 1.0),
+            "too few pictures are held out to say anything: 1 good and 1 defective",
+        ),
+        (Figures("test", 60, 60, 1, 50, 0.5, 0.85), r"image AUROC may be as low as 0\.76\d, 0\.8 is the least"),
+        (
+            Figures("test", 60, 60, 0, 33, 0.5, 0.97),
+            r"escape rate may be as high as 0\.58\d, 0\.5 is the most: 27 of 60",
+        ),
+        (Figures("test", 60, 60, 0, 0, 0.5, 0.97), "everything passes: none of 60 defective parts is rejected"),
+        (Figures("test", 60, 60, 1, 50, 0.5, 0.97), ""),
+    ],
+)
+def test_what_held_out_pictures_do_not_show_is_not_signed(
+    found: Figures, words: str, tmp_path: Path, pictures: Path
+) -> None:
+    content = {"format": 1, "thresholds": {"score": 0.5}, "input": {"width": 32, "height": 32}}
+    content |= {"metrics": found.metrics(), "provenance": found.provenance()}
+    (tmp_path / "manifest.toml").write_text(tomli_w.dumps(content))
+    args = argparse.Namespace(pictures=str(pictures), accept_unproven=False, least_auroc=0.8, most_escapes=0.5)
+    if not words:
+        redeploy.refuse_unproven(tmp_path, args)
+        return
+    with pytest.raises(ToolError, match=f"nothing was signed: .*{words}") as refused:
+        redeploy.refuse_unproven(tmp_path, args)
+    few = found.good == 1
+    assert ("few: add about 16 more" if few else f"fcam-tools inspect {pictures}") in str(refused.value)
+    assert few or "perhaps" in str(refused.value)
 
 
 def test_what_cannot_come_good_is_said_before_the_training(
@@ -125,6 +161,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(redeploy, "step", step)
+    monkeypatch.setattr(redeploy, "refuse_unproven", lambda *_: None)
     monkeypatch.setattr(redeploy, "refuse_worse", lambda *_: None)
     monkeypatch.setattr(redeploy, "subprocess", argparse.Namespace(run=deploy))
     return told
@@ -170,7 +207,7 @@ def test_a_camera_that_does_not_say_its_releases_is_named(
 
 def test_a_training_that_was_killed_as_it_began_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "net.run"
-    args = argparse.Namespace(pictures="pictures", name="parts", train="")
+    args = argparse.Namespace(pictures="pictures", name="parts", train="", accept_unproven=False)
     calls: list[tuple[object, ...]] = []
     monkeypatch.setattr(redeploy, "step", lambda *words: calls.append(words))
     run.mkdir()

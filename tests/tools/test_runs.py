@@ -6,7 +6,9 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import resource
+import shutil
 import signal
 import socket
 import time
@@ -26,6 +28,7 @@ CLEAN = multiprocessing.get_context("forkserver")
 CLEAN.set_forkserver_preload(["fcam_tools.train", "sklearn.metrics", "timm"])
 QUICK = ("--no-pretrained", "--size", "32", "--batch", "8", "--epochs", "3", "--decoder-epochs", "2")
 QUICK += ("--precision", "fp32", "--frozen-stride", "0")
+QUICK += ("--accept-unproven",)  # nobody learns anything in so few steps
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -161,7 +164,7 @@ def test_run_folder_tells_how_the_network_was_made(pictures: Path, whole: Path) 
 
 
 def test_runs_are_listed(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few = (*QUICK[:-6], "--epochs", "1", "--decoder-epochs", "1", "--precision", "fp32", "--frozen-stride", "0")
+    few = (*QUICK, "--epochs", "1", "--decoder-epochs", "1")
     finish("train", pictures, "--runs", tmp_path, "--name", "first", *few)
     assert __main__.main(["runs", str(tmp_path), "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)
@@ -172,8 +175,8 @@ def test_runs_are_listed(pictures: Path, tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "broken" / "run.json").write_text("{")
     assert __main__.main(["runs", str(tmp_path), "--json"]) == 0
     assert [told["id"] for told in json.loads(capsys.readouterr().out)] == [entry["id"]]
-    assert __main__.main(["train", str(pictures), "--resume", entry["run"]]) == 2
-    assert "give nothing else" in capsys.readouterr().err
+    assert __main__.main(["train", "--out", "net.pt", "--resume", entry["run"]]) == 2
+    assert "give no --out" in capsys.readouterr().err
     assert __main__.main(["runs", str(tmp_path / "absent")]) == 2
 
 
@@ -306,8 +309,51 @@ def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
 def test_changed_pictures_stop_a_resumption(pictures: Path, tmp_path: Path) -> None:
     told = {"data": str(pictures), "dataset_sha256": "0" * 64, "recipe": {}, "checkpoint": "net.pt"}
     runs.create(tmp_path / "run", told)
-    with pytest.raises(ToolError, match="have changed"):
+    with pytest.raises(ToolError, match="are not those that"):
         train.plan_resumed(tmp_path / "run")
+
+
+def test_pictures_that_moved_are_taken_from_their_new_place(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, run, quick = tmp_path / "pictures", tmp_path / "run", (*QUICK, "--epochs", "1", "--decoder-epochs", "1")
+    shutil.copytree(pictures, place)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(train, "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert __main__.main(["train", str(place), "--out", str(run), *quick]) == 130
+    assert f"stopped; go on with `fcam-tools train --resume {run}`" in capsys.readouterr().err
+    place.rename(tmp_path / "moved")
+    assert __main__.main(["train", "--resume", str(run)]) == 2
+    assert f"`fcam-tools train NEWPATH --resume {run}`" in capsys.readouterr().err
+    picture = next((tmp_path / "moved").rglob("*.png"))
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "moved", other)
+    (other / picture.relative_to(tmp_path / "moved")).unlink()
+    assert __main__.main(["train", str(other), "--resume", str(run)]) == 2
+    assert f"the pictures in {other} are not those that {run} began with" in capsys.readouterr().err
+    assert __main__.main(["train", str(tmp_path / "moved"), "--resume", str(run)]) == 0
+    assert runs.Run(run).state() == "done" and runs.Run(run).config["data"] == str(tmp_path / "moved")
+
+
+def test_training_that_shows_nothing_ends_with_one_and_leaves_its_network(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No step is made: the scores are those of random weights."""
+    quick = [word for word in QUICK if word != "--accept-unproven"] + ["--epochs", "0", "--decoder-epochs", "0"]
+    assert __main__.main(["train", str(pictures), "--out", str(tmp_path / "net.pt"), *quick]) == 1
+    said = capsys.readouterr()
+    assert re.match(r"of 8 defective parts \d are rejected, of 8 good ones \d \(val split, at the shipped", said.out)
+    assert "fcam-tools train: learnt nothing; this says nothing about your parts: image AUROC is 0." in said.err
+    assert "perhaps too few good pictures: 29 to learn from" in said.err and "--accept-unproven goes on" in said.err
+    assert f"fcam-tools inspect {pictures}" in said.err and f"the network is in {tmp_path / 'net.pt'}" in said.err
+    assert runs.Run(tmp_path / "net.run").state() == "done"
+    assert "unproven" not in torch.load(tmp_path / "net.pt", weights_only=True)["provenance"]
+    accepted = ["train", str(pictures), "--out", str(tmp_path / "net.pt"), *quick, "--accept-unproven", "--json"]
+    assert __main__.main(accepted) == 0
+    told = json.loads(capsys.readouterr().out)["held_out"]
+    assert (told["figures"]["good"], told["figures"]["defective"]) == (8, 8) and told["doubt"].startswith("learnt")
+    assert torch.load(tmp_path / "net.pt", weights_only=True)["provenance"]["unproven"] == told["doubt"]
+    assert runs.Run(tmp_path / "net.run").metrics["held_out"] == told
 
 
 def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,19 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, runs one verb, prints an error once, in one line. Exit codes: 0 done, 2 refused or failed."""
+    """Parses, runs one verb, prints an error once, in one line. Exit codes: 0 done, 2 refused or failed, 130 stopped by
+    Ctrl-C; 1 is each verb's own."""
+    argv = sys.argv[1:] if argv is None else argv
+    chosen = next((word for word in argv if not word.startswith("-")), "")
+    try:
+        return one(argv, chosen)
+    except KeyboardInterrupt as stop:
+        print(f"fcam-tools {chosen}: {str(stop) or 'stopped'}", file=sys.stderr)
+        return 130
+
+
+def one(argv: list[str], chosen: str) -> int:
+    """Runs one verb, `chosen` by the words of the command line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fcam_tools").setLevel(logging.INFO)  # others tell too much at that level
     for noisy in ("torch.onnx", "onnxscript", "onnx_ir", "torchcam", "huggingface_hub"):
@@ -44,8 +56,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"fcam-tools {__version__}")
     parser.add_argument("--debug", action="store_true", help=DEBUG)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    argv = sys.argv[1:] if argv is None else argv
-    chosen = next((word for word in argv if not word.startswith("-")), "")
     for name, summary in VERBS.items():
         verb = verbs.add_parser(name, help=summary, description=summary)
         verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=DEBUG)

@@ -146,14 +146,14 @@ def new_pictures(root: Path, classes: Sequence[str], ok: str, progress: bool = F
     """By folder names; pictures in no folder are OK. Those of one part, folder or day and copies are groups."""
     if not root.is_dir():
         raise ToolError(f"{root} is no folder: give one with new pictures")
-    out, folders = [], []
+    out, folders, known = [], [], {name.lower(): name for name in classes}
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() not in data.SUFFIXES or path.name.startswith("."):
             continue
         folder = path.relative_to(root).parts[0] if path.parent != root else ok
         if folder == data.MASKS:
             continue
-        name = ok if folder in data.OK_NAMES else folder
+        name = ok if data.is_ok(folder) else known.get(folder.lower(), folder)
         if name not in classes:
             raise ToolError(f"{root} has a folder {folder}, the bundle knows {list(classes)}: rename it")
         out.append(Picture(path, list(classes).index(name)))
@@ -381,6 +381,7 @@ def publish(old: Old, net: Net, how: str, learn: list[Picture], dataset: Dataset
         samples_from=samples if samples.is_dir() else None,
         golden=len(old.golden),
         method="entropy",
+        judge=False,  # the old bundle's golden set judges it
     )
     trial = folder / "trial"
     write_bundle(load_checkpoint(folder), dataset, trial, options)

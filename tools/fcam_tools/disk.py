@@ -6,13 +6,32 @@ the new one.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
 from fcam_tools.errors import ToolError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+CURE = "make room, or choose another place"
+
+
+@contextmanager
+def writing(place: Path, cure: str = CURE) -> Iterator[None]:
+    """Around whatever writes into a folder by itself: a full disk is told with its place, which the system
+    leaves out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL and not isinstance(error, shutil.Error):
+            raise
+        raise ToolError(f"cannot write {error.filename or place}: {error.strerror or error}; {cure}") from error
 
 
 def write(path: Path, content: bytes) -> None:
@@ -29,9 +48,7 @@ def write(path: Path, content: bytes) -> None:
     except OSError as error:
         if not isinstance(error, NotADirectoryError):
             aside.unlink(missing_ok=True)
-        raise ToolError(
-            f"cannot write {path} ({len(content)} bytes): {error.strerror}; make room, or choose another place"
-        ) from error
+        raise ToolError(f"cannot write {path} ({len(content)} bytes): {error.strerror}; {CURE}") from error
 
 
 def prepare(path: Path) -> None:

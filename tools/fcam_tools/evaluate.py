@@ -8,6 +8,9 @@ boxes or ellipses (truth.py), pixel metrics say little.
 A CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
 weighted by the picture's defect score, so that what min-max invents on a good picture does not count against it.
 
+The rows `int8` and `camera` are scored at the bundle's thresholds where --bundle is given, all others at the
+checkpoint's. Before the table stands what each network does at them.
+
 Given prices of mistakes, the thresholds that cost least are chosen on the val split (operating.py) for the decoder and
 the bundle, and what they do on the scored split is told beside.
 """
@@ -26,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from fcam_tools import data, operating, parallel, seeds
+from fcam_tools import data, held_out, judgement, operating, parallel, seeds
 from fcam_tools.data.reading import stored
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, defect_score, load_checkpoint, run_onnx
@@ -36,12 +39,15 @@ from fcam_tools.program import refuse_damaged
 from fcam_tools.quantize import session
 from fcam_tools.runs import checkpoint_in, run_of, save
 from fcam_tools.truth import Truth, truth_of
+from fcam_tools.verify import read_manifest
 
 SHOWN = (
     "image_auroc", "image_ap", "pxap", "pixel_auroc", "aupro_030", "max_box_acc_v1", "max_box_acc_v2",
     "f1_fixed", "iou_fixed", "iou_fixed_mean", "f1_max",
     "escape_at_fr_1pct", "escape_at_fr_5pct", "shipped_escape_rate", "shipped_false_reject_rate",
 )  # fmt: skip
+
+NETWORKS = ("decoder", "int8", "camera")  # rows that are a network as it would run, told before the table
 
 Answer = tuple[float, np.ndarray]  # defect score, map [H, W] in 0..1
 Source = Callable[[Path], Answer]
@@ -203,21 +209,37 @@ def run(args: argparse.Namespace) -> int:
     progress = sys.stderr.isatty() and not args.json
     refuse_damaged([picture.path for picture in pictures], progress)
     truth = truth_of(dataset, args.split, checkpoint.size, pictures)
+    shipped = read_manifest(args.bundle)["thresholds"] if args.bundle else checkpoint.thresholds
     rows = {
-        name: score(truth, source, checkpoint.thresholds, name, progress)
+        name: score(truth, source, shipped if name in ("int8", "camera") else checkpoint.thresholds, name, progress)
         for name, source in sources(args, checkpoint, truth)
     }
+    unit = held_out.unit_in(pictures)
+    networks = {name: judgement.figures_of(row, args.split, unit) for name, row in rows.items() if name in NETWORKS}
     points = dict(operating_points(args, checkpoint, dataset, truth, progress))
     if args.record and "decoder" in rows:
         record(args.checkpoint, rows["decoder"], points)
     if truth.kind in ("boxes", "ellipses"):
         print(f"the truth is {truth.kind}, not outlines: read no pixel metric but the box ones", file=sys.stderr)
     if args.json:
-        print(json.dumps({"data": dataset.name, "split": args.split, "rows": rows, "operating_points": points}))
+        told_of = {name: found.plain() for name, found in networks.items()}
+        whole = {"data": dataset.name, "split": args.split, "held_out": told_of, "rows": rows}
+        print(json.dumps(whole | {"operating_points": points}))
     else:
         lines = [line for name, found in points.items() for line in told(name, args.split, found)]
-        print("\n".join([table(rows), *lines]))
+        print("\n".join([*first(networks, rows), table(rows), *lines]))
+    for doubt in dict.fromkeys(judgement.doubt(found) for found in networks.values()):
+        if doubt:
+            print(f"WARNING: {doubt}", file=sys.stderr)
     return 0
+
+
+def first(networks: dict[str, judgement.Figures], rows: dict[str, dict]) -> Iterator[str]:
+    """What a person wants to know of each network, before the table."""
+    for name, found in networks.items():
+        begin = f"{name}: " if len(networks) > 1 else ""
+        yield f"{begin}{judgement.sentence(found)}"
+        yield f"{judgement.quality(found)}; {judgement.marks(rows[name])}\n"
 
 
 def operating_points(

@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import operating, operators, qdq
+from fcam_tools import disk, held_out, judgement, operating, operators, qdq
 from fcam_tools import quantize as quantization
 from fcam_tools.data import SUFFIXES, Dataset, load, read_picture
 from fcam_tools.data.reading import stored
@@ -54,6 +54,11 @@ OPSET = 17
 TOLERANCE = {"score": 0.05, "iou": 0.85}
 CANDIDATES = 4  # pictures tried for each golden one
 JPEG: dict[str, Any] = {"quality": 92, "subsampling": 0}  # 4:4:4: thin coloured defects survive
+# What to do about a bundle whose network answers otherwise than its proof or its checkpoint.
+DISAGREE = (
+    "do not publish this bundle: export it again with another --method or more --calibration pictures, or with "
+    "--precision f32; a network that is trained longer has surer maps"
+)
 SETTINGS = ("settings", "state_dict", "classes", "ok", "size", "thresholds", "provenance", "metrics")
 THRESHOLDS = ("score", "map", "map_low", "min_area_px")
 
@@ -72,6 +77,7 @@ class Checkpoint:
     thresholds: dict[str, float]
     provenance: dict[str, str]
     metrics: dict[str, float]
+    saved: Mapping[str, Any] = field(default_factory=dict)  # how it was trained, and what that showed
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -92,6 +98,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         thresholds=dict(saved["thresholds"]),
         provenance={key: str(value) for key, value in saved["provenance"].items()},
         metrics={key: float(value) for key, value in saved["metrics"].items()},
+        saved={key: saved[key] for key in ("recipe", "training", "judgement") if key in saved},
     )
     check_checkpoint(checkpoint, int(saved["settings"]["classes"]))
     return checkpoint
@@ -262,7 +269,9 @@ def run_net(net: Net, picture: Floats) -> tuple[Floats, Floats]:
     return logits[0].numpy(), found[0, 0].numpy()
 
 
-def choose_golden(prover: Prover, tree: Tree, count: int, progress: bool) -> tuple[list[Proof], str]:
+def choose_golden(
+    prover: Prover, tree: Tree, count: int, progress: bool, accept: bool = False
+) -> tuple[list[Proof], str]:
     """The clearest pictures of a few random ones, half of them OK; and a sentence about the choice."""
     ok = prover.checkpoint.ok
     tried = spread(tree, ok, CANDIDATES * count)
@@ -275,6 +284,7 @@ def choose_golden(prover: Prover, tree: Tree, count: int, progress: bool) -> tup
             f"none of {len(tried)} val pictures proves the model: every score is within {TOLERANCE['score']} of the "
             f"threshold {prover.checkpoint.thresholds['score']}: train longer, or move the threshold"
         )
+    refuse_disagreement([clear[path] for path in chosen], accept)
     agreeing = sum(proof.agreement >= 0 for proof in proofs.values())
     verdicts = {clear[path].verdict for path in chosen}
     if len(verdicts) == 1:
@@ -282,6 +292,20 @@ def choose_golden(prover: Prover, tree: Tree, count: int, progress: bool) -> tup
     return [clear[path] for path in chosen], (
         f"{len(chosen)} of {len(tried)} val pictures tried, {len(clear)} clear, {agreeing} within tolerance of float"
     )
+
+
+def refuse_disagreement(proofs: Sequence[Proof], accept: bool) -> None:
+    """Refuses what `verify` would refuse; with `accept` it says so and goes on."""
+    apart = sum(proof.agreement < 0 for proof in proofs)
+    if not apart:
+        return
+    told = (
+        f"the network for the camera answers {apart} of {len(proofs)} golden pictures otherwise than the one that was "
+        f"trained, beyond the tolerance (score {TOLERANCE['score']}, map IoU {TOLERANCE['iou']})"
+    )
+    if not accept:
+        raise ToolError(f"{told}: {DISAGREE}")
+    log.warning("WARNING: %s: %s", told, DISAGREE)
 
 
 def rank(paths: Sequence[Path], clear: Mapping[Path, Proof]) -> list[Path]:
@@ -400,6 +424,8 @@ class Options:
     progress: bool = False
     prices: operating.Prices | None = None
     masks: bool = False
+    accept_unproven: bool = False
+    judge: bool = True  # whether held-out pictures must show that the network has learnt
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9-]{1,64}", self.name):
@@ -420,6 +446,7 @@ class Exported:
     operators: dict[str, int]
     quantization: quantization.Quantization | None = None
     files: int = field(default=0)
+    held_out: dict[str, Any] | None = None  # judgement.Figures and its sentence
 
 
 def export(checkpoint: Path, out: Path, data: Path, options: Options | None = None) -> Exported:
@@ -451,37 +478,86 @@ def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Optio
         refuse_violations(bundle / "model.onnx", loaded, options.precision)
         if options.prices is not None:
             set_operating_point(loaded, dataset, bundle / "model.onnx", options)
+        found = judged(loaded, dataset, bundle / "model.onnx", options) if options.judge else None
         rng = random.Random(options.seed)
         prover = Prover(loaded, bundle / "model.onnx")
         val = shuffled(pictures_of(dataset, "val"), rng)
-        proofs, choice = choose_golden(prover, val, options.golden, options.progress)
+        accept = options.accept_unproven or not options.judge
+        proofs, choice = choose_golden(prover, val, options.golden, options.progress, accept)
         golden = write_golden(proofs, bundle)
         write_samples(choose_samples(dataset, options.samples_from, loaded.ok, options.samples, rng), bundle)
         described = {"quantization": describe(quantised)} if quantised else {}
         loaded.provenance.update({"golden": choice} | described)
         (bundle / "manifest.toml").write_text(tomli_w.dumps(manifest(loaded, options, bundle, golden)))
         counts = operators.counts(onnx.load(bundle / "model.onnx"))
-        written = Exported(out, len(golden), choice, counts, quantised, len(hashes(bundle)))
+        held = found.plain() if found else None
+        written = Exported(out, len(golden), choice, counts, quantised, len(hashes(bundle)), held)
     return written
+
+
+def judged(loaded: Checkpoint, dataset: Dataset, model: Path, options: Options) -> judgement.Figures:
+    """What the network as it ships does to held-out pictures, written into metrics and provenance; refuses one that
+    they do not show to have learnt."""
+    split = held_out.split_for(dataset)
+    source, pictures = onnx_answers(loaded, model), dataset.splits[split]
+    bar = tqdm(pictures, f"judging on {split}", unit="picture", disable=not options.progress)
+    scores = [source(picture.path)[0] for picture in bar]
+    bad = [int(picture.label != 0) for picture in pictures]
+    found = judgement.figures(scores, bad, loaded.thresholds["score"], split, held_out.unit_in(pictures))
+    loaded.metrics.update(found.metrics())
+    loaded.provenance.update(found.provenance())
+    accepted = options.accept_unproven or "unproven" in loaded.provenance  # by `train` already
+    loaded.provenance.pop("unproven", None)
+    if doubt := judgement.doubt(found):
+        setting = held_out.setting_of(dataset, split, loaded.size, loaded.saved)
+        told = judgement.told(found, setting, held_out.source_of(dataset))
+        if not accepted:
+            raise ToolError(
+                f"do not publish this bundle: {told}\n  {judgement.ACCEPT} makes it all the same, and says so in it"
+            )
+        log.warning("WARNING, %s: %s", judgement.ACCEPT, told)
+        loaded.provenance["unproven"] = doubt
+    return found
+
+
+def onnx_answers(loaded: Checkpoint, model: Path) -> Callable[[Path], tuple[float, Any]]:
+    """Defect score and map [H, W] of a picture by a network file."""
+    runner, ok = quantization.session(model), loaded.classes.index(loaded.ok)
+
+    def answer(path: Path) -> tuple[float, Any]:
+        logits, found = run_onnx(runner, tensor(read_picture(path, loaded.size)))
+        return defect_score(logits, ok), np.clip(found, 0, 1)
+
+    return answer
+
+
+def refuse_extreme(point: Mapping[str, Any], prices: str, accept: bool) -> None:
+    """Refuses prices that make the camera accept or reject everything; with `accept` it says so and goes on."""
+    extreme = operating.extreme_of(dict(point))
+    if not extreme:
+        return
+    told = (
+        f"at these prices ({prices}) the cheapest is to {extreme} everything: the camera would {extreme} each part; "
+        "correct --escape-cost, --reject-cost or --ng-rate, or train a network that tells good from bad more surely"
+    )
+    if not accept:
+        raise ToolError(f"do not publish this bundle: {told}; {judgement.ACCEPT} makes it all the same")
+    log.warning("WARNING, %s: %s", judgement.ACCEPT, told)
 
 
 def set_operating_point(loaded: Checkpoint, dataset: Dataset, model: Path, options: Options) -> None:
     """The cheapest thresholds of the network as it ships, on the val split, in place of the checkpoint's."""
     assert options.prices is not None
-    runner, ok = quantization.session(model), loaded.classes.index(loaded.ok)
     truth = truth_of(dataset, "val", loaded.size)
     if options.masks and not truth.has_masks:
         raise ToolError(f"--masks: {truth.masks} has no mask of a val picture")
-
-    def source(path: Path) -> tuple[float, Any]:
-        logits, found = run_onnx(runner, tensor(read_picture(path, loaded.size)))
-        return defect_score(logits, ok), np.clip(found, 0, 1)
-
+    source = onnx_answers(loaded, model)
     bar = tqdm(truth.pictures, "operating point", unit="picture", disable=not options.progress)
     area = int(loaded.thresholds["min_area_px"])
     points = operating.measure(bar, source, area, truth.mask if options.masks else None).points(options.prices)
     loaded.thresholds.update(operating.shipped(loaded.thresholds, points))
     prices = f"escape {options.prices.escape:g}, reject {options.prices.reject:g}, ng rate {options.prices.ng_rate:.4g}"
+    refuse_extreme(points["score"], prices, options.accept_unproven)
     told = f"{prices}: {operating.shown(points['score'])}; map by {points['map']['chosen_by']}"
     told += "" if points["map"]["useful"] else ", of no use: the old threshold stays"
     loaded.provenance.update({"operating_point": told})
@@ -494,7 +570,8 @@ def write_network(
         write_float(checkpoint, out)
         return None
     pictures = calibration_pictures(dataset, options.calibration, options.seed, checkpoint.size)
-    with tempfile.TemporaryDirectory(prefix="fcam-export-") as folder:
+    full = disk.writing(Path(tempfile.gettempdir()), "make room there, or set TMPDIR to another place")
+    with full, tempfile.TemporaryDirectory(prefix="fcam-export-") as folder:
         float_onnx = Path(folder) / "float.onnx"
         write_float(checkpoint, float_onnx)
         refuse_operators(float_onnx, checkpoint)
@@ -523,16 +600,17 @@ def refuse_existing(out: Path, replace: bool) -> None:
 @contextmanager
 def publishing(out: Path) -> Iterator[Path]:
     """A temporary sibling directory that becomes `out` at the end, or is gone if anything fails before."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        partial.chmod(0o755)
-        bundle = partial / out.name
-        bundle.mkdir()
-        yield bundle
-        exchange(bundle, out, partial / "replaced")
-    finally:
-        shutil.rmtree(partial)
+    with disk.writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            partial.chmod(0o755)
+            bundle = partial / out.name
+            bundle.mkdir()
+            yield bundle
+            exchange(bundle, out, partial / "replaced")
+        finally:
+            shutil.rmtree(partial)
 
 
 def exchange(bundle: Path, out: Path, replaced: Path) -> None:
@@ -567,6 +645,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample-count", type=int, dest="samples", default=Options.samples)
     parser.add_argument("--seed", type=int, default=Options.seed, help="chooses pictures (default: %(default)s)")
     operating.add_price_arguments(parser)
+    judgement.add_accept_argument(parser, "goes into the bundle")
     parser.add_argument("--replace", action="store_true", help="replace a bundle of this name")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -597,7 +676,8 @@ def labels_of_val(args: argparse.Namespace) -> list[int]:
 
 
 def summary(written: Exported) -> str:
-    lines = [f"{written.bundle}: {written.files} files, {written.golden} golden pictures ({written.choice})"]
+    lines = [written.held_out["sentence"]] if written.held_out else []
+    lines += [f"{written.bundle}: {written.files} files, {written.golden} golden pictures ({written.choice})"]
     if written.quantization:
         chosen = written.quantization.method
         lines += [f"{'* ' if n == chosen else '  '}{n}: {a}" for n, a in written.quantization.agreements.items()]

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fcam_tools import judgement
 from fcam_tools.data import Picture
+from fcam_tools.judgement import Figures, Setting
 from fcam_tools.operating import Prices
 
 
@@ -56,3 +58,22 @@ class Pilot:
     latency: dict[str, Any] = field(default_factory=dict)
     still_learning: bool = False  # every fold's classifier was best in its last epoch
     verdict: dict[str, Any] = field(default_factory=dict)
+    held_out: Figures | None = None  # every picture, judged out of fold at the operating point
+    setting: Setting | None = None
+    marked: int = 0  # defective pictures with a mask
+
+    @property
+    def headline(self) -> str:
+        """The verdict and why, in one sentence."""
+        verdict, why = self.verdict["verdict"], self.verdict["why"]
+        return why if why.startswith(verdict) else f"{verdict}: {why}"
+
+    @property
+    def first(self) -> list[str]:
+        """What a person wants to know before anything else."""
+        if self.held_out is None:
+            return []
+        pictures, defects = self.held_out.good + self.held_out.defective, self.held_out.defective
+        row = {"pxap": self.metrics.get("pxap"), "pictures": pictures, "defects": defects}
+        marks = judgement.marks(row | {"defects_with_mask": self.marked})
+        return [judgement.sentence(self.held_out), f"{judgement.quality(self.held_out)}; {marks}"]

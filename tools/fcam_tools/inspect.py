@@ -25,10 +25,10 @@ from fcam_tools import data
 from fcam_tools.data.copies import NAMED, Pair, across, copies, prints_of, told_leaks
 from fcam_tools.disk import png, write
 from fcam_tools.errors import ToolError
+from fcam_tools.judgement import FEW, squashed
 from fcam_tools.suspect import sheet, suspects
 from fcam_tools.truth import PixelTruth
 
-FEW = 50  # pictures of a class in train below which a product is a start only
 LOPSIDED = 20  # times that the most frequent class may outnumber another in train
 SURE = 0.9  # probability of the other side from which a label is called suspect
 
@@ -179,6 +179,11 @@ def wrong_groups(told: dict) -> list[Verdict]:
                 "warning", f"pictures have {len(told['sizes'])} sizes ({sizes} ...): one camera has one; crop alike"
             )
         )
+    for size in told["sizes"]:
+        width, height = map(int, size.split("x"))
+        if warning := squashed((width, height)):
+            out.append(Verdict("warning", warning))
+            break
     if len(told["modes"]) > 1:
         modes = ", ".join(told["modes"])
         out.append(

@@ -108,10 +108,9 @@ class Pieces:
             smallest, largest = (share * grown for share in (recipe.weights.smallest, recipe.weights.largest))
             paste = pasted.Paste(1.0, smallest, min(0.3, largest))
             around, mask = paste(rng, around, source)
-        rows, columns = np.nonzero(mask)
-        at = int(rng.integers(len(rows))) if len(rows) else None
-        top = start(rng, mask.shape[0], side, None if at is None else int(rows[at]))
-        left = start(rng, mask.shape[1], side, None if at is None else int(columns[at]))
+        row, column = pixel_of(rng, mask)
+        height, width = around.shape[:2]
+        top, left = start(rng, height, side, row), start(rng, width, side, column)
         cut = np.s_[top : top + side, left : left + side]
         return np.ascontiguousarray(around[cut], np.float32), np.ascontiguousarray(mask[cut])
 
@@ -142,6 +141,15 @@ def kinds_of(labels: np.ndarray) -> list[np.ndarray]:
 def half_turns(look: Look) -> Look:
     """Parts are made in one pose, and pictures that were not square are squeezed: a quarter turn shows none of them."""
     return Look(look.turn // 2 * 2, look.flip, look.gain, look.offset)
+
+
+def pixel_of(rng: np.random.Generator, mask: np.ndarray) -> tuple[int | None, int | None]:
+    """Row and column of any pixel of a mask; none of an empty one."""
+    marked = np.argwhere(mask)
+    if not len(marked):
+        return None, None
+    row, column = marked[int(rng.integers(len(marked)))]
+    return int(row), int(column)
 
 
 def start(rng: np.random.Generator, length: int, side: int, at: int | None) -> int:

@@ -163,7 +163,7 @@ def write(name: str, dataset: data.Dataset, out: Path, seed: int = 0) -> Path:
     settle(net, torch.from_numpy(np.concatenate(pictures)))
     made = checkpoint(recipe.backbone, net, recipe.size, pictures, seed)
     write_float(made, out / f"{name}.float.onnx")
-    options = Options(name=name, method="minmax", calibration=16, golden=4, samples=2, seed=seed)
+    options = Options(name=name, method="minmax", calibration=16, golden=4, samples=2, seed=seed, judge=False)
     return write_bundle(made, dataset, out / name, options).bundle
 
 

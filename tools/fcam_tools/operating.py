@@ -329,6 +329,13 @@ def prices_of(args: argparse.Namespace, labels: ArrayLike) -> Prices | None:
     return Prices(args.escape_cost, args.reject_cost, share)
 
 
+def extreme_of(point: dict[str, Any]) -> str:
+    """`accept` or `reject` where a score's threshold does so with every picture that chose it; else nothing."""
+    if point.get("escape_rate") == 1:
+        return "accept"
+    return "reject" if point.get("false_reject_rate") == 1 else ""
+
+
 def shown(point: dict[str, Any]) -> str:
     """One line for people."""
     low, high = point["threshold_interval"]
@@ -341,4 +348,5 @@ def shown(point: dict[str, Any]) -> str:
     if "pro" in point:
         line += f", PRO {point['pro']:.4f}, good parts marked {point['ok_marked_rate']:.4f}"
     line += f", cost a part {point['cost']:.4g}"
+    line += f": THE CHEAPEST IS TO {extreme.upper()} EVERYTHING" if (extreme := extreme_of(point)) else ""
     return line if point.get("useful", True) else f"{line}: no better than marking all or nothing, so not used"

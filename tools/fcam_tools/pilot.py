@@ -6,8 +6,9 @@ Everything is chosen with image labels alone (the classifier's epoch, the decode
 the map of that choice is scored beside the oracle's (the decoder's epoch that masks would have chosen), so that nobody
 takes the one for the other.
 
-The verdict compares what the cheapest operating point does to pictures that did not choose it with two goals, an escape
-rate and a false-reject rate:
+Where the pictures do not show that anything was learnt (judgement.py), the verdict says so: then nothing is said of the
+parts, and no reason is given that the network could not know. Else the verdict compares what the cheapest operating
+point does to pictures that did not choose it with two goals, an escape rate and a false-reject rate:
 - go: both reached, and enough pictures were seen to be sure of it (upper end of the exact 95 % interval);
 - more data: reached but not sure (how many more OK and defective pictures would show it), or not reached but the
   learning curve, a power law, gets there with at most eight times the pictures;
@@ -21,7 +22,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from fcam_tools import corruptions, data, disk, operating, parallel, report, seeds, train
+from fcam_tools import corruptions, data, disk, held_out, judgement, operating, parallel, report, seeds, train
 from fcam_tools.data import Dataset, Picture
 from fcam_tools.data.copies import tied
 from fcam_tools.errors import ToolError
@@ -314,7 +315,9 @@ def pictures_to_be_sure(rate: float, goal: float) -> int | None:
 
 
 def decide(out: Pilot, counts: dict[str, int], ok: str) -> dict[str, Any]:
-    """Go, more data or no; a sentence, and how many of what."""
+    """Learnt nothing, go, more data or no; a sentence, and how many of what."""
+    if doubted := unproven(out):
+        return doubted
     point, goals = out.point, out.goals
     rates = {"escape": point["unseen_escape_rate"], "false_reject": point["unseen_false_reject_rate"]}
     wanted = {"escape": goals.escape, "false_reject": goals.reject}
@@ -339,21 +342,59 @@ def decide(out: Pilot, counts: dict[str, int], ok: str) -> dict[str, Any]:
         needed = math.ceil((start / goal) ** (1 / slope)) if goal < start else now["pictures"]
         if needed <= FARTHEST * now["pictures"]:
             more = max(needed - now["pictures"], counts[ok] // 4)
-            why = f"not reached yet, but errors fall with pictures: about {more} more should do, above all of {weakest}"
-            return {"verdict": "more data", "why": why, "add": {"pictures": more, "above all": weakest}}
-    why = "the goals are not reached, and the learning curve does not get there: " + (
-        f"the class {weakest} escapes most; a better view of it (light, lens, resolution) helps more than pictures"
-    )
+            why = f"not reached yet, but errors fall with pictures: about {more} more should do"
+            why += f", above all of {weakest}" if weakest else ""
+            return {"verdict": "more data", "why": why, "add": {"pictures": more} | above_all(weakest)}
+    why = "the goals are not reached, and the learning curve does not get there: "
+    if weakest:
+        why += (
+            f"the class {weakest} escapes most; a better view of it (light, lens, resolution) helps more than pictures"
+        )
+    else:
+        why += "a better view (light, lens, resolution) helps more than pictures"
     if out.still_learning:
         why += "; but every fold was still learning in its last epoch: try again with more --epochs before giving up"
     return {"verdict": "no", "why": why}
 
 
+def unproven(out: Pilot) -> dict[str, Any]:
+    """The verdict where pictures do not show that anything was learnt; empty where they do."""
+    if out.held_out is None or not (doubt := judgement.doubt(out.held_out)):
+        return {}
+    causes = judgement.causes(out.held_out, out.setting or judgement.Setting(0, 0, 1.0))
+    more = min(out.held_out.good, out.held_out.defective) < judgement.LEAST_EACH
+    learnt = not more and doubt == judgement.blind(out.held_out)
+    verdict = "more data" if more else "no" if learnt else doubt.partition(";")[0]
+    return {"verdict": verdict, "why": doubt, "perhaps": causes}
+
+
+def setting_of(
+    pictures: Sequence[Picture], folds: int, recipe: train.Recipe, still_learning: bool
+) -> judgement.Setting:
+    """What a fold's network learns from; each picture is held out once."""
+    good, bad = held_out.sides(pictures)
+    learnt, size = (folds - 1) / folds, held_out.common_size(pictures)
+    sides = round(good * learnt), round(bad * learnt)
+    return judgement.Setting(*sides, 1.0, size, (recipe.size, recipe.size), still_learning=still_learning)
+
+
+def above_all(weakest: str) -> dict[str, str]:
+    return {"above all": weakest} if weakest else {}
+
+
 def hardest(confusion: dict[str, dict[str, int]], ok: str) -> str:
-    """The defect class that escapes most."""
+    """The defect class that surely escapes more than the others together; empty where these pictures show none."""
     defects = {name: row for name, row in confusion.items() if name != ok}
-    return max(defects, key=lambda name: defects[name]["passed"] / max(1, sum(
-        defects[name][key] for key in ("passed", "rejected"))))  # fmt: skip
+
+    def passed(names: Iterable[str]) -> tuple[int, int]:
+        rows = [defects[name] for name in names]
+        missed = sum(row["passed"] for row in rows)
+        return missed, missed + sum(row["rejected"] for row in rows)
+
+    top = max(defects, key=lambda name: passed([name])[0] / max(1, passed([name])[1]))
+    missed, of = passed(defects.keys() - {top})
+    surely = operating.exact_interval(*passed([top]))[0]
+    return top if of and surely > missed / of else ""
 
 
 def pilot(
@@ -375,6 +416,10 @@ def pilot(
     rows = spoilt(net, parts[0], recipe.size, threshold)
     out.robustness = list(tqdm(rows, "corruptions", 25, disable=not sys.stderr.isatty()))
     out.latency = latency(net, recipe.size)
+    out.marked = sum(masks(picture) is not None for picture in judged.pictures if picture.label)
+    unit = held_out.unit_in(judged.pictures)
+    out.held_out = judgement.figures(judged.scores, judged.bad, threshold, judgement.CROSS, unit)
+    out.setting = setting_of(pictures, folds, recipe, out.still_learning)
     out.verdict = decide(out, counts, dataset.ok)
     return out, judged
 
@@ -405,8 +450,9 @@ def run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in vars(train.Recipe()) if hasattr(args, name)}
     prices = operating.prices_of(args, [picture.label for picture in dataset.pictures()])
     found, judged = pilot(dataset, train.Recipe(**given), args.folds, prices, Goals(args.goal_escape, args.goal_reject))
-    plain, verdict = asdict(found) | {"report": str(args.out)}, found.verdict
+    plain = asdict(found) | {"held_out": found.held_out and found.held_out.plain(), "report": str(args.out)}
+    lines = [*found.first, found.headline, *(f"  perhaps {cause}" for cause in found.verdict.get("perhaps", []))]
     # Before the report: a disk that has filled up meanwhile must not take the verdict along.
-    print(json.dumps(plain) if args.json else f"{verdict['verdict']}: {verdict['why']}\nthe report is {args.out}")
+    print(json.dumps(plain) if args.json else "\n".join([*lines, f"the report is {args.out}"]))
     disk.write(args.out, report.page(found, judged).encode())
     return 0

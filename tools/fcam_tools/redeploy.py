@@ -4,8 +4,10 @@ In: labelled pictures, the key that signs, hosts. Out: a folder with the checkpo
 file, and a row a camera. Each step is a verb of its own, shown before it runs, and takes its further words from here
 (`--train="--recipe joint"`).
 
-It refuses to sign a bundle whose int8 network is not good enough on the test split: an image AUROC below
-`--least-auroc`, or verdicts surely worse than those of the bundle before it (`--than`, compare.py). What the engines
+It refuses to sign a bundle whose network does not show on held-out pictures that it is good enough: one that is not
+proven at all (judgement.py), one whose image AUROC may be below `--least-auroc` or whose escape rate at the shipped
+threshold may be above `--most-escapes` (the worse ends of their 95 % intervals), or verdicts surely worse than those
+of the bundle before it (`--than`, compare.py). What the engines
 disagree on is refused by `verify`, and what the camera thinks wrong by the camera.
 
 The folder is named after the pictures and the training: the same command goes on where it was stopped, and other
@@ -28,13 +30,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fcam_tools import data, deploy, export, runs
+from fcam_tools import data, deploy, export, held_out, judgement, runs
 from fcam_tools.errors import ToolError
 from fcam_tools.verify import find_fcam, read_manifest
 
 log = logging.getLogger(__name__)
 
-LEAST_AUROC = 0.9
+LEAST_AUROC, MOST_ESCAPES = 0.8, 0.5
 LARGEST_COUNTER = 2**64 - 1
 TOOLS = (sys.executable, "-m", "fcam_tools")
 # In the folder: of each signed file, what beside pictures and training it was made of.
@@ -55,8 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=LEAST_AUROC,
         metavar="AUROC",
-        help="refuse a network whose image AUROC on the test split is lower (default %(default)s)",
+        help="refuse a network whose image AUROC may be lower, by its 95 %% interval (default %(default)s)",
     )
+    parser.add_argument(
+        "--most-escapes",
+        type=float,
+        default=MOST_ESCAPES,
+        metavar="SHARE",
+        help="refuse a network that may pass more of the defective parts, by the 95 %% interval (default %(default)s)",
+    )
+    judgement.add_accept_argument(parser, "goes into the bundle")
     for verb in ("train", "export", "deploy"):
         parser.add_argument(f"--{verb}", default="", metavar="WORDS", help=f'words for `{verb}`, as --{verb}="..."')
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
@@ -99,10 +109,15 @@ def trained(folder: Path, args: argparse.Namespace) -> Path:
     run = runs.Run(runs.beside(checkpoint))
     # A run that was killed while it began may have left a folder and nothing in it, which `train` takes.
     if not (run.folder / "run.json").is_file():
-        step("train", args.pictures, "--out", checkpoint, "--name", args.name, *shlex.split(args.train))
+        words = [*accepted(args), *shlex.split(args.train)]
+        step("train", args.pictures, "--out", checkpoint, "--name", args.name, *words)
     elif run.config.get("state") != "done":
-        step("train", "--resume", run.folder)
+        step("train", "--resume", run.folder, *accepted(args))
     return checkpoint
+
+
+def accepted(args: argparse.Namespace) -> list[str]:
+    return [judgement.ACCEPT] if args.accept_unproven else []
 
 
 def made_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -158,18 +173,38 @@ def next_counter(cameras: Sequence[deploy.Camera], name: str) -> int:
     return highest + 1
 
 
-def refuse_worse(checkpoint: Path, bundle: Path, args: argparse.Namespace) -> None:
-    """The int8 network on the test split, by itself and beside the bundle before it."""
-    rows = answer("evaluate", checkpoint, "--data", args.pictures, "--bundle", bundle, "--only")["rows"]
-    auroc = rows["int8"]["image_auroc"]
-    if auroc is None:
-        raise ToolError(f"the test split of {args.pictures} needs good and bad pictures: nothing was signed")
-    if auroc < args.least_auroc:
-        raise ToolError(
-            f"image AUROC {auroc:.3f} on the test split, {args.least_auroc} is the least: nothing was signed. "
-            f"`fcam-tools inspect {args.pictures}` looks for what is wrong; --least-auroc accepts less"
-        )
-    log.info("image AUROC %.3f on the test split", auroc)
+def refuse_unproven(bundle: Path, args: argparse.Namespace) -> None:
+    """What the export measured of the network as it ships, on pictures that it did not learn from."""
+    manifest = read_manifest(bundle)
+    found = judgement.figures_in(manifest)
+    assert found is not None  # `export` wrote it just now
+    log.info("%s; %s", judgement.sentence(found), judgement.quality(found))
+    why = "" if args.accept_unproven else judgement.doubt(found) or manifest["provenance"].get("unproven", "")
+    why, hint = (why, f"{judgement.ACCEPT} signs it all the same") if why else weakness(found, args)
+    if not why:
+        return
+    size = manifest["input"]["width"], manifest["input"]["height"]
+    setting = held_out.setting_of(data.load(args.pictures), found.split, size, {})
+    raise ToolError(f"nothing was signed: {judgement.told(found, setting, args.pictures, why)}; {hint}")
+
+
+def weakness(found: judgement.Figures, args: argparse.Namespace) -> tuple[str, str]:
+    """Why a network that has learnt may not be good enough, and what accepts it all the same; empty if it is."""
+    place = judgement.where(found.split)
+    low, _ = found.auroc_interval or (0.0, 1.0)
+    if low < args.least_auroc:
+        why = f"image AUROC may be as low as {low:.3f}, {args.least_auroc:g} is the least: {judgement.quality(found)}"
+        return f"{why} ({place})", "--least-auroc accepts less"
+    _, high = found.escape_interval
+    if high > args.most_escapes:
+        passed = f"{found.defective - found.defective_rejected} of {found.defective} defective {found.unit} pass"
+        why = f"the escape rate may be as high as {high:.3f}, {args.most_escapes:g} is the most: {passed} ({place})"
+        return why, "--most-escapes accepts more"
+    return "", ""
+
+
+def refuse_worse(bundle: Path, args: argparse.Namespace) -> None:
+    """The verdicts beside those of the bundle before it."""
     if args.than is None:
         return
     metrics = answer("compare", args.than, bundle, args.pictures, "--sheet", bundle.parent / "compare.png")["metrics"]
@@ -185,10 +220,12 @@ def signed(folder: Path, checkpoint: Path, fcam: Path, args: argparse.Namespace,
     """Exports, proves, packs and signs. The signed file takes its name last, as a whole."""
     bundle, unsigned = folder / "bundle", folder / "unsigned.fcam"
     version = ("--name", args.name, "--version", f"1.0.{counter}")
+    words = [*accepted(args), *shlex.split(args.export)]
     step("evaluate", checkpoint, "--data", args.pictures, "--record")
-    step("export", checkpoint, bundle, "--data", args.pictures, *version, "--replace", *shlex.split(args.export))
+    step("export", checkpoint, bundle, "--data", args.pictures, *version, "--replace", *words)
     step("verify", bundle, "--checkpoint", checkpoint, "--fcam", fcam)
-    refuse_worse(checkpoint, bundle, args)
+    refuse_unproven(bundle, args)
+    refuse_worse(bundle, args)
     unsigned.unlink(missing_ok=True)
     step("bundle", "pack", bundle, "--out", unsigned, tool=(str(fcam),))
     password = ("--password-file", args.password_file) if args.password_file else ()

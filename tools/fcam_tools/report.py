@@ -27,6 +27,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 MAP_THRESHOLD = 0.5
 COLOURS = {"go": "#1a7f37", "more data": "#9a6700", "no": "#b42318"}
+UNPROVEN = "#59636e"
 NAMES = {
     "image_auroc": "image AUROC", "image_ap": "image AP", "pxap": "PxAP (0 to 100)", "pixel_auroc": "pixel AUROC",
     "aupro_030": "AUPRO to a false-positive rate of 0.3", "max_box_acc_v2": "MaxBoxAccV2 (0 to 100)",
@@ -44,11 +45,13 @@ td:first-child,th:first-child{text-align:left}figure{display:inline-block;margin
 
 
 def page(found: Pilot, judged: Judged) -> str:
-    verdict = found.verdict["verdict"]
+    colour = COLOURS.get(found.verdict["verdict"], UNPROVEN)
+    perhaps = "".join(f"<li>perhaps {html.escape(cause)}</li>" for cause in found.verdict.get("perhaps", []))
     parts = [
         f"<h1>Pilot: {html.escape(found.data)}</h1>",
-        f'<p class="verdict" style="background:{COLOURS[verdict]}"><b>{verdict}</b>: '
-        f"{html.escape(found.verdict['why'])}</p>",
+        *(f"<p>{html.escape(line)}</p>" for line in found.first),
+        f'<p class="verdict" style="background:{colour}">{html.escape(found.headline)}</p>',
+        f"<ul>{perhaps}</ul>" if perhaps else "",
         setting(found),
         operating_part(found, judged),
         quality(found),

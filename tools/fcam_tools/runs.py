@@ -40,7 +40,7 @@ import torch
 from tensorboardX import SummaryWriter
 
 from fcam_tools import __version__
-from fcam_tools.disk import sync, write
+from fcam_tools.disk import sync, write, writing
 from fcam_tools.errors import ToolError
 
 log = logging.getLogger(__name__)
@@ -260,7 +260,8 @@ def keep_bundle(checkpoint: Path, bundle: Path) -> None:
     if run is None or bundle.resolve() == (run.folder / BUNDLE).resolve():
         return
     shutil.rmtree(run.folder / BUNDLE, ignore_errors=True)
-    shutil.copytree(bundle, run.folder / BUNDLE)
+    with writing(run.folder / BUNDLE, f"make room, and copy {bundle} there"):
+        shutil.copytree(bundle, run.folder / BUNDLE)
 
 
 # The verb.

@@ -39,12 +39,13 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fcam_tools import data, losses, methods, native, parallel, pasted, runs, seeds, thaw
+from fcam_tools import data, held_out, judgement, losses, methods, native, parallel, pasted, runs, seeds, thaw
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import Feed, Part, Pictures, key_of
 from fcam_tools.labels import accuracy, classification_loss, defect_classes, defective, label_array
+from fcam_tools.metrics import image_auroc
 from fcam_tools.model import DECODERS, DEFAULT_BACKBONE, VERDICTS, Joint, Net, load_pretrained
 from fcam_tools.parallel import Team
 from fcam_tools.runs import Run, save
@@ -56,6 +57,7 @@ log = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "bf16", "fp32")
 CHUNK = 32  # pictures at once where nothing is learnt
+ASKED = 512  # training pictures that are judged too where the held-out ones show nothing
 STATISTICS = 128  # pictures that a bundle's BatchNorms take their statistics from
 
 
@@ -717,6 +719,8 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
     """The checkpoint: weights, what they mean, thresholds, and where they come from."""
     recipe = t.recipe
     scores = 1 - probabilities(t, t.val.pixels)[:, 0]
+    threshold = score_threshold(scores, ~defective(t.val.labels), recipe.false_reject)
+    found = judged(t, dataset, scores, threshold)
     return {
         "settings": t.net.settings,
         "state_dict": {name: value.cpu() for name, value in t.net.state_dict().items()},
@@ -724,7 +728,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
         "ok": dataset.ok,
         "size": recipe.size,
         "thresholds": {
-            "score": score_threshold(scores, ~defective(t.val.labels), recipe.false_reject),
+            "score": threshold,
             "map": recipe.map_threshold,
             "map_low": recipe.map_threshold_low,
             "min_area_px": recipe.min_area_px,
@@ -740,10 +744,27 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
             "trained_on": f"{t.team.world} x {t.device.type}, torch {torch.__version__}",
         },
         "metrics": {},
+        "judgement": found,
         "recipe": asdict(recipe),
         "history": t.history,
         "training": told | {f"pictures_per_second_{name}": value for name, value in t.speed.items()},
     }
+
+
+def judged(t: Trainer, dataset: data.Dataset, scores: np.ndarray, threshold: float) -> dict[str, Any]:
+    """What the validation pictures show (judgement.py), for `leave`; empty for a set of things, which has no good
+    pictures to tell defects from."""
+    bad = defective(t.val.labels)
+    if bad.all() and defective(t.train.labels).all():
+        return {}
+    unit = held_out.unit_in(dataset.splits["val"])
+    figures = judgement.figures(scores, bad.astype(int), threshold, "val", unit)
+    out: dict[str, Any] = {"figures": asdict(figures), "doubt": judgement.doubt(figures)}
+    if out["doubt"]:
+        some = slice(None, None, max(1, len(t.train.labels) // ASKED))
+        known = 1 - probabilities(t, t.train.pixels[some])[:, 0]
+        out["train_auroc"] = image_auroc(known, defective(t.train.labels[some]).astype(int))
+    return out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -751,7 +772,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="checkpoint to write (X.pt, with X.run beside it), or a run folder")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders go without --out")
     parser.add_argument("--name", help="name of the run (default: the data set's)")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with a run that was stopped (with DATA: its pictures are there now)",
+    )
     parser.add_argument("--snapshot-seconds", type=float, default=60.0, help="between two snapshots (default 60)")
     parser.add_argument("--recipe", choices=list(methods.RECIPES), default="inspection", help="where the numbers start")
     plain = Recipe()
@@ -776,6 +802,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 f"--{prefix}-{name}", type=type(value), default=argparse.SUPPRESS, help=f"inspection: {value}"
             )
     add_leak_argument(parser)
+    judgement.add_accept_argument(parser, "goes into the checkpoint and the bundle")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -822,19 +849,21 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
     folder = runs.new_folder(args.runs, name) if out is None else runs.beside(out) if out.suffix else out
     if team.leads:
         refuse_leaks(dataset, args.allow_leaks, sys.stderr.isatty() and not args.json)
+        if warning := held_out.shape_warning(dataset):
+            log.warning("%s", warning)
     recipe.parts = recipe.parts or team.world
     checkpoint = out if out is not None and out.suffix else folder / runs.CHECKPOINT
     return Plan(recipe, args.data, dataset, checkpoint, folder)
 
 
-def start_run(plan: Plan, team: Team, name: str | None) -> Run:
+def start_run(plan: Plan, team: Team, args: argparse.Namespace) -> Run:
     """A new run's folder, made by the process that leads."""
     if team.leads:
         plan.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         told = {
-            "name": name or plan.dataset.name,
+            "name": args.name or plan.dataset.name,
             "command": sys.argv,
-            "data": str(Path(plan.source).resolve()) if Path(plan.source).is_dir() else plan.source,
+            "data": place_of(plan.source),
             "dataset": plan.dataset.name,
             "dataset_sha256": plan.dataset.fingerprint(),
             "dataset_licence": data.licence_of(plan.dataset),
@@ -843,20 +872,35 @@ def start_run(plan: Plan, team: Team, name: str | None) -> Run:
             "processes": team.world,
             "threads": torch.get_num_threads(),
             "recipe": asdict(plan.recipe),
+            "accept_unproven": args.accept_unproven,
         }
         runs.create(plan.folder, told)
     team.wait()
     return Run(plan.folder)
 
 
-def plan_resumed(folder: Path) -> Plan:
+def plan_resumed(folder: Path, moved: str = "") -> Plan:
+    """`moved`: where the pictures are now, if they are no longer where the run began with them."""
     config = Run(folder).config
     if config.get("state") == "done":
         raise ToolError(f"{folder} is done: its checkpoint is {config['checkpoint']}")
-    dataset = data.load(config["data"])
+    source = moved or config["data"]
+    try:
+        dataset = data.load(source)
+    except ToolError as error:
+        hint = f"if the pictures have moved, `fcam-tools train NEWPATH --resume {folder}` takes them from there"
+        raise ToolError(f"{error}; {hint}") from error
     if dataset.fingerprint() != config["dataset_sha256"]:
-        raise ToolError(f"the pictures of {config['data']} have changed since {folder} began: start a new run")
-    return Plan(recipe_from(config["recipe"]), config["data"], dataset, Path(config["checkpoint"]), folder)
+        raise ToolError(
+            f"the pictures in {source} are not those that {folder} began with: put them back, or give the place where "
+            f"they are (`fcam-tools train NEWPATH --resume {folder}`), or start a new run"
+        )
+    return Plan(recipe_from(config["recipe"]), source, dataset, Path(config["checkpoint"]), folder)
+
+
+def place_of(source: str) -> str:
+    """A source of pictures that is valid from any folder."""
+    return str(Path(source).resolve()) if Path(source).is_dir() else source
 
 
 def run(args: argparse.Namespace) -> int:
@@ -864,10 +908,10 @@ def run(args: argparse.Namespace) -> int:
     if not team.leads:
         logging.getLogger("fcam_tools").setLevel(logging.WARNING)
     try:
-        if args.resume and (args.data or args.out):
-            raise ToolError("--resume takes data, recipe and place from the run: give nothing else")
-        plan = plan_resumed(args.resume) if args.resume else plan_new(args, team)
-        run = Run(plan.folder) if args.resume else start_run(plan, team, args.name)
+        if args.resume and args.out:
+            raise ToolError("--resume takes recipe and place from the run: give no --out")
+        plan = plan_resumed(args.resume, args.data or "") if args.resume else plan_new(args, team)
+        run = Run(plan.folder) if args.resume else start_run(plan, team, args)
         return train_run(plan, run, team, args)
     finally:
         parallel.stop()
@@ -877,21 +921,49 @@ def train_run(plan: Plan, run: Run, team: Team, args: argparse.Namespace) -> int
     try:
         if team.leads:
             run.open()
+            if args.resume and args.data:
+                run.update(data=place_of(args.data))
         progress = sys.stderr.isatty() and not args.json and team.leads
         aside = plan.checkpoint.with_suffix(".classifier.pt")
         checkpoint, every = fit(plan.recipe, plan.dataset, progress, aside, team, run, args.snapshot_seconds)
+        unproven, accepted = "", args.accept_unproven or run.config.get("accept_unproven", False)
         if team.leads:
+            unproven = refusal(plan, checkpoint)
+            if unproven and accepted:
+                checkpoint["provenance"]["unproven"] = checkpoint["judgement"]["doubt"]
             summary = leave(plan, run, checkpoint, every)
-            print(json.dumps(summary) if args.json else "\n".join(f"{name}: {v}" for name, v in summary.items()))
+            print(json.dumps(summary) if args.json else shown(summary))
         team.wait()
+        if unproven:
+            return judgement.end("train", unproven, accepted)
     except ToolError as error:
         raise ToolError(f"{error}; then go on with `fcam-tools train --resume {run.folder}`") from error
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"stopped; go on with `fcam-tools train --resume {run.folder}`") from stop
     except Exception:
         run.note_bug()
         raise
     finally:
         run.close()
     return 0
+
+
+def refusal(plan: Plan, checkpoint: dict) -> str:
+    """Why the validation pictures do not show that anything was learnt, and what to do; empty if they do."""
+    found = checkpoint["judgement"]
+    if not found.get("doubt"):
+        return ""
+    size = (plan.recipe.size, plan.recipe.size)
+    setting = held_out.setting_of(plan.dataset, "val", size, checkpoint)
+    told = judgement.told(judgement.Figures(**found["figures"]), setting, plan.source)
+    return f"{told}\n  the network is in {plan.checkpoint}"
+
+
+def shown(summary: dict[str, Any]) -> str:
+    """The summary for people: what the network does first, then where it is."""
+    first, rest = summary.get("held_out"), {name: v for name, v in summary.items() if name != "held_out"}
+    lines = [first["sentence"], judgement.quality(judgement.Figures(**first["figures"]))] if first else []
+    return "\n".join([*lines, *(f"{name}: {v}" for name, v in rest.items())])
 
 
 def leave(plan: Plan, run: Run, checkpoint: dict, every: list[dict]) -> dict[str, Any]:
@@ -908,6 +980,11 @@ def leave(plan: Plan, run: Run, checkpoint: dict, every: list[dict]) -> dict[str
     told = checkpoint["training"]
     speeds = {name: value for name, value in told.items() if name.startswith("pictures_per_second")}
     measured = {name: value for name, value in told.items() if name not in speeds and name != "seconds"}
-    run.add_metrics(validation=measured, thresholds=checkpoint["thresholds"], seconds=told["seconds"], **speeds)
+    held = {}
+    if found := checkpoint["judgement"]:
+        figures = judgement.Figures(**found["figures"])
+        held = {"held_out": found | {"sentence": judgement.sentence(figures), "auroc_interval": figures.auroc_interval}}
+    thresholds = checkpoint["thresholds"]
+    run.add_metrics(validation=measured, thresholds=thresholds, seconds=told["seconds"], **held, **speeds)
     run.finish()
-    return {"checkpoint": str(plan.checkpoint), "run": str(run.folder), "thresholds": checkpoint["thresholds"], **told}
+    return {**held, "checkpoint": str(plan.checkpoint), "run": str(run.folder), "thresholds": thresholds, **told}

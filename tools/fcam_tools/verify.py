@@ -21,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcam_tools import judgement
 from fcam_tools.data import read_picture
 from fcam_tools.errors import ToolError
 from fcam_tools.export import (
+    DISAGREE,
     FORMAT,
     defect_score,
     hashes,
@@ -65,6 +67,7 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -109,6 +112,7 @@ def verify(bundle: Path, fcam: Path | None = None, checkpoint: Path | None = Non
     if not report.ok:
         return report  # nothing that an altered file says is worth running
     report.problems += network_problems(bundle, manifest)
+    judge_figures(report, manifest)
     judge = Judge(manifest)
     proof = [read_golden(bundle, entry, judge) for entry in manifest["golden"]]
     report.problems += resize_problems(bundle, proof)
@@ -117,6 +121,16 @@ def verify(bundle: Path, fcam: Path | None = None, checkpoint: Path | None = Non
     ask_fcam(report, fcam or find_fcam(), proof)
     report.problems += [describe(row, judge.tolerance) for row in report.rows if not row.passed]
     return report
+
+
+def judge_figures(report: Report, manifest: dict[str, Any]) -> None:
+    """What the bundle says of held-out pictures, judged as the export did."""
+    found = judgement.figures_in(manifest)
+    if found is None:
+        report.warnings.append("the bundle does not say what it did to held-out pictures: export it again to know")
+    elif doubt := judgement.doubt(found):
+        told = f"{doubt}; train it on more or better pictures, and export it again"
+        (report.warnings if "unproven" in manifest["provenance"] else report.problems).append(told)
 
 
 def backends(bundle: Path, checkpoint: Path | None, report: Report) -> Iterator[tuple[str, Backend]]:
@@ -144,10 +158,13 @@ def read_manifest(bundle: Path) -> dict[str, Any]:
 def file_problems(bundle: Path, manifest: dict[str, Any]) -> list[str]:
     """Files that are missing, altered or not in the list."""
     found, listed = hashes(bundle), manifest["files"]
-    missing = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
-    extra = [f"{name} is not in the manifest's list of files" for name in sorted(found.keys() - listed.keys())]
+    cure = "copy it again, or export it again"
+    missing = [f"{name} is missing: {cure}" for name in sorted(listed.keys() - found.keys())]
+    extra = [
+        f"{name} is not in the manifest's list of files: remove it" for name in sorted(found.keys() - listed.keys())
+    ]
     altered = [n for n in sorted(listed.keys() & found.keys()) if listed[n] != found[n]]
-    return missing + extra + [f"{name} has SHA-256 {found[name]}, not {listed[name]}" for name in altered]
+    return missing + extra + [f"{name} has SHA-256 {found[name]}, not {listed[name]}: {cure}" for name in altered]
 
 
 def network_problems(bundle: Path, manifest: dict[str, Any]) -> list[str]:
@@ -156,7 +173,7 @@ def network_problems(bundle: Path, manifest: dict[str, Any]) -> list[str]:
     found = lint(
         model, width=size["width"], height=size["height"], classes=classes, precision=manifest["precision"]
     )  # fmt: skip
-    return [f"model.onnx: {violation}" for violation in found]
+    return [f"model.onnx: {violation}; export it again with this fcam-tools" for violation in found]
 
 
 def read_golden(bundle: Path, entry: dict[str, Any], judge: Judge) -> Golden:
@@ -174,13 +191,13 @@ def resize_problems(bundle: Path, proof: list[Golden]) -> Iterator[str]:
         again = read_picture(bundle / golden.picture, (width, height))
         apart = int(np.abs(again.astype(np.int16) - golden.pixels).max())
         if apart > GREY_LEVELS:
-            yield f"{golden.picture} resizes to something {apart} grey levels from its input picture"
+            yield f"{golden.picture} resizes to something {apart} grey levels from its input picture: export it again"
 
 
 def describe(row: Row, tolerance: dict[str, float]) -> str:
     return (
         f"{row.backend} disagrees with the proof on {row.picture}: score {row.score:.4f}, verdict {row.verdict}, "
-        f"map iou {row.iou:.4f} (tolerance {tolerance['score']} and {tolerance['iou']}): do not publish this bundle"
+        f"map iou {row.iou:.4f} (tolerance {tolerance['score']} and {tolerance['iou']}): {DISAGREE}"
     )
 
 
@@ -196,7 +213,7 @@ def ask_fcam(report: Report, fcam: Path | None, proof: list[Golden]) -> None:
     rows = [Row(g["picture"], "fcam", g["score"], g["verdict"], g["iou"], g["passed"]) for g in answer]
     report.rows += rows
     unseen = {golden.picture for golden in proof} - {row.picture for row in rows}
-    report.problems += [f"fcam did not judge {picture}" for picture in sorted(unseen)]
+    report.problems += [f"fcam did not judge {picture}: take the fcam of this release" for picture in sorted(unseen)]
 
 
 def call_fcam(report: Report, fcam: Path) -> list[dict[str, Any]]:
@@ -212,7 +229,7 @@ def call_fcam(report: Report, fcam: Path) -> list[dict[str, Any]]:
     try:
         return json.loads(done.stdout)["golden"]
     except (ValueError, KeyError, TypeError):
-        report.problems.append(f"{' '.join(command)} printed no golden rows")
+        report.problems.append(f"{' '.join(command)} printed no golden rows: take the fcam of this release")
         return []
 
 
@@ -239,5 +256,8 @@ def table(report: Report) -> str:
         mark = "" if row.passed else "  <- disagrees"
         lines.append(f"{row.picture:24} {row.backend:22} {row.score:7.4f} {row.verdict:8} {row.iou:7.4f}{mark}")
     lines += [f"not asked: {name} ({reason})" for name, reason in report.skipped.items()]
+    lines += [f"warning: {warning}" for warning in report.warnings]
     lines += [f"problem: {problem}" for problem in report.problems]
-    return "\n".join([*lines, "ok" if report.ok else "not ok: do not publish this bundle"])
+    return "\n".join(
+        [*lines, "ok" if report.ok else "not ok: do not publish this bundle; each problem says what to do"]
+    )

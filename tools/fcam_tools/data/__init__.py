@@ -17,7 +17,7 @@ from fcam_tools.data.dataset import SPLITS, Dataset, Picture, checked
 from fcam_tools.data.known import KNOWN
 from fcam_tools.data.reading import SUFFIXES, read_picture, read_pictures
 from fcam_tools.data.split import split_of
-from fcam_tools.data.tree import MASKS, OK_NAMES, load_tree
+from fcam_tools.data.tree import MASKS, OK_NAMES, is_ok, load_tree
 from fcam_tools.errors import ToolError
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "SUFFIXES",
     "Dataset",
     "Picture",
+    "is_ok",
     "licence_of",
     "load",
     "read_picture",

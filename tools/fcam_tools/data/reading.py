@@ -60,6 +60,8 @@ def stored(path: Path, what: str = "") -> Image.Image:
 
 
 def unreadable(path: Path, error: Exception, what: str = "") -> ToolError:
+    if path.is_symlink() and not path.exists():
+        return ToolError(f"cannot read {what}{path}: it is a link to {path.readlink()}, which is not there; remove it")
     return ToolError(f"cannot read {what}{path}: {error}; remove or replace it")
 
 

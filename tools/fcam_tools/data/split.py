@@ -28,7 +28,12 @@ def split_of(key: bytes) -> str:
 
 def key_of(picture: Picture) -> bytes:
     """What a picture of one's own is split by: its group, or its bytes, so that a copy lands where its original is."""
-    return picture.group.encode() if picture.group else picture.path.read_bytes()
+    if picture.group:
+        return picture.group.encode()
+    try:
+        return picture.path.read_bytes()
+    except OSError:  # a link to nowhere, say: whoever reads the picture names it
+        return picture.path.name.encode()
 
 
 def by_hash(pictures: Sequence[Picture]) -> Splits:

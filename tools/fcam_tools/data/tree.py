@@ -4,13 +4,15 @@
 - `ROOT/ok/...` with one or more `ROOT/<defect>/...`: split 70/15/15 by group (group.py) or by the file's bytes,
 - `elpv`: the cells of the package `elpv-dataset`.
 
-It refuses fewer than two classes, no OK class or two, and too few pictures. A folder `ground_truth` is no class.
+The OK class is called `ok` or `good`, in any case. It refuses fewer than two classes, no OK class or two, names that
+differ in case alone, and too few pictures. A folder `ground_truth` is no class.
 """
 
 from __future__ import annotations
 
 import csv
 import importlib.util
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,12 +93,20 @@ def folders_of(root: Path) -> list[str]:
 
 
 def order_classes(names: Sequence[str], root: Path) -> tuple[str, ...]:
-    good = [name for name in names if name in OK_NAMES]
+    alike = Counter(name.lower() for name in names)
+    for pair in ([name for name in names if name.lower() == key] for key, count in alike.items() if count > 1):
+        raise ToolError(f"{root} has folders whose names differ in case alone, {' and '.join(pair)}: call them alike")
+    good = [name for name in names if is_ok(name)]
     if len(good) != 1 or len(names) < 2:
         raise ToolError(
             f"{root} needs one folder called `ok` or `good` and one or more for defects; it has: {list(names)}"
         )
-    return (good[0], *(name for name in names if name not in OK_NAMES))
+    return (good[0], *(name for name in names if name != good[0]))
+
+
+def is_ok(name: str) -> bool:
+    """Whether a folder of this name holds good pictures; `OK` and `Good` do too."""
+    return name.lower() in OK_NAMES
 
 
 def labelled(folder: Path, classes: Sequence[str]) -> list[tuple[Picture, Path]]:
