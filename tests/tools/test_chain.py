@@ -20,7 +20,20 @@ from PIL import Image
 SEEN = ["--surfaces", "plastic", "brushed", "--defects", "dent", "stain"]
 # Large defects on small pictures, a high learning rate, and a threshold amid the scores: clear verdicts of both kinds
 # after a few epochs (image AUROC 0.87 to 0.95 over four seeds).
-QUICK = ["--size", "96", "--batch", "8", "--epochs", "5", "--decoder-epochs", "2", "--lr", "4e-3"]
+QUICK = [
+    "--recipe",
+    "inspection",
+    "--size",
+    "96",
+    "--batch",
+    "8",
+    "--epochs",
+    "5",
+    "--decoder-epochs",
+    "2",
+    "--lr",
+    "4e-3",
+]
 QUICK += ["--precision", "fp32"]  # the same on every machine, and faster at this size
 Row = dict[str, float | None]
 

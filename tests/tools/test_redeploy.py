@@ -17,7 +17,8 @@ from fcam_tools.judgement import Figures
 from test_deploy import Fleet, camera, fleet  # noqa: F401 fixtures
 from trees import squares
 
-QUICK = "--no-pretrained --size 32 --batch 8 --epochs 1 --decoder-epochs 1 --frozen-stride 0 --precision fp32"
+QUICK = "--recipe inspection --no-pretrained --size 32 --batch 8 --epochs 1 --decoder-epochs 1"
+QUICK += " --frozen-stride 0 --precision fp32"
 FEW = "--golden 2 --calibration 8 --sample-count 1 --method minmax"
 
 

@@ -26,7 +26,19 @@ from trees import TREES, squares
 # A process to fork from, with torch imported once: each child is as clean as a new one, and starts at once.
 CLEAN = multiprocessing.get_context("forkserver")
 CLEAN.set_forkserver_preload(["fcam_tools.train", "sklearn.metrics", "timm"])
-QUICK = ("--no-pretrained", "--size", "32", "--batch", "8", "--epochs", "3", "--decoder-epochs", "2")
+QUICK = (
+    "--recipe",
+    "inspection",
+    "--no-pretrained",
+    "--size",
+    "32",
+    "--batch",
+    "8",
+    "--epochs",
+    "3",
+    "--decoder-epochs",
+    "2",
+)
 QUICK += ("--precision", "fp32", "--frozen-stride", "0")
 QUICK += ("--accept-unproven",)  # nobody learns anything in so few steps
 

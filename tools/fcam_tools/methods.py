@@ -1,5 +1,6 @@
 """The training recipes: our own, F-CAM's as published, NEGEV's. In: a recipe's name. Out: its numbers and terms.
 
+- `native`: for few pictures and small defects: everything learns together at the camera's resolution (native.py).
 - `inspection`: for small defects and good pictures in plenty; every number is `train.Recipe`'s default.
 - `pasted`: the same classifier; the decoder learns outlines from defects made up on good pictures (pasted.py), in
   windows (window.py), and real ones from its own map, where the activation map says that there is one (losses.own).
@@ -33,6 +34,9 @@ Terms = dict[str, Tensor]
 TERMS = ("seeds", "negative", "size", "peak", "crf", "own", "pasted")
 OPTIMIZERS = ("adamw", "sgd")
 MIN_LR = 1e-7
+DEFAULT = "native"
+STEPS = ("outline_steps", "label_steps", "windows", "pictures", "label_rate")  # numbers of `native` alone
+EPOCHS = ("epochs", "decoder_epochs", "seeds", "lr", "batch")  # numbers that it has no use for
 
 PAPER: dict[str, Any] = {
     "backbone": "resnet50_wide",

@@ -779,7 +779,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on with a run that was stopped (with DATA: its pictures are there now)",
     )
     parser.add_argument("--snapshot-seconds", type=float, default=60.0, help="between two snapshots (default 60)")
-    parser.add_argument("--recipe", choices=list(methods.RECIPES), default="inspection", help="where the numbers start")
+    recipes = f"where the numbers start (default {methods.DEFAULT})"
+    parser.add_argument("--recipe", choices=list(methods.RECIPES), default=methods.DEFAULT, help=recipes)
     plain = Recipe()
     choices = {
         "seeds": seeds.METHODS,
@@ -807,9 +808,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    """The named recipe with what the command line gives instead."""
+    """The named recipe with what the command line gives instead; refuses what the recipe has no use for."""
     given = {name: getattr(args, name) for name in vars(Recipe()) if hasattr(args, name) and name != "recipe"}
     base = Recipe(**methods.named(args.recipe, given))
+    foreign = [name for name in given if name in methods.EPOCHS and base.objective == "native"]
+    foreign += [name for name in given if name in methods.STEPS and base.objective != "native"]
+    if foreign:
+        flags, own = (
+            ", ".join("--" + name.replace("_", "-") for name in names)
+            for names in (foreign, methods.STEPS if base.objective == "native" else methods.EPOCHS)
+        )
+        raise ToolError(f"the recipe {args.recipe} has no {flags}: it has {own}; another is chosen by --recipe")
     weights = {name: getattr(args, f"weight_{name}") for name in vars(base.weights) if hasattr(args, f"weight_{name}")}
     draw = {name.removeprefix("draw_"): value for name, value in vars(args).items() if name.startswith("draw_")}
     foreign = [name for name in draw if name not in vars(base.draw)]
@@ -843,6 +852,8 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
         raise ToolError("say what to train on: a folder of pictures, or --resume RUN")
     recipe, out = recipe_of(args), args.out
     dataset = data.load(args.data, ok_needed=recipe.objective != "fcam")  # the paper's sets have no good pictures
+    if recipe.objective == "native" and not hasattr(args, "size"):
+        recipe.size = native.side_of(held_out.common_size(dataset.splits["train"]))
     if out is not None and out.suffix not in ("", ".pt"):
         raise ToolError(f"--out {out} must end in .pt, or be a run folder without a suffix")
     name = args.name or dataset.name
