@@ -20,6 +20,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+STAGED = [name for name in methods.RECIPES if name != "native"]  # a classifier, then a decoder
+
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> None:
@@ -432,7 +434,7 @@ def test_rate_falls_in_steps() -> None:
 
 
 @pytest.mark.parametrize("hot", [False, True])
-@pytest.mark.parametrize("name", [name for name in methods.RECIPES if name != "native"])
+@pytest.mark.parametrize("name", STAGED)
 def test_every_recipe_trains_its_decoder(name: str, hot: bool) -> None:
     small = {
         "backbone": "lcnet_035", "stride": 16, "widths": (8, 8), "size": 64, "pretrained": False, "batch": 3,
@@ -483,7 +485,7 @@ def test_good_pictures_are_background_to_negev_and_nothing_to_f_cam() -> None:
 
 
 def test_each_recipe_has_its_own_terms() -> None:
-    present = {name: {key for key, value in weighted(name, [0, 1]).items() if value} for name in methods.RECIPES}
+    present = {name: {key for key, value in weighted(name, [0, 1]).items() if value} for name in STAGED}
     assert present == {
         "inspection": {"seeds", "negative", "size", "peak", "crf"},
         "pasted": {"negative", "own"},
