@@ -110,7 +110,7 @@ def split(pictures: Sequence[Floats]) -> tuple[Sequence[Floats], Sequence[Floats
 
 def prepare(float_onnx: Path) -> ModelProto:
     """A float file with shapes inferred, constants and BatchNorm folded, and only the operators the runtimes share."""
-    with scratch("fcam-prepare-") as folder:
+    with scratch("fcam-prepare-", 3 * float_onnx.stat().st_size) as folder:  # libraries make copies of their own
         folded = folder / "folded.onnx"
         quant_pre_process(float_onnx, folded, skip_symbolic_shape=True)
         model = onnx.load(folded)
