@@ -4,7 +4,7 @@ import json
 import re
 import tempfile
 import tomllib
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from fcam_tools import export, qdq, quantize, verify
+from fcam_tools import disk, export, qdq, quantize, verify
 from fcam_tools.errors import ToolError
 from fcam_tools.model import Net
 from onnx import ModelProto, NodeProto, helper, numpy_helper
@@ -364,6 +364,16 @@ def test_export_onto_a_full_disk_says_where(
             with pytest.raises(ToolError, match=f"cannot write {place}: No space left on device; make room"):
                 export.export(checkpoint, tmp_path / "tiny", data, OPTIONS)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_room_is_said_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: Namespace(free=5_000_000))
+    with disk.scratch("fcam-test-", 4_000_000) as folder:
+        pass
+    assert not folder.exists()
+    wanted = r"has less than the 6 MB that are needed for a while: make room there, or set TMPDIR"
+    with pytest.raises(ToolError, match=wanted), disk.scratch("fcam-test-", 6_000_000):
+        pass
 
 
 def test_export_refuses_a_network_that_breaks_a_rule(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:

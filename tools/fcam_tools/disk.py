@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +25,25 @@ CURE = "make room, or choose another place"
 
 @contextmanager
 def writing(place: Path, cure: str = CURE) -> Iterator[None]:
-    """Around whatever writes into a folder by itself: a full disk is told with its place, which the system
-    leaves out."""
+    """Around whatever writes into a folder by itself: a full disk is told with its place, which the system leaves
+    out."""
     try:
         yield
     except OSError as error:
         if error.errno not in FULL and not isinstance(error, shutil.Error):
             raise
         raise ToolError(f"cannot write {error.filename or place}: {error.strerror or error}; {cure}") from error
+
+
+@contextmanager
+def scratch(prefix: str, room: int = 0) -> Iterator[Path]:
+    """A folder for files that are gone afterwards. `room`: bytes that will be needed there; less is refused at once,
+    because libraries cut their files short on a full disk and say nothing."""
+    place, cure = Path(tempfile.gettempdir()), "make room there, or set TMPDIR to another place"
+    if shutil.disk_usage(place).free < room:
+        raise ToolError(f"{place} has less than the {room / 1e6:.0f} MB that are needed for a while: {cure}")
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder, writing(place, cure):
+        yield Path(folder)
 
 
 def write(path: Path, content: bytes) -> None:

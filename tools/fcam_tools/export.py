@@ -570,12 +570,14 @@ def write_network(
         write_float(checkpoint, out)
         return None
     pictures = calibration_pictures(dataset, options.calibration, options.seed, checkpoint.size)
-    full = disk.writing(Path(tempfile.gettempdir()), "make room there, or set TMPDIR to another place")
-    with full, tempfile.TemporaryDirectory(prefix="fcam-export-") as folder:
-        float_onnx = Path(folder) / "float.onnx"
+    with disk.scratch("fcam-export-") as folder:
+        float_onnx, int8_onnx = folder / "float.onnx", folder / "int8.onnx"
         write_float(checkpoint, float_onnx)
         refuse_operators(float_onnx, checkpoint)
-        return quantization.quantize(float_onnx, pictures, out, options.method, options.progress)
+        found = quantization.quantize(float_onnx, pictures, int8_onnx, options.method, options.progress)
+        content = int8_onnx.read_bytes()
+    out.write_bytes(content)  # outside: a full disk is told with the place that is full
+    return found
 
 
 def describe(quantised: quantization.Quantization) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fcam_tools import data, synth
+from fcam_tools.disk import scratch
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, Options, defect_score, run_net, tensor, write_bundle, write_float
 from fcam_tools.model import Features, Net, conv_bn_relu
@@ -171,9 +171,9 @@ def write_all(out: Path, names: Sequence[str], seed: int = 0, progress: bool = T
     """Write nets that are not there yet; says which bundles there are."""
     out.mkdir(parents=True, exist_ok=True)
     missing = [name for name in names if not (out / name / "manifest.toml").exists()]
-    with tempfile.TemporaryDirectory(prefix="fcam-nets-") as folder:
+    with scratch("fcam-nets-") as folder:
         for name in tqdm(missing, desc="nets", disable=not progress):
-            write(name, pictures_of(NETS[name].size, Path(folder), seed), out, seed)
+            write(name, pictures_of(NETS[name].size, folder, seed), out, seed)
     return [out / name for name in names]
 
 

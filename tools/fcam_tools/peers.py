@@ -15,7 +15,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from tqdm import tqdm
 
 from fcam_tools import nets
 from fcam_tools.data import read_picture
+from fcam_tools.disk import scratch
 from fcam_tools.errors import ToolError
 from fcam_tools.export import tensor
 from fcam_tools.qdq import INPUT
@@ -211,12 +211,12 @@ def run(args: argparse.Namespace) -> int:
     progress = sys.stderr.isatty() and not args.json
     nets.write_all(args.out, [name for name in args.nets if name != "default"], progress=progress)
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="fcam-peers-") as folder:
+    with scratch("fcam-peers-") as folder:
         for name in args.nets:
             bundle = Path("models/default") if name == "default" else args.out / name
             float_onnx = None if name == "default" else args.out / f"{name}.float.onnx"
             for threads in args.threads:
-                found = runners(binary, bundle, float_onnx, threads, Path(folder))
+                found = runners(binary, bundle, float_onnx, threads, folder)
                 rows += measure(name, threads, found, args.rounds, args.runs, progress)
     if args.json:
         print(json.dumps([asdict(row) for row in rows]))

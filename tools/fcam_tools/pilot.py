@@ -368,14 +368,12 @@ def unproven(out: Pilot) -> dict[str, Any]:
     return {"verdict": verdict, "why": doubt, "perhaps": causes}
 
 
-def setting_of(
-    pictures: Sequence[Picture], folds: int, recipe: train.Recipe, still_learning: bool
-) -> judgement.Setting:
-    """What a fold's network learns from; each picture is held out once."""
-    good, bad = held_out.sides(pictures)
-    learnt, size = (folds - 1) / folds, held_out.common_size(pictures)
-    sides = round(good * learnt), round(bad * learnt)
-    return judgement.Setting(*sides, 1.0, size, (recipe.size, recipe.size), still_learning=still_learning)
+def setting_of(pictures: Sequence[Picture], recipe: train.Recipe, still_learning: bool) -> judgement.Setting:
+    """All pictures: each is held out once, and learnt from in the other folds."""
+    size = held_out.common_size(pictures)
+    return judgement.Setting(
+        *held_out.sides(pictures), 1.0, size, (recipe.size, recipe.size), still_learning=still_learning
+    )
 
 
 def above_all(weakest: str) -> dict[str, str]:
@@ -419,7 +417,7 @@ def pilot(
     out.marked = sum(masks(picture) is not None for picture in judged.pictures if picture.label)
     unit = held_out.unit_in(judged.pictures)
     out.held_out = judgement.figures(judged.scores, judged.bad, threshold, judgement.CROSS, unit)
-    out.setting = setting_of(pictures, folds, recipe, out.still_learning)
+    out.setting = setting_of(pictures, recipe, out.still_learning)
     out.verdict = decide(out, counts, dataset.ok)
     return out, judged
 

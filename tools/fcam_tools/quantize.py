@@ -10,7 +10,6 @@ It refuses an empty calibration set and methods that it does not know. `measure`
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from tqdm import tqdm
 
+from fcam_tools.disk import scratch
 from fcam_tools.errors import ToolError
 from fcam_tools.qdq import INPUT, INPUT_SCALE, OUTPUTS, Wiring, attribute
 
@@ -82,16 +82,18 @@ def quantize(
         raise ToolError(f"no calibration method {method}: choose one of auto, {', '.join(METHODS)}")
     fitted, held_out = split(list(calibration))
     methods = tuple(METHODS) if method == "auto" else (method,)
-    with tempfile.TemporaryDirectory(prefix="fcam-quantize-") as folder:
-        prepared = Path(folder) / "float.onnx"
+    room = (len(methods) + 3) * float_onnx.stat().st_size  # one a method, the prepared one, two of the libraries' own
+    with scratch("fcam-quantize-", room) as folder:
+        prepared = folder / "float.onnx"
         onnx.save(prepare(float_onnx), prepared)
         histograms = observe(prepared, fitted, progress)
-        files = {name: Path(folder) / f"{name}.onnx" for name in methods}
+        files = {name: folder / f"{name}.onnx" for name in methods}
         for name, path in files.items():
             write_qdq(prepared, histograms, METHODS[name], path)
         agreements = {name: measure(prepared, path, held_out) for name, path in files.items()}
         best = min(methods, key=lambda name: agreements[name].loss)
-        out.write_bytes(files[best].read_bytes())
+        content = files[best].read_bytes()
+    out.write_bytes(content)
     return Quantization(best, len(fitted), agreements)
 
 
@@ -108,8 +110,8 @@ def split(pictures: Sequence[Floats]) -> tuple[Sequence[Floats], Sequence[Floats
 
 def prepare(float_onnx: Path) -> ModelProto:
     """A float file with shapes inferred, constants and BatchNorm folded, and only the operators the runtimes share."""
-    with tempfile.TemporaryDirectory(prefix="fcam-prepare-") as folder:
-        folded = Path(folder) / "folded.onnx"
+    with scratch("fcam-prepare-", 3 * float_onnx.stat().st_size) as folder:  # libraries make copies of their own
+        folded = folder / "folded.onnx"
         quant_pre_process(float_onnx, folded, skip_symbolic_shape=True)
         model = onnx.load(folded)
     for tidy in (hoist_constants, fold_pads, resize_by_scales, divide_by_multiplying, drop_leftovers):
@@ -371,8 +373,8 @@ def write_qdq(
     wiring = Wiring(onnx.load(prepared))
     found = clips(wiring, histograms, method)
     nodes = int8_nodes(wiring)
-    with tempfile.TemporaryDirectory(prefix="fcam-ranges-") as folder:
-        ranges = Path(folder) / "ranges.json"
+    with scratch("fcam-ranges-") as folder:
+        ranges = folder / "ranges.json"
         save_ranges(found, ranges)
         op_types = sorted({node.op_type for node in nodes})
         quantize_static(
