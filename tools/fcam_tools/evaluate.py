@@ -1,8 +1,8 @@
 """Scores maps and verdicts on a held-out split. In: a checkpoint, a bundle, a camera's maps. Out: a table of metrics.
 
 Every source of maps is a row: `decoder` (PyTorch), `cam` (the same classifier's activation map, interpolated: what the
-decoder has to beat), further training-free maps by `--methods` (seeds.py), `int8` (the bundle's network in ONNX
-Runtime), `camera` (what `fcam replay --maps` wrote). A set without masks gets the image metrics; where the truth is
+decoder has to beat), further training-free maps by `--methods` (seeds.py; bank.py, which knows no label), `int8` (the
+bundle's network in ONNX Runtime), `camera` (what `fcam replay --maps` wrote). A set without masks gets the image metrics; where the truth is
 boxes or ellipses (truth.py), pixel metrics say little.
 
 A CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from fcam_tools import data, held_out, judgement, operating, parallel, seeds
+from fcam_tools.bank import Bank
 from fcam_tools.data.reading import stored
 from fcam_tools.errors import ToolError
 from fcam_tools.export import Checkpoint, defect_score, load_checkpoint, run_onnx
@@ -47,6 +48,7 @@ SHOWN = (
     "escape_at_fr_1pct", "escape_at_fr_5pct", "shipped_escape_rate", "shipped_false_reject_rate",
 )  # fmt: skip
 
+MEMORY_BANK = "memory-bank"
 NETWORKS = ("decoder", "int8", "camera")  # rows that are a network as it would run, told before the table
 
 Answer = tuple[float, np.ndarray]  # defect score, map [H, W] in 0..1
@@ -146,13 +148,18 @@ def oracle(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, ok: i
         yield f"epoch {epoch}", decoder_source(checkpoint, ok, states)
 
 
-def sources(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth) -> Iterator[tuple[str, Source]]:
+def sources(
+    args: argparse.Namespace, checkpoint: Checkpoint, dataset: data.Dataset, truth: Truth
+) -> Iterator[tuple[str, Source]]:
     ok = checkpoint.classes.index(checkpoint.ok)
     if args.only is None or "decoder" in args.only:
         yield "decoder", decoder_source(checkpoint, ok)
     if args.only is None or "cam" in args.only:
         yield "cam", cam_source(checkpoint.net.eval(), checkpoint.size, ok)
-    for method in args.methods:
+    if MEMORY_BANK in args.methods:
+        good = [picture.path for picture in dataset.splits["train"] if picture.label == 0]
+        yield MEMORY_BANK, Bank(str(checkpoint.net.settings["backbone"]), good, checkpoint.size).answer
+    for method in (method for method in args.methods if method != MEMORY_BANK):
         yield method, cam_source(checkpoint.net.eval(), checkpoint.size, ok, method)
     if args.bundle:
         yield "int8", onnx_source(args.bundle, checkpoint.size, ok)
@@ -183,7 +190,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", nargs="*", choices=("decoder", "cam"), help="PyTorch rows wanted (default: both; none: no value)"
     )
     parser.add_argument(
-        "--methods", nargs="+", default=[], choices=seeds.METHODS, help="also score these maps, interpolated"
+        "--methods",
+        nargs="+",
+        default=[],
+        choices=(*seeds.METHODS, MEMORY_BANK),
+        help=f"also score these maps, interpolated; {MEMORY_BANK} needs no label and has to be beaten",
     )
     parser.add_argument("--oracle", action="store_true", help="also score every epoch's decoder")
     parser.add_argument("--limit", type=int, help="only so many pictures, evenly taken")
@@ -212,7 +223,7 @@ def run(args: argparse.Namespace) -> int:
     shipped = read_manifest(args.bundle)["thresholds"] if args.bundle else checkpoint.thresholds
     rows = {
         name: score(truth, source, shipped if name in ("int8", "camera") else checkpoint.thresholds, name, progress)
-        for name, source in sources(args, checkpoint, truth)
+        for name, source in sources(args, checkpoint, dataset, truth)
     }
     unit = held_out.unit_in(pictures)
     networks = {name: judgement.figures_of(row, args.split, unit) for name, row in rows.items() if name in NETWORKS}
