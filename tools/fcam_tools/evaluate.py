@@ -2,8 +2,8 @@
 
 Every source of maps is a row: `decoder` (PyTorch), `cam` (the same classifier's activation map, interpolated: what the
 decoder has to beat), further training-free maps by `--methods` (seeds.py; bank.py, which knows no label), `int8` (the
-bundle's network in ONNX Runtime), `camera` (what `fcam replay --maps` wrote). A set without masks gets the image metrics; where the truth is
-boxes or ellipses (truth.py), pixel metrics say little.
+bundle's network in ONNX Runtime), `camera` (what `fcam replay --maps` wrote). A set without masks gets the image
+metrics; where the truth is boxes or ellipses (truth.py), pixel metrics say little.
 
 A CAM row is given its best case: the map of the most probable defect class, min-max scaled as the paper does, then
 weighted by the picture's defect score, so that what min-max invents on a good picture does not count against it.

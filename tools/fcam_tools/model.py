@@ -179,6 +179,14 @@ class Classifier(nn.Module):
             LogSumExpPool() if pool == "lse" else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         )
 
+    @torch.no_grad()
+    def trust_map(self) -> None:
+        """Start as what pools the first channel, the map's logits, for every class but the first, the OK one."""
+        self.fc.weight.zero_()
+        self.fc.weight[1:, 0] = 1
+        if self.fc.bias is not None:
+            self.fc.bias.zero_()
+
     def judge(self, deep: Tensor) -> Tensor:
         """Logits [N, K] from what the neck made."""
         return self.pool(self.fc(self.drop(deep)))
@@ -267,8 +275,10 @@ class Net(nn.Module):
         }
         self.features = features or make_features(backbone, stride)
         self.features.cut()
-        read = widths[-1] if verdict == "decoder" else self.features.channels[-1]
-        self.classifier = Classifier(read, classes, neck, pool)
+        self.classifier = Classifier(self.features.channels[-1], classes, neck, pool)
+        if verdict == "decoder":
+            self.classifier = Classifier(1 + widths[-1], classes, 0, pool)
+            self.classifier.trust_map()
         self.inputs = decoder_inputs(self.features.reductions, decoder, decoder_stride)
         channels = [self.features.channels[index] for index in self.inputs]
         self.decoder: nn.Module = (
@@ -280,13 +290,15 @@ class Net(nn.Module):
         return self.classifier(self.read(self.features(x)))
 
     def read(self, features: Sequence[Tensor]) -> Tensor:
-        """What the classifier reads: the deepest features; or the decoder's last ones, the strongest of each cell.
+        """What the classifier reads: the deepest features; or the map's logits, and the features that they are made of.
 
         The latter makes verdict and map of the same evidence, at the resolution that small defects need.
         """
         if self.settings["verdict"] == "features":
             return features[-1]
-        return strongest(cast(Decoder, self.decoder).trunk(self.chosen(features)))
+        decoder = cast(Decoder, self.decoder)
+        trunk = decoder.trunk(self.chosen(features))
+        return evidence(decoder.head(trunk), trunk)
 
     def chosen(self, features: Sequence[Tensor]) -> list[Tensor]:
         """The features that the decoder reads."""
@@ -302,16 +314,18 @@ class Net(nn.Module):
             return self.classifier(features[-1]), self.map_logits(features, size)
         decoder = cast(Decoder, self.decoder)
         trunk = decoder.trunk(self.chosen(features))
-        return self.classifier(strongest(trunk)), enlarged(decoder.head(trunk), size)
+        found = decoder.head(trunk)
+        return self.classifier(evidence(found, trunk)), enlarged(found, size)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits, found = self.both(self.features(x), (int(x.shape[2]), int(x.shape[3])))
         return logits, torch.sigmoid(found)
 
 
-def strongest(trunk: Tensor) -> Tensor:
-    """Of each cell of the decoder's last features, at stride 2, the largest value of each channel."""
-    return F.max_pool2d(trunk, READ_CELL // 2)
+def evidence(logits: Tensor, trunk: Tensor) -> Tensor:
+    """Of each cell of `READ_CELL` pixels the largest of the map's logits [N, 1, h, w] and of each of the features
+    [N, C, h, w] at stride 2 that they are made of: [N, 1 + C, h / 4, w / 4]."""
+    return F.max_pool2d(torch.cat([logits, trunk], 1), READ_CELL // 2)
 
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -7,7 +7,7 @@ decoder and verdict learn together from the pixels as the camera judges them.
    surface needs no reject; without any, this stage is all there is.
 2. `labels`: the same windows, and whole pictures, as many rejects as good ones and each kind of reject as often as the
    others. A reject's label says that its brightest pixels are a defect (multiple-instance learning), and the verdict
-   is read from the same last features of the decoder; every pixel of a good picture is background.
+   is pooled from the map itself; every pixel of a good picture is background.
 
 Steps are counted, not epochs: how much is learnt does not depend on how many pictures there are. The last weights'
 average is kept: a validation split of ten rejects cannot choose between epochs. What a step holds is a function of
@@ -20,20 +20,22 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcam_tools import losses, pasted, seeds
 from fcam_tools.feed import Look, Part, ahead, augment, key_of
 from fcam_tools.labels import classification_loss, defective
+from fcam_tools.model import evidence
 
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from fcam_tools.model import Net
+    from fcam_tools.model import Decoder, Net
     from fcam_tools.train import Stage, Terms, Trainer
 
 TERMS = ("pasted", "negative", "label", "peak", "own")
@@ -185,17 +187,23 @@ def courses(t: Trainer) -> list[Course]:
 
 
 def loss_of(t: Trainer, part: Part) -> Terms:
-    """A part's terms: of windows those of outlines, of whole pictures those of labels."""
+    """A part's terms: of windows those of outlines, of whole pictures those of labels.
+
+    The verdict teaches the map that it is pooled from, and no other feature: whatever else sees whole pictures learns a
+    few hundred labels by heart.
+    """
     net, weights = t.net, t.recipe.weights
-    half = (part.x.shape[2] // 2, part.x.shape[3] // 2)
+    decoder = cast("Decoder", net.decoder)
     with t.autocast:
-        logits, found = net.both(net.features(part.x), half)
+        trunk = decoder.trunk(net.chosen(net.features(part.x)))
+        found = decoder.head(trunk)
+        logits = net.classifier(evidence(found, trunk.detach()))
     logits, found = logits.float(), found.float()
     terms = {name: found.sum() * 0 for name in TERMS}
     if part.masks is not None:
         marked = part.masks.flatten(1).any(1)
         if marked.any():
-            full = torch.nn.functional.interpolate(found[marked], scale_factor=2.0, mode="bilinear")
+            full = F.interpolate(found[marked], size=part.masks.shape[1:], mode="bilinear", align_corners=False)
             terms["pasted"] = weights.pasted * losses.outlined(full, part.masks[marked][:, None])
         if not marked.all():
             terms["negative"] = weights.negative * losses.fully_negative(found[~marked])
@@ -215,8 +223,8 @@ def loss_of(t: Trainer, part: Part) -> Terms:
 
 def side_loss(logits: Tensor, sides: Tensor) -> Tensor:
     """Cross-entropy of OK or defect alone: a made-up defect is of no class. `sides` [N] is 1 where there is one."""
-    evidence = logits[:, 1:].logsumexp(1) - logits[:, 0]
-    return torch.nn.functional.binary_cross_entropy_with_logits(evidence, sides.float())
+    defect = logits[:, 1:].logsumexp(1) - logits[:, 0]
+    return F.binary_cross_entropy_with_logits(defect, sides.float())
 
 
 def groups_of(t: Trainer) -> list[dict[str, Any]]:
