@@ -95,7 +95,16 @@ def test_pairing_makes_intervals_of_like_networks_narrow(dataset: data.Dataset) 
 
 def test_disagreements_are_listed_and_shown(dataset: data.Dataset, tmp_path: Path) -> None:
     networks = {"A": network("a", 0.1, frozenset({"ok/2"})), "B": network("b", 0.1, frozenset({"ng/5", "ok/7"}))}
-    found = run(networks["A"], networks["B"], dataset, draws=2)["disagreements"]
+    whole = run(networks["A"], networks["B"], dataset, draws=2)
+    lines, found = compare.table(whole).splitlines(), whole["disagreements"]
+    assert (
+        "A: of 20 defective parts 20 are rejected, of 20 good ones 1 (test split, at the shipped threshold 0.5)"
+        in lines
+    )
+    assert (
+        "B: of 20 defective parts 19 are rejected, of 20 good ones 1 (test split, at the shipped threshold 0.5)"
+        in lines
+    )
     named = {(entry["class"], Path(entry["picture"]).stem, entry["right"]) for entry in found}
     assert named == {("ok", "2", "b"), ("ng", "5", "a"), ("ok", "7", "a")}
     apart = [abs(entry["a"]["score"] - entry["b"]["score"]) for entry in found]

@@ -89,6 +89,9 @@ def test_causes_are_those_that_can_be_seen() -> None:
     few = causes(good=49, defective=12)
     assert "too few good pictures: 49 to learn from" in few and "add about 38 more" in few
     assert "too few" not in causes()
+    lucky = causes(Figures("val", 11, 9, 0, 0, 0.7, 0.818))
+    assert "few pictures are held out (11 good, 9 defective)" in lucky and "whether 0.818 is luck" in lucky
+    assert "held out" not in causes() and "held out" not in causes(replace(GOOD, auroc=0.65))
     large = causes(picture=(1920, 1080))
     assert "1920 x 1080 become 256 x 256" in large and "a mark of 8 pixels" in large
     assert "too small" not in causes()

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import contact, data, disk, operating, runs
+from fcam_tools import contact, data, disk, held_out, judgement, operating, runs
 from fcam_tools.contact import Tile
 from fcam_tools.errors import ToolError
 from fcam_tools.evaluate import Source, decoder_source, onnx_source, thinned
@@ -250,9 +250,16 @@ def compare(
     truths = [truth_of(dataset, split, network.size, pictures) for network in (a, b)]
     with_masks = truths[0].has_masks
     first, second = ask(a, truths[0], with_masks, progress), ask(b, truths[1], with_masks, progress)
+    unit = held_out.unit_in(pictures)
+    networks = {"a": (a, first), "b": (b, second)}
+    figures = {
+        name: judgement.figures(answers.scores, labels, network.thresholds["score"], split, unit).plain()
+        for name, (network, answers) in networks.items()
+    }
     return {
         "a": a.name,
         "b": b.name,
+        "held_out": figures,
         "data": dataset.name,
         "split": split,
         "pictures": len(pictures),
@@ -264,7 +271,8 @@ def compare(
 
 def table(found: dict[str, Any]) -> str:
     lines = [f"A {found['a']}\nB {found['b']}\n{found['pictures']} pictures of {found['data']}/{found['split']}\n"]
-    lines.append(f"{'':18}{'A':>9}{'B':>9}{'B - A':>9}   95 % interval")
+    lines += [f"{name}: {found['held_out'][name.lower()]['sentence']}" for name in ("A", "B")]
+    lines.append(f"\n{'':18}{'A':>9}{'B':>9}{'B - A':>9}   95 % interval")
     for name, told in found["metrics"].items():
         number = f"{{:.{2 if name == 'pxap' else 4}f}}".format
         low, high = told["interval"]

@@ -30,6 +30,7 @@ from fcam_tools.operating import LEVEL, Interval, exact_interval
 LEAST_EACH = 5
 CHANCE, COIN = 0.6, 0.5
 FEW = 50  # pictures of a class to learn from below which a product is a start only
+FEW_HELD_OUT = 30  # held-out pictures of a side below which the intervals are wide
 SHRUNK = 4.0  # times that pictures may be larger than the network's input before small marks are worth a word
 WIDE = 3.0  # times that one side of a picture may be longer than the other before squashing is worth a word
 LEARNT_BY_HEART = 0.9  # image AUROC on the training pictures from which they have been learnt
@@ -247,6 +248,12 @@ def causes(found: Figures, setting: Setting) -> list[str]:
     out = []
     if high < COIN:
         out.append("the folders are swapped: good pictures have the higher scores")
+    least = min(found.good, found.defective)
+    if (found.auroc or 0) > CHANCE and least < FEW_HELD_OUT:
+        out.append(
+            f"few pictures are held out ({found.good} good, {found.defective} defective): more of both sides would "
+            f"show whether {found.auroc:.3f} is luck"
+        )
     out += too_few(setting)
     learnt = setting.train_auroc if low <= CHANCE else None
     if learnt is not None and learnt >= LEARNT_BY_HEART:
