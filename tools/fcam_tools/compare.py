@@ -17,7 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import contact, data, disk, held_out, judgement, operating, runs
+from fcam_tools import contact, data, disk, held_out, judgement, made_up, operating, runs
 from fcam_tools.contact import Tile
 from fcam_tools.errors import ToolError
 from fcam_tools.evaluate import Source, decoder_source, onnx_source, thinned
@@ -55,6 +55,7 @@ class Network:
     size: tuple[int, int]
     thresholds: dict[str, float]
     source: Source
+    provenance: dict[str, str] = field(default_factory=dict)
 
 
 def open_network(path: Path) -> Network:
@@ -64,13 +65,21 @@ def open_network(path: Path) -> Network:
         classes = tuple(entry["name"] for entry in manifest["classes"])
         ok = next(index for index, entry in enumerate(manifest["classes"]) if entry.get("ok"))
         size = (manifest["input"]["width"], manifest["input"]["height"])
-        return Network(str(path), classes, size, manifest["thresholds"], onnx_source(path, size, ok))
+        return Network(
+            str(path),
+            classes,
+            size,
+            manifest["thresholds"],
+            onnx_source(path, size, ok),
+            manifest.get("provenance", {}),
+        )
     if not runs.checkpoint_in(path).is_file():
         raise ToolError(f"{path} is neither a bundle nor a checkpoint nor a run with one")
     checkpoint = load_checkpoint(path)
     ok = checkpoint.classes.index(checkpoint.ok)
     source = decoder_source(checkpoint, ok)
-    return Network(str(path), tuple(checkpoint.classes), checkpoint.size, checkpoint.thresholds, source)
+    classes, provenance = tuple(checkpoint.classes), checkpoint.provenance
+    return Network(str(path), classes, checkpoint.size, checkpoint.thresholds, source, provenance)
 
 
 @dataclass
@@ -240,7 +249,7 @@ def compare(
     a: Network, b: Network, dataset: data.Dataset, split: str, limit: int | None, count: int, seed: int, progress: bool
 ) -> dict[str, Any]:
     for network in (a, b):
-        if set(network.classes) != set(dataset.classes):
+        if not judgement.knows(network.classes, network.provenance, dataset.classes):
             raise ToolError(f"{network.name} knows {network.classes}, the data has {dataset.classes}")
     pictures = thinned(dataset.splits[split], limit)
     if not pictures:
@@ -250,10 +259,10 @@ def compare(
     truths = [truth_of(dataset, split, network.size, pictures) for network in (a, b)]
     with_masks = truths[0].has_masks
     first, second = ask(a, truths[0], with_masks, progress), ask(b, truths[1], with_masks, progress)
-    unit = held_out.unit_in(pictures)
+    unit, alone = held_out.unit_in(pictures), dataset.good_alone
     networks = {"a": (a, first), "b": (b, second)}
     figures = {
-        name: judgement.figures(answers.scores, labels, network.thresholds["score"], split, unit).plain()
+        name: judgement.figures(answers.scores, labels, network.thresholds["score"], split, unit, alone).plain()
         for name, (network, answers) in networks.items()
     }
     return {
@@ -281,7 +290,9 @@ def table(found: dict[str, Any]) -> str:
         lines.append(f"{name:18}{values}   {number(low)} to {number(high)}{mark}")
     differ = found["disagreements"]
     right = sum(entry["right"] == "b" for entry in differ)
-    return "\n".join([*lines, f"\n{len(differ)} verdicts differ: A is right in {len(differ) - right}, B in {right}"])
+    last = [judgement.ALONE] if found["held_out"]["a"]["made_up"] else []
+    verdicts = f"\n{len(differ)} verdicts differ: A is right in {len(differ) - right}, B in {right}"
+    return "\n".join([*lines, *last, verdicts])
 
 
 # The verb.
@@ -303,7 +314,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     networks = {"A": open_network(args.a), "B": open_network(args.b)}
     progress = sys.stderr.isatty() and not args.json
-    dataset = data.load(args.data)
+    dataset = made_up.load(args.data)
     a, b = networks.values()
     found = compare(a, b, dataset, args.split, args.limit, args.draws, args.seed, progress)
     if entries := found["disagreements"][: args.most]:

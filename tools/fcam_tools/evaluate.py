@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from fcam_tools import data, held_out, judgement, operating, parallel, seeds
+from fcam_tools import data, held_out, judgement, made_up, operating, parallel, seeds
 from fcam_tools.bank import Bank
 from fcam_tools.data.reading import stored
 from fcam_tools.errors import ToolError
@@ -213,8 +213,8 @@ def thinned(pictures: Sequence[data.Picture], limit: int | None) -> tuple[data.P
 def run(args: argparse.Namespace) -> int:
     if (args.lines is None) != (args.maps is None):
         raise ToolError("--lines and --maps go together: both are written by one `fcam replay`")
-    checkpoint, dataset = load_checkpoint(args.checkpoint), data.load(args.data)
-    if tuple(checkpoint.classes) != dataset.classes:
+    checkpoint, dataset = load_checkpoint(args.checkpoint), made_up.load(args.data)
+    if not judgement.knows(checkpoint.classes, checkpoint.provenance, dataset.classes):
         raise ToolError(f"{args.checkpoint} knows {checkpoint.classes}, the data has {dataset.classes}")
     pictures = thinned(dataset.splits[args.split], args.limit)
     progress = sys.stderr.isatty() and not args.json
@@ -225,8 +225,10 @@ def run(args: argparse.Namespace) -> int:
         name: score(truth, source, shipped if name in ("int8", "camera") else checkpoint.thresholds, name, progress)
         for name, source in sources(args, checkpoint, dataset, truth)
     }
-    unit = held_out.unit_in(pictures)
-    networks = {name: judgement.figures_of(row, args.split, unit) for name, row in rows.items() if name in NETWORKS}
+    unit, alone = held_out.unit_in(pictures), dataset.good_alone
+    networks = {
+        name: judgement.figures_of(row, args.split, unit, alone) for name, row in rows.items() if name in NETWORKS
+    }
     points = dict(operating_points(args, checkpoint, dataset, truth, progress))
     if args.record and "decoder" in rows:
         record(args.checkpoint, rows["decoder"], points)
@@ -238,7 +240,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(whole | {"operating_points": points}))
     else:
         lines = [line for name, found in points.items() for line in told(name, args.split, found)]
-        print("\n".join([*first(networks, rows), table(rows), *lines]))
+        last = [judgement.ALONE] if alone else []
+        print("\n".join([*first(networks, rows), table(rows), *lines, *last]))
     for doubt in dict.fromkeys(judgement.doubt(found) for found in networks.values()):
         if doubt:
             print(f"WARNING: {doubt}", file=sys.stderr)
@@ -250,7 +253,7 @@ def first(networks: dict[str, judgement.Figures], rows: dict[str, dict]) -> Iter
     for name, found in networks.items():
         begin = f"{name}: " if len(networks) > 1 else ""
         yield f"{begin}{judgement.sentence(found)}"
-        yield f"{judgement.quality(found)}; {judgement.marks(rows[name])}\n"
+        yield f"{judgement.quality(found)}; {judgement.marks(rows[name], found.made_up)}\n"
 
 
 def operating_points(
@@ -261,6 +264,7 @@ def operating_points(
     prices = operating.prices_of(args, [picture.label for picture in val.pictures])
     if prices is None:
         return
+    made_up.refuse_prices(dataset)
     ok, area = checkpoint.classes.index(checkpoint.ok), int(checkpoint.thresholds["min_area_px"])
     if args.masks and not val.has_masks:
         raise ToolError(f"--masks: {val.masks} has no mask of a val picture")

@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import disk, held_out, judgement, operating, operators, qdq
+from fcam_tools import disk, held_out, judgement, made_up, operating, operators, qdq
 from fcam_tools import quantize as quantization
-from fcam_tools.data import SUFFIXES, Dataset, load, read_picture
+from fcam_tools.data import SUFFIXES, Dataset, read_picture
 from fcam_tools.data.reading import stored
 from fcam_tools.errors import ToolError
 from fcam_tools.model import Net, net_of
@@ -455,8 +455,10 @@ def export(checkpoint: Path, out: Path, data: Path, options: Options | None = No
     refuse_existing(out, options.replace)
     loaded = load_checkpoint(checkpoint)
     refuse_untrained(checkpoint)
-    dataset = load(str(data))
+    dataset = made_up.load(str(data))
     refuse_foreign(dataset, loaded)
+    if options.prices is not None:
+        made_up.refuse_prices(dataset)
     loaded.provenance.update({"checkpoint_sha256": sha256(checkpoint_in(checkpoint))})
     written = write_bundle(loaded, dataset, out, options)
     keep_bundle(checkpoint, out)
@@ -503,8 +505,10 @@ def judged(loaded: Checkpoint, dataset: Dataset, model: Path, options: Options) 
     bar = tqdm(pictures, f"judging on {split}", unit="picture", disable=not options.progress)
     scores = [source(picture.path)[0] for picture in bar]
     bad = [int(picture.label != 0) for picture in pictures]
-    found = judgement.figures(scores, bad, loaded.thresholds["score"], split, held_out.unit_in(pictures))
+    unit = held_out.unit_in(pictures)
+    found = judgement.figures(scores, bad, loaded.thresholds["score"], split, unit, dataset.good_alone)
     loaded.metrics.update(found.metrics())
+    loaded.provenance.pop("defects", None)  # of the pictures that it learned from; what is said is of those here
     loaded.provenance.update(found.provenance())
     accepted = options.accept_unproven or "unproven" in loaded.provenance  # by `train` already
     loaded.provenance.pop("unproven", None)
@@ -670,7 +674,7 @@ def labels_of_val(args: argparse.Namespace) -> list[int]:
     """Where the share of defective parts comes from when nobody tells it."""
     if args.escape_cost is None or args.ng_rate is not None:
         return [0, 1]
-    labels = [picture.label for picture in load(str(args.data)).splits["val"]]
+    labels = [picture.label for picture in made_up.load(str(args.data)).splits["val"]]
     log.warning(
         "no --ng-rate: %.2f of the val pictures are defective, which no line has", np.mean(np.array(labels) != 0)
     )
@@ -683,6 +687,6 @@ def summary(written: Exported) -> str:
     if written.quantization:
         chosen = written.quantization.method
         lines += [f"{'* ' if n == chosen else '  '}{n}: {a}" for n, a in written.quantization.agreements.items()]
-    return "\n".join(
-        [*lines, "operators: " + ", ".join(f"{name} {count}" for name, count in written.operators.items())]
-    )
+    last = [judgement.ALONE] if written.held_out and written.held_out["made_up"] else []
+    counts = ", ".join(f"{name} {count}" for name, count in written.operators.items())
+    return "\n".join([*lines, f"operators: {counts}", *last])

@@ -42,16 +42,18 @@ def common_size(pictures: Sequence[Picture]) -> tuple[int, int]:
 
 def setting_of(dataset: Dataset, split: str, size: tuple[int, int], saved: Mapping[str, Any]) -> Setting:
     """`split` is the held-out one, `size` the network's input (width, height), `saved` the checkpoint's content."""
-    learnt, held, whole = sides(dataset.splits["train"]), len(dataset.splits[split]), len(dataset.pictures())
+    learnt, whole = sides(dataset.splits["train"]), dataset.pictures()
+    held, every = (sides(some)[0] if dataset.good_alone else len(some) for some in (dataset.splits[split], whole))
     epochs = saved.get("recipe", {}).get("epochs")
     return Setting(
         good=learnt[0],
         defective=learnt[1],
-        share=held / max(1, whole),
+        share=held / max(1, every),
         picture=common_size(dataset.splits["train"]),
         size=size,
         train_auroc=saved.get("judgement", {}).get("train_auroc"),
         still_learning=bool(epochs) and saved.get("training", {}).get("epoch") == epochs,
+        made_up=dataset.good_alone,
     )
 
 

@@ -158,6 +158,10 @@ def wrong_counts(counts: dict[str, dict[str, int]], dataset: data.Dataset) -> li
                     "warning", f"class {most} outnumbers {name} {max(train.values()) / count:.0f} times: balance them"
                 )
             )
+    if dataset.good_alone:
+        out.append(
+            Verdict("warning", "good pictures alone: nothing can be said of what escapes; add rejects as they come")
+        )
     missing = [name for name in dataset.classes if not counts["test"][name] and any(counts[s][name] for s in counts)]
     if missing:
         out.append(
@@ -240,11 +244,13 @@ def check_places(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> int:
     check_places(args)
     progress = sys.stderr.isatty() and not args.json
-    dataset = data.load(args.data)
+    dataset = data.load(args.data, good_alone=True)
     told = report(dataset, progress)
     found = verdicts(told, dataset)
     contact = None
-    if args.sheet or args.html or args.checkpoint:
+    if dataset.good_alone and (args.sheet or args.checkpoint):
+        raise ToolError(f"{args.data} has good pictures alone, none of which can be suspect: give no --sheet")
+    if not dataset.good_alone and (args.sheet or args.html or args.checkpoint):
         readable = [picture for picture in dataset.pictures() if str(picture.path) not in told["broken"]]
         shown = suspects(dataset, readable, args.checkpoint, progress)
         sure = sum(one.probability >= SURE for one in shown)

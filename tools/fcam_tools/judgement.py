@@ -37,6 +37,9 @@ LEARNT_BY_HEART = 0.9  # image AUROC on the training pictures from which they ha
 NOTHING = "learnt nothing; this says nothing about your parts"
 LITTLE = "learnt hardly anything; this says little about your parts"
 ACCEPT = "--accept-unproven"
+MADE_UP = "made up: no real one was seen"  # of defects, in a manifest's provenance
+# Said last by whoever shows figures of made-up defects.
+ALONE = "it knows good parts alone: no figure here says what escapes; add rejects as they come, and train again"
 CROSS = "cross-validation"  # the split of a pilot, whose threshold is the cheapest and ships with nothing
 
 
@@ -45,7 +48,7 @@ class Figures:
     """What a network did to held-out pictures at the threshold that ships with it.
 
     `auroc` is None where one side has no pictures. `unit`: what is counted, parts, or pictures where several show one
-    part.
+    part. `made_up`: the defective ones are good pictures with made-up defects (made_up.py).
     """
 
     split: str
@@ -56,6 +59,12 @@ class Figures:
     threshold: float
     auroc: float | None
     unit: str = "parts"
+    made_up: bool = False
+
+    @property
+    def spoilt(self) -> str:
+        """What the defective ones are called."""
+        return "pictures with made-up defects" if self.made_up else f"defective {self.unit}"
 
     @property
     def auroc_interval(self) -> Interval | None:
@@ -78,7 +87,8 @@ class Figures:
 
     def provenance(self) -> dict[str, str]:
         """What `metrics` cannot say, for the same manifest."""
-        return {"held_out": sentence(self), "held_out_split": self.split, "held_out_unit": self.unit}
+        told = {"held_out": sentence(self), "held_out_split": self.split, "held_out_unit": self.unit}
+        return told | ({"defects": MADE_UP} if self.made_up else {})
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -93,7 +103,7 @@ HELD_OUT = "held_out_"  # before their names in a manifest
 class Setting:
     """What a network learned from, as far as it tells why it did not: pictures of each side to learn from; the share
     of all pictures that is held out; (width, height) of the pictures and of the network's input; image
-    AUROC on the training pictures; whether the last epoch was the best."""
+    AUROC on the training pictures; whether the last epoch was the best; whether there are made-up defects alone."""
 
     good: int
     defective: int
@@ -102,6 +112,7 @@ class Setting:
     size: tuple[int, int] = (0, 0)
     train_auroc: float | None = None
     still_learning: bool = False
+    made_up: bool = False
 
 
 def auroc_interval(auroc: float, good: int, defective: int) -> Interval:
@@ -122,10 +133,17 @@ def auroc_interval(auroc: float, good: int, defective: int) -> Interval:
     return float(low), float(high)
 
 
-def figures(scores: ArrayLike, bad: Sequence[int] | Any, threshold: float, split: str, unit: str = "parts") -> Figures:
+def figures(
+    scores: ArrayLike,
+    bad: Sequence[int] | Any,
+    threshold: float,
+    split: str,
+    unit: str = "parts",
+    made_up: bool = False,
+) -> Figures:
     """From defect scores [N] and 0 (good) or 1 (defective) [N] of a split."""
     if not len(bad):
-        return Figures(split, 0, 0, 0, 0, threshold, None, unit)
+        return Figures(split, 0, 0, 0, 0, threshold, None, unit, made_up)
     found = {name: int(value or 0) for name, value in confusion(scores, bad, threshold).items()}
     return Figures(
         split=split,
@@ -136,10 +154,11 @@ def figures(scores: ArrayLike, bad: Sequence[int] | Any, threshold: float, split
         threshold=threshold,
         auroc=image_auroc(scores, bad),
         unit=unit,
+        made_up=made_up,
     )
 
 
-def figures_of(row: Mapping[str, Any], split: str, unit: str = "parts") -> Figures:
+def figures_of(row: Mapping[str, Any], split: str, unit: str = "parts", made_up: bool = False) -> Figures:
     """From what metrics.Scorer computes with a score threshold."""
     return Figures(
         split=split,
@@ -150,6 +169,7 @@ def figures_of(row: Mapping[str, Any], split: str, unit: str = "parts") -> Figur
         threshold=float(row["shipped_threshold"]),
         auroc=row["image_auroc"],
         unit=unit,
+        made_up=made_up,
     )
 
 
@@ -161,7 +181,15 @@ def figures_in(manifest: dict[str, Any]) -> Figures | None:
     counts = {name: int(metrics[HELD_OUT + name]) for name in COUNTS}
     split, unit = provenance.get("held_out_split", "test"), provenance.get("held_out_unit", "parts")
     auroc = metrics.get("image_auroc") if counts["good"] and counts["defective"] else None
-    return Figures(split=split, threshold=manifest["thresholds"]["score"], auroc=auroc, unit=unit, **counts)
+    made_up, threshold = provenance.get("defects") == MADE_UP, manifest["thresholds"]["score"]
+    return Figures(split=split, threshold=threshold, auroc=auroc, unit=unit, made_up=made_up, **counts)
+
+
+def knows(classes: Sequence[str], provenance: Mapping[str, Any], wanted: Sequence[str]) -> bool:
+    """Whether verdicts of a network with these classes, the OK one first, can be judged by pictures of the `wanted`
+    ones; one that learned from good pictures alone tells good from bad, whatever the bad ones are called."""
+    same = set(classes) == set(wanted)
+    return same or (provenance.get("defects") == MADE_UP and classes[0] == wanted[0])
 
 
 def unit_of(groups: Sequence[str]) -> str:
@@ -177,7 +205,7 @@ def sentence(found: Figures) -> str:
     """What a person wants to know first."""
     threshold = f"the {'cheapest' if found.split == CROSS else 'shipped'} threshold {found.threshold:.4g}"
     return (
-        f"of {found.defective} defective {found.unit} {verb(found.defective_rejected)} rejected, "
+        f"of {found.defective} {found.spoilt} {verb(found.defective_rejected)} rejected, "
         f"of {found.good} good ones {found.good_rejected} ({where(found.split)}, at {threshold})"
     )
 
@@ -192,15 +220,19 @@ def where(split: str) -> str:
 
 def quality(found: Figures) -> str:
     """The second sentence: image AUROC, and the pictures that it stands on."""
-    return f"image AUROC {span(found)} on {found.good + found.defective} pictures, {found.defective} of them defective"
+    kind = "with made-up defects" if found.made_up else "defective"
+    return f"image AUROC {span(found)} on {found.good + found.defective} pictures, {found.defective} of them {kind}"
 
 
-def marks(row: Mapping[str, Any]) -> str:
+def marks(row: Mapping[str, Any], made_up: bool = False) -> str:
     """The third sentence, from what metrics.Scorer computes: PxAP, and the pictures that it stands on."""
     if row.get("pxap") is None:
         return "no PxAP: no defective picture has a mask"
     marked, good = int(row["defects_with_mask"]), int(row["pictures"] - row["defects"])
-    return f"PxAP {row['pxap']:.1f} (0 to 100) on {marked + good} pictures, {marked} of them with a mask of the defect"
+    whose = "a made-up" if made_up else "the"
+    return (
+        f"PxAP {row['pxap']:.1f} (0 to 100) on {marked + good} pictures, {marked} of them with a mask of {whose} defect"
+    )
 
 
 def span(found: Figures) -> str:
@@ -214,12 +246,12 @@ def doubt(found: Figures) -> str:
     """Why a network is not proven, in one sentence; empty if it is."""
     if min(found.good, found.defective) < LEAST_EACH:
         return (
-            f"too few pictures are held out to say anything: {found.good} good and {found.defective} defective "
+            f"too few pictures are held out to say anything: {found.good} good and {found.defective} {short(found)} "
             f"({where(found.split)}), {LEAST_EACH} of each are the least"
         )
     low, _ = found.auroc_interval or (0.0, 1.0)
     if low <= CHANCE:
-        pictures = f"{found.good} good and {found.defective} defective pictures ({where(found.split)})"
+        pictures = f"{found.good} good and {found.defective} {short(found)} pictures ({where(found.split)})"
         verdict = NOTHING if low <= COIN else LITTLE
         return (
             f"{verdict}: image AUROC is {span(found)} on {pictures}; it must be surely above {CHANCE:g}, a coin has 0.5"
@@ -227,11 +259,15 @@ def doubt(found: Figures) -> str:
     return blind(found)
 
 
+def short(found: Figures) -> str:
+    return "made-up defective" if found.made_up else "defective"
+
+
 def blind(found: Figures) -> str:
     """What is wrong with a threshold that rejects nothing or everything; empty if it does neither."""
     at = f"at the threshold {found.threshold:.4g} ({where(found.split)})"
     if not found.defective_rejected:
-        return f"everything passes: none of {found.defective} defective {found.unit} is rejected {at}"
+        return f"everything passes: none of {found.defective} {found.spoilt} is rejected {at}"
     if found.good_rejected == found.good:
         return f"everything is rejected: all of {found.good} good {found.unit} are {at}"
     return ""
@@ -246,12 +282,12 @@ def causes(found: Figures, setting: Setting) -> list[str]:
     if low > CHANCE and blind(found):
         return ["the threshold: `train --false-reject` sets it, or prices do (`export --escape-cost --reject-cost`)"]
     out = []
-    if high < COIN:
+    if high < COIN and not found.made_up:
         out.append("the folders are swapped: good pictures have the higher scores")
     least = min(found.good, found.defective)
     if (found.auroc or 0) > CHANCE and least < FEW_HELD_OUT:
         out.append(
-            f"few pictures are held out ({found.good} good, {found.defective} defective): more of both sides would "
+            f"few pictures are held out ({found.good} good, {found.defective} {short(found)}): more would "
             f"show whether {found.auroc:.3f} is luck"
         )
     out += too_few(setting)
@@ -276,7 +312,10 @@ def causes(found: Figures, setting: Setting) -> list[str]:
 def held_out_missing(found: Figures, setting: Setting) -> list[str]:
     """How many pictures of which side it takes to hold out the least count."""
     out = []
-    for side, count in (("good", found.good), ("defective", found.defective)):
+    sides = [("good", found.good), ("defective", found.defective)]
+    if found.made_up:  # a good one brings its own
+        sides = [("good", min(found.good, found.defective))]
+    for side, count in sides:
         if count < LEAST_EACH:
             more = math.ceil((LEAST_EACH - count) / setting.share) if setting.share else LEAST_EACH - count
             told = f", of which about {LEAST_EACH - count} will be held out"
@@ -286,7 +325,7 @@ def held_out_missing(found: Figures, setting: Setting) -> list[str]:
 
 
 def too_few(setting: Setting) -> list[str]:
-    sides = (("good", setting.good), ("defective", setting.defective))
+    sides = (("good", setting.good), ("defective", setting.defective))[: 1 if setting.made_up else 2]
     return [
         f"too few {side} pictures: {count} to learn from, {FEW} are a start: add about {FEW - count} more"
         for side, count in sides
@@ -326,9 +365,10 @@ def told(found: Figures, setting: Setting, source: str, why: str = "") -> str:
     if missing := held_out_missing(found, setting):
         return "\n  ".join([first, *missing, f"next: add them to {source}, and train again"])
     maybe = [f"perhaps {cause}" for cause in causes(found, setting)]
-    return "\n  ".join(
-        [first, *maybe, f"next: `fcam-tools inspect {source} --html inspect.html` shows labels that look wrong"]
-    )
+    following = f"next: `fcam-tools inspect {source} --html inspect.html` shows labels that look wrong"
+    if found.made_up:
+        following = f"next: add good pictures to {source}, or rejects, or train with more --outline-steps"
+    return "\n  ".join([first, *maybe, following])
 
 
 # For the verbs.

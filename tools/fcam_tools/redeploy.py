@@ -30,7 +30,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fcam_tools import data, deploy, export, held_out, judgement, runs
+from fcam_tools import data, deploy, export, held_out, judgement, made_up, runs
 from fcam_tools.errors import ToolError
 from fcam_tools.verify import find_fcam, read_manifest
 
@@ -99,7 +99,7 @@ def answer(*words: object) -> dict[str, Any]:
 
 
 def folder_of(out: Path, name: str, pictures: str, words: str) -> Path:
-    identity = f"{data.load(pictures).fingerprint()} {shlex.split(words)}"
+    identity = f"{data.load(pictures, good_alone=True).fingerprint()} {shlex.split(words)}"
     return out / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
@@ -179,12 +179,14 @@ def refuse_unproven(bundle: Path, args: argparse.Namespace) -> None:
     found = judgement.figures_in(manifest)
     assert found is not None  # `export` wrote it just now
     log.info("%s; %s", judgement.sentence(found), judgement.quality(found))
+    if found.made_up:
+        log.warning("%s", judgement.ALONE)
     why = "" if args.accept_unproven else judgement.doubt(found) or manifest["provenance"].get("unproven", "")
     why, hint = (why, f"{judgement.ACCEPT} signs it all the same") if why else weakness(found, args)
     if not why:
         return
     size = manifest["input"]["width"], manifest["input"]["height"]
-    setting = held_out.setting_of(data.load(args.pictures), found.split, size, {})
+    setting = held_out.setting_of(made_up.load(args.pictures), found.split, size, {})
     raise ToolError(f"nothing was signed: {judgement.told(found, setting, args.pictures, why)}; {hint}")
 
 
@@ -197,7 +199,7 @@ def weakness(found: judgement.Figures, args: argparse.Namespace) -> tuple[str, s
         return f"{why} ({place})", "--least-auroc accepts less"
     _, high = found.escape_interval
     if high > args.most_escapes:
-        passed = f"{found.defective - found.defective_rejected} of {found.defective} defective {found.unit} pass"
+        passed = f"{found.defective - found.defective_rejected} of {found.defective} {found.spoilt} pass"
         why = f"the escape rate may be as high as {high:.3f}, {args.most_escapes:g} is the most: {passed} ({place})"
         return why, "--most-escapes accepts more"
     return "", ""

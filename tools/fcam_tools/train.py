@@ -35,11 +35,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fcam_tools import data, held_out, judgement, losses, methods, native, parallel, pasted, runs, seeds, thaw
+from fcam_tools import data, held_out, judgement, losses, made_up, methods, native, parallel, pasted, runs, seeds, thaw
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
@@ -58,6 +59,7 @@ log = logging.getLogger(__name__)
 PRECISIONS = ("auto", "bf16", "fp32")
 CHUNK = 32  # pictures at once where nothing is learnt
 ASKED = 512  # training pictures that are judged too where the held-out ones show nothing
+LEAST_GOOD_THRESHOLD = 0.1  # of good pictures alone: engines agree on a score to 0.05, and golden pictures lie beyond
 STATISTICS = 128  # pictures that a bundle's BatchNorms take their statistics from
 
 
@@ -669,6 +671,27 @@ def score_threshold(scores: np.ndarray, ok: np.ndarray, false_reject: float) -> 
     return float(np.clip((upper + lower) / 2, 0.001, 0.999))
 
 
+def good_threshold(good: np.ndarray, false_reject: float) -> float:
+    """The score that at most `false_reject` of good pictures reach, from the scores [n] of held-out good ones alone.
+
+    With n pictures no rate below 1 / (n + 1) can be promised by counting. Where counting suffices, it is the score that
+    `false_reject` x (n + 1) of them reach, by which a new picture's chance to reach it is `false_reject` at most
+    (conformal prediction). Where it does not, it is the highest score and a margin: what lies above the median of the
+    log-odds is taken to fall exponentially, so that it takes `spread` x ln(1 / ((n + 1) x `false_reject`)) more from
+    the highest one to the wanted rate, `spread` being their mean excess over the median (Weissman, JASA 1978).
+    """
+    if not len(good):
+        return 0.5
+    odds = np.sort(logit(np.clip(good.astype(np.float64), 1e-6, 1 - 1e-6)))[::-1]
+    allowed = max(false_reject, 1e-4) * (len(odds) + 1)
+    if allowed >= 1:
+        least = odds[min(math.floor(allowed), len(odds)) - 1] + 1e-6
+    else:
+        upper = odds[: max(1, len(odds) // 2)]
+        least = odds[0] + float((upper - np.median(odds)).mean()) * math.log(1 / allowed)
+    return float(np.clip(expit(least), LEAST_GOOD_THRESHOLD, 0.999))
+
+
 def read_split(pictures: Sequence[data.Picture], size: int, classes: int, progress: bool) -> Pictures:
     pixels = data.read_pictures(pictures, (size, size), progress)
     return Pictures(pixels, label_array([p.labels for p in pictures], classes))
@@ -719,7 +742,13 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
     """The checkpoint: weights, what they mean, thresholds, and where they come from."""
     recipe = t.recipe
     scores = 1 - probabilities(t, t.val.pixels)[:, 0]
-    threshold = score_threshold(scores, ~defective(t.val.labels), recipe.false_reject)
+    good = ~defective(t.val.labels)
+    alone = dataset.good_alone
+    threshold = (
+        good_threshold(scores[good], recipe.false_reject)
+        if alone
+        else score_threshold(scores, good, recipe.false_reject)
+    )
     found = judged(t, dataset, scores, threshold)
     return {
         "settings": t.net.settings,
@@ -740,6 +769,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
             **({"dataset_licence": licence} if (licence := data.licence_of(dataset)) else {}),
             "backbone": f"{recipe.backbone} to stride {recipe.stride}",
             "weights": t.origin,
+            **({"defects": judgement.MADE_UP} if alone else {}),
             "seed": str(recipe.seed),
             "trained_on": f"{t.team.world} x {t.device.type}, torch {torch.__version__}",
         },
@@ -758,7 +788,7 @@ def judged(t: Trainer, dataset: data.Dataset, scores: np.ndarray, threshold: flo
     if bad.all() and defective(t.train.labels).all():
         return {}
     unit = held_out.unit_in(dataset.splits["val"])
-    figures = judgement.figures(scores, bad.astype(int), threshold, "val", unit)
+    figures = judgement.figures(scores, bad.astype(int), threshold, "val", unit, dataset.good_alone)
     out: dict[str, Any] = {"figures": asdict(figures), "doubt": judgement.doubt(figures)}
     if out["doubt"]:
         some = slice(None, None, max(1, len(t.train.labels) // ASKED))
@@ -851,7 +881,8 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
     if not args.data:
         raise ToolError("say what to train on: a folder of pictures, or --resume RUN")
     recipe, out = recipe_of(args), args.out
-    dataset = data.load(args.data, ok_needed=recipe.objective != "fcam")  # the paper's sets have no good pictures
+    dataset = made_up.load(args.data, ok_needed=recipe.objective != "fcam")  # the paper's sets have no good pictures
+    refuse_good_alone(dataset, recipe)
     if recipe.objective == "native" and not hasattr(args, "size"):
         recipe.size = native.side_of(held_out.common_size(dataset.splits["train"]))
     if out is not None and out.suffix not in ("", ".pt"):
@@ -865,6 +896,20 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
     recipe.parts = recipe.parts or team.world
     checkpoint = out if out is not None and out.suffix else folder / runs.CHECKPOINT
     return Plan(recipe, args.data, dataset, checkpoint, folder)
+
+
+def refuse_good_alone(dataset: data.Dataset, recipe: Recipe) -> None:
+    """Where only good pictures are there, and the recipe learns from rejects."""
+    if not dataset.good_alone:
+        return
+    told = f"{dataset.root} has good pictures alone"
+    if recipe.objective != "native":
+        raise ToolError(
+            f"{told}, and the recipe {recipe.recipe} learns its classifier from rejects: leave out --recipe "
+            "(`native` learns from defects made up on good pictures), or add a folder of rejects"
+        )
+    if not (recipe.outline_steps and recipe.paste):
+        raise ToolError(f"{told}: all there is to learn from are made-up defects, give --outline-steps and --paste")
 
 
 def start_run(plan: Plan, team: Team, args: argparse.Namespace) -> Run:
@@ -897,7 +942,7 @@ def plan_resumed(folder: Path, moved: str = "") -> Plan:
         raise ToolError(f"{folder} is done: its checkpoint is {config['checkpoint']}")
     source = moved or config["data"]
     try:
-        dataset = data.load(source)
+        dataset = made_up.load(source)
     except ToolError as error:
         hint = f"if the pictures have moved, `fcam-tools train NEWPATH --resume {folder}` takes them from there"
         raise ToolError(f"{error}; {hint}") from error
@@ -974,7 +1019,8 @@ def shown(summary: dict[str, Any]) -> str:
     """The summary for people: what the network does first, then where it is."""
     first, rest = summary.get("held_out"), {name: v for name, v in summary.items() if name != "held_out"}
     lines = [first["sentence"], judgement.quality(judgement.Figures(**first["figures"]))] if first else []
-    return "\n".join([*lines, *(f"{name}: {v}" for name, v in rest.items())])
+    last = [judgement.ALONE] if first and first["figures"]["made_up"] else []
+    return "\n".join([*lines, *(f"{name}: {v}" for name, v in rest.items()), *last])
 
 
 def leave(plan: Plan, run: Run, checkpoint: dict, every: list[dict]) -> dict[str, Any]:

@@ -39,12 +39,13 @@ __all__ = [
 HELP = "folder of pictures, or NAME:PATH of a published set: " + ", ".join(KNOWN)
 
 
-def load(source: str, ok_needed: bool = False) -> Dataset:
-    """A data set by folder or by name. `ok_needed`: refuse one without OK pictures (sets of things have none)."""
+def load(source: str, ok_needed: bool = False, good_alone: bool = False) -> Dataset:
+    """A data set by folder or by name. `ok_needed`: refuse one without OK pictures (sets of things have none).
+    `good_alone`: take a folder of good pictures without any reject (made_up.py adds defects to what is held out)."""
     name, root, option = parse(source)
     if name:
         print(KNOWN[name].notice(), file=sys.stderr)
-    dataset = KNOWN[name].load(root, option) if name else load_tree(root, option)
+    dataset = KNOWN[name].load(root, option) if name else load_tree(root, option, good_alone)
     return checked(dataset, ok_needed)
 
 

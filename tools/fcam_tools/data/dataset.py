@@ -38,7 +38,8 @@ class Picture:
 class Dataset:
     """Labelled pictures by split. `classes[0]` is the OK class, without pictures in a set of things, not of defects.
 
-    `layout` and `option` are what the set was loaded by, see `fcam_tools.data.load`.
+    `layout` and `option` are what the set was loaded by, see `fcam_tools.data.load`. `good_alone`: no reject was seen;
+    pictures of the second class, if there are any, are made up.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Dataset:
     splits: Splits
     layout: str = "tree"
     option: str = ""
+    good_alone: bool = False
 
     @property
     def ok(self) -> str:
@@ -64,10 +66,11 @@ class Dataset:
         return out
 
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted relative paths, labels and bytes of all pictures."""
+        """SHA-256 over the sorted relative paths, labels and bytes of all pictures but made-up ones."""
         total = hashlib.sha256()
         for split in SPLITS:
-            for picture in sorted(self.splits[split], key=lambda p: p.path):
+            seen = [p for p in self.splits[split] if not (self.good_alone and p.label)]
+            for picture in sorted(seen, key=lambda p: p.path):
                 label = "+".join(self.classes[index] for index in picture.labels)
                 total.update(f"{split}/{label}/{picture.path.name}".encode())
                 total.update(hashlib.sha256(picture.path.read_bytes()).digest())
@@ -75,7 +78,7 @@ class Dataset:
 
 
 def checked(dataset: Dataset, ok_needed: bool = False) -> Dataset:
-    """The data set, if it can be trained on: every class in train and in val."""
+    """The data set, if it can be trained on: every class in train and in val, of good pictures alone the good ones."""
     counts = dataset.counts()
     has_ok = any(counts[split][dataset.ok] for split in SPLITS)
     if ok_needed and not has_ok:
@@ -84,7 +87,8 @@ def checked(dataset: Dataset, ok_needed: bool = False) -> Dataset:
             "things there is `train --recipe fcam-paper`"
         )
     for split in ("train", "val"):
-        missing = [name for name in dataset.classes[not has_ok :] if not counts[split][name]]
+        needed = dataset.classes[:1] if dataset.good_alone else dataset.classes[not has_ok :]
+        missing = [name for name in needed if not counts[split][name]]
         if missing:
             raise ToolError(
                 f"split `{split}` of {dataset.root} has no pictures of {missing}{hint(dataset)}: "

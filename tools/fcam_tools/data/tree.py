@@ -2,6 +2,7 @@
 
 - `ROOT/{train,val,test}/<class>/...` (what `fcam-tools synth` writes): split already; without `val`, 15 % of train,
 - `ROOT/ok/...` with one or more `ROOT/<defect>/...`: split 70/15/15 by group (group.py) or by the file's bytes,
+- `ROOT/ok/...` or `ROOT/train/good/...` alone, where that is asked for: split 70/15/15 too,
 - `elpv`: the cells of the package `elpv-dataset`.
 
 The OK class is called `ok` or `good`, in any case. It refuses fewer than two classes, no OK class or two, names that
@@ -26,6 +27,8 @@ from fcam_tools.errors import ToolError
 OK_NAMES = ("good", "ok")
 MASKS = "ground_truth"
 FEWEST = 3  # pictures of a class: one a split
+DEFECT = "defect"  # the second class of good pictures alone, of which nobody has seen any
+TAKE_GOOD_ALONE = "inspect, train, evaluate, export, redeploy and compare"
 
 # Defect probability at which a cell counts as defective: its four grades are 0, 1/3, 2/3 and 1 (Deitsch et al. 2019).
 ELPV_DEFECTIVE = 0.5
@@ -35,15 +38,16 @@ ELPV_MODULE = 60
 ELPV_ONE = {38: 29, 39: 29, 33: 32, 34: 32, 35: 32}
 
 
-def load_tree(root: Path, option: str) -> Dataset:
+def load_tree(root: Path, option: str, good_alone: bool = False) -> Dataset:
+    """`good_alone`: a folder without rejects will do."""
     if option:
         raise ToolError(f"a folder of one's own takes no `#{option}`: remove it")
-    return load_splits(root) if (root / "train").is_dir() else load_folders(root)
+    return load_splits(root, good_alone) if (root / "train").is_dir() else load_folders(root, good_alone)
 
 
-def load_splits(root: Path) -> Dataset:
+def load_splits(root: Path, good_alone: bool = False) -> Dataset:
     names = {name for split in SPLITS if (root / split).is_dir() for name in folders_of(root / split)}
-    classes = order_classes(sorted(names), root)
+    classes, alone = order_classes(sorted(names), root, good_alone), len(names) == 1
     found = [(split, *pair) for split in SPLITS for pair in labelled(root / split, classes)]
     splitting = all(own != "val" for own, *_ in found)
     pictures = grouped([picture for _, picture, _ in found], [folder for *_, folder in found], splitting)
@@ -51,23 +55,34 @@ def load_splits(root: Path) -> Dataset:
         split: tuple(picture for picture, (own, *_) in zip(pictures, found, strict=True) if own == split)
         for split in SPLITS
     }
-    if splitting:
+    if alone and splits["train"] == tuple(pictures):  # what sets the threshold must not be all that judges it
+        splits = filled(by_hash(pictures))
+    elif splitting:
         splits |= without_val(splits["train"])
-    return Dataset(root.name, root, classes, splits)
+    return Dataset(root.name, root, classes, splits, good_alone=alone)
 
 
-def load_folders(root: Path) -> Dataset:
-    classes = order_classes(sorted(folders_of(root)), root)
+def load_folders(root: Path, good_alone: bool = False) -> Dataset:
+    names = sorted(folders_of(root))
+    classes, alone = order_classes(names, root, good_alone), len(names) == 1
     found = labelled(root, classes)
-    for label, name in enumerate(classes):
+    for label, name in enumerate(classes[:1] if alone else classes):
         count = sum(picture.label == label for picture, _ in found)
         if count < FEWEST:
             raise ToolError(
                 f"{root / name} has {count} picture{'s' * (count != 1)} of its own: a class needs {FEWEST} at least "
-                "(training, validation, test), and fifty to be of use"
+                f"(training, validation, test), and fifty to be of use{until(label, count)}"
             )
     pictures = grouped([picture for picture, _ in found], [folder for _, folder in found])
-    return Dataset(root.name, root, classes, filled(by_hash(pictures)))
+    return Dataset(root.name, root, classes, filled(by_hash(pictures)), good_alone=alone)
+
+
+def until(label: int, count: int) -> str:
+    """What to do with rejects that are too few to be a class."""
+    if not label:
+        return ""
+    there = "remove the empty folder" if not count else "keep them elsewhere until there are more"
+    return f"; {there}: good pictures alone can be trained"
 
 
 def load_elpv(root: Path, option: str) -> Dataset:
@@ -92,14 +107,17 @@ def folders_of(root: Path) -> list[str]:
     return [p.name for p in root.iterdir() if p.is_dir() and p.name != MASKS and not p.name.startswith(".")]
 
 
-def order_classes(names: Sequence[str], root: Path) -> tuple[str, ...]:
+def order_classes(names: Sequence[str], root: Path, good_alone: bool = False) -> tuple[str, ...]:
     alike = Counter(name.lower() for name in names)
     for pair in ([name for name in names if name.lower() == key] for key, count in alike.items() if count > 1):
         raise ToolError(f"{root} has folders whose names differ in case alone, {' and '.join(pair)}: call them alike")
     good = [name for name in names if is_ok(name)]
+    if good_alone and len(good) == len(names) == 1:
+        return (good[0], DEFECT)
     if len(good) != 1 or len(names) < 2:
+        hint = f": good pictures alone will do for {TAKE_GOOD_ALONE}" if len(good) == len(names) == 1 else ""
         raise ToolError(
-            f"{root} needs one folder called `ok` or `good` and one or more for defects; it has: {list(names)}"
+            f"{root} needs one folder called `ok` or `good` and one or more for defects; it has: {list(names)}{hint}"
         )
     return (good[0], *(name for name in names if name != good[0]))
 

@@ -1,0 +1,107 @@
+"""Made-up defects to judge by where nobody has seen a reject. In: a data set of good pictures alone. Out: the same,
+with one defective picture for each good one of val and test.
+
+Thresholds, golden pictures and figures need both sides. What is made up here is of the same kind as what the network
+learns from (pasted.py), on parts that it has not seen: figures on it say that the network has learnt, and nothing of
+what escapes on a line. Whoever shows such a figure says so (judgement.py).
+
+A made-up picture is a function of the good one's bytes alone. It lies in the user's cache under their hash, with its
+mask beside it, where truth.py looks: every verb that loads the data set finds it there, or makes it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fcam_tools import data, disk, pasted
+from fcam_tools.data import Dataset, Picture
+from fcam_tools.data.reading import open_rgb
+from fcam_tools.errors import ToolError
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # of what is drawn: another draws anew
+SMALLEST, LARGEST = 0.0001, 0.01  # shares of the picture that a defect covers
+TRIES = 16
+
+Pixels = NDArray[np.uint8]
+
+
+def load(source: str, ok_needed: bool = False) -> Dataset:
+    """`data.load`, good pictures alone included: those get their made-up defects."""
+    return with_defects(data.load(source, ok_needed, good_alone=True))
+
+
+def with_defects(dataset: Dataset) -> Dataset:
+    """The data set; one of good pictures alone with a made-up defective picture for each held-out one."""
+    if not dataset.good_alone:
+        return dataset
+    held_out = {split: (*dataset.splits[split], *spoilt(dataset.splits[split])) for split in ("val", "test")}
+    return replace(dataset, splits=dataset.splits | held_out)
+
+
+def refuse_prices(dataset: Dataset) -> None:
+    """Prices weigh escapes, which made-up defects do not tell."""
+    if dataset.good_alone:
+        raise ToolError(
+            f"{dataset.root} has good pictures alone: nothing says what escapes, so no price can choose a threshold; "
+            "leave out --escape-cost, --reject-cost and --ng-rate (`train --false-reject` sets the threshold)"
+        )
+
+
+def folder() -> Path:
+    """Where made-up pictures lie; the folder's name is what a bundle's samples are called by."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "fcam-tools" / f"v{VERSION}" / "made-up"
+
+
+def spoilt(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    """A made-up defective picture for each; none where no draw shows."""
+    place, bare = folder(), 0
+    for picture in pictures:
+        pixels = np.asarray(open_rgb(picture.path))
+        key = hashlib.sha256(picture.path.read_bytes()).digest()
+        path = place / f"{key.hex()[:32]}.png"
+        if not path.is_file() and not write(path, pixels, key):
+            bare += 1
+            continue
+        yield Picture(path, 1)
+    if bare:
+        log.warning("on %d of %d held-out pictures no made-up defect shows: they get none", bare, len(pictures))
+
+
+def write(path: Path, pixels: Pixels, key: bytes) -> bool:
+    """The picture and, first, its mask; false where there is nothing to show."""
+    drawn = draw(pixels, key)
+    if drawn is None:
+        return False
+    for content, out in ((drawn[1], path.with_name(f"{path.stem}_mask.png")), (drawn[0], path)):
+        aside = out.with_name(f"{os.getpid()}-{out.name}")  # several processes of one training make the same
+        disk.write(aside, disk.png(Image.fromarray(content)))
+        aside.replace(out)
+    return True
+
+
+def draw(pixels: Pixels, key: bytes) -> tuple[Pixels, NDArray[np.bool_]] | None:
+    """A picture [H, W, 3] with a defect, grey [H, W] if it was, and the defect's mask [H, W]; None if no draw shows."""
+    rng, before = np.random.default_rng(list(key)), pixels.astype(np.float32)
+    grey = bool((pixels == pixels[..., :1]).all())
+    paste = pasted.Paste(1.0, SMALLEST, LARGEST)
+    for _ in range(TRIES):
+        after, mask = paste(rng, before, before)
+        if grey:
+            after = np.repeat(after.mean(axis=2, keepdims=True), 3, axis=2)
+        out = np.rint(np.clip(after, 0, 255)).astype(np.uint8)
+        step = np.abs(out - before).mean(axis=2)
+        if mask.any() and step[mask].max() >= pasted.STRIKING:
+            return out[..., 0] if grey else out, mask
+    return None
