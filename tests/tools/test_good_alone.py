@@ -15,12 +15,12 @@ import pytest
 import torch
 from fcam_tools import __main__, data, judgement, made_up, model
 from fcam_tools.data.reading import read_picture
-from fcam_tools.train import good_threshold
+from fcam_tools.made_up import good_threshold
 from fcam_tools.truth import truth_of
 from PIL import Image
 
-QUICK = ["--size", "64", "--window", "32", "--windows", "12", "--outline-steps", "100", "--precision", "fp32"]
-SIDE = 64
+QUICK = ["--size", "96", "--window", "48", "--windows", "12", "--outline-steps", "150", "--precision", "fp32"]
+SIDE = 96
 
 
 @pytest.fixture(autouse=True, scope="module")

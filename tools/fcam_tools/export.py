@@ -480,6 +480,8 @@ def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Optio
         refuse_violations(bundle / "model.onnx", loaded, options.precision)
         if options.prices is not None:
             set_operating_point(loaded, dataset, bundle / "model.onnx", options)
+        if dataset.good_alone:
+            set_good_threshold(loaded, dataset, bundle / "model.onnx")
         found = judged(loaded, dataset, bundle / "model.onnx", options) if options.judge else None
         rng = random.Random(options.seed)
         prover = Prover(loaded, bundle / "model.onnx")
@@ -565,6 +567,16 @@ def set_operating_point(loaded: Checkpoint, dataset: Dataset, model: Path, optio
     told = f"{prices}: {operating.shown(points['score'])}; map by {points['map']['chosen_by']}"
     told += "" if points["map"]["useful"] else ", of no use: the old threshold stays"
     loaded.provenance.update({"operating_point": told})
+
+
+def set_good_threshold(loaded: Checkpoint, dataset: Dataset, model: Path) -> None:
+    """The score's threshold of the network as it ships, by the val split's good pictures, in place of the float
+    network's: without rejects the threshold lies just above what good ones reach, and rounding moves that."""
+    source = onnx_answers(loaded, model)
+    scores = np.array([source(picture.path)[0] for picture in dataset.splits["val"] if picture.label == 0])
+    wanted = float(loaded.saved.get("recipe", {}).get("false_reject", 0.01))
+    loaded.thresholds["score"] = made_up.good_threshold(scores, wanted)
+    loaded.provenance["operating_point"] = made_up.counted(len(scores), wanted)
 
 
 def write_network(

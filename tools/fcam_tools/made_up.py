@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.special import expit, logit
 
 from fcam_tools import data, disk, pasted
 from fcam_tools.data import Dataset, Picture
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 VERSION = 1  # of what is drawn: another draws anew
 SMALLEST, LARGEST = 0.0001, 0.01  # shares of the picture that a defect covers
 TRIES = 16
+LEAST_GOOD_THRESHOLD = 0.1  # engines agree on a score to 0.05, and golden pictures lie beyond
 
 Pixels = NDArray[np.uint8]
 
@@ -56,6 +59,33 @@ def refuse_prices(dataset: Dataset) -> None:
             f"{dataset.root} has good pictures alone: nothing says what escapes, so no price can choose a threshold; "
             "leave out --escape-cost, --reject-cost and --ng-rate (`train --false-reject` sets the threshold)"
         )
+
+
+def good_threshold(good: np.ndarray, false_reject: float) -> float:
+    """The score that at most `false_reject` of good pictures reach, from the scores [n] of held-out good ones alone.
+
+    With n pictures no rate below 1 / (n + 1) can be promised by counting. Where counting suffices, it is the score that
+    `false_reject` x (n + 1) of them reach, by which a new picture's chance to reach it is `false_reject` at most
+    (conformal prediction). Where it does not, it is the highest score and a margin: what lies above the median of the
+    log-odds is taken to fall exponentially, so that it takes `spread` x ln(1 / ((n + 1) x `false_reject`)) more from
+    the highest one to the wanted rate, `spread` being their mean excess over the median (Weissman, JASA 1978).
+    """
+    if not len(good):
+        return 0.5
+    odds = np.sort(logit(np.clip(good.astype(np.float64), 1e-6, 1 - 1e-6)))[::-1]
+    allowed = max(false_reject, 1e-4) * (len(odds) + 1)
+    if allowed >= 1:
+        least = odds[min(math.floor(allowed), len(odds)) - 1] + 1e-6
+    else:
+        upper = odds[: max(1, len(odds) // 2)]
+        least = odds[0] + float((upper - np.median(odds)).mean()) * math.log(1 / allowed)
+    return float(np.clip(expit(least), LEAST_GOOD_THRESHOLD, 0.999))
+
+
+def counted(good: int, false_reject: float) -> str:
+    """How `good_threshold` comes to its threshold, for the manifest."""
+    how = "by counting" if false_reject * (good + 1) >= 1 else "too few to count: their highest score and a margin"
+    return f"for {false_reject:g} of good parts rejected, from {good} good val pictures alone, {how}"
 
 
 def folder() -> Path:

@@ -35,7 +35,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -59,7 +58,6 @@ log = logging.getLogger(__name__)
 PRECISIONS = ("auto", "bf16", "fp32")
 CHUNK = 32  # pictures at once where nothing is learnt
 ASKED = 512  # training pictures that are judged too where the held-out ones show nothing
-LEAST_GOOD_THRESHOLD = 0.1  # of good pictures alone: engines agree on a score to 0.05, and golden pictures lie beyond
 STATISTICS = 128  # pictures that a bundle's BatchNorms take their statistics from
 
 
@@ -671,27 +669,6 @@ def score_threshold(scores: np.ndarray, ok: np.ndarray, false_reject: float) -> 
     return float(np.clip((upper + lower) / 2, 0.001, 0.999))
 
 
-def good_threshold(good: np.ndarray, false_reject: float) -> float:
-    """The score that at most `false_reject` of good pictures reach, from the scores [n] of held-out good ones alone.
-
-    With n pictures no rate below 1 / (n + 1) can be promised by counting. Where counting suffices, it is the score that
-    `false_reject` x (n + 1) of them reach, by which a new picture's chance to reach it is `false_reject` at most
-    (conformal prediction). Where it does not, it is the highest score and a margin: what lies above the median of the
-    log-odds is taken to fall exponentially, so that it takes `spread` x ln(1 / ((n + 1) x `false_reject`)) more from
-    the highest one to the wanted rate, `spread` being their mean excess over the median (Weissman, JASA 1978).
-    """
-    if not len(good):
-        return 0.5
-    odds = np.sort(logit(np.clip(good.astype(np.float64), 1e-6, 1 - 1e-6)))[::-1]
-    allowed = max(false_reject, 1e-4) * (len(odds) + 1)
-    if allowed >= 1:
-        least = odds[min(math.floor(allowed), len(odds)) - 1] + 1e-6
-    else:
-        upper = odds[: max(1, len(odds) // 2)]
-        least = odds[0] + float((upper - np.median(odds)).mean()) * math.log(1 / allowed)
-    return float(np.clip(expit(least), LEAST_GOOD_THRESHOLD, 0.999))
-
-
 def read_split(pictures: Sequence[data.Picture], size: int, classes: int, progress: bool) -> Pictures:
     pixels = data.read_pictures(pictures, (size, size), progress)
     return Pictures(pixels, label_array([p.labels for p in pictures], classes))
@@ -745,7 +722,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
     good = ~defective(t.val.labels)
     alone = dataset.good_alone
     threshold = (
-        good_threshold(scores[good], recipe.false_reject)
+        made_up.good_threshold(scores[good], recipe.false_reject)
         if alone
         else score_threshold(scores, good, recipe.false_reject)
     )
