@@ -19,7 +19,7 @@ from fcam_tools.made_up import good_threshold
 from fcam_tools.truth import truth_of
 from PIL import Image
 
-QUICK = ["--size", "96", "--window", "48", "--windows", "12", "--outline-steps", "150", "--precision", "fp32"]
+QUICK = ["--size", "96", "--window", "48", "--windows", "12", "--outline-steps", "200", "--precision", "fp32"]
 SIDE = 96
 
 
@@ -198,7 +198,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     good(root / "set" / "ok", 80)
     assert run("train", root / "set", "--out", root / "net.pt", *QUICK) == 0
     assert run("evaluate", root / "net.pt", "--data", root / "set", "--record", "--only", "decoder") == 0
-    few = ["--golden", 4, "--calibration", 16, "--sample-count", 4, "--method", "minmax"]
+    few = ["--golden", 4, "--calibration", 24, "--sample-count", 4, "--method", "entropy"]
     assert run("export", root / "net.pt", root / "bundle", "--data", root / "set", *few) == 0
     return root
 
