@@ -98,11 +98,11 @@ def test_file_is_named_with_its_cure(
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_one_class_alone_is_refused(verb: str, tree: Path, net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejects_alone_are_refused(verb: str, tree: Path, net: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for split in ("train", "val", "test"):
-        shutil.rmtree(tree / split / "dent")
+        shutil.rmtree(tree / split / "good")
     said = refused(verb, tree, net, capsys)
-    assert "needs one folder called `ok` or `good` and one or more for defects" in said and "['good']" in said
+    assert "needs one folder called `ok` or `good` and one or more for defects" in said and "['dent']" in said
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -97,6 +97,14 @@ def test_a_grey_picture_stays_grey() -> None:
         assert drawn is not None and drawn[0].ndim == 2 and drawn[1].any()
 
 
+def test_pictures_on_which_nothing_shows_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "set" / "ok").mkdir(parents=True)
+    for index in range(20):
+        Image.new("RGB", (8, 8 + index)).save(tmp_path / "set" / "ok" / f"{index}.png")
+    assert run("train", tmp_path / "set", "--out", tmp_path / "net.pt") == 2
+    assert "no made-up defect shows on" in capsys.readouterr().err
+
+
 def test_a_folder_with_rejects_is_as_it_was(few: Path) -> None:
     good(few / "ng", 20, seed=1)
     dataset = made_up.load(str(few))

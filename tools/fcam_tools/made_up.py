@@ -26,7 +26,7 @@ from scipy.special import expit, logit
 
 from fcam_tools import data, disk, pasted
 from fcam_tools.data import Dataset, Picture
-from fcam_tools.data.reading import open_rgb
+from fcam_tools.data.reading import open_rgb, unreadable
 from fcam_tools.errors import ToolError
 
 log = logging.getLogger(__name__)
@@ -98,20 +98,31 @@ def spoilt(pictures: Sequence[Picture]) -> Iterator[Picture]:
     """A made-up defective picture for each; none where no draw shows."""
     place, bare = folder(), 0
     for picture in pictures:
-        pixels = np.asarray(open_rgb(picture.path))
-        key = hashlib.sha256(picture.path.read_bytes()).digest()
+        key = key_of(picture.path)
         path = place / f"{key.hex()[:32]}.png"
-        if not path.is_file() and not write(path, pixels, key):
+        if not path.is_file() and not write(path, picture.path, key):
             bare += 1
             continue
         yield Picture(path, 1)
+    if bare and bare == len(pictures):
+        raise ToolError(
+            f"no made-up defect shows on {pictures[0].path}, nor on any other held-out picture: give pictures that are "
+            f"{2 * pasted.BORDER} pixels wide and high at least, and neither black nor white"
+        )
     if bare:
         log.warning("on %d of %d held-out pictures no made-up defect shows: they get none", bare, len(pictures))
 
 
-def write(path: Path, pixels: Pixels, key: bytes) -> bool:
-    """The picture and, first, its mask; false where there is nothing to show."""
-    drawn = draw(pixels, key)
+def key_of(picture: Path) -> bytes:
+    try:
+        return hashlib.sha256(picture.read_bytes()).digest()
+    except OSError as error:
+        raise unreadable(picture, error) from error
+
+
+def write(path: Path, picture: Path, key: bytes) -> bool:
+    """The picture with a defect and, first, its mask; false where there is nothing to show."""
+    drawn = draw(np.asarray(open_rgb(picture)), key)
     if drawn is None:
         return False
     for content, out in ((drawn[1], path.with_name(f"{path.stem}_mask.png")), (drawn[0], path)):
@@ -123,6 +134,8 @@ def write(path: Path, pixels: Pixels, key: bytes) -> bool:
 
 def draw(pixels: Pixels, key: bytes) -> tuple[Pixels, NDArray[np.bool_]] | None:
     """A picture [H, W, 3] with a defect, grey [H, W] if it was, and the defect's mask [H, W]; None if no draw shows."""
+    if min(pixels.shape[:2]) < 2 * pasted.BORDER:
+        return None
     rng, before = np.random.default_rng(list(key)), pixels.astype(np.float32)
     grey = bool((pixels == pixels[..., :1]).all())
     paste = pasted.Paste(1.0, SMALLEST, LARGEST)
