@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import shutil
@@ -13,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, data, judgement, made_up, model
+from fcam_tools import __main__, data, judgement, made_up, model, redeploy
 from fcam_tools.data.reading import read_picture
+from fcam_tools.errors import ToolError
 from fcam_tools.made_up import good_threshold
 from fcam_tools.truth import truth_of
 from PIL import Image
@@ -237,6 +239,15 @@ def test_prices_are_refused(chain: Path, tmp_path: Path, capsys: pytest.CaptureF
     for verb in (["evaluate", chain / "net.pt"], ["export", chain / "net.pt", tmp_path / "bundle"]):
         assert run(*verb, "--data", chain / "set", *prices) == 2
         assert "no price can choose a threshold" in capsys.readouterr().err
+
+
+def test_redeploy_says_what_its_gates_stand_on(chain: Path, caplog: pytest.LogCaptureFixture) -> None:
+    args = argparse.Namespace(pictures=str(chain / "set"), accept_unproven=False, least_auroc=0.5, most_escapes=0.9)
+    redeploy.refuse_unproven(chain / "bundle", args)
+    assert judgement.ALONE in caplog.text
+    args.most_escapes = 0.001
+    with pytest.raises(ToolError, match=r"nothing was signed: the escape rate .* pictures with made-up defects pass"):
+        redeploy.refuse_unproven(chain / "bundle", args)
 
 
 def test_it_is_judged_by_real_rejects_when_they_come(
