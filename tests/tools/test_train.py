@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fcam_tools import feed, losses, model, seeds, train
+from fcam_tools import trainer as training
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import Part
 from fcam_tools.model import Joint, Net
@@ -412,7 +413,7 @@ def trainer(pixels: np.ndarray) -> train.Trainer:
 
 @pytest.mark.parametrize("steps", [20, 2000])
 def test_rate_warms_up_and_ends_near_zero(steps: int) -> None:
-    rates = [train.schedule(step, steps) for step in range(steps)]
+    rates = [training.schedule(step, steps) for step in range(steps)]
     top = rates.index(max(rates))
     assert rates[top] == 1 and steps // 10 - 1 <= top <= steps // 10
     assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
@@ -421,7 +422,7 @@ def test_rate_warms_up_and_ends_near_zero(steps: int) -> None:
 
 def test_average_follows_from_the_first_step() -> None:
     module = nn.Linear(1, 1, bias=False)
-    average = train.Average(module, 0.99)
+    average = training.Average(module, 0.99)
     start, wanted = float(module.weight.detach()), []
     for step in range(1, 13):
         nn.init.constant_(module.weight, float(step))
