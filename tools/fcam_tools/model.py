@@ -391,8 +391,8 @@ def multiply_adds(work: Callable[[], object]) -> int:
 def load_pretrained(net: Net, allow_download: bool = True) -> str:
     """Fill the backbone with ImageNet weights and fit its first layer to our input scale; say where they came from.
 
-    Packaged weights (verified by hash) come first, then timm's own download. It refuses if there are none: a few hundred
-    pictures do not train a backbone.
+    Packaged weights (verified by hash) come first, then timm's own download. It refuses if there are none: a few
+    hundred pictures do not train a backbone.
     """
     backbone = str(net.settings["backbone"])
     stride = int(net.settings["stride"])  # type: ignore[call-overload]
