@@ -184,6 +184,11 @@ def test_recipes_that_need_rejects_say_so(recipe: str, few: Path, capsys: pytest
     assert f"the recipe {recipe} learns its classifier from rejects" in said and "`native`" in said
 
 
+def test_there_is_nothing_to_learn_without_made_up_defects(few: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", few, "--out", few.parent / "net.pt", "--outline-steps", 0) == 2
+    assert "give --outline-steps and --paste" in capsys.readouterr().err
+
+
 def test_pilot_refuses(few: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("pilot", few, "--out", few.parent / "pilot.html") == 2
     assert "good pictures alone will do for inspect, train" in capsys.readouterr().err
@@ -232,6 +237,8 @@ def test_each_verb_ends_with_what_is_not_known(chain: Path, capsys: pytest.Captu
     assert "with made-up defects" in said.splitlines()[0] and said.strip().endswith(judgement.ALONE)
     assert run("compare", chain / "net.pt", chain / "bundle", chain / "set", "--sheet", tmp_path / "x.png") == 0
     assert judgement.ALONE in capsys.readouterr().out
+    assert run("verify", chain / "bundle") == 0
+    assert judgement.ALONE in "".join(capsys.readouterr())
 
 
 def test_prices_are_refused(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,6 +126,8 @@ def verify(bundle: Path, fcam: Path | None = None, checkpoint: Path | None = Non
 def judge_figures(report: Report, manifest: dict[str, Any]) -> None:
     """What the bundle says of held-out pictures, judged as the export did."""
     found = judgement.figures_in(manifest)
+    if found is not None and found.made_up:
+        report.warnings.append(judgement.ALONE)
     if found is None:
         report.warnings.append("the bundle does not say what it did to held-out pictures: export it again to know")
     elif doubt := judgement.doubt(found):
