@@ -494,9 +494,15 @@ def test_score_threshold_keeps_the_false_reject_rate() -> None:
     ok = np.arange(103) < 100
     assert train.score_threshold(scores, ok, 0.01) == pytest.approx(0.985)
     assert train.score_threshold(scores, ok, 0.05) == pytest.approx(0.945)
-    assert train.score_threshold(scores, ok, 0.0) == pytest.approx(0.995)  # half-way from the highest, 0.99, to 1
+    assert train.score_threshold(scores, ok, 0.0) == pytest.approx(0.9925)  # from the highest, 0.99, to a reject
     for rate in (0.0, 0.01, 0.05, 0.3):
         assert (good >= train.score_threshold(scores, ok, rate)).mean() == pytest.approx(rate)
+
+
+def test_score_threshold_does_not_pass_rejects_that_score_little_more() -> None:
+    scores, ok = np.array([0.1, 0.2, 0.6, 0.61, 0.7, 0.78]), np.arange(6) < 3
+    assert train.score_threshold(scores, ok, 0.01) == pytest.approx(0.605)
+    assert train.score_threshold(scores[:3], ok[:3], 0.01) == pytest.approx(0.8), "half-way to 1 without any"
 
 
 def test_score_threshold_counts_equal_scores_together() -> None:

@@ -296,12 +296,15 @@ def validate_decoder(t: Trainer, maps: np.ndarray) -> float:
 
 
 def score_threshold(scores: np.ndarray, ok: np.ndarray, false_reject: float) -> float:
-    """The score that at most `false_reject` of the OK pictures reach, half-way between two of them."""
+    """The score that at most `false_reject` of the OK pictures reach: half-way to the next higher one of any picture.
+
+    Where rejects score little above the best good pictures, half-way to the next good one, or to 1, would pass them.
+    """
     good = np.sort(scores[ok])[::-1]
     if not len(good):
         return 0.5
     lower = good[min(math.floor(false_reject * len(good)), len(good) - 1)]  # the first that must stay below
-    upper = good[good > lower].min(initial=1.0)
+    upper = scores[scores > lower].min(initial=1.0)
     return float(np.clip((upper + lower) / 2, 0.001, 0.999))
 
 
