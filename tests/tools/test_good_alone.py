@@ -181,7 +181,7 @@ def test_a_threshold_above_everything_names_the_way_out() -> None:
     found = judgement.Figures("test", 17, 17, 0, 0, 0.97, 0.92, made_up=True)
     told = judgement.told(found, judgement.Setting(109, 0, 0.15, made_up=True), "PICTURES")
     assert told.startswith("everything passes: none of 17 pictures with made-up defects is rejected")
-    assert "--false-reject 0.05" in told and "prices" not in told
+    assert "--false-reject 0.1" in told and "prices" not in told
 
 
 @pytest.mark.parametrize("recipe", ["inspection", "pasted", "joint", "negev"])
@@ -229,6 +229,7 @@ def test_only_outlines_are_learnt(chain: Path) -> None:
     saved = torch.load(chain / "net.pt", weights_only=True)
     assert {entry["stage"] for entry in saved["history"]} == {"outlines"}
     assert saved["classes"] == ["ok", "defect"] and saved["provenance"]["defects"] == judgement.MADE_UP
+    assert saved["recipe"]["false_reject"] == 0.05
 
 
 def test_manifest_says_made_up_and_the_proof_has_both_verdicts(chain: Path) -> None:

@@ -283,7 +283,7 @@ def causes(found: Figures, setting: Setting) -> list[str]:
         if found.made_up:
             return [
                 f"the threshold: with few good pictures held out ({found.good} here) it lies far above their scores; "
-                "more good pictures bring it down, or `train --false-reject 0.05`"
+                "more good pictures bring it down, or `train --false-reject 0.1`"
             ]
         return ["the threshold: `train --false-reject` sets it, or prices do (`export --escape-cost --reject-cost`)"]
     out = []
