@@ -177,6 +177,13 @@ def test_figures_say_that_defects_are_made_up() -> None:
     assert told == "good pictures are too few: add about 20 more, of which about 3 will be held out"
 
 
+def test_a_threshold_above_everything_names_the_way_out() -> None:
+    found = judgement.Figures("test", 17, 17, 0, 0, 0.97, 0.92, made_up=True)
+    told = judgement.told(found, judgement.Setting(109, 0, 0.15, made_up=True), "PICTURES")
+    assert told.startswith("everything passes: none of 17 pictures with made-up defects is rejected")
+    assert "--false-reject 0.1" in told and "prices" not in told
+
+
 @pytest.mark.parametrize("recipe", ["inspection", "pasted", "joint", "negev"])
 def test_recipes_that_need_rejects_say_so(recipe: str, few: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", few, "--out", few.parent / "net.pt", "--recipe", recipe) == 2
@@ -222,6 +229,7 @@ def test_only_outlines_are_learnt(chain: Path) -> None:
     saved = torch.load(chain / "net.pt", weights_only=True)
     assert {entry["stage"] for entry in saved["history"]} == {"outlines"}
     assert saved["classes"] == ["ok", "defect"] and saved["provenance"]["defects"] == judgement.MADE_UP
+    assert saved["recipe"]["false_reject"] == 0.05
 
 
 def test_manifest_says_made_up_and_the_proof_has_both_verdicts(chain: Path) -> None:

@@ -280,6 +280,11 @@ def causes(found: Figures, setting: Setting) -> list[str]:
         return missing
     low, high = found.auroc_interval or (0.0, 1.0)
     if low > CHANCE and blind(found):
+        if found.made_up:
+            return [
+                f"the threshold: with few good pictures held out ({found.good} here) it lies far above their scores; "
+                "more good pictures bring it down, or `train --false-reject 0.1`"
+            ]
         return ["the threshold: `train --false-reject` sets it, or prices do (`export --escape-cost --reject-cost`)"]
     out = []
     if high < COIN and not found.made_up:

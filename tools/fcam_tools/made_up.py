@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 VERSION = 1  # of what is drawn: another draws anew
 SMALLEST, LARGEST = 0.0001, 0.01  # shares of the picture that a defect covers
 TRIES = 16
+FALSE_REJECT = 0.05  # unless told: a rarer one takes a margin that few held-out pictures make too wide to catch much
 LEAST_GOOD_THRESHOLD = 0.1  # engines agree on a score to 0.05, and golden pictures lie beyond
 
 Pixels = NDArray[np.uint8]

@@ -499,6 +499,8 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
     recipe, out = recipe_of(args), args.out
     dataset = made_up.load(args.data, ok_needed=recipe.objective != "fcam")  # the paper's sets have no good pictures
     refuse_good_alone(dataset, recipe)
+    if dataset.good_alone and not hasattr(args, "false_reject"):
+        recipe.false_reject = made_up.FALSE_REJECT
     if recipe.objective == "native" and not hasattr(args, "size"):
         recipe.size = native.side_of(held_out.common_size(dataset.splits["train"]))
     if out is not None and out.suffix not in ("", ".pt"):
