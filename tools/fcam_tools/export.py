@@ -272,12 +272,18 @@ def run_net(net: Net, picture: Floats) -> tuple[Floats, Floats]:
 def choose_golden(
     prover: Prover, tree: Tree, count: int, progress: bool, accept: bool = False
 ) -> tuple[list[Proof], str]:
-    """The clearest pictures of a few random ones, half of them OK; and a sentence about the choice."""
+    """The clearest pictures of a few random ones, half of them OK; and a sentence about the choice.
+
+    Refuses a network that answers most of them otherwise than the float one.
+    """
     ok = prover.checkpoint.ok
     tried = spread(tree, ok, CANDIDATES * count)
     proofs = {path: prover.prove(path) for path in tqdm(tried, desc="golden pictures", disable=not progress)}
     clear = {path: proof for path, proof in proofs.items() if prover.is_clear(proof)}
-    ranked = {name: rank(paths, clear) for name, paths in tree.items()}
+    # A map of five pixels differs by one of them: what agrees proves the engine, if it is what most pictures do.
+    agreed = {path: proof for path, proof in clear.items() if proof.agreement >= 0}
+    fit = agreed if 2 * len(agreed) >= len(clear) else clear
+    ranked = {name: rank(paths, fit) for name, paths in tree.items()}
     chosen = spread(ranked, ok, count)
     if not chosen:
         raise ToolError(

@@ -37,6 +37,7 @@ EDGE_BACKBONES = (
 )  # fmt: skip
 DECODERS = ("light", "unet")
 VERDICTS = ("features", "decoder")  # what the classifier reads
+BOUND = 6.0  # of the logits of a map that a verdict is pooled from; that of ReLU6, whose features lie beside them
 READ_CELL = 8  # pixels, the side of what a verdict from the decoder tells apart
 
 # Weights that a package registry serves: backbone -> (package, file inside it, SHA-256, mean, std of its own training).
@@ -295,7 +296,7 @@ class Net(nn.Module):
             return features[-1]
         decoder = cast(Decoder, self.decoder)
         trunk = decoder.trunk(self.chosen(features))
-        return evidence(decoder.head(trunk), trunk)
+        return evidence(self.bounded(decoder.head(trunk)), trunk)
 
     def chosen(self, features: Sequence[Tensor]) -> list[Tensor]:
         """The features that the decoder reads."""
@@ -311,8 +312,15 @@ class Net(nn.Module):
             return self.classifier(features[-1]), self.map_logits(features, size)
         decoder = cast(Decoder, self.decoder)
         trunk = decoder.trunk(self.chosen(features))
-        found = decoder.head(trunk)
+        found = self.bounded(decoder.head(trunk))
         return self.classifier(evidence(found, trunk)), enlarged(found, size)
+
+    def bounded(self, found: Tensor) -> Tensor:
+        """The map's logits as they ship, within `BOUND`, so that the 127 steps of int8 tell apart what matters.
+
+        While it learns nothing is cut off: no gradient would lead back from a wrong answer.
+        """
+        return found if self.training else found.clamp(-BOUND, BOUND)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits, found = self.both(self.features(x), (int(x.shape[2]), int(x.shape[3])))
