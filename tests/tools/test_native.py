@@ -76,6 +76,13 @@ def test_kinds_of_several_labels_a_picture() -> None:
     assert [rows.tolist() for rows in native.kinds_of(hot)] == [[1], [1, 2]]
 
 
+def test_kinds_are_counted_among_rejects_alone() -> None:
+    scores = np.array([[0.9, 0.06, 0.04], [0.9, 0.06, 0.04], [0.1, 0.5, 0.4], [0.2, 0.3, 0.5]])
+    assert native.kinds_told(scores, np.array([0, 1, 2, 2])) == (2, 3)
+    hot = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 1, 0]], np.float32)
+    assert native.kinds_told(scores, hot) == (1, 3)
+
+
 def test_a_window_holds_its_pixel_and_lies_in_the_piece() -> None:
     rng = np.random.default_rng(0)
     for at in (None, 0, 1, 31, 62, 63):

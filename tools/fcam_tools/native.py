@@ -154,6 +154,15 @@ def kinds_of(labels: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(column) for column in hot.T if column.any()]
 
 
+def kinds_told(scores: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
+    """Of how many rejects the likeliest kind of defect is theirs, and how many rejects there are; `scores` [N, K]."""
+    bad = defective(labels)
+    likeliest = scores[bad][:, 1:].argmax(1) + 1
+    own = labels[bad]
+    right = likeliest == own if own.ndim == 1 else own[np.arange(len(own)), likeliest] > 0
+    return int(right.sum()), len(own)
+
+
 def half_turns(look: Look) -> Look:
     """Parts are made in one pose, and pictures that were not square are squeezed: a quarter turn shows none of them."""
     return Look(look.turn // 2 * 2, look.flip, look.gain, look.offset)

@@ -60,6 +60,7 @@ from fcam_tools.trainer import (
 
 log = logging.getLogger(__name__)
 
+KINDS_TOLD = 0.6  # share of rejects whose kind must be right before a class is worth reading
 ASKED = 512  # training pictures that are judged too where the held-out ones show nothing
 
 
@@ -132,6 +133,15 @@ def train_native(t: Trainer, left: dict[str, Any] | None) -> dict[str, float]:
         optimise_stage(t, stage, native.TERMS, lambda part: native.loss_of(t, part), judge, feed=native.Pieces(t, how))
         stage.module.load_state_dict(stage.kept)
         told |= stage.best
+    scores = probabilities(t, t.val.pixels)
+    right, count = native.kinds_told(scores, t.val.labels)
+    if scores.shape[1] > 2 and right < KINDS_TOLD * count:
+        log.warning(
+            "the kind of a defect is told right for %d of %d rejects (val split): trust OK and NG, and not the class; "
+            "more pictures of each kind help",
+            right,
+            count,
+        )
     return told
 
 
