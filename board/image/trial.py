@@ -49,7 +49,8 @@ PI_CARD = 2**32  # bytes; its slot takes powers of two alone
 READY = 1
 # A tiny retraining: a minute on one core, and a network that an emulated processor judges a part with in a second.
 PICTURES = "--size 128 --train 200 --val 60 --test 60 --surfaces plastic brushed --defects dent stain"
-TRAINING = "--size 96 --batch 8 --epochs 5 --decoder-epochs 2 --lr 4e-3 --precision fp32 --false-reject 0.3"
+TRAINING = "--recipe inspection --size 96 --batch 8 --epochs 5 --decoder-epochs 2 --lr 4e-3"
+TRAINING += " --precision fp32 --false-reject 0.3"
 EXPORT = "--golden 4 --calibration 24 --sample-count 2 --method entropy"
 TOOLS = Path(__file__).parents[2] / "tools"
 # The address is what QEMU's network gives by DHCP: a station does not listen to every network.
