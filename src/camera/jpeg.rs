@@ -12,7 +12,7 @@
 //! impossible: damage within a few blocks can leave all of them right, and so can an exchange of as many bytes. tests/jpeg.rs holds the shares.
 //!
 //! Cost, expected before it was written: half of decoding to RGB with zune-jpeg and resizing that. Measured by `./dev bench mjpeg`, 1280 x 720 at
-//! quality 85 and 90 to 256 x 256, on two shared cores of an Intel Xeon VM (AVX2): 0.44 to 0.49 of it (4:2:2 at quality 85: 1.57 ms against 3.24 ms),
+//! quality 85 and 90 to 256 x 256, on two shared cores of an Intel Xeon VM (AVX2): 0.44 to 0.50 of it (4:2:2 at quality 85: 1.57 ms against 3.24 ms),
 //! 1.0 ms of it decoding. Codes take 0.6 of the time of decoding, a mispredicted branch a block of it. Finding the end of a block together with its
 //! last coefficient gained nothing; two coefficients at once gained 4 to 12 %, with 10 bits as with 11. A check that no run of zeros ends a block was
 //! tried, and found no damage that the others do not.

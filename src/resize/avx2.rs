@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::weights::{Span, Weights};
+use super::weights::{GROUP, Span, Weights};
 use super::{BLOCK, Rows, blocks, portable};
 
 /// One target row from source rows, as many as there are weights.
@@ -89,7 +89,25 @@ pub(super) fn horizontal_gray(row: &[u8], weights: &Weights, out: &mut [u8]) {
         8 => gray::<8>(row, weights, out),
         16 => gray::<16>(row, weights, out),
         24 => gray::<24>(row, weights, out),
-        _ => portable::horizontal_gray(row, weights, out),
+        _ => gray_wide(row, weights, out),
+    }
+}
+
+/// Any number of taps, one target pixel after the other.
+#[target_feature(enable = "avx2")]
+fn gray_wide(row: &[u8], weights: &Weights, out: &mut [u8]) {
+    let half = _mm_setr_epi32(1 << (weights.bits - 1), 0, 0, 0);
+    let bits = weights.bits;
+    for ((span, weights), out) in weights.padded().zip(out) {
+        let mut sum = half;
+        for (group, weights) in weights.as_chunks::<GROUP>().0.iter().enumerate().take(span.taps.div_ceil(GROUP)) {
+            let Some(pixels) = row.get(span.start + group * GROUP..).and_then(<[u8]>::first_chunk) else { return };
+            let pixels = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(i64::from_le_bytes(*pixels)));
+            sum = _mm_add_epi32(sum, _mm_madd_epi16(pixels, load_weights(weights)));
+        }
+        let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b01_00_11_10>(sum));
+        let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b10_11_00_01>(sum));
+        *out = (_mm_cvtsi128_si32(sum) >> bits).clamp(0, 255) as u8;
     }
 }
 
@@ -138,7 +156,7 @@ fn load16(bytes: &[u8; 16]) -> __m128i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_weights(weights: &[i16; 8]) -> __m128i {
+fn load_weights(weights: &[i16; GROUP]) -> __m128i {
     // SAFETY: the array has the 16 bytes; the load needs no alignment.
     unsafe { _mm_loadu_si128(weights.as_ptr().cast()) }
 }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fcam_tools.bank import Bank
+from fcam_tools.errors import ToolError
 from PIL import Image
 
 SIZE = (96, 64)
@@ -34,6 +35,11 @@ def test_what_good_pictures_do_not_show_is_far(tmp_path: Path) -> None:
     row, column = np.unravel_index(found.argmax(), found.shape)
     assert 4 <= row <= 28 and 60 <= column <= 84
     assert bank.answer(tmp_path / "0.png")[0] < good, "what it has seen is nearer than what is like it"
+
+
+def test_without_good_pictures_there_is_no_bank() -> None:
+    with pytest.raises(ToolError, match="needs good pictures"):
+        Bank("efficientnet_lite0", [], SIZE)
 
 
 def test_one_seed_is_one_bank(tmp_path: Path) -> None:

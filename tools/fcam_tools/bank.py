@@ -16,8 +16,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from fcam_tools import data, parallel, seeds
+from fcam_tools.errors import ToolError
 from fcam_tools.model import Net, load_pretrained
 
 CELLS = 20_000  # that are remembered
@@ -29,15 +31,19 @@ STRIDES = (8, 16)
 class Bank:
     """Cells of good pictures; `answer` says how far another picture is from them."""
 
-    def __init__(self, backbone: str, good: Sequence[Path], size: tuple[int, int], seed: int = 0) -> None:
-        """Of all `good` pictures, brought to `size` (width, height)."""
+    def __init__(
+        self, backbone: str, good: Sequence[Path], size: tuple[int, int], seed: int = 0, progress: bool = False
+    ) -> None:
+        """Of all `good` pictures, brought to `size` (width, height); refuses none."""
+        if not good:
+            raise ToolError("a memory bank needs good pictures in the train split, and there are none")
         net = Net(2, backbone, max(STRIDES))
         load_pretrained(net)
         self.size, self.device = size, parallel.device()
         self.features = net.features.eval().to(self.device)
         draw, each = torch.Generator().manual_seed(seed), math.ceil(CELLS / len(good))
         chosen = []
-        for path in good:
+        for path in tqdm(good, "memory bank", unit="picture", disable=not progress):
             cells = self.cells(path).flatten(0, 1)
             chosen.append(cells[torch.randperm(len(cells), generator=draw)[:each].to(self.device)])
         whole = torch.cat(chosen)

@@ -158,7 +158,8 @@ def sources(
         yield "cam", cam_source(checkpoint.net.eval(), checkpoint.size, ok)
     if MEMORY_BANK in args.methods:
         good = [picture.path for picture in dataset.splits["train"] if picture.label == 0]
-        yield MEMORY_BANK, Bank(str(checkpoint.net.settings["backbone"]), good, checkpoint.size).answer
+        backbone, progress = str(checkpoint.net.settings["backbone"]), sys.stderr.isatty() and not args.json
+        yield MEMORY_BANK, Bank(backbone, good, checkpoint.size, progress=progress).answer
     for method in (method for method in args.methods if method != MEMORY_BANK):
         yield method, cam_source(checkpoint.net.eval(), checkpoint.size, ok, method)
     if args.bundle:

@@ -25,12 +25,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fcam_tools import losses, pasted, seeds
 from fcam_tools.feed import Look, Part, ahead, augment, key_of
 from fcam_tools.labels import classification_loss, defective
-from fcam_tools.model import Decoder, Net, evidence
+from fcam_tools.model import Decoder, Joint, evidence
 from fcam_tools.trainer import Stage, Terms, Trainer
 
 log = logging.getLogger(__name__)
@@ -57,20 +57,6 @@ class Course:
         """So many steps, or a few more that fill the last epoch."""
         epochs = math.ceil(steps / EPOCH)
         return Course(name, epochs, math.ceil(steps / max(1, epochs)), windows, pictures)
-
-
-class Native(nn.ModuleDict):
-    """What learns. The features' BatchNorms keep ImageNet's statistics: a batch here is a few pictures of one part."""
-
-    def __init__(self, net: Net) -> None:
-        super().__init__({"features": net.features, "classifier": net.classifier, "decoder": net.decoder})
-
-    def train(self, mode: bool = True) -> Native:
-        super().train(mode)
-        for module in self["features"].modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
 
 
 class Pieces:
@@ -246,4 +232,4 @@ def groups_of(t: Trainer) -> list[dict[str, Any]]:
 
 def stage_of(t: Trainer, how: Course) -> Stage:
     rate = t.recipe.decoder_lr * (1.0 if how.name == "outlines" else t.recipe.label_rate)
-    return Stage(how.name, Native(t.net), groups_of(t), rate, t.recipe, how.epochs, how.steps, 0)
+    return Stage(how.name, Joint(t.net), groups_of(t), rate, t.recipe, how.epochs, how.steps, 0)
