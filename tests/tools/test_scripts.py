@@ -127,21 +127,3 @@ def test_a_base_that_is_kept_says_how_old_it_is(place: Place) -> None:
         place.run(BOARD / "image/fetch.sh", "parts", "main", "^busybox-static$"),
     ):
         assert done.returncode == 0 and "40 days old; remove it for newer packages" in done.stdout, told(done)
-
-
-@pytest.mark.parametrize(
-    ("name", "is_libclang"),
-    [
-        ("x86_64-linux-gnu/libclang.so", True),
-        ("x86_64-linux-gnu/libclang.so.1", True),
-        ("x86_64-linux-gnu/libclang-14.so.14.0.6", True),
-        ("llvm-14/lib/libclang-19.so", True),
-        ("x86_64-linux-gnu/libclang-cpp.so.14", False),
-        ("llvm-14/lib/libclang-cpp.so", False),
-        ("llvm-14/lib/libclangAST.a", False),
-    ],
-)
-def test_llvm_s_cpp_library_is_no_libclang(tmp_path: Path, name: str, is_libclang: bool) -> None:
-    (tmp_path / name).parent.mkdir(parents=True)
-    (tmp_path / name).touch()
-    assert subprocess.run([ROOT / "tools/has_libclang.sh", tmp_path]).returncode == (0 if is_libclang else 1)
