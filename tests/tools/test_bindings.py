@@ -1,4 +1,4 @@
-"""The committed bindings of the kernel's camera interface say what the headers of this machine say, by the C compiler."""
+"""The committed bindings of the kernel's camera interface say what this machine's headers say, by the C compiler."""
 
 from __future__ import annotations
 
