@@ -4,12 +4,13 @@ In: what came over a UART, and a step that the guest asks for. Out: nothing, or 
 Telegrams are decoded by the decoder that was written from board/plc/telegram.md alone.
 """
 
+import select
 import sys
 import threading
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
-from socket import socket
+from socket import MSG_DONTWAIT, socket
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,12 +30,27 @@ class Uart:
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self) -> None:
-        while data := self.connection.recv(4096):
+        """Empties the socket as it fills, so that the guest never waits for room."""
+        while select.select([self.connection], [], []):
             with self.lock:
-                self.bytes += data
+                if not self.receive():
+                    return
+
+    def receive(self) -> bool:
+        """Everything that waits in the socket; false once the guest's end is closed."""
+        while True:
+            try:
+                data = self.connection.recv(4096, MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self.bytes += data
 
     def take(self) -> bytes:
+        """Everything that the guest sent before it asked, even if this program was too busy to read it yet."""
         with self.lock:
+            self.receive()
             taken = bytes(self.bytes)
             self.bytes.clear()
         return taken

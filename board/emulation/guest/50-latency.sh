@@ -68,10 +68,10 @@ measure() {
     [ "$(wc -l </tmp/edges)" = 20 ]
 }
 
-# Never shorter; longer by what a busy host takes.
+# Never shorter, and hardly longer: the guest's time does not depend on how busy the host is.
 widths() {
     say "# VALID was high for $(sort -n /tmp/widths | sed -n '1p;$p' | tr '\n' ' ')ms at least and at most"
-    awk '$1 < 299.9 || $1 > 600 { wrong++ } END { exit NR != 20 || wrong }' /tmp/widths
+    awk '$1 < 299.9 || $1 > 320 { wrong++ } END { exit NR != 20 || wrong }' /tmp/widths
 }
 
 check "the kernel saw twenty triggers and a VALID for each" measure

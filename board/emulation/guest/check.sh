@@ -10,10 +10,16 @@ check() {
     if "$@"; then say "ok - $checked"; else say "not ok - $checked"; fi
 }
 
-# host WORD ...: the host does its part; good if it says so within 60 seconds. Why not is told by the host.
+# host WORD ...: the host does its part; good if it says so. Why not is told by the host.
+# A loop keeps a processor busy until then: the time of an idle machine runs ahead of the host's, that of a busy one does not.
 host() {
     say "host $*"
-    read -r -t 60 answer <&3 && [ "$answer" = ok ]
+    while :; do :; done &
+    busy=$!
+    read -r -t 240 answer <&3
+    kill $busy
+    wait $busy 2>/dev/null
+    [ "$answer" = ok ]
 }
 
 # within SECONDS COMMAND ...: good once the command succeeds. No process is made but the command's and a nap's: emulated, each costs milliseconds.
