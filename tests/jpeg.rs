@@ -6,6 +6,8 @@
 mod libjpeg;
 #[path = "common/random.rs"]
 mod random;
+#[path = "common/skip.rs"]
+mod skip;
 
 use fcam::camera::picture::{self, Picture};
 use fcam::camera::{Error, PixelFormat};

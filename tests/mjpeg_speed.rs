@@ -7,6 +7,8 @@
 mod libjpeg;
 #[path = "common/random.rs"]
 mod random;
+#[path = "common/skip.rs"]
+mod skip;
 
 use std::hint::black_box;
 use std::io::Cursor;

@@ -9,5 +9,7 @@ mod fake;
 mod frozen;
 #[path = "station/program.rs"]
 mod program;
+#[path = "common/skip.rs"]
+mod skip;
 #[path = "station/threads.rs"]
 mod threads;

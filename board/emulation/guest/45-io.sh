@@ -84,7 +84,7 @@ running() {
 }
 
 lamp() {
-    for number in 1 2 3; do
+    for _ in 1 2 3; do
         low STROBE && trigger up && within 5 high STROBE && within 5 low STROBE || return 1
         trigger down
         usleep 100000

@@ -16,6 +16,7 @@ host() {
     say "host $*"
     while :; do :; done &
     busy=$!
+    # shellcheck disable=SC3045 # busybox has it
     read -r -t 240 answer <&3
     kill $busy
     wait $busy 2>/dev/null

@@ -4,9 +4,11 @@
 exec 3<>/dev/ttyS2
 . /chapters/check.sh
 for chapter in $(sed -n 's/.*chapters=\([^ ]*\).*/\1/p' /proc/cmdline | tr ',' ' '); do
+    # shellcheck disable=SC2231 # $1 is a pattern
     for script in /chapters/$1[0-9]-"$chapter".sh; do
         [ -f "$script" ] || continue
         say "# $chapter at $(cut -d' ' -f1 /proc/uptime) s"
+        # shellcheck disable=SC1090
         (. "$script")
     done
 done
