@@ -56,17 +56,34 @@ test_all() {
     if [ -n "$left" ]; then say "passed, NOT run: $left"; else say "all tests passed"; fi
 }
 
+# ready [LANE...]: all that they need, without a test being run.
+ready() {
+    # shellcheck disable=SC2048 # no lane has a space
+    for lane in ${*:-$LANES}; do
+        case " $LANES " in
+            *" $lane "*) "ready_$lane" || die "not ready: $lane${WHY:+ ($WHY)}" ;;
+            *) die "no lane $lane; there are $LANES" ;;
+        esac
+    done
+    say "ready"
+}
+
 # --- lint -----------------------------------------------------------------------------------------------------------
 
-lane_lint() {
+ready_lint() {
     need_rust
+    packages git shellcheck systemd
+    need_deny
+}
+
+lane_lint() {
+    ready_lint
     say "format"
     cargo fmt --check
     say "clippy"
     cargo clippy --locked --all-targets -- -D warnings
     lint_features
     lint_arm
-    need_deny
     say "licences, bans, sources"
     cargo deny --locked check bans licenses sources
     lint_shell
@@ -109,7 +126,6 @@ scripts() {
 }
 
 lint_shell() {
-    packages git shellcheck
     if ! command -v shellcheck >/dev/null || ! git rev-parse --git-dir >/dev/null 2>&1; then
         not_run "shellcheck" "it, git or the clone is not here"
         return 0
@@ -123,7 +139,6 @@ lint_shell() {
 
 # What the service could do to the board if somebody took it over: 0 nothing, 10 everything.
 lint_service() {
-    packages systemd
     if ! systemd-analyze security --help 2>/dev/null | grep -q -e --threshold; then
         not_run "the service's exposure" "that needs systemd-analyze of systemd 250 or later"
         return 0
@@ -136,9 +151,13 @@ lint_service() {
 
 # --- unit -----------------------------------------------------------------------------------------------------------
 
-lane_unit() {
+ready_unit() {
     need_rust
     packages ffmpeg libjpeg-turbo-progs mbpoll minisign procps python3 strace
+}
+
+lane_unit() {
+    ready_unit
     say "Rust tests"
     cargo build --locked
     cargo test --locked
@@ -146,10 +165,14 @@ lane_unit() {
 
 # --- arm ------------------------------------------------------------------------------------------------------------
 
+ready_arm() {
+    need_rust
+    need_arm
+}
+
 # The kernels of 64-bit ARM, and the default bundle's proof, on emulated CPUs.
 lane_arm() {
-    need_rust
-    if ! need_arm; then
+    if ! ready_arm; then
         not_run "all of it" "$WHY"
         return 0
     fi
@@ -169,9 +192,13 @@ lane_arm() {
 
 # --- board ----------------------------------------------------------------------------------------------------------
 
-lane_board() {
+ready_board() {
     need_rust
-    if ! need_board; then
+    need_board
+}
+
+lane_board() {
+    if ! ready_board; then
         not_run "the station on an emulated board" "$WHY"
         return 0
     fi
@@ -181,12 +208,17 @@ lane_board() {
 
 # --- py -------------------------------------------------------------------------------------------------------------
 
-lane_py() {
+ready_py() {
     need_rust
-    packages ffmpeg libjpeg-turbo-progs mbpoll openssl
+    packages binutils ffmpeg libjpeg-turbo-progs mbpoll openssl
+    [ "$(uname -m)" != x86_64 ] || packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross
     # Tests leave no ssh server on somebody's machine: without one, `deploy` is tested with a stand-in for ssh, and the real one is left out.
     [ -z "${CI:-}" ] || packages openssh-client openssh-server
     need_python
+}
+
+lane_py() {
+    ready_py
     say "Python lints"
     "$VENV/bin/ruff" check --config tools/pyproject.toml tools tests board
     "$VENV/bin/ruff" format --config tools/pyproject.toml --check tools tests board
@@ -206,8 +238,10 @@ matiec() {
 
 # --- docs -----------------------------------------------------------------------------------------------------------
 
+ready_docs() { need_rust; }
+
 lane_docs() {
-    need_rust
+    ready_docs
     say "documentation"
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 }
