@@ -8,6 +8,7 @@ more is ended.
 
 import argparse
 import json
+import os
 import queue
 import resource
 import signal
@@ -23,8 +24,9 @@ from peer import Peer
 
 GUEST = Path(__file__).parent / "guest"
 PLAN = "#: "
-# Seconds of this machine without a word from the guest, and for everything: only a guest that hangs comes near them.
-SILENCE_S, LIMIT_S = 600, 2400
+# Of the emulator's own processor time: without a word from the guest, and for everything. A guest that hangs comes to
+# them, a busy host does not. And of the host's time, for an emulator that hangs itself.
+SILENCE_CPU_S, LIMIT_CPU_S, STUCK_S = 100, 400, 600
 # The guest's clock counts instructions, four nanoseconds each, and an idle guest's goes straight to its next timer.
 # What the guest waits for, it waits for in that time: a busy host makes a run longer, and no check later.
 GUEST_CLOCK = "shift=2,sleep=off"
@@ -77,6 +79,11 @@ class Machine:
             if "event" in message:
                 reason = message.get("data", {}).get("reason", "")
                 self.events.append(f"{message['event']} {reason}".strip())
+
+    def used(self) -> float:
+        """Seconds of processor time so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         self.process.kill()
@@ -164,14 +171,20 @@ def follow(machine: Machine, peer: Peer, report: Report) -> None:
         heard.put("")
 
     threading.Thread(target=read, daemon=True).start()
-    deadline = report.began + LIMIT_S
+    spoke, moved = machine.used(), (machine.used(), time.monotonic())
     while True:
         try:
-            line = heard.get(timeout=max(0, min(SILENCE_S, deadline - time.monotonic())))
+            line = heard.get(timeout=5)
         except queue.Empty:
-            return report.hear("not ok - the machine ends by itself")
+            used, now = machine.used(), time.monotonic()
+            if used > moved[0] + 1:
+                moved = used, now
+            if used > min(spoke + SILENCE_CPU_S, LIMIT_CPU_S) or now > moved[1] + STUCK_S:
+                return report.hear("not ok - the machine ends by itself")
+            continue
         if not line:
             return None
+        spoke = machine.used()
         answer(line, checks, peer, report)
 
 

@@ -4,9 +4,9 @@
 # The toolchain of rust-toolchain.toml. One that is older, such as a distribution's, stays; rustup's comes before it in the PATH.
 need_rust() {
     [ -n "${HOME:-}" ] || die "HOME is not set: set it to a folder that can be written"
-    command -v cc >/dev/null || packages gcc libc6-dev
     cargo_home=${CARGO_HOME:-$HOME/.cargo}
     writable "$cargo_home" || die "$cargo_home cannot be written, and cargo keeps its downloads there: set CARGO_HOME to a folder that can"
+    command -v cc >/dev/null || packages gcc libc6-dev
     [ -d "$cargo_home/bin" ] && PATH="$cargo_home/bin:$PATH"
     export PATH
     wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)

@@ -234,6 +234,7 @@ impl Node {
         Ok(entry)
     }
 
+    #[allow(clippy::unnecessary_cast, reason = "a letter of C is signed on x86 and unsigned on ARM")]
     fn describe(&self, entry: &sys::v4l2_query_ext_ctrl) -> Control {
         let kind = Kind::of(entry.type_);
         let menu = matches!(kind, Kind::Menu | Kind::IntegerMenu);

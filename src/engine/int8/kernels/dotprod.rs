@@ -8,6 +8,12 @@
 //! and used by every output pixel whose window has it; the weights stay in registers along a row. The fifth row of a 5 x 5 window is
 //! multiplied and widened.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::absurd_extreme_comparisons,
+    reason = "arrays are sets of registers, indexed by constants once unrolled"
+)]
+
 use std::arch::aarch64::*;
 use std::arch::asm;
 

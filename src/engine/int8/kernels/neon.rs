@@ -11,6 +11,8 @@
 //! What would be loaded once and copied for each pixel (the start of accumulators, the rest) is loaded in pairs again and again: one
 //! instruction in place of two, and on pipes that have nothing else to do then.
 
+#![expect(clippy::indexing_slicing, reason = "arrays are sets of registers, indexed by constants once unrolled")]
+
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -71,6 +73,7 @@ impl Walk {
     }
 
     /// How many pixels are left.
+    #[expect(clippy::misnamed_getters, reason = "`left` counts those of a row")]
     #[inline(always)]
     pub fn left(&self) -> usize {
         self.total
