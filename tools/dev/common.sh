@@ -57,7 +57,7 @@ packages() {
 writable() {
     folder=$1
     until [ -e "$folder" ]; do folder=$(dirname "$folder"); done
-    [ -w "$folder" ]
+    [ -d "$folder" ] && [ -w "$folder" ]
 }
 
 # at_least WANTED VERSION

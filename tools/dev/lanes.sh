@@ -114,7 +114,7 @@ scripts() {
     git ls-files --cached --others --exclude-standard | while read -r file; do
         [ -f "$file" ] || continue
         first=
-        case $file in
+        case ${file##*/} in
             *.sh) first='#!sh' ;;
             *.*) ;;
             *) read -r first <"$file" || true ;;

@@ -11,7 +11,8 @@ chmod 660 /dev/ttyS0 /dev/video0 /tmp/chip
 
 show() { systemctl show --value --property "$1" fcam.service; }
 state() { [ "$(show ActiveState)" = "$1" ]; }
-other() { [ "$(show MainPID)" != "$1" ] && state active; }
+# Each look is a program that asks systemd, and costs more than the nap between two.
+other() { usleep 500000 && [ "$(show MainPID)" != "$1" ] && state active; }
 
 hang() {
     hung=$(show MainPID)
