@@ -33,7 +33,7 @@ debian() {
 
 # A root with a clone of what is committed, for `root` or for a user; both homes are empty.
 unpack() {
-    rm -rf --one-file-system "$root"
+    rm -rf --one-file-system "$root" "$place/changes" "$place/work"
     mkdir -p "$root"
     tar -C "$root" -xf "$base"
     for folder in dev proc sys; do mount --rbind "/$folder" "$root/$folder"; done
@@ -48,10 +48,10 @@ pack() {
     for folder in opt/rustup dev proc sys; do
         ! mountpoint -q "$root/$folder" || umount -l "$root/$folder"
     done
-    rm -rf --one-file-system "$root"
+    rm -rf --one-file-system "$root" "$place/changes" "$place/work"
 }
 
-# This machine's way to package registries. The toolchain is lent, read-only.
+# This machine's way to package registries, and its Rust toolchain.
 configure() {
     mkdir -p "$root/usr/local/share/ca-certificates"
     cp -rL /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
@@ -68,9 +68,19 @@ configure() {
         [ ! -f "$CARGO_HOME/config.toml" ] || cp "$CARGO_HOME/config.toml" "$root/$home/.cargo/"
         chown -R "$(stat -c %u:%g "$root/$home")" "$root/$home/.cargo"
     done
-    mkdir "$root/opt/rustup"
-    mount --bind "$RUSTUP_HOME" "$root/opt/rustup"
-    mount -o remount,bind,ro "$root/opt/rustup"
+    lend_rust
+}
+
+# The toolchains lie under the trial's own changes, which are thrown away. Links between them must not lead out of the root.
+lend_rust() {
+    [ -d "$RUSTUP_HOME/toolchains" ] || return 0
+    mkdir "$root/opt/rustup" "$place/changes" "$place/work"
+    mount -t overlay -o "lowerdir=$RUSTUP_HOME,upperdir=$place/changes,workdir=$place/work" overlay "$root/opt/rustup"
+    for toolchain in "$root"/opt/rustup/toolchains/*; do
+        [ ! -h "$toolchain" ] || ln -sfn "$(basename "$(readlink "$toolchain")")" "$toolchain"
+    done
+    chmod -R a+rwX "$root/opt/rustup/tmp" 2>/dev/null || true
+    chmod a+rwx "$root/opt/rustup"
 }
 
 # What of this machine's environment says how to reach registries.
