@@ -47,7 +47,10 @@ packages() {
         die "no sudo here. As root: \"apt-get update && apt-get install --no-install-recommends$missing\"; then this again"
     fi
     say "system packages:$missing"
-    as_root apt-get update -qq || die "the package lists could not be read: see apt's message above"
+    if ! as_root apt-get update -qq; then
+        command -v find >/dev/null || die "there is no find, without which Debian 12's apt trusts no package list: bring findutils back, then this again"
+        die "the package lists could not be read: see apt's message above"
+    fi
     # shellcheck disable=SC2086
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
         die "not installed:$missing. See apt's message above"
