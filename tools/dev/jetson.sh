@@ -8,8 +8,7 @@ jetson() {
     packages g++ libc6-dev
     need_python3
     if [ "$(uname -m)" != x86_64 ]; then
-        say "the TensorRT shim is NOT tried here: its wheels are pinned for x86-64"
-        return 0
+        die "the TensorRT shim is not tried here: its wheels are pinned for x86-64"
     fi
     mkdir -p "$JETSON/headers"
     if [ ! -d "$JETSON/vendor/trtx-sys" ]; then

@@ -41,16 +41,17 @@ sanitize() {
     asan --test engine
     say "mutated networks under AddressSanitizer for ${1:-60} seconds"
     FCAM_FUZZ_SECONDS="${1:-60}" asan --test fuzz -- --nocapture
+    left=
     races
     miri
-    say "nothing found"
+    say "nothing found${left:+, NOT run: ${left#; }}"
 }
 
 # The threads of the int8 engine under ThreadSanitizer. It takes for a race what it sees no order for, so that the standard library is instrumented too and
 # everything is built again, in a folder of its own. A released compiler can do that, and hides the flags.
 races() {
     if ! need_rust_src; then
-        say "NOT run under ThreadSanitizer: that needs the source of the standard library (\"rustup component add rust-src\")"
+        left="$left; ThreadSanitizer (it needs the source of the standard library: \"rustup component add rust-src\")"
         return 0
     fi
     tsan() {
@@ -72,7 +73,7 @@ races() {
 miri() {
     nightly=nightly-$host
     if ! command -v rustup >/dev/null || ! rustup component add miri rust-src --toolchain "$nightly"; then
-        say "NOT run under Miri: that needs rustup's nightly toolchain (\"rustup toolchain install nightly\")"
+        left="$left; Miri (it needs rustup's nightly toolchain: \"rustup toolchain install nightly\")"
         return 0
     fi
     say "the int8 engine under Miri (the first build takes minutes)"
