@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,13 @@ def test_all_lanes_tell_together_what_was_left_out(elsewhere: Machine) -> None:
         "lint: clippy for aarch64-unknown-linux-gnu",
         "py: mbpoll",
     ]
+
+
+def test_each_feature_is_linted_alone(elsewhere: Machine) -> None:
+    assert elsewhere.dev("lint").returncode == 0
+    alone = [call.partition("--features ")[2].split()[0] for call in elsewhere.calls("cargo") if "no-default" in call]
+    features = tomllib.loads((ROOT / "Cargo.toml").read_text())["features"].keys() - {"default"}
+    assert len(features) >= 3 and sorted(alone) == sorted(["--lib", *features])
 
 
 def test_a_lane_that_fails_ends_it(elsewhere: Machine) -> None:

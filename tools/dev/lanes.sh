@@ -92,11 +92,13 @@ lane_lint() {
 
 # Each feature alone, and none: what is behind one may not need another.
 lint_features() {
-    for features in "" tensorrt v4l2 rpi; do
-        say "clippy, ${features:-no} feature alone"
-        cargo clippy --locked --no-default-features --features "$features" --lib --bins -- -D warnings
+    for feature in "" $(features); do
+        say "clippy, ${feature:-no} feature alone"
+        cargo clippy --locked --no-default-features --features "$feature" --lib --bins -- -D warnings
     done
 }
+
+features() { sed -n '/^\[features\]/,/^\[/s/^\([a-z0-9_-]*\) = .*/\1/p' Cargo.toml | grep -v '^default$'; }
 
 # What cameras run: the kernels of 64-bit ARM are compiled nowhere else.
 lint_arm() {
