@@ -26,7 +26,7 @@ debian() {
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sort -u | head -n 1)
     [ -n "$mirror" ] || fail "no package lists: \"apt-get update\", then this again"
     echo "Debian $release in $base (minutes, once)"
-    mmdebstrap --quiet --variant=minbase --include=ca-certificates,git --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+    mmdebstrap --quiet --format=tar --variant=minbase --include=ca-certificates,git --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
         "$name" "$base.new" "$mirror"
     mv "$base.new" "$base"
 }
