@@ -27,6 +27,7 @@ PLAN = "#: "
 # Of the emulator's own processor time: without a word from the guest, and for everything. A guest that hangs comes to
 # them, a busy host does not. And of the host's time, for an emulator that hangs itself.
 SILENCE_CPU_S, LIMIT_CPU_S, STUCK_S = 100, 400, 600
+LOOK_S = 5
 # The guest's clock counts instructions, four nanoseconds each, and an idle guest's goes straight to its next timer.
 # What the guest waits for, it waits for in that time: a busy host makes a run longer, and no check later.
 GUEST_CLOCK = "shift=2,sleep=off"
@@ -174,7 +175,7 @@ def follow(machine: Machine, peer: Peer, report: Report) -> None:
     spoke, moved = machine.used(), (machine.used(), time.monotonic())
     while True:
         try:
-            line = heard.get(timeout=5)
+            line = heard.get(timeout=LOOK_S)
         except queue.Empty:
             used, now = machine.used(), time.monotonic()
             if used > moved[0] + 1:
