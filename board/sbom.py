@@ -22,6 +22,8 @@ from typing import Any
 
 TARGET = "aarch64-unknown-linux-gnu"
 ROOT = Path(__file__).parents[1]
+# As `./dev cross` builds the program.
+FEATURES = ["--no-default-features", "--features", "board"]
 LICENCE_FILES = ("license", "licence", "copying", "notice", "unlicense", "copyright")
 
 # Of a component, by whether it is in the program, or has only helped to make it.
@@ -31,7 +33,7 @@ Json = dict[str, Any]
 
 
 def metadata() -> Json:
-    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", TARGET]
+    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", TARGET, *FEATURES]
     return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
@@ -45,6 +47,7 @@ def reached(tree: Json, macros: bool = True) -> dict[str, list[str]]:
         "cargo",
         "tree",
         "--locked",
+        *FEATURES,
         "--target",
         TARGET,
         "--edges",

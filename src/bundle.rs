@@ -4,6 +4,7 @@
 //! and whose network keeps the contract's rules. It refuses anything that the contract does not allow, and says everything
 //! that is wrong, not the first thing. Whether the network computes what the proof says is for [`crate::proof`] to find out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,12 +46,19 @@ pub struct Error {
     pub problems: Vec<String>,
 }
 
+/// A bundle's files by path; those that the program carries lie in the program.
+type Contents = BTreeMap<String, Cow<'static, [u8]>>;
+
+fn owned(files: BTreeMap<String, Vec<u8>>) -> Contents {
+    files.into_iter().map(|(path, bytes)| (path, Cow::Owned(bytes))).collect()
+}
+
 /// A verified bundle, in memory.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     source: String,
     manifest: Manifest,
-    files: BTreeMap<String, Vec<u8>>,
+    files: Contents,
     judged_by: Arc<JudgedBy>,
 }
 
@@ -81,7 +89,7 @@ impl Bundle {
         if files.is_empty() {
             return Err(Error { bundle, problems });
         }
-        match Self::verify(&bundle, files, float_layers) {
+        match Self::verify(&bundle, owned(files), float_layers) {
             Ok(opened) if problems.is_empty() => Ok(opened),
             Ok(_) => Err(Error { bundle, problems }),
             Err(error) => {
@@ -94,10 +102,10 @@ impl Bundle {
     /// Verifies a bundle whose files are in memory, `manifest.toml` among them, by path inside the bundle. `bundle` says where
     /// it is from.
     pub fn from_files(bundle: &str, files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
-        Self::verify(bundle, files, &[])
+        Self::verify(bundle, owned(files), &[])
     }
 
-    fn verify(bundle: &str, mut files: BTreeMap<String, Vec<u8>>, float_layers: &[String]) -> Result<Self, Error> {
+    fn verify(bundle: &str, mut files: Contents, float_layers: &[String]) -> Result<Self, Error> {
         let invalid = |problems| Error { bundle: bundle.to_owned(), problems };
         let sizes = files.iter().map(|(path, bytes)| (path.as_str(), bytes.len() as u64));
         let mut problems = size_problems(sizes);
@@ -163,7 +171,7 @@ impl Bundle {
 
     /// A file of the bundle, empty if there is none of that name.
     pub fn file(&self, name: &str) -> &[u8] {
-        self.files.get(name).map_or(&[], Vec::as_slice)
+        self.files.get(name).map_or(&[], |bytes| bytes)
     }
 
     /// The sample pictures, by path, sorted.
@@ -171,7 +179,7 @@ impl Bundle {
         self.files
             .iter()
             .filter(|(name, _)| name.starts_with("samples/"))
-            .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+            .map(|(name, bytes)| (name.as_str(), &**bytes))
     }
 
     /// Position of the OK class among the logits.
@@ -218,7 +226,7 @@ fn size_problems<'a>(sizes: impl Iterator<Item = (&'a str, u64)>) -> Vec<String>
 }
 
 /// Files that are missing, changed, or not in the manifest.
-fn hash_problems(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+fn hash_problems(manifest: &Manifest, files: &Contents) -> Vec<String> {
     let mut found = Vec::new();
     for (path, hash) in &manifest.files {
         match files.get(path) {

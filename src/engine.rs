@@ -4,6 +4,7 @@
 //! is the only one that knows tract and TensorRT.
 
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,10 @@ pub use int8::StepTime;
 pub use int8::kernels::Isa;
 
 pub mod int8;
+mod onnx;
 pub mod qdq;
 pub mod tensorrt;
+#[cfg_attr(not(feature = "tract"), path = "engine/no_tract.rs")]
 mod tract;
 
 /// So many threads an engine may have: more cores than any board has.
@@ -237,7 +240,7 @@ impl Engine {
             None if quantised && backend != Backend::Tract => {
                 Loaded::Int8(Box::new(int8::Network::load(&proto, shape, &settings)?))
             }
-            None => Loaded::Tract(Box::new(tract::Network::load(&proto, order, shape, threads)?)),
+            None => Loaded::Tract(Box::new(tract::Network::load(onnx, quantised, order, shape, threads)?)),
         };
         Ok(Self {
             backend,
@@ -309,6 +312,16 @@ impl Engine {
         let Shape { width, height, .. } = self.shape;
         Ok(Prediction { logits: &self.logits, scores: &self.scores, map: &self.map, width, height })
     }
+}
+
+/// Runs what reads bytes that we did not make: it may panic on what it did not foresee, and a camera must outlive that. The panic has been printed
+/// by then.
+fn caught<T>(who: &str, work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let words = payload.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        format!("{who} panicked: {words}")
+    })
 }
 
 /// `backend = "auto"`: TensorRT where it can be used. What stands in its way is told, as a warning where somebody has installed the shim.
@@ -394,6 +407,23 @@ fn softmax(logits: &[f32], scores: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_of_a_loader_is_an_error() {
+        let error = caught::<()>("tract", || panic!("index {} out of range", 7)).unwrap_err();
+        assert_eq!(error, "tract panicked: index 7 out of range");
+        assert_eq!(caught("tract", || 3), Ok(3));
+    }
+
+    #[cfg(not(feature = "tract"))]
+    #[test]
+    fn without_tract_it_says_what_to_do() {
+        let shape = Shape { width: 64, height: 64, classes: 2 };
+        for (quantised, cure) in [(true, "engine.backend = \"auto\""), (false, "deploy an int8 bundle")] {
+            let error = tract::Network::load(&[], quantised, [0, 1], shape, 1).err().unwrap().to_string();
+            assert!(error.contains(cure) && error.contains("the feature `tract`"), "{error}");
+        }
+    }
 
     #[test]
     fn planes_are_exact_and_in_order() {

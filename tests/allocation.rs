@@ -71,6 +71,7 @@ fn our_stages_allocate_nothing() {
     for threads in [1, 2, 4] {
         an_inspection_allocates_what_its_engine_does(Settings { threads, ..on(Backend::Cpu) }, Some(0));
     }
+    #[cfg(feature = "tract")]
     an_inspection_allocates_what_its_engine_does(on(Backend::Tract), None);
     #[cfg(feature = "tensorrt")]
     an_inspection_on_tensorrt_allocates_nothing();

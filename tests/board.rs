@@ -1,15 +1,13 @@
 //! The camera sections of board/, through `fcam run`. Stand-ins for the vendors' programs (tests/common/board) refuse words that the real ones do
 //! not know, and write bytes in their layout. No sensor and no image processor is tested by this.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use image::RgbImage;
+
+use crate::common;
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

@@ -1,10 +1,5 @@
 //! The cameras that need no device: files, patterns, and child processes that behave and misbehave.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-#[path = "common/skip.rs"]
-mod skip;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +10,8 @@ use fcam::clock::{self, Timestamp};
 use fcam::preprocess::{Preprocessor, Roi};
 use image::{ImageFormat, Rgb, RgbImage};
 use skip::skip;
+
+use crate::skip;
 
 fn soon() -> Timestamp {
     clock::now() + Duration::from_secs(20)

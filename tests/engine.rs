@@ -143,6 +143,7 @@ fn threads_change_nothing() {
 }
 
 /// Stock tract agrees too, where it knows the operators; its own rounding of ties is another.
+#[cfg(feature = "tract")]
 #[test]
 fn stock_tract_agrees() {
     let known = |case: &&Case| {

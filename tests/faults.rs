@@ -1,7 +1,5 @@
 //! board/faults.md has every number that a PLC can be shown, once, with a cure.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::BTreeMap;
 
 use fcam::handshake::Condition;

@@ -1,13 +1,8 @@
 //! What people and wires send: telegrams and station files, mutated. A telegram is taken whole or not at all, a station file is refused with
 //! every problem named, and nothing panics.
 //!
-//! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test fuzz_line -- --nocapture` (`./dev fuzz line`) goes on for an
+//! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test suite fuzz_line:: -- --nocapture` (`./dev fuzz line`) goes on for an
 //! hour and says what it did. `FCAM_FUZZ_SEED` repeats a case that failed.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-#[path = "common/random.rs"]
-mod random;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,6 +10,8 @@ use std::time::{Duration, Instant};
 use fcam::config;
 use fcam::telegram::{Message, OVERHEAD, Received, Receiver, SYNC, crc16, encode, runs};
 use random::Random;
+
+use crate::random;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

@@ -1,18 +1,15 @@
 //! Mutated requests through the Modbus parser: whatever comes, it does not panic, and every answer is well-formed.
 //!
-//! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test fuzz_modbus -- --nocapture` (`./dev fuzz line`) goes on for an hour.
+//! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test suite fuzz_modbus:: -- --nocapture` (`./dev fuzz line`) goes on for an hour.
 //! `FCAM_FUZZ_SEED` repeats a run.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-#[path = "common/random.rs"]
-mod random;
 
 use std::time::{Duration, Instant};
 
 use fcam::modbus::adu::{self, MAX_RTU, MAX_TCP, Tcp};
 use fcam::modbus::{Access, Codec, Exception, Words};
 use random::Random;
+
+use crate::random;
 
 const SECONDS: u64 = 3;
 

@@ -1,13 +1,9 @@
 //! The outputs' timing against a model that computes every part's interval at once, and the sink with its thread on lines that remember.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 #[allow(dead_code)]
 #[path = "gpio/lines.rs"]
 mod lines;
 #[allow(dead_code)]
-#[path = "common/outcome.rs"]
-mod outcome;
 #[path = "gpio/program.rs"]
 mod program;
 #[path = "gpio/thread.rs"]

@@ -1,19 +1,12 @@
 //! JPEG pictures: pixels are those of libjpeg-turbo to the bit, and a picture that is not whole is none.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-#[path = "common/jpeg.rs"]
-mod libjpeg;
-#[path = "common/random.rs"]
-mod random;
-#[path = "common/skip.rs"]
-mod skip;
-
 use fcam::camera::picture::{self, Picture};
 use fcam::camera::{Error, PixelFormat};
 use libjpeg::{DAMAGES, Damage, Pixels, case, cjpeg, damage, djpeg, first_scan, has_libjpeg, one_scan_a_component};
 use proptest::prelude::*;
 use random::Random;
+
+use crate::{libjpeg, random};
 
 fn decode(jpeg: &[u8]) -> Result<Pixels, Error> {
     let Picture { geometry, bytes } = picture::decode(jpeg, "it")?;

@@ -110,3 +110,16 @@ fn there_are_two_traits() {
     }
     assert_eq!(traits.len(), 2, "{traits:?}");
 }
+
+/// Cargo looks for no tests by itself (`autotests = false`): a file that neither Cargo.toml nor tests/suite.rs names would never run.
+#[test]
+fn every_file_of_tests_is_run() {
+    let (manifest, suite) = (fs::read_to_string("Cargo.toml").unwrap(), fs::read_to_string("tests/suite.rs").unwrap());
+    for entry in fs::read_dir("tests").unwrap() {
+        let path = entry.unwrap().path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".rs")) else { continue };
+        let known =
+            suite.contains(&format!("\nmod {name};")) || manifest.contains(&format!("[[test]]\nname = \"{name}\""));
+        assert!(known, "{} is in neither tests/suite.rs nor Cargo.toml", path.display());
+    }
+}

@@ -1,7 +1,5 @@
 //! Regions of hand-drawn maps, and the run-based labelling against a flood fill over random ones.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use fcam::engine::Prediction;
 use fcam::mask::{MAX_REGIONS, Masker, Thresholds};
 use fcam::preprocess::Roi;

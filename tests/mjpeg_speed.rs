@@ -1,15 +1,6 @@
 //! From Motion JPEG to the network's input, beside the way that decodes to an RGB picture with the `image` crate (zune-jpeg): times, or one of them
 //! alone for counting its instructions. Run by `./dev bench mjpeg` and `./dev bench arm mjpeg`; plain test runs leave it out.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-#[path = "common/jpeg.rs"]
-mod libjpeg;
-#[path = "common/random.rs"]
-mod random;
-#[path = "common/skip.rs"]
-mod skip;
-
 use std::hint::black_box;
 use std::io::Cursor;
 use std::time::{Duration, Instant};
@@ -21,6 +12,8 @@ use fcam::preprocess::{Preprocessor, Roi};
 use image::{DynamicImage, ImageReader};
 use libjpeg::{Pixels, cjpeg};
 use random::Random;
+
+use crate::{libjpeg, random};
 
 const SIZE: (u32, u32) = (1280, 720);
 const INPUT: u32 = 256;

@@ -1,16 +1,6 @@
 //! A bundle as one signed file: the same bytes each time, checked by the `minisign` program too, and refused when one bit of it is not as it was
 //! signed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-#[path = "common/random.rs"]
-mod random;
-#[path = "common/release.rs"]
-mod release;
-#[path = "common/skip.rs"]
-mod skip;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +11,8 @@ use release::{Workshop, ok, refused};
 use serde_json::Value;
 use skip::skip;
 use tar::{EntryType, Header};
+
+use crate::{common, random, release, skip};
 
 /// A header as another program writes it.
 fn header(path: &str, size: u64, kind: EntryType) -> Header {

@@ -1,11 +1,6 @@
 //! The PLC's block of board/plc against the camera's handshake, over a wire that is slow, loses requests and answers late. The block runs as
 //! Python, translated from its Structured Text; registers are those of the Modbus map.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-#[path = "common/outcome.rs"]
-mod outcome;
-
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -16,6 +11,8 @@ use fcam::handshake::{Condition, Controls, Handshake, Options, Status, Ticket, s
 use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Findings, Verdict};
 use serde_json::{Value, json};
+
+use crate::outcome;
 
 /// splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 struct Random(u64);

@@ -3,8 +3,6 @@
 //! `tests/common/make_resize.py` made the reference pictures with Pillow; they are committed, so that this test needs no Python.
 //! For all other sizes fast_image_resize is the reference, another implementation of the same filter.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::path::Path;
 use std::time::Duration;
 

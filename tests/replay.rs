@@ -1,9 +1,5 @@
 //! `fcam replay` as a user sees it: lines, exit codes, overlays and maps.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -15,6 +11,8 @@ use fcam::pipeline::{Options, Pipeline};
 use fcam::signal::Signaller;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
+
+use crate::common;
 
 fn replay(args: &[&str]) -> Output {
     let tiny = common::tiny();

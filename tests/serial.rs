@@ -1,13 +1,8 @@
 //! The serial line from outside: the program on one end of a pseudo-terminal, and on the other a decoder that was written in Python from
 //! the specification alone. A pseudo-terminal does not pace bytes; the station does, by the baud rate that it was told.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
 #[path = "serial/dialogue.rs"]
 mod dialogue;
-#[path = "common/outcome.rs"]
-mod outcome;
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -28,6 +23,8 @@ use fcam::verdict::Verdict;
 use serde_json::Value;
 use serial2::SerialPort;
 use tempfile::TempDir;
+
+use crate::{common, outcome};
 
 /// Bytes, and when they came.
 type Heard = (Instant, Vec<u8>);

@@ -1,13 +1,5 @@
 //! What is installed stays whole: through old and damaged files, full disks, and a process that is killed at each system call.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-#[path = "common/release.rs"]
-mod release;
-#[path = "common/skip.rs"]
-mod skip;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -16,6 +8,8 @@ use std::process::{Command, Output};
 use release::{Workshop, ok, refused};
 use serde_json::Value;
 use skip::skip;
+
+use crate::{common, release, skip};
 
 /// A camera that trusts a workshop.
 struct Camera {

@@ -1,9 +1,7 @@
 //! The telegram codec: what is written is read, whatever bytes come nothing panics, and a receiver finds its place again.
 //!
-//! `FCAM_FUZZ_SECONDS=3600 cargo test --test telegram -- --nocapture` throws changed streams at the receiver for an hour; a plain test run
+//! `FCAM_FUZZ_SECONDS=3600 cargo test --test suite telegram:: -- --nocapture` throws changed streams at the receiver for an hour; a plain test run
 //! does so for seconds.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -2,9 +2,6 @@
 //! What TensorRT itself does is not tested by this.
 
 #![cfg(feature = "tensorrt")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
 #[path = "common/tensorrt/shim.rs"]
 mod shim;
 
@@ -20,7 +17,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::shim::shims;
+use self::shim::shims;
+
+use crate::common;
 
 /// A folder with a station file, a cache of engines and the mock's own log.
 struct Bench {

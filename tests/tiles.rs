@@ -1,9 +1,5 @@
 //! Several looks at one frame: one map without seams, one verdict, and small defects that one look cannot see.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::Duration;
 
 use fcam::bundle::Bundle;
@@ -17,6 +13,8 @@ use fcam::resize::Resizer;
 use fcam::signal::Signaller;
 use fcam::verdict::Verdict;
 use proptest::prelude::*;
+
+use crate::common;
 
 fn options(layout: Layout) -> Options {
     let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };

@@ -1,7 +1,5 @@
 //! The trials of bundles, from outside: cases in words, an independent model, and what must never happen in any order of events.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 #[path = "trial/case.rs"]
 mod case;
 #[path = "trial/model.rs"]

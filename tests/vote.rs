@@ -1,7 +1,5 @@
 //! N of M against a model that keeps the whole history and counts from its definition.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use fcam::verdict::{Fault, Findings, Verdict};
 use fcam::vote::{Ballot, MAX_FRAMES, Vote};
 use proptest::prelude::*;

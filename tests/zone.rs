@@ -1,7 +1,5 @@
 //! Zones by hand, and against models that know nothing of runs: a grid cut as fine as its borders need, and polygons clipped by mask pixels.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use fcam::mask::{Mask, Run};
 use fcam::preprocess::Roi;
 use fcam::zone::{Polygon, Zones};

@@ -104,7 +104,7 @@ impl Parcel {
     /// The bundle, whoever it is from: for whoever packs and signs it.
     pub fn open(&self, float_layers: &[String]) -> Result<Bundle, Error> {
         let files = archive::unpack(&self.archive).map_err(|problem| self.refused(problem))?;
-        Bundle::verify(&self.source, files, float_layers)
+        Bundle::verify(&self.source, super::owned(files), float_layers)
     }
 
     /// Signs it, or signs it anew. The name and version of the release are the bundle's own.

@@ -19,14 +19,12 @@
 //! `region` reads the file's graph into layers, `plan` lays them out in one `arena` with weights that `pack` has arranged for the
 //! chosen kernel, and a run walks the plan's steps on the threads of a `pool`. Nothing is allocated in a run.
 
-use tract_onnx::pb::ModelProto;
-
 use self::kernels::{Isa, Kernels};
 use self::plan::Plan;
 use self::pool::Pool;
 use self::region::{Region, Unsupported};
-use super::tract::caught;
-use super::{Error, Settings, Shape};
+use super::onnx::ModelProto;
+use super::{Error, Settings, Shape, caught};
 use crate::preprocess::Tensor;
 
 mod arena;
@@ -70,7 +68,7 @@ impl Network {
             }
         }
         let threads = settings.threads.clamp(1, MAX_THREADS);
-        let plan = caught(|| Ok(Plan::new(&region, kernels, Pool::parts(threads)))).map_err(Error::Load)?;
+        let plan = caught("the planner", || Plan::new(&region, kernels, Pool::parts(threads))).map_err(Error::Load)?;
         let pool = Pool::new(plan, threads).map_err(|source| Error::Threads { threads, source })?;
         Ok(Self { pool })
     }

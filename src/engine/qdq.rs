@@ -5,9 +5,9 @@
 
 use std::fmt;
 
-use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::*;
+use prost::Message;
 
+use super::onnx::ModelProto;
 use super::{Error, Shape};
 
 mod file;
@@ -69,9 +69,7 @@ pub fn problems(onnx: &[u8], shape: Shape, int8: bool) -> Vec<Problem> {
 
 /// Reads the protobuf; refuses what is not an ONNX model.
 pub(super) fn parse(onnx: &[u8]) -> Result<ModelProto, Error> {
-    tract_onnx::onnx()
-        .proto_model_for_read(&mut &*onnx)
-        .map_err(|error| Error::Load(format!("it is not an ONNX file: {error:#}")))
+    ModelProto::decode(onnx).map_err(|error| Error::Load(format!("it is not an ONNX file: {error}")))
 }
 
 /// Refuses a name of `engine.float_layers` that is not that of a float convolution in an int8 network.

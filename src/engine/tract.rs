@@ -3,9 +3,6 @@
 //! Stock tract computes a QDQ network in float: it dequantises before each convolution. That is said in `describe`, and the
 //! results are those of the quantised network, because every Q/DQ pair still rounds.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::bail;
 use tract_onnx::tract_core::plan::SimpleState;
@@ -24,11 +21,16 @@ pub(super) struct Network {
 
 impl Network {
     /// A checked file; `order` is that of its outputs.
-    pub(super) fn load(proto: &ModelProto, order: [usize; 2], shape: Shape, threads: usize) -> Result<Self, Error> {
-        let quantised = super::qdq::is_quantised(proto);
+    pub(super) fn load(
+        onnx: &[u8],
+        quantised: bool,
+        order: [usize; 2],
+        shape: Shape,
+        threads: usize,
+    ) -> Result<Self, Error> {
         let input = Tensor::zero::<f32>(&[1, 3, shape.height, shape.width]).map_err(load)?;
         let spawn = || {
-            let model = tract_onnx::onnx().model_for_proto_model(proto)?;
+            let model = tract_onnx::onnx().model_for_read(&mut &*onnx)?;
             let model = model.with_input_fact(0, f32::fact(input.shape()).into())?.into_typed()?;
             check_sizes(&model)?;
             model.into_optimized()?.into_runnable()?.spawn()
@@ -82,19 +84,10 @@ fn check_sizes(model: &TypedModel) -> TractResult<()> {
     Ok(())
 }
 
-/// Runs tract on bytes that we did not make: a loader of someone else's may panic on what it did not foresee, and a camera
-/// must outlive that. The panic has been printed by then; what it broke is thrown away at load, and at run is what tract
-/// overwrites on the next picture.
-pub(super) fn caught<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(payload) => {
-            let words = payload.downcast_ref::<String>().map(String::as_str);
-            let words = words.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-            Err(format!("tract panicked: {words}"))
-        }
-    }
+/// A loader of someone else's may panic on what it did not foresee, and a camera must outlive that. What the panic broke is thrown away at load,
+/// and at run is what tract overwrites on the next picture.
+fn caught<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
+    super::caught("tract", work)?.map_err(|error| format!("{error:#}"))
 }
 
 fn load(error: TractError) -> Error {
@@ -103,16 +96,4 @@ fn load(error: TractError) -> Error {
 
 fn run(error: TractError) -> Error {
     Error::Run(format!("{error:#}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_of_the_loader_is_an_error() {
-        let error = caught::<()>(|| panic!("index {} out of range", 7)).unwrap_err();
-        assert_eq!(error, "tract panicked: index 7 out of range");
-        assert_eq!(caught(|| Ok(3)), Ok(3));
-    }
 }

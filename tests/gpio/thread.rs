@@ -12,7 +12,7 @@ use fcam::sink::Sink;
 use fcam::sink::gpio::{Gpio, Levels, Options, Role};
 use fcam::verdict::{Fault, Verdict};
 
-use crate::lines::Lines;
+use super::lines::Lines;
 
 const MS: Duration = Duration::from_millis(1);
 

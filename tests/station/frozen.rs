@@ -10,7 +10,7 @@ use fcam::line::Line;
 use fcam::station::{Matching, Rule, Trigger};
 use fcam::verdict::Fault;
 
-use crate::fake::{self, BRIGHT, DARK, Fake, Ran, Step, frame};
+use super::fake::{self, BRIGHT, DARK, Fake, Ran, Step, frame};
 
 const LIMIT: u64 = 3;
 const MS: Duration = Duration::from_millis(1);

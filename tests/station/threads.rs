@@ -16,7 +16,7 @@ use fcam::verdict::{Fault, Verdict};
 use fcam::vote::Vote;
 use proptest::prelude::*;
 
-use crate::fake::{self, BRIGHT, DARK, Fake, Ran, Step, alternating, frame};
+use super::fake::{self, BRIGHT, DARK, Fake, Ran, Step, alternating, frame};
 
 const MS: Duration = Duration::from_millis(1);
 const ROOMY: Trigger = Trigger::EveryFrame { queue: 256 };

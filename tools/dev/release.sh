@@ -35,14 +35,13 @@ cross_build() {
     need_arm || die "$WHY"
     need_zig
     need_auditable
-    say "fcam for $ARM and glibc $BOARD_LIBC (the first build compiles tract, ten minutes and more)"
+    say "fcam for $ARM and glibc $BOARD_LIBC (the first build takes minutes)"
     mkdir -p "$BOARDS"
     # A target folder of its own: another linker has everything built again.
     (
         unset CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER CC_aarch64_unknown_linux_gnu
-        root=$PWD
-        PATH="$root/target/zig-venv/bin:$PATH" CARGO_TARGET_DIR="$root/target/zig" \
-            cargo auditable zigbuild --locked --manifest-path "$root/Cargo.toml" --profile board --target "$ARM.$BOARD_LIBC"
+        PATH="$PWD/target/zig-venv/bin:$PATH" CARGO_TARGET_DIR=target/zig \
+            cargo auditable zigbuild --locked --no-default-features --features "$FCAM_FEATURES" --profile board --target "$ARM.$BOARD_LIBC"
     )
     python3 board/size.py "target/zig/$ARM/board/fcam" "$BOARDS/fcam" "$BOARD_LIBC"
 }

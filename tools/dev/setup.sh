@@ -66,7 +66,7 @@ need_python() {
 }
 
 need_fcam() {
-    say "fcam (the first build compiles tract, five minutes and more)"
+    say "fcam (the first build takes minutes)"
     cargo build --locked
 }
 

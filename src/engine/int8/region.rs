@@ -2,7 +2,7 @@
 //!
 //! It is independent of the instruction set: shapes, scales, int8 weights, real biases and clamps.
 
-use tract_onnx::pb::ModelProto;
+use super::super::onnx::ModelProto;
 
 mod read;
 

@@ -2,10 +2,7 @@
 
 use std::collections::HashSet;
 
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::dimension::Value;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
-
+use super::super::onnx::{DataType, GraphProto, ModelProto, NodeProto, Size, TensorProto, TypeProto, ValueInfoProto};
 use super::wiring::{Wiring, name};
 use super::{Problem, Shape, tensor};
 
@@ -64,12 +61,12 @@ fn ports<'a>(
 
 /// `float32 [1, 3, 64, 64]`, or as near to it as the file gets.
 fn describe(port: Option<&TypeProto>) -> String {
-    let Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) = port else {
+    let Some(TypeProto { tensor_type: Some(tensor) }) = port else {
         return "not a tensor".into();
     };
     let dims = tensor.shape.iter().flat_map(|shape| &shape.dim).take(9).map(|dim| match &dim.value {
-        Some(Value::DimValue(size)) => size.to_string(),
-        Some(Value::DimParam(name)) => name.escape_debug().to_string(),
+        Some(Size::DimValue(size)) => size.to_string(),
+        Some(Size::DimParam(name)) => name.escape_debug().to_string(),
         None => "?".into(),
     });
     let dims = dims.collect::<Vec<_>>().join(", ");

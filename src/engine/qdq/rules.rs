@@ -1,9 +1,7 @@
 //! The eight rules that make one int8 file legal for tract and TensorRT alike, in the words of models/README.md, and the
 //! input's own quantisation, which lets an int8 engine take the camera's tensor as it is.
 
-use tract_onnx::pb::NodeProto;
-use tract_onnx::pb::tensor_proto::DataType;
-
+use super::super::onnx::{DataType, NodeProto};
 use super::tensor::{elements, floats, has_type, int8_zeros};
 use super::wiring::{DEQUANTIZE, QUANTIZE, Wiring, attribute, axis, input, name, output};
 use super::{FLOAT_LAYER, Problem};

@@ -1,7 +1,6 @@
 //! In: a tensor stored in an ONNX file. Out: its values, or why they cannot be what the file claims.
 
-use tract_onnx::pb::TensorProto;
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use super::super::onnx::{DataLocation, DataType, TensorProto};
 
 /// Values in one stored tensor at most; a model of 256 MiB cannot hold more than this as bytes.
 const MAX_ELEMENTS: usize = 1 << 28;

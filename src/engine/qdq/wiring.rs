@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+use super::super::onnx::{GraphProto, NodeProto, TensorProto};
 
 pub(in crate::engine) const QUANTIZE: &str = "QuantizeLinear";
 pub(in crate::engine) const DEQUANTIZE: &str = "DequantizeLinear";

@@ -12,8 +12,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
-
+use super::super::super::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
 use super::super::super::qdq::rules::how_to_allow;
 use super::super::super::qdq::tensor;
 use super::super::super::qdq::wiring::{DEQUANTIZE, QUANTIZE, attribute, axis, input, name, output};
