@@ -23,7 +23,7 @@ from typing import Any
 TARGET = "aarch64-unknown-linux-gnu"
 ROOT = Path(__file__).parents[1]
 # As `./dev cross` builds the program.
-FEATURES = ["--no-default-features", "--features", "board"]
+FEATURES = ["--no-default-features", "--features", os.environ.get("FCAM_FEATURES", "board")]
 LICENCE_FILES = ("license", "licence", "copying", "notice", "unlicense", "copyright")
 
 # Of a component, by whether it is in the program, or has only helped to make it.

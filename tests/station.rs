@@ -8,5 +8,3 @@ mod frozen;
 mod program;
 #[path = "station/threads.rs"]
 mod threads;
-
-use crate::common;

@@ -84,7 +84,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let int8 = pipeline.is_int8();
     drop(pipeline);
-    let float = (int8 && !args.no_float).then(|| time_float(args, &bundle, geometry, &mut camera));
+    let compare = int8 && !args.no_float;
+    let float = (compare && cfg!(feature = "tract")).then(|| time_float(args, &bundle, geometry, &mut camera));
     let float_us = float.as_ref().and_then(|time| time.as_ref().ok().copied());
     if let Some(fields) = report.as_object_mut() {
         fields.insert("float_us".into(), json!(float_us));
@@ -99,6 +100,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         match float {
             Some(Ok(float_us)) => println!("{}", compared(engine_us(&report), float_us)),
             Some(Err(error)) => println!("stock tract does not compute this network: {}", super::told(&error)),
+            None if compare => println!("float is not timed: this fcam was built without tract"),
             None => {}
         }
         if let Some(rows) = report.get("layers") {

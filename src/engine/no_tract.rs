@@ -8,9 +8,9 @@ pub(super) enum Network {}
 impl Network {
     pub(super) fn load(_: &[u8], quantised: bool, _: [usize; 2], _: Shape, _: usize) -> Result<Self, Error> {
         let cure = if quantised {
-            "set engine.backend = \"auto\", which computes this int8 network in integers, or build fcam with the feature `tract`"
+            "set engine.backend = \"auto\", which computes this int8 network in integers"
         } else {
-            "deploy an int8 bundle, which `fcam-tools export` makes, or build fcam with the feature `tract`"
+            "export an int8 bundle, or build fcam with the feature `tract` (FCAM_FEATURES=\"board tract\" ./dev cross)"
         };
         let reason = format!("this fcam was built without tract, which computes networks in float: {cure}");
         Err(Error::Unavailable { backend: "tract", reason })
