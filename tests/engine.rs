@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fcam::engine::{Backend, Engine, Isa, Settings, Shape};
+use fcam::engine::{Engine, Isa, Settings, Shape};
 use fcam::preprocess::Tensor;
 use prost::Message;
 use tract_onnx::pb::ModelProto;
@@ -150,7 +150,7 @@ fn stock_tract_agrees() {
         case.name.starts_with("float") || ["pointwise", "depthwise3", "residual"].contains(&case.name.as_str())
     };
     for case in cases().iter().filter(known) {
-        let (_, map) = run(case, Settings { backend: Backend::Tract, ..settings(case) });
+        let (_, map) = run(case, Settings { backend: fcam::engine::Backend::Tract, ..settings(case) });
         let worst = map.iter().zip(&case.map).map(|(ours, theirs)| (ours - theirs).abs()).fold(0.0, f32::max);
         assert!(worst <= 0.066, "{}: off by {worst}", case.name);
     }
