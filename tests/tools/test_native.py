@@ -169,3 +169,26 @@ def test_learns_specks_from_labels(tmp_path: Path) -> None:
     how = recipe(outline_steps=80, label_steps=100, pretrained=True, size=96, windows=16, window=32, pictures=8)
     checkpoint, _ = train.fit(how, dataset, progress=False)
     assert checkpoint["training"]["val_auroc"] > 0.9, checkpoint["training"]
+
+
+def test_known_good_pictures_count_as_much_as_they_are_known_by_heart() -> None:
+    """The rate that is asked for is the one that new good pictures have, though training ones score lower."""
+    rng = np.random.default_rng(0)
+
+    def scores(count: int, mean: float) -> np.ndarray:
+        return 1 / (1 + np.exp(-rng.gumbel(mean, 1, count)))
+
+    rates, few = [], []
+    for _ in range(200):
+        held_out, known, new = scores(20, -2), scores(100, -3), scores(2000, -2)
+        both = np.concatenate([held_out, train.moved_up(known, held_out)])
+        for found, seen in ((rates, both), (few, held_out)):
+            found.append((new > train.score_threshold(seen, np.ones(len(seen), bool), 0.02)).mean())
+    assert 0.01 < np.mean(rates) < 0.03
+    assert np.std(rates) < np.std(few)
+
+
+def test_good_pictures_that_score_higher_when_known_stay_as_they_are() -> None:
+    known, held_out = np.array([0.2, 0.4]), np.array([0.1, 0.1])
+    assert train.moved_up(known, held_out) == pytest.approx(known)
+    assert train.moved_up(known, known[:0]) is known
