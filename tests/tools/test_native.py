@@ -140,16 +140,6 @@ def test_shallow_features_stay_and_all_else_learns() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("picture", "side"), [((512, 384), 512), ((300, 200), 320), ((64, 48), 128), ((2000, 1500), 512), ((0, 0), 512)]
-)
-def test_no_pixel_is_lost_up_to_the_largest_input(
-    picture: tuple[int, int], side: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert native.side_of(picture) == side
-    assert ("a mark of 4 pixels as one" in caplog.text) == (picture[0] == 2000)
-
-
 def specks(root: Path, count: int) -> Path:
     """Rejects have one speck of 4 x 4 pixels of 96 x 96."""
     rng = np.random.default_rng(5)

@@ -16,7 +16,6 @@ seed, stage and step alone, as in feed.py.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,10 +32,7 @@ from fcam_tools.labels import classification_loss, defective
 from fcam_tools.model import Decoder, Joint, evidence
 from fcam_tools.trainer import Stage, Terms, Trainer
 
-log = logging.getLogger(__name__)
-
 TERMS = ("pasted", "negative", "label", "peak", "own")
-LARGEST, SMALLEST, GRID = 512, 128, 32  # sides of the network's input, in pixels
 EPOCH = 100  # steps from one look at the validation pictures to the next
 AROUND = 2  # sides of a window that a defect is made up in, so that it can reach beyond the window
 WINDOWS_SHARE = 0.5  # of a step's gradient, where there are whole pictures too
@@ -119,19 +115,6 @@ class Pieces:
         pixels = augment(torch.from_numpy(self.t.train.pixels[chosen]), None, half_turns(Look.draw(rng, count)))[0]
         send = self.t.feed.send
         return Part(send(seeds.to_input(pixels)), send(torch.from_numpy(self.t.train.labels[chosen])), None, share, key)
-
-
-def side_of(picture: tuple[int, int]) -> int:
-    """The side of the network's square input, for pictures of this width and height: that of the longer one, so that no
-    pixel is lost; `LARGEST` where they are larger, which is said."""
-    longest = max(picture)
-    side = min(LARGEST, max(SMALLEST, math.ceil(longest / GRID) * GRID)) if longest else LARGEST
-    if longest > side:
-        log.warning(
-            "pictures of %d x %d are judged at %d x %d, a mark of %d pixels as one: crop to the ROI, or cut it into "
-            "tiles, or say --size, if smaller ones matter", *picture, side, side, math.ceil(longest / side)
-        )  # fmt: skip
-    return side
 
 
 def kinds_of(labels: np.ndarray) -> list[np.ndarray]:

@@ -37,7 +37,20 @@ from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from fcam_tools import data, held_out, judgement, losses, made_up, methods, native, parallel, pasted, runs, seeds
+from fcam_tools import (
+    data,
+    held_out,
+    judgement,
+    losses,
+    made_up,
+    methods,
+    native,
+    parallel,
+    pasted,
+    runs,
+    seeds,
+    shape,
+)
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
@@ -322,9 +335,9 @@ def score_threshold(scores: np.ndarray, ok: np.ndarray, false_reject: float) -> 
 def known_good(t: Trainer, held_out: np.ndarray) -> np.ndarray:
     """Scores of the good training pictures as held-out ones would have them; `held_out` [n] are those of the val split.
 
-    Twenty held-out pictures tell where good ones lie, and not what one in a hundred reaches. A hundred training pictures
-    tell that, but for what the network knows by heart of them: where their mean log-odds lie below the held-out ones',
-    all of them are moved up by as much.
+    Twenty held-out pictures tell where good ones lie, and not what one in a hundred reaches. A hundred training
+    pictures tell that, but for what the network knows by heart of them: where their mean log-odds lie below the
+    held-out ones', all of them are moved up by as much.
     """
     known = 1 - probabilities(t, t.train.pixels[~defective(t.train.labels)])[:, 0]
     return moved_up(known, held_out)
@@ -338,8 +351,8 @@ def moved_up(known: np.ndarray, held_out: np.ndarray) -> np.ndarray:
     return expit(odds + max(0.0, float(wanted.mean() - odds.mean())))
 
 
-def read_split(pictures: Sequence[data.Picture], size: int, classes: int, progress: bool) -> Pictures:
-    pixels = data.read_pictures(pictures, (size, size), progress)
+def read_split(pictures: Sequence[data.Picture], size: tuple[int, int], classes: int, progress: bool) -> Pictures:
+    pixels = data.read_pictures(pictures, size, progress)
     return Pictures(pixels, label_array([p.labels for p in pictures], classes))
 
 
@@ -358,7 +371,7 @@ def fit(
     """
     classes = len(dataset.classes)
     splits = {
-        split: read_split(dataset.splits[split], recipe.side(split), classes, progress) for split in ("train", "val")
+        split: read_split(dataset.splits[split], recipe.read_at(split), classes, progress) for split in ("train", "val")
     }
     t = Trainer(recipe, splits["train"], splits["val"], classes, progress, team, run, snapshot_s)
     counts = f"{len(splits['train'].labels)} training and {len(splits['val'].labels)} validation pictures"
@@ -402,7 +415,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
         "state_dict": {name: value.cpu() for name, value in t.net.state_dict().items()},
         "classes": list(dataset.classes),
         "ok": dataset.ok,
-        "size": recipe.size,
+        "size": recipe.size if recipe.shape == (recipe.size, recipe.size) else recipe.shape,
         "thresholds": {
             "score": threshold,
             "map": recipe.map_threshold,
@@ -533,15 +546,17 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
     refuse_good_alone(dataset, recipe)
     if dataset.good_alone and not hasattr(args, "false_reject"):
         recipe.false_reject = made_up.FALSE_REJECT
-    if recipe.objective == "native" and not hasattr(args, "size"):
-        recipe.size = native.side_of(held_out.common_size(dataset.splits["train"]))
+    pictures = held_out.common_size(dataset.splits["train"])
+    if recipe.objective == "native":
+        recipe.size, recipe.height = shape.input_of(pictures, getattr(args, "size", 0))
     if out is not None and out.suffix not in ("", ".pt"):
         raise ToolError(f"--out {out} must end in .pt, or be a run folder without a suffix")
     name = args.name or dataset.name
     folder = runs.new_folder(args.runs, name) if out is None else runs.beside(out) if out.suffix else out
     if team.leads:
         refuse_leaks(dataset, args.allow_leaks, sys.stderr.isatty() and not args.json)
-        if warning := held_out.shape_warning(dataset):
+        asked = (shape.shrunk,) if recipe.objective == "native" else (shape.squashed,)
+        for warning in filter(None, (ask(pictures, recipe.shape) for ask in asked)):
             log.warning("%s", warning)
     recipe.parts = recipe.parts or team.world
     checkpoint = out if out is not None and out.suffix else folder / runs.CHECKPOINT
@@ -659,8 +674,7 @@ def refusal(plan: Plan, checkpoint: dict) -> str:
     found = checkpoint["judgement"]
     if not found.get("doubt"):
         return ""
-    size = (plan.recipe.size, plan.recipe.size)
-    setting = held_out.setting_of(plan.dataset, "val", size, checkpoint)
+    setting = held_out.setting_of(plan.dataset, "val", plan.recipe.shape, checkpoint)
     told = judgement.told(judgement.Figures(**found["figures"]), setting, plan.source)
     return f"{told}\n  the network is in {plan.checkpoint}"
 
