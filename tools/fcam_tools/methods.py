@@ -75,7 +75,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "native": {
         "objective": "native",
         "verdict": "decoder",
-        "stride": 8,  # nothing reads deeper features
+        "stride": 16,
+        "decoder_stride": 16,  # a faint mark of a hundred pixels is told from its surroundings
+        "widths": (40, 32, 16),
+        "rendered": True,
         "size": 512,
         "neck": 0,  # each class's evidence is a sum of what the map's is: nothing else to learn by heart
         "window": 128,

@@ -3,6 +3,8 @@
 A defect of twenty pixels is lost in the mean of a picture and in an activation map of 32 x 32 cells: so features,
 decoder and verdict learn together from the pixels as the camera judges them.
 
+Features and decoder start from what defects on all surfaces have in common (rendered.py).
+
 1. `outlines`: windows of good pictures, defects made up on most of them (pasted.py). What a change looks like on this
    surface needs no reject; without any, this stage is all there is.
 2. `labels`: the same windows, and whole pictures, as many rejects as good ones and each kind of reject as often as the
@@ -29,8 +31,8 @@ from torch import Tensor
 from fcam_tools import losses, pasted, seeds
 from fcam_tools.feed import Look, Part, ahead, augment, key_of
 from fcam_tools.labels import classification_loss, defective
-from fcam_tools.model import Decoder, Joint, evidence
-from fcam_tools.trainer import Stage, Terms, Trainer
+from fcam_tools.model import Decoder, Joint, Net, evidence
+from fcam_tools.trainer import Recipe, Stage, Terms, Trainer
 
 TERMS = ("pasted", "negative", "label", "peak", "own")
 EPOCH = 100  # steps from one look at the validation pictures to the next
@@ -202,9 +204,8 @@ def side_loss(logits: Tensor, sides: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(defect, sides.float())
 
 
-def groups_of(t: Trainer) -> list[dict[str, Any]]:
+def groups_of(net: Net, recipe: Recipe) -> list[dict[str, Any]]:
     """Features learn at a share of the rate; the shallow ones, generic and the largest in pixels, not at all."""
-    net, recipe = t.net, t.recipe
     for parameter in net.parameters():
         parameter.requires_grad_(True)
     net.features.freeze(recipe.frozen_stride)
@@ -215,4 +216,4 @@ def groups_of(t: Trainer) -> list[dict[str, Any]]:
 
 def stage_of(t: Trainer, how: Course) -> Stage:
     rate = t.recipe.decoder_lr * (1.0 if how.name == "outlines" else t.recipe.label_rate)
-    return Stage(how.name, Joint(t.net), groups_of(t), rate, t.recipe, how.epochs, how.steps, 0)
+    return Stage(how.name, Joint(t.net), groups_of(t.net, t.recipe), rate, t.recipe, how.epochs, how.steps, 0)
