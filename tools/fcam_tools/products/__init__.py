@@ -7,10 +7,10 @@ and textures. None of them looks like a surface of surfaces.py.
 
 from __future__ import annotations
 
-from fcam_tools.products import covering, metal, moulded
+from fcam_tools.products import covering, electric, metal, moulded
 from fcam_tools.products.part import Product
 
 GOOD = "good"
-PRODUCTS: dict[str, Product] = {**metal.PRODUCTS, **moulded.PRODUCTS, **covering.PRODUCTS}
-CHOOSING = ("disc", "cover", "strap")
+PRODUCTS: dict[str, Product] = {**metal.PRODUCTS, **moulded.PRODUCTS, **electric.PRODUCTS, **covering.PRODUCTS}
+CHOOSING = ("disc", "cover", "board", "strap")
 REPORTING: tuple[str, ...] = ("cap", "tile")

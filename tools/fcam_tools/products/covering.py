@@ -53,7 +53,7 @@ def snag(fault: Fault | None) -> Image | float:
     at = np.array([fault.rng.uniform(30, 480), fault.rng.uniform(TOP + 20, BOTTOM - 20)])
     distance, _ = shapes.around(tuple(at))
     reach = fault.between(4, 20)
-    return fault.deep(1.0, 4.5) * np.exp(-np.square(distance / reach))
+    return fault.deep(2.0, 7.0) * np.exp(-np.square(distance / reach))
 
 
 def cut(fault: Fault | None) -> Image:

@@ -206,7 +206,9 @@ def sink(part: Part, fault: Fault) -> None:
     """A broad shallow hollow, where plastic shrank behind a thick place."""
     radius = fault.between(9, 34)
     signed = blob(fault.rng, somewhere(part, fault), radius, 0.15, 2.0)
-    part.height -= fault.deep(0.06, 0.22) * radius * np.exp(-np.square(np.clip(1 - signed / radius, 0, None))) * part.body
+    part.height -= (
+        fault.deep(0.06, 0.22) * radius * np.exp(-np.square(np.clip(1 - signed / radius, 0, None))) * part.body
+    )
 
 
 ANYWHERE: dict[str, Mark] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fcam_tools.products import shapes
-from fcam_tools.products.part import Fault, Part, Product, of
 from fcam_tools.products.marks import some
+from fcam_tools.products.part import Fault, Part, Product, of
 from fcam_tools.surfaces import Image, Rng
 
 STEEL = (0.20, 0.20, 0.21)
@@ -51,7 +51,11 @@ def disc(rng: Rng, fault: Fault | None) -> Part:
         shapes.disk(holes, at, 9)
     open_ = shapes.share(holes)
     body = (1 - step(radius, 172)) * step(radius, 33, 1.5) * (1 - open_)
-    height = 5 * (1 - step(radius, 82, 5)) - 3 * (1 - step(radius, 96, 3)) * step(radius, 88, 3) + 3 * (1 - step(radius, 168, 7))
+    height = (
+        5 * (1 - step(radius, 82, 5))
+        - 3 * (1 - step(radius, 96, 3)) * step(radius, 88, 3)
+        + 3 * (1 - step(radius, 168, 7))
+    )
     height = height * (1 - open_) - 6 * open_ - 9 * (1 - step(radius, 33)) + 4 * (1 - step(radius, 172, 3))
     marks = 0.10 * shapes.ring_noise(rng, radius, 1.0) + 0.05 * shapes.ring_noise(rng, radius, 2.5)
     height = height + marks * (0.8 + 0.25 * shapes.noise(rng, 50)) * body

@@ -7,6 +7,7 @@ blur and noise hide. A defect that nobody could see, or one of more than 4 % of 
 
 from __future__ import annotations
 
+import copy
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,22 +68,21 @@ def shot(item: Item) -> Shot:
     product = PRODUCTS[item.product]
     at = relight.view(chances, product.lamp)
     grains = int(material.integers(2**62))
-    twin = relight.seen(made(product, grains, None), at)
+    clean = made(product, grains, None)
+    twin = relight.seen(clean, at)
     seen, mask = twin, np.zeros(twin.shape[:2], bool)
     if item.kind != GOOD:
-        seen, mask = defective(product, item.kind, grains, marks, at, twin)
+        seen, mask = defective(product, item.kind, clean, grains, marks, at, twin)
     return Shot(relight.exposed(chances, seen, at.noise), seen, twin, mask, at.noise)
 
 
-def defective(
-    product: Product, kind: str, grains: int, rng: Rng, at: relight.View, twin: Image
-) -> tuple[Image, Image]:
+def defective(product: Product, kind: str, clean: Part, grains: int, rng: Rng, at: relight.View, twin: Image) -> tuple[Image, Image]:
     """The first of some tries that can be seen and is of legal size, else the one that shows most."""
     best: tuple[float, Image, Image] | None = None
     size, strength = rng.uniform(0, 1, 2)
     for attempt in range(TRIES):
         fault = Fault(kind, np.random.default_rng(rng.integers(2**62)), size, min(1.0, strength + 0.03 * attempt))
-        seen = relight.seen(made(product, grains, fault), at)
+        seen = relight.seen(spoilt(product, clean, grains, fault), at)
         mask = changed(seen, twin, at.noise)
         shows = visibility(seen, twin, mask, at.noise)
         if shows >= LEAST_SEEN and SMALLEST <= mask.mean() <= LARGEST:
@@ -98,9 +98,16 @@ def defective(
 def made(product: Product, grains: int, fault: Fault | None) -> Part:
     rng = np.random.default_rng(grains)
     part = product.build(rng, fault)
-    if fault is not None and fault.kind in product.marks:
-        product.marks[fault.kind](part, fault)
     dust(rng, part)
+    return part
+
+
+def spoilt(product: Product, clean: Part, grains: int, fault: Fault) -> Part:
+    """The part with the defect: marked, or built anew."""
+    if fault.kind not in product.marks:
+        return made(product, grains, fault)
+    part = copy.deepcopy(clean)
+    product.marks[fault.kind](part, fault)
     return part
 
 

@@ -65,9 +65,7 @@ def turning(angle: float) -> Image:
     return np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
 
 
-def box(
-    drawn: Image, center: Point, size: Point, angle: float = 0.0, rounded: float = 0.0, value: int = 255
-) -> None:
+def box(drawn: Image, center: Point, size: Point, angle: float = 0.0, rounded: float = 0.0, value: int = 255) -> None:
     polygon(drawn, corners(center, size, angle, rounded), value)
 
 
