@@ -24,7 +24,7 @@ SPLITS = ("train", "test")
 SMALLEST, LARGEST = 0.0001, 0.04  # shares of the picture
 QUALITY = 95
 LEAST_SEEN = 2.0  # how many times its surroundings' variation and the noise a defect's strongest pixels differ
-TRIES = 40
+TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def defective(product: Product, kind: str, clean: Part, grains: int, rng: Rng, a
     best: tuple[float, Image, Image] | None = None
     size, strength = rng.uniform(0, 1, 2)
     for attempt in range(TRIES):
-        fault = Fault(kind, np.random.default_rng(rng.integers(2**62)), size, min(1.0, strength + 0.03 * attempt))
+        fault = Fault(kind, np.random.default_rng(rng.integers(2**62)), size, min(1.0, strength + 0.08 * attempt))
         seen = relight.seen(spoilt(product, clean, grains, fault), at)
         mask = changed(seen, twin, at.noise)
         shows = visibility(seen, twin, mask, at.noise)
@@ -90,7 +90,7 @@ def defective(product: Product, kind: str, clean: Part, grains: int, rng: Rng, a
         shows = shows if mask.mean() <= LARGEST else 0.0
         if best is None or shows > best[0]:
             best = (shows, seen, mask)
-        size = size * 0.9 if mask.mean() > LARGEST else min(1.0, size + 0.03)
+        size = size * 0.8 if mask.mean() > LARGEST else min(1.0, size + 0.06)
     assert best is not None
     return best[1:]
 
