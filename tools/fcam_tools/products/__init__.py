@@ -12,5 +12,5 @@ from fcam_tools.products.part import Product
 
 GOOD = "good"
 PRODUCTS: dict[str, Product] = {**metal.PRODUCTS, **moulded.PRODUCTS, **electric.PRODUCTS, **covering.PRODUCTS}
-CHOOSING = ("disc", "cover", "board", "strap")
+CHOOSING = ("disc", "casting", "cover", "board", "strap")
 REPORTING: tuple[str, ...] = ("cap", "tile")
