@@ -7,10 +7,16 @@ and textures. None of them looks like a surface of surfaces.py.
 
 from __future__ import annotations
 
-from fcam_tools.products import covering, electric, metal, moulded
+from fcam_tools.products import covering, electric, metal, moulded, packed
 from fcam_tools.products.part import Product
 
 GOOD = "good"
-PRODUCTS: dict[str, Product] = {**metal.PRODUCTS, **moulded.PRODUCTS, **electric.PRODUCTS, **covering.PRODUCTS}
-CHOOSING = ("disc", "casting", "cover", "board", "strap")
-REPORTING: tuple[str, ...] = ("cap", "tile")
+PRODUCTS: dict[str, Product] = {
+    **metal.PRODUCTS,
+    **moulded.PRODUCTS,
+    **electric.PRODUCTS,
+    **packed.PRODUCTS,
+    **covering.PRODUCTS,
+}
+CHOOSING = ("disc", "casting", "cover", "board", "label", "strap")
+REPORTING = ("gear", "bracket", "cap", "connector", "blister", "tile")

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fcam_tools.products import shapes
-from fcam_tools.products.marks import some
+from fcam_tools.products.marks import blob, edge, some, stroke, walk
 from fcam_tools.products.part import Fault, Part, Product, of
 from fcam_tools.surfaces import Image, Rng
 
@@ -257,6 +257,110 @@ def bridged(part: Part, fault: Fault) -> None:
     lay(part, everywhere, cover, part.height + 1.6 * shapes.soft(cover, 1.2), TIN, 0.5, 14)
 
 
+ROWS, PINS = (150.0, 234.0), 14
+
+
+def connector(rng: Rng, fault: Fault | None) -> Part:
+    """A housing of glass-filled plastic with two rows of gold pins in chambers, a key, latches at both ends."""
+    outer, well, ears = shapes.blank(), shapes.blank(), shapes.blank()
+    shapes.box(outer, (256, 192), (420, 236), rounded=10)
+    shapes.box(well, (256, 192), (376, 190), rounded=5)
+    for x in (34, 478):
+        shapes.box(ears, (x, 192), (30, 110), rounded=5)
+    shapes.box(well, (256, 292), (46, 24), rounded=2)
+    whole, inner = np.maximum(shapes.share(outer), shapes.share(ears)), shapes.share(well)
+    body = whole * (1 - chipped_wall(of(fault, "broken_wall"), inner, whole))
+    height = 14 * shapes.bevel(body, 4) * (1 - inner) + body * (2 + 3 * comb())
+    swirl = 0.07 * shapes.noise(rng, 1.5) + 0.05 * shapes.noise(rng, 4, 5)
+    height = shapes.soft(height.astype(np.float32), 0.8) + swirl * body
+    grey = np.array([0.045, 0.047, 0.052]) * (1 + 0.10 * shapes.noise(rng, 3, 6) + 0.04 * shapes.noise(rng, 60))[..., None]
+    albedo = shapes.painted(shapes.ground(rng, (0.30, 0.31, 0.33), 0.03), body, grey)
+    part = Part(height.astype(np.float32), albedo.astype(np.float32), 0.03 + 0.07 * body, 8 + 10 * body, body)
+    moulded_letters(part)
+    pins(rng, part, fault)
+    swarf = of(fault, "swarf")
+    if swarf:
+        sliver(part, swarf)
+    return part
+
+
+def comb() -> Image:
+    """Walls between the chambers of the pins."""
+    drawn = shapes.blank()
+    for y in ROWS:
+        for n in range(PINS + 1):
+            shapes.box(drawn, (256 + 25.5 * (n - PINS / 2), y), (4, 56))
+        for side in (-1, 1):
+            shapes.box(drawn, (256, y + side * 28), (25.5 * PINS + 4, 4))
+    return shapes.share(drawn)
+
+
+def pin_places() -> list[tuple[float, float]]:
+    return [(256 + 25.5 * (n + 0.5 - PINS / 2), y) for y in ROWS for n in range(PINS)]
+
+
+def moulded_letters(part: Part) -> None:
+    drawn = shapes.blank()
+    shapes.text(drawn, "1", (58, 156), 0.5)
+    shapes.text(drawn, "28", (438, 240), 0.45)
+    shapes.text(drawn, "KX-28", (230, 92), 0.42)
+    part.height += 1.0 * shapes.share(drawn)
+
+
+def pins(rng: Rng, part: Part, fault: Fault | None) -> None:
+    """Square pins with tapered tips, seen from above; bent, short or missing where the fault says so."""
+    kinds = ("bent_pin", "missing_pin", "short_pin")
+    wrong = int(fault.rng.integers(2 * PINS)) if fault is not None and fault.kind in kinds else -1
+    for number, at in enumerate(pin_places()):
+        lean, high = rng.normal(0, 0.6, 2), 10.0 + rng.normal(0, 0.3)
+        tint = rng.uniform(0.95, 1.05)
+        if number == wrong and fault is not None:
+            if fault.kind == "missing_pin":
+                high, tint = 0.6, 0.12
+            if fault.kind == "short_pin":
+                high -= fault.deep(2.5, 8)
+            if fault.kind == "bent_pin":
+                turn = fault.rng.uniform(0, 2 * np.pi)
+                lean = lean + fault.deep(2.0, 8) * np.array([np.cos(turn), np.sin(turn)])
+        pin(part, at, lean, high, tint)
+
+
+def pin(part: Part, at: tuple[float, float], lean: Image, high: float, tint: float) -> None:
+    """A shaft from its foot to its tip, in a window."""
+    left, top = int(at[0]) + 24 - 24, int(at[1]) + 24 - 24
+    window = slice(top, top + 48), slice(left, left + 48)
+    foot, tip = np.array(at), np.array(at) + lean
+    for share in np.linspace(0, 1, 5):
+        drawn = shapes.blank()
+        wide = 10.5 - 4.5 * max(0.0, share - 0.5) * 2
+        shapes.box(drawn, tuple(foot + share * (tip - foot)), (wide, wide), rounded=1)
+        cover = shapes.share(drawn[window])
+        lay(part, window, cover, part.height[window] * 0 + 4 + share * high, np.array([0.40, 0.27, 0.08]) * tint, 0.42, 12)
+    part.height[window] = shapes.soft(part.height[window], 0.7)
+
+
+def chipped_wall(fault: Fault | None, inner: Image, whole: Image) -> Image:
+    """Where a piece of the wall is gone."""
+    if fault is None:
+        return np.zeros(shapes.SHAPE, np.float32)
+    depth = shapes.inside(whole)
+    ys, xs = np.nonzero((depth > 0) & (depth < 1.6))
+    at = int(fault.rng.integers(len(ys)))
+    signed = blob(fault.rng, np.array([xs[at], ys[at]]) - 24.0, fault.between(3.5, 17), 0.5, 2.5)
+    return edge(signed + 0.8 * shapes.noise(fault.rng, 3), 1.2) * (1 - inner)
+
+
+def sliver(part: Part, fault: Fault) -> None:
+    """A bright chip of metal that lies between two pins."""
+    places = pin_places()
+    first = int(fault.rng.integers(PINS - 1)) + PINS * int(fault.rng.integers(2))
+    middle = (np.array(places[first]) + places[first + 1]) / 2 + fault.rng.normal(0, 6, 2)
+    path = walk(fault.rng, middle, fault.between(7, 40), 0.25)
+    cover = stroke(path, fault.rng.uniform(1.0, 2.4)) * fault.deep(0.4, 1.0)
+    everywhere = (slice(None), slice(None))
+    lay(part, everywhere, cover, part.height + 2.5, (0.40, 0.40, 0.41), 0.5, 10)
+
+
 PRODUCTS = {
     "board": Product(
         "populated circuit board",
@@ -264,5 +368,12 @@ PRODUCTS = {
         ("bridge", "dull_joint", "missing", "rotated", "shifted"),
         some("scratch"),
         (228, 52),
+    ),
+    "connector": Product(
+        "two rows of gold pins in a housing",
+        connector,
+        ("bent_pin", "broken_wall", "missing_pin", "short_pin", "swarf"),
+        some("scratch"),
+        (218, 54),
     ),
 }
