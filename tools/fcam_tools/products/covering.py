@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 
@@ -74,12 +76,12 @@ def stitches() -> list[tuple[Image, Image]]:
     path = [SEAM[0], SEAM[1], SEAM[2], SEAM[3], SEAM[0], SEAM[2]], [SEAM[1], SEAM[3]]
     out = []
     for points in path:
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in itertools.pairwise(points):
             start, end = np.array(a, float), np.array(b, float)
             count = round(np.hypot(*(end - start)) / 13)
             steps = np.linspace(start, end, count + 1)
             gap = (end - start) / count * 0.13
-            out += [(p + gap, q - gap) for p, q in zip(steps, steps[1:], strict=False)]
+            out += [(p + gap, q - gap) for p, q in itertools.pairwise(steps)]
     return out
 
 

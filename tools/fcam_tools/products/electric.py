@@ -199,7 +199,9 @@ def ends_of(chip: Chip) -> list:
     return [((x + s * (w / 2 - 1.5), y), None) for s in (-1, 1)]
 
 
-def lay(part: Part, window: tuple, cover: Image, height: Image, color: Image | tuple, gloss: float, sharp: float) -> None:
+def lay(
+    part: Part, window: tuple, cover: Image, height: Image, color: Image | tuple, gloss: float, sharp: float
+) -> None:
     """Puts a material over what is there."""
     part.height[window] = shapes.mixed(part.height[window], cover, height)
     part.albedo[window] = shapes.painted(part.albedo[window], cover, color)
@@ -273,7 +275,9 @@ def connector(rng: Rng, fault: Fault | None) -> Part:
     height = 14 * shapes.bevel(body, 4) * (1 - inner) + body * (2 + 3 * comb())
     swirl = 0.07 * shapes.noise(rng, 1.5) + 0.05 * shapes.noise(rng, 4, 5)
     height = shapes.soft(height.astype(np.float32), 0.8) + swirl * body
-    grey = np.array([0.045, 0.047, 0.052]) * (1 + 0.10 * shapes.noise(rng, 3, 6) + 0.04 * shapes.noise(rng, 60))[..., None]
+    grey = (
+        np.array([0.045, 0.047, 0.052]) * (1 + 0.10 * shapes.noise(rng, 3, 6) + 0.04 * shapes.noise(rng, 60))[..., None]
+    )
     albedo = shapes.painted(shapes.ground(rng, (0.30, 0.31, 0.33), 0.03), body, grey)
     part = Part(height.astype(np.float32), albedo.astype(np.float32), 0.03 + 0.07 * body, 8 + 10 * body, body)
     moulded_letters(part)
@@ -335,7 +339,15 @@ def pin(part: Part, at: tuple[float, float], lean: Image, high: float, tint: flo
         wide = 10.5 - 4.5 * max(0.0, share - 0.5) * 2
         shapes.box(drawn, tuple(foot + share * (tip - foot)), (wide, wide), rounded=1)
         cover = shapes.share(drawn[window])
-        lay(part, window, cover, part.height[window] * 0 + 4 + share * high, np.array([0.40, 0.27, 0.08]) * tint, 0.42, 12)
+        lay(
+            part,
+            window,
+            cover,
+            4 + share * high,
+            np.array([0.40, 0.27, 0.08]) * tint,
+            0.42,
+            12,
+        )
     part.height[window] = shapes.soft(part.height[window], 0.7)
 
 

@@ -155,7 +155,7 @@ def casting(rng: Rng, fault: Fault | None) -> Part:
     """A milled face of a cast housing: two bores, threaded holes, an oil groove; the cast skin shows around it."""
     drawn, face_of = shapes.blank(), shapes.blank()
     shapes.polygon(drawn, HOUSING)
-    shapes.polygon(face_of, (np.array(HOUSING) - (258, 194)) * 0.93 + (258, 194))
+    shapes.polygon(face_of, 0.93 * np.array(HOUSING) + np.multiply((258, 194), 0.07))
     whole, face = shapes.soft(shapes.share(drawn), 1.2), shapes.share(face_of)
     holes = shapes.blank()
     for x, y, r in BORES:
@@ -193,9 +193,9 @@ def mill_marks(rng: Rng) -> Image:
 def groove() -> Image:
     drawn = shapes.blank()
     at = shapes.fixed([(170, 196)])[0].tolist()
-    cv2.circle(drawn, at, round(80 * 16), 255, 4, cv2.LINE_AA, shapes.FINE)
+    cv2.circle(drawn, at, 80 * 16, 255, 4, cv2.LINE_AA, shapes.FINE)
     at = shapes.fixed([(352, 190)])[0].tolist()
-    cv2.circle(drawn, at, round(55 * 16), 255, 4, cv2.LINE_AA, shapes.FINE)
+    cv2.circle(drawn, at, 55 * 16, 255, 4, cv2.LINE_AA, shapes.FINE)
     return -1.8 * shapes.soft(shapes.share(drawn), 0.7)
 
 

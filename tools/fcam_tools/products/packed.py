@@ -119,10 +119,10 @@ def artwork() -> tuple[Image, Image]:
     for row, words in enumerate(("Net 1.98 kg", "Batch 7731", "Made in EU")):
         shapes.text(black, words, (46, 250 + 22 * row), 0.5)
     diamond = np.array([(0, -46), (46, 0), (0, 46), (-46, 0)])
-    shapes.polygon(red, diamond + (416, 160))
-    shapes.polygon(red, diamond * 0.80 + (416, 160), 0)
+    shapes.polygon(red, np.add(diamond, (416, 160)))
+    shapes.polygon(red, np.add(0.80 * diamond, (416, 160)), 0)
     flame = np.array([(0, -26), (9, -8), (16, 8), (8, 20), (-8, 20), (-16, 6), (-8, -4)])
-    shapes.polygon(black, flame + (416, 162))
+    shapes.polygon(black, np.add(flame, (416, 162)))
     draw, x = np.random.default_rng(67), 236.0
     while x < 452:
         wide = float(draw.choice([2.2, 4.4, 6.6]))

@@ -76,7 +76,9 @@ def shot(item: Item) -> Shot:
     return Shot(relight.exposed(chances, seen, at.noise), seen, twin, mask, at.noise)
 
 
-def defective(product: Product, kind: str, clean: Part, grains: int, rng: Rng, at: relight.View, twin: Image) -> tuple[Image, Image]:
+def defective(
+    product: Product, kind: str, clean: Part, grains: int, rng: Rng, at: relight.View, twin: Image
+) -> tuple[Image, Image]:
     """The first of some tries that can be seen and is of legal size, else the one that shows most."""
     best: tuple[float, Image, Image] | None = None
     size, strength = rng.uniform(0, 1, 2)
