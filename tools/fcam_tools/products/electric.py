@@ -200,7 +200,7 @@ def ends_of(chip: Chip) -> list:
 
 
 def lay(
-    part: Part, window: tuple, cover: Image, height: Image, color: Image | tuple, gloss: float, sharp: float
+    part: Part, window: tuple, cover: Image, height: Image | float, color: Image | tuple, gloss: float, sharp: float
 ) -> None:
     """Puts a material over what is there."""
     part.height[window] = shapes.mixed(part.height[window], cover, height)

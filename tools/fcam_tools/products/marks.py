@@ -172,7 +172,7 @@ def burr(part: Part, fault: Fault) -> None:
     outside = np.exp(-np.square(shapes.inside(1 - part.body) / 1.6)) * (part.body <= 0.5)
     ragged = np.clip(0.55 + 0.6 * shapes.noise(rng, 2.6), 0, 1.5)
     lip = along * np.maximum(outline, outside) * ragged
-    part.height += fault.deep(0.8, 3.2) * lip
+    part.height += fault.deep(1.2, 3.6) * lip
     part.gloss += 0.25 * np.clip(lip, 0, 1) * fault.deep(0.4, 1)
 
 

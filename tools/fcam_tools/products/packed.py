@@ -53,7 +53,7 @@ def tablet(
     rng: Rng, part: Part, at: shapes.Point, center: shapes.Point, turn: float, tint: float, wrong: Fault | None
 ) -> None:
     """One tablet in its window: missing, broken, or with a spot if it is the wrong one."""
-    window = around(at, POCKET + 6)
+    window = window_of(at, POCKET + 6)
     distance, angle = (m[window] for m in shapes.around(center))
     grain = shapes.noise(rng, 1.5, shape=distance.shape)
     cover = np.clip(TABLET - distance + 0.5, 0, 1)
@@ -72,7 +72,7 @@ def tablet(
     part.gloss[window] = shapes.mixed(part.gloss[window], cover, 0.03)
 
 
-def around(at: shapes.Point, reach: float) -> tuple[slice, slice]:
+def window_of(at: shapes.Point, reach: float) -> tuple[slice, slice]:
     x, y, r = int(at[0]) + 24, int(at[1]) + 24, int(reach)
     return slice(y - r, y + r + 1), slice(x - r, x + r + 1)
 
@@ -93,7 +93,7 @@ def spot(fault: Fault, center: shapes.Point) -> Image:
 
 def pocket(part: Part, at: shapes.Point, crushed: Fault | None) -> None:
     """The clear dome: a ridge where it is sealed, a wall that mirrors, a flat top; dented if crushed."""
-    window = around(at, POCKET + 6)
+    window = window_of(at, POCKET + 6)
     distance, _ = (m[window] for m in shapes.around(at))
     wall = np.exp(-np.square((distance - POCKET) / 2.2))
     part.height[window] += 2.2 * wall

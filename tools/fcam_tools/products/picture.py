@@ -89,7 +89,7 @@ def defective(
         shows = visibility(seen, twin, mask, at.noise)
         if shows >= LEAST_SEEN and SMALLEST <= mask.mean() <= LARGEST:
             return seen, mask
-        shows = shows if mask.mean() <= LARGEST else 0.0
+        shows = shows if SMALLEST <= mask.mean() <= LARGEST else 0.0
         if best is None or shows > best[0]:
             best = (shows, seen, mask)
         size = size * 0.8 if mask.mean() > LARGEST else min(1.0, size + 0.06)
