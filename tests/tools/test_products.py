@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fcam_tools import __main__, data, sets, truth
+from fcam_tools import __main__, sets, truth
+from fcam_tools.data import tree
 from fcam_tools.products import CHOOSING, GOOD, PRODUCTS, REPORTING, collection, picture, relight
 from fcam_tools.products.part import HEIGHT, WIDTH
 from fcam_tools.surfaces import SURFACES
@@ -23,7 +24,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     """A small data set of the quickest product, by one worker."""
     out = tmp_path_factory.mktemp("products") / "set"
     return out, collection.generate(
-        out, "disc", seed=7, good=3, bad=6, test_good=1, test_bad=6, workers=1, progress=False
+        out, "disc", seed=7, good=2, bad=6, test_good=1, test_bad=1, workers=1, progress=False
     )
 
 
@@ -52,13 +53,13 @@ def test_each_has_five_or_six_kinds() -> None:
 
 
 def test_the_loader_takes_it(made: tuple[Path, dict]) -> None:
-    found = data.load(str(made[0]))
+    found = tree.load_tree(made[0], "")
     assert found.classes == (GOOD, *PRODUCTS["disc"].kinds)
     pictures = [p for split in found.splits.values() for p in split]
-    assert len(pictures) == 16 and not any(p.group for p in pictures)
+    assert len(pictures) == 10 and not any(p.group for p in pictures)
     pixels = truth.PixelTruth(found)
     marks = [pixels.marks(p) for p in pictures if p.label]
-    assert len(marks) == 12 and all(m is not None and m.any() and m.shape == (HEIGHT, WIDTH) for m in marks)
+    assert len(marks) == 7 and all(m is not None and m.any() and m.shape == (HEIGHT, WIDTH) for m in marks)
 
 
 def test_layout(made: tuple[Path, dict]) -> None:
@@ -77,9 +78,9 @@ def test_layout(made: tuple[Path, dict]) -> None:
 
 
 def test_picture_depends_on_its_own_key_alone(made: tuple[Path, dict], tmp_path: Path) -> None:
-    collection.generate(tmp_path / "set", "disc", seed=7, good=2, bad=2, test_good=0, test_bad=0, workers=2)
+    collection.generate(tmp_path / "set", "disc", seed=7, good=1, bad=1, test_good=0, test_bad=0, workers=2)
     pictures = [p.relative_to(tmp_path / "set") for p in (tmp_path / "set").rglob("*.??g")]
-    assert len(pictures) == 2 + 2 + 2
+    assert len(pictures) == 1 + 1 + 1
     assert all((made[0] / p).read_bytes() == (tmp_path / "set" / p).read_bytes() for p in pictures)
 
 
