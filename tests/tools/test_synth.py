@@ -173,7 +173,7 @@ def test_contact_sheet_shows_every_class_on_every_surface(tmp_path: Path) -> Non
 def test_interrupted_run_leaves_what_was_there(
     failure: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(items: list[synth.Item], out: Path, *_: object) -> None:
+    def fail(items: list[synth.Item], write: object, out: Path, *_: object) -> None:
         synth.write(items[0], out)
         raise failure
 

@@ -27,7 +27,7 @@ def publish(
     out: Path,
     folders: Iterable[str],
     items: Sequence,
-    write: Callable[[object, Path], dict],
+    write: Callable[..., dict],
     head: dict,
     *,
     workers: int | None = None,

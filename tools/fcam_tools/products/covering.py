@@ -124,10 +124,11 @@ def tile(rng: Rng, fault: Fault | None) -> Part:
     height = 7 * shapes.bevel(body, 9) + (0.16 * shapes.noise(rng, 26) + 0.05 * shapes.noise(rng, 6)) * body
     cream = np.array([0.56, 0.52, 0.42], np.float32) * (1 + 0.03 * shapes.noise(rng, 30))[..., None]
     albedo = shapes.painted(shapes.ground(rng, (0.22, 0.21, 0.20), 0.10), body, cream)
+    wrong = of(fault, "misprint")
     for number, (ink, color) in enumerate(ornament()):
         ink = bled(rng, ink)
-        if of(fault, "misprint"):
-            ink = wrong_print(ink, fault, number)
+        if wrong:
+            ink = wrong_print(ink, wrong, number)
         albedo = shapes.painted(albedo, 0.9 * ink, color)
     part = Part(height.astype(np.float32), albedo, 0.03 + 0.20 * body, 8 + 70 * body, body)
     for kind, spoil in (("bubble", bubble), ("pinhole", pinhole)):

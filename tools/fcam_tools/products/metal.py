@@ -247,8 +247,9 @@ def bracket(rng: Rng, fault: Fault | None) -> Part:
     height = 22 + rise + 5 * shapes.soft(shapes.share(bead), 5) + 3 * shapes.bevel(body, 2) * body
     height = height + 0.16 * shapes.noise(rng, 70) + 0.08 * shapes.noise(rng, 1.6, 3)
     height = shapes.soft((height * (body > 0.02)).astype(np.float32), 0.6)
-    if of(fault, "wrinkle"):
-        height = height + wrinkle(of(fault, "wrinkle"), x, y) * body
+    waves = of(fault, "wrinkle")
+    if waves:
+        height = height + wrinkle(waves, x, y) * body
     part = metal(rng, height, body, (0.25, 0.25, 0.24), 0.50, 8)
     spangle(rng, part)
     code = shapes.blank()

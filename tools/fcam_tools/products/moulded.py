@@ -88,8 +88,8 @@ def rib_work(short: Fault | None) -> Image:
     ribs = 5.5 * shapes.share(drawn)
     if short:
         a, b = (np.array(p, float) for p in RIBS[int(short.rng.integers(len(RIBS)))])
-        at = a + (b - a) * short.rng.uniform(0.1, 0.9)
-        gone = edge(blob(short.rng, at, short.between(4, 26), 0.3), 4.0)
+        middle = a + (b - a) * short.rng.uniform(0.1, 0.9)
+        gone = edge(blob(short.rng, middle, short.between(4, 26), 0.3), 4.0)
         ribs = ribs * (1 - gone * short.deep(0.25, 1.0))
     return ribs
 

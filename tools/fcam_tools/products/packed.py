@@ -161,7 +161,7 @@ def label(rng: Rng, fault: Fault | None) -> Part:
 def printed(rng: Rng, fault: Fault | None) -> tuple[Image, Image]:
     """Both inks as they come out: red a little off black, as presses print; a fault takes some away or smears it."""
     black, red = artwork()
-    off = np.float32([[1, 0, rng.uniform(-0.7, 0.7)], [0, 1, rng.uniform(-0.7, 0.7)]])
+    off = np.array([[1, 0, rng.uniform(-0.7, 0.7)], [0, 1, rng.uniform(-0.7, 0.7)]], np.float32)
     red = cv2.warpAffine(red, off, red.shape[::-1])
     speckle = np.clip(0.95 + 0.05 * shapes.noise(rng, 1.5), 0, 1)
     black, red = black * speckle, red * speckle
@@ -196,7 +196,7 @@ def smear(black: Image, red: Image, fault: Fault) -> tuple[Image, Image]:
     """Wet ink was dragged along."""
     near = edge(blob(fault.rng, on_ink(black, fault), fault.between(7, 30), 0.4, 2.5), 3.0)
     reach = int(fault.deep(7, 25)) | 1
-    kernel = np.zeros((reach, reach), np.float32)
+    kernel: Image = np.zeros((reach, reach), np.float32)
     kernel[reach // 2, reach // 2 :] = 1
     turn = cv2.getRotationMatrix2D((reach / 2, reach / 2), fault.rng.uniform(0, 360), 1)
     kernel = cv2.warpAffine(kernel, turn, (reach, reach))

@@ -51,7 +51,7 @@ def view(rng: Rng, lamp: tuple[float, float]) -> View:
 def pose(rng: Rng) -> Image:
     """Up to 6 pixels of shift and 2 degrees of turn about the middle of the picture."""
     middle = (WIDTH / 2 + MARGIN, HEIGHT / 2 + MARGIN)
-    matrix = cv2.getRotationMatrix2D(middle, rng.uniform(-2, 2), rng.uniform(0.995, 1.005))
+    matrix: Image = cv2.getRotationMatrix2D(middle, rng.uniform(-2, 2), rng.uniform(0.995, 1.005))
     matrix[:, 2] += rng.uniform(-6, 6, 2) - MARGIN
     return matrix
 
@@ -61,7 +61,14 @@ def posed(part: Part, matrix: Image) -> Part:
         return cv2.warpAffine(map_, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
     grain = None if part.grain is None else moved(part.grain)
-    return Part(*(moved(m) for m in (part.height, part.albedo, part.gloss, part.sharp, part.body)), grain)
+    return Part(
+        height=moved(part.height),
+        albedo=moved(part.albedo),
+        gloss=moved(part.gloss),
+        sharp=moved(part.sharp),
+        body=moved(part.body),
+        grain=grain,
+    )
 
 
 def seen(part: Part, at: View) -> Image:

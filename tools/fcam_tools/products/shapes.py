@@ -13,9 +13,10 @@ from fcam_tools.surfaces import Image, Rng
 
 FINE = 4  # bits of a pixel's fraction in OpenCV's drawing
 Point = tuple[float, float]
+Points = Sequence[Point] | Sequence[Image] | Image
 
 
-def fixed(points: Sequence[Point] | Image) -> Image:
+def fixed(points: Points) -> Image:
     return np.round((np.asarray(points, np.float64) + MARGIN) * (1 << FINE)).astype(np.int32)
 
 
@@ -45,7 +46,7 @@ def disk(drawn: Image, center: Point, radius: float, value: int = 255) -> None:
     cv2.circle(drawn, at, max(1, round(radius * (1 << FINE))), value, -1, cv2.LINE_AA, FINE)
 
 
-def polygon(drawn: Image, points: Sequence[Point] | Image, value: int = 255) -> None:
+def polygon(drawn: Image, points: Points, value: int = 255) -> None:
     cv2.fillPoly(drawn, [fixed(points)], value, cv2.LINE_AA, FINE)
 
 
@@ -69,7 +70,7 @@ def box(drawn: Image, center: Point, size: Point, angle: float = 0.0, rounded: f
     polygon(drawn, corners(center, size, angle, rounded), value)
 
 
-def line(drawn: Image, points: Sequence[Point] | Image, width: float, value: int = 255) -> None:
+def line(drawn: Image, points: Points, width: float, value: int = 255) -> None:
     """A line of any width from 1 pixel; round(width * 4) is drawn, a quarter of that is meant."""
     path = np.asarray(points, np.float64)
     low = np.floor(path.min(0) - width - 2).astype(int)
