@@ -87,8 +87,8 @@ def rib_work(short: Fault | None) -> Image:
             shapes.line(drawn, [(at[0] - reach[0], at[1] - reach[1]), (at[0] + reach[0], at[1] + reach[1])], 3)
     ribs = 5.5 * shapes.share(drawn)
     if short:
-        a, b = (np.array(p, float) for p in RIBS[int(short.rng.integers(len(RIBS)))])
-        middle = a + (b - a) * short.rng.uniform(0.1, 0.9)
+        one, other = (np.array(p, float) for p in RIBS[int(short.rng.integers(len(RIBS)))])
+        middle = one + (other - one) * short.rng.uniform(0.1, 0.9)
         gone = edge(blob(short.rng, middle, short.between(4, 26), 0.3), 4.0)
         ribs = ribs * (1 - gone * short.deep(0.25, 1.0))
     return ribs
