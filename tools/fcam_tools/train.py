@@ -537,7 +537,8 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
 def joined_kinds(dataset: data.Dataset, recipe: Recipe, how: str | None) -> tuple[str, ...]:
     """The kinds that are learnt as one: as told, else as what training goes on from, else by the recipe."""
     if how is None and recipe.start:
-        return kinds.joined_in(provenance_of(Path(recipe.start)))
+        found = kinds.joined_in(provenance_of(Path(recipe.start)))
+        return found if set(found) & set(dataset.classes) else ()
     return kinds.joined(dataset, how or ("auto" if recipe.objective == "native" else "all"))
 
 

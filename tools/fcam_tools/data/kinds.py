@@ -64,8 +64,8 @@ def told(dataset: Dataset) -> str:
     counts = training_pictures(dataset)
     names = ", ".join(f"{kind} ({counts[kind]})" for kind in dataset.classes if kind in dataset.joined)
     return (
-        f"{names} are learnt as one class, `{name_of(dataset.joined)}`: to be told apart, each takes {ENOUGH} training "
-        "pictures; --kinds all keeps them apart"
+        f"learnt as one class, `{name_of(dataset.joined)}`: {names}; a kind is a class of its own from {ENOUGH} "
+        "training pictures on, or with --kinds all"
     )
 
 
