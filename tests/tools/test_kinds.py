@@ -232,6 +232,15 @@ def test_a_kind_that_was_not_learnt_is_refused(thin: Path, tmp_path: Path, capsy
         assert "crack" in said and "defect (defect: chip, dent, scratch)" in said
 
 
+def test_a_new_site_is_told_which_folders_are_known(
+    thin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("dent", "other"):
+        picture(tmp_path / "site" / name / "0.png")
+    assert run("adapt", thin / "bundle", tmp_path / "site", "--checkpoint", thin / "net.pt") == 2
+    assert "a folder other, the bundle knows ok, defect (defect: chip, dent, scratch)" in capsys.readouterr().err
+
+
 def test_training_goes_on_with_the_same_classes(
     thin: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,8 +39,6 @@ log = logging.getLogger(__name__)
 
 FOLDS = 5
 BATCH = 16
-Judged = tuple[Sequence[str], np.ndarray]  # classes, and their probabilities [N, classes]
-
 COLUMNS, CELL, LINES = 6, 192, 2  # of the contact sheet: cells a row, pixels, lines of caption
 
 
@@ -60,8 +58,10 @@ def suspects(
     dataset: data.Dataset, pictures: Sequence[Picture], checkpoint: Path | None, progress: bool
 ) -> list[Suspect]:
     """The pictures that look more like the other side than like their label, most costly label first."""
-    judge = by_folds if checkpoint is None else partial(by_checkpoint, checkpoint)
-    classes, probabilities = judge(dataset, pictures, progress)
+    if checkpoint is None:
+        classes, probabilities = dataset.classes, by_folds(dataset, pictures, progress)
+    else:
+        classes, probabilities = by_checkpoint(checkpoint, dataset, pictures, progress)
     own, has_ok = of_label(probabilities, pictures), any(picture.label == 0 for picture in pictures)
     out = []
     for place in np.argsort(own, kind="stable"):
@@ -85,8 +85,10 @@ def of_label(probabilities: np.ndarray, pictures: Sequence[Picture]) -> np.ndarr
     return np.array([row[list(p.labels)].sum() for row, p in zip(probabilities, pictures, strict=True)])
 
 
-def by_checkpoint(path: Path, dataset: data.Dataset, pictures: Sequence[Picture], progress: bool) -> Judged:
-    """The checkpoint's classes may join kinds of the data set: then the guess is one of them all."""
+def by_checkpoint(
+    path: Path, dataset: data.Dataset, pictures: Sequence[Picture], progress: bool
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """The checkpoint's classes, which may join kinds of the data set, and their probabilities [N, classes]."""
     told = load_checkpoint(path)
     joined = kinds.joined_in(told.provenance)
     if kinds.classes_of(dataset.classes, joined) != tuple(told.classes):
@@ -95,10 +97,10 @@ def by_checkpoint(path: Path, dataset: data.Dataset, pictures: Sequence[Picture]
             f"{path} knows {known}; the data has {', '.join(dataset.classes)}: take a checkpoint of this data"
         )
     net = told.net.eval()
-    return told.classes, over(pictures, told.size, lambda x: net.classify(x).softmax(1), progress)
+    return tuple(told.classes), over(pictures, told.size, lambda x: net.classify(x).softmax(1), progress)
 
 
-def by_folds(dataset: data.Dataset, pictures: Sequence[Picture], progress: bool) -> Judged:
+def by_folds(dataset: data.Dataset, pictures: Sequence[Picture], progress: bool) -> np.ndarray:
     """Out-of-fold probabilities [N, classes] of a logistic regression on pretrained features."""
     labels = np.array([picture.label for picture in pictures])
     rare = [name for index, name in enumerate(dataset.classes) if 0 < (labels == index).sum() < FOLDS]
@@ -113,7 +115,7 @@ def by_folds(dataset: data.Dataset, pictures: Sequence[Picture], progress: bool)
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
         model.fit(features[learnt], labels[learnt])
         out[np.ix_(judged, model.classes_)] = model.predict_proba(features[judged])
-    return dataset.classes, out
+    return out
 
 
 def frozen_features(classes: int) -> Callable[[Tensor], Tensor]:
