@@ -24,6 +24,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from fcam_tools.data import kinds
+from fcam_tools.errors import ToolError
 from fcam_tools.metrics import confusion, image_auroc
 from fcam_tools.operating import LEVEL, Interval, exact_interval
 
@@ -187,8 +189,15 @@ def figures_in(manifest: dict[str, Any]) -> Figures | None:
 def knows(classes: Sequence[str], provenance: Mapping[str, Any], wanted: Sequence[str]) -> bool:
     """Whether verdicts of a network with these classes, the OK one first, can be judged by pictures of the `wanted`
     ones; one that learned from good pictures alone tells good from bad, whatever the bad ones are called."""
-    same = set(classes) == set(wanted)
+    same = set(classes) == set(kinds.classes_of(wanted, kinds.joined_in(provenance)))
     return same or (provenance.get("defects") == MADE_UP and classes[0] == wanted[0])
+
+
+def refuse_unknown(name: str, classes: Sequence[str], provenance: Mapping[str, Any], wanted: Sequence[str]) -> None:
+    """Refuses pictures of other classes than the network of this name `knows`."""
+    if not knows(classes, provenance, wanted):
+        known = kinds.shown(classes, kinds.joined_in(provenance))
+        raise ToolError(f"{name} knows {known}; the data has {', '.join(wanted)}: take pictures of its classes")
 
 
 def unit_of(groups: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ import logging
 import math
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -51,6 +52,7 @@ from fcam_tools import (
     seeds,
     shape,
 )
+from fcam_tools.data import kinds
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
@@ -369,14 +371,15 @@ def fit(
 
     `aside` gets the state after stage 1, from which another decoder can be trained with `--start ASIDE --epochs 0`.
     """
-    classes = len(dataset.classes)
+    seen = kinds.seen(dataset)
+    classes = len(seen.classes)
     splits = {
-        split: read_split(dataset.splits[split], recipe.read_at(split), classes, progress) for split in ("train", "val")
+        split: read_split(seen.splits[split], recipe.read_at(split), classes, progress) for split in ("train", "val")
     }
     t = Trainer(recipe, splits["train"], splits["val"], classes, progress, team, run, snapshot_s)
     counts = f"{len(splits['train'].labels)} training and {len(splits['val'].labels)} validation pictures"
     where = f"{t.team.world} x {t.device}, {'bfloat16' if t.low else 'float32'}"
-    log.info("%s, classes %s; %s weights; on %s", counts, ", ".join(dataset.classes), t.origin, where)
+    log.info("%s, classes %s; %s weights; on %s", counts, ", ".join(seen.classes), t.origin, where)
     left = t.snapshot()
     if recipe.objective == "native":
         t.told |= train_native(t, left)
@@ -413,7 +416,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
     return {
         "settings": t.net.settings,
         "state_dict": {name: value.cpu() for name, value in t.net.state_dict().items()},
-        "classes": list(dataset.classes),
+        "classes": list(kinds.classes_of(dataset.classes, dataset.joined)),
         "ok": dataset.ok,
         "size": recipe.size if recipe.shape == (recipe.size, recipe.size) else recipe.shape,
         "thresholds": {
@@ -431,6 +434,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
             "weights": t.origin,
             **({"defects": judgement.MADE_UP} if alone else {}),
             **({"threshold": f"{good.sum()} held-out and {len(more)} known good pictures"} if len(more) else {}),
+            **kinds.written(dataset.joined),
             "seed": str(recipe.seed),
             "trained_on": f"{t.team.world} x {t.device.type}, torch {torch.__version__}",
         },
@@ -493,6 +497,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(
                 f"--{prefix}-{name}", type=type(value), default=argparse.SUPPRESS, help=f"inspection: {value}"
             )
+    parser.add_argument("--kinds", choices=kinds.CHOICES, help=kinds.HELP)
     add_leak_argument(parser)
     judgement.add_accept_argument(parser, "goes into the checkpoint and the bundle")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -544,6 +549,7 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
     recipe, out = recipe_of(args), args.out
     dataset = made_up.load(args.data, ok_needed=recipe.objective != "fcam")  # the paper's sets have no good pictures
     refuse_good_alone(dataset, recipe)
+    dataset = replace(dataset, joined=joined_kinds(dataset, recipe, args.kinds))
     if dataset.good_alone and not hasattr(args, "false_reject"):
         recipe.false_reject = made_up.FALSE_REJECT
     pictures = held_out.common_size(dataset.splits["train"])
@@ -558,9 +564,26 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
         asked = (shape.shrunk,) if recipe.objective == "native" else (shape.squashed,)
         for warning in filter(None, (ask(pictures, recipe.shape) for ask in asked)):
             log.warning("%s", warning)
+        if dataset.joined:
+            log.warning("%s", kinds.told(dataset))
     recipe.parts = recipe.parts or team.world
     checkpoint = out if out is not None and out.suffix else folder / runs.CHECKPOINT
     return Plan(recipe, args.data, dataset, checkpoint, folder)
+
+
+def joined_kinds(dataset: data.Dataset, recipe: Recipe, how: str | None) -> tuple[str, ...]:
+    """The kinds that are learnt as one: as told, else as what training goes on from, else by the recipe."""
+    if how is None and recipe.start:
+        found = kinds.joined_in(provenance_of(Path(recipe.start)))
+        return found if set(found) & set(dataset.classes) else ()
+    return kinds.joined(dataset, how or ("auto" if recipe.objective == "native" else "all"))
+
+
+def provenance_of(start: Path) -> dict[str, str]:
+    """That of a bundle or a checkpoint; empty where it says nothing."""
+    if (start / "manifest.toml").is_file():
+        return tomllib.loads((start / "manifest.toml").read_text()).get("provenance", {})
+    return torch.load(start, map_location="cpu", weights_only=True).get("provenance", {})
 
 
 def refuse_good_alone(dataset: data.Dataset, recipe: Recipe) -> None:
@@ -587,6 +610,7 @@ def start_run(plan: Plan, team: Team, args: argparse.Namespace) -> Run:
             "data": place_of(plan.source),
             "dataset": plan.dataset.name,
             "dataset_sha256": plan.dataset.fingerprint(),
+            "joined": list(plan.dataset.joined),
             "dataset_licence": data.licence_of(plan.dataset),
             "checkpoint": str(plan.checkpoint.resolve()),
             "device": str(team.device),
@@ -616,6 +640,7 @@ def plan_resumed(folder: Path, moved: str = "") -> Plan:
             f"the pictures in {source} are not those that {folder} began with: put them back, or give the place where "
             f"they are (`fcam-tools train NEWPATH --resume {folder}`), or start a new run"
         )
+    dataset = replace(dataset, joined=tuple(config.get("joined", ())))
     return Plan(recipe_from(config["recipe"]), source, dataset, Path(config["checkpoint"]), folder)
 
 
