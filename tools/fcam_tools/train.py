@@ -561,8 +561,8 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
     folder = runs.new_folder(args.runs, name) if out is None else runs.beside(out) if out.suffix else out
     if team.leads:
         refuse_leaks(dataset, args.allow_leaks, sys.stderr.isatty() and not args.json)
-        asked = (shape.shrunk,) if recipe.objective == "native" else (shape.squashed,)
-        for warning in filter(None, (ask(pictures, recipe.shape) for ask in asked)):
+        lost = shape.shrunk if recipe.objective == "native" else shape.squashed
+        if warning := lost(pictures, recipe.shape):
             log.warning("%s", warning)
         if dataset.joined:
             log.warning("%s", kinds.told(dataset))
