@@ -71,6 +71,33 @@ def test_each_kind_of_reject_comes_as_often_as_the_others_and_as_good_ones() -> 
     assert torch.bincount(seen).tolist() == [40, 20, 20]
 
 
+def test_kinds_that_are_learnt_as_one_come_as_often_as_each_other() -> None:
+    t = trainer(good=6, kinds=(20, 2))
+    kinds = t.train.labels
+    t.train.labels, t.train.kinds = (kinds > 0).astype(np.int64), kinds
+    feed = native.Pieces(t, native.Course("labels", 1, 40, 0, 4))
+    drawn: list[int] = []
+    found = {t.train.pixels[index].tobytes(): kinds[index] for index in range(len(kinds))}
+    for step in range(40):
+        drawn += [kind for kind in kinds_in(feed, step, found) if kind]
+    assert 0.35 < drawn.count(2) / len(drawn) < 0.65
+
+
+def kinds_in(feed: native.Pieces, step: int, found: dict[bytes, int]) -> list[int]:
+    """The kinds of the pictures that a step chooses, seen where they are turned and lit."""
+    chosen: list[int] = []
+    whole = native.augment
+
+    def seen(pixels: torch.Tensor, *rest: object) -> tuple[torch.Tensor, None]:
+        chosen.extend(found[picture.numpy().tobytes()] for picture in pixels)
+        return whole(pixels, *rest)  # type: ignore[arg-type,return-value]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "augment", seen)
+        feed.pictures(np.random.default_rng(step), step, 1.0)
+    return chosen
+
+
 def test_kinds_of_several_labels_a_picture() -> None:
     hot = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1]], np.float32)
     assert [rows.tolist() for rows in native.kinds_of(hot)] == [[1], [1, 2]]

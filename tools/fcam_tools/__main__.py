@@ -18,7 +18,6 @@ VERBS = {
     "inspect": "say what is in a data set, and what is wrong with it",
     "pilot": "say whether it is worth it: a small cross-validated run, and one HTML report",
     "train": "train a classifier and a decoder on image labels",
-    "pretrain": "teach the weights that training starts from what defects look like, on rendered sets",
     "tune": "search a small space for a better recipe, within a budget",
     "runs": "list the runs that training left, with their metrics",
     "evaluate": "score maps and verdicts on a test split",

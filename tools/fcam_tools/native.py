@@ -3,13 +3,12 @@
 A defect of twenty pixels is lost in the mean of a picture and in an activation map of 32 x 32 cells: so features,
 decoder and verdict learn together from the pixels as the camera judges them.
 
-Features and decoder start from what defects on all surfaces have in common (rendered.py).
-
 1. `outlines`: windows of good pictures, defects made up on most of them (pasted.py). What a change looks like on this
    surface needs no reject; without any, this stage is all there is.
 2. `labels`: the same windows, and whole pictures, as many rejects as good ones and each kind of reject as often as the
-   others. A reject's label says that its brightest pixels are a defect (multiple-instance learning), and the verdict
-   is pooled from the map itself; every pixel of a good picture is background.
+   others, also where kinds are learnt as one class. A reject's label says that its brightest pixels are a defect
+   (multiple-instance learning), and the verdict is pooled from the map itself; every pixel of a good picture is
+   background.
 
 Steps are counted, not epochs: how much is learnt does not depend on how many pictures there are. The last weights'
 average is kept: a validation split of ten rejects cannot choose between epochs. What a step holds is a function of
@@ -63,7 +62,10 @@ class Pieces:
     def __init__(self, t: Trainer, how: Course) -> None:
         self.t, self.recipe, self.how = t, t.recipe, how
         bad = defective(t.train.labels)
-        self.good, self.kinds = np.flatnonzero(~bad), kinds_of(t.train.labels)
+        self.good, self.kinds = (
+            np.flatnonzero(~bad),
+            kinds_of(t.train.labels if t.train.kinds is None else t.train.kinds),
+        )
 
     def epoch(self, stage: str, epoch: int, first: int = 0, maps: Tensor | None = None) -> Iterator[list[Part]]:
         return ahead(lambda step: self.step(stage, epoch, step), range(first, self.how.steps), 1)

@@ -376,6 +376,7 @@ def fit(
     splits = {
         split: read_split(seen.splits[split], recipe.read_at(split), classes, progress) for split in ("train", "val")
     }
+    splits["train"].kinds = label_array([p.labels for p in dataset.splits["train"]], len(dataset.classes))
     t = Trainer(recipe, splits["train"], splits["val"], classes, progress, team, run, snapshot_s)
     counts = f"{len(splits['train'].labels)} training and {len(splits['val'].labels)} validation pictures"
     where = f"{t.team.world} x {t.device}, {'bfloat16' if t.low else 'float32'}"

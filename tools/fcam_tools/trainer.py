@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fcam_tools import losses, methods, parallel, pasted, rendered, seeds, thaw
+from fcam_tools import losses, methods, parallel, pasted, seeds, thaw
 from fcam_tools.errors import ToolError
 from fcam_tools.feed import Feed, Part, Pictures
 from fcam_tools.model import DEFAULT_BACKBONE, Net, load_pretrained
@@ -61,7 +61,6 @@ class Recipe:
     size: int = 256  # side of the square input, or its width
     height: int = 0  # of an input that is not square
     pretrained: bool = True
-    rendered: bool = False  # from rendered.py's weights on, where nothing else is said by `start`
     start: str = ""
     seed: int = 0
     precision: str = "auto"
@@ -152,8 +151,6 @@ class Trainer:
             decoder=recipe.decoder, neck=recipe.neck, verdict=recipe.verdict,
         )  # fmt: skip
         self.origin = load_pretrained(self.net) if recipe.pretrained else "from scratch"
-        if recipe.pretrained and recipe.rendered and not recipe.start and (common := rendered.load(self.net)):
-            self.origin += f", {common}"
         if recipe.start:
             self.origin += f", continued from {continue_from(self.net, Path(recipe.start), train.pixels)}"
         self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
