@@ -62,10 +62,8 @@ class Pieces:
     def __init__(self, t: Trainer, how: Course) -> None:
         self.t, self.recipe, self.how = t, t.recipe, how
         bad = defective(t.train.labels)
-        self.good, self.kinds = (
-            np.flatnonzero(~bad),
-            kinds_of(t.train.labels if t.train.kinds is None else t.train.kinds),
-        )
+        self.good = np.flatnonzero(~bad)
+        self.kinds = kinds_of(t.train.labels if t.train.kinds is None else t.train.kinds)
 
     def epoch(self, stage: str, epoch: int, first: int = 0, maps: Tensor | None = None) -> Iterator[list[Part]]:
         return ahead(lambda step: self.step(stage, epoch, step), range(first, self.how.steps), 1)
