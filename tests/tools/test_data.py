@@ -55,6 +55,14 @@ def test_tree_without_val_gives_some_of_train(tmp_path: Path) -> None:
     assert all(data.split_of(path.read_bytes()) == "val" for path in val_paths)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_small_class_of_train_has_a_picture_in_val(seed: int, tmp_path: Path) -> None:
+    fill(tmp_path / "train" / "good", 40, seed=9)
+    fill(tmp_path / "train" / "dent", 2, seed=seed)
+    counts = data.load(str(tmp_path)).counts()
+    assert counts["train"]["dent"] == counts["val"]["dent"] == 1
+
+
 def test_folders_of_classes_are_split_by_content(tmp_path: Path) -> None:
     fill(tmp_path / "ok", 60, seed=1)
     for seed, name in enumerate(("stain", "crack"), 2):

@@ -147,18 +147,24 @@ def test_other_sizes_modes_and_divided_groups_are_warned_of(tree: Path, capsys: 
     assert found["groups"]["divided"] and "groups are in more than one split" in warned
 
 
-def test_very_wide_pictures_are_warned_of(
+def test_pictures_that_lose_pixels_or_shape_are_warned_of(
     tree: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not any("squashed" in text for text in texts(told(capsys, tree), "warning"))
-    picture(tree / "train" / "good" / "wide.png", (400, 20))
-    (text,) = (text for text in texts(told(capsys, tree), "warning") if "squashed" in text)
-    assert "pictures of 400 x 20 are squashed to a square, 20 times narrower across" in text and "crop them" in text
+    assert not any("a mark of" in text for text in texts(told(capsys, tree), "warning"))
+    picture(tree / "train" / "good" / "wide.png", (1600, 80))
+    (text,) = (text for text in texts(told(capsys, tree), "warning") if "a mark of" in text)
+    assert (
+        "pictures of 1600 x 80 are judged at 512 x 32, a mark of 4 pixels as one" in text and "crop to the ROI" in text
+    )
     monkeypatch.setattr(train, "fit", lambda *_: (_ for _ in ()).throw(ToolError("enough")))
     for path in (tree / "train").rglob("*.png"):
-        picture(path, (400, 20))
-    assert __main__.main(["train", str(tree), "--out", str(tree.parent / "net.pt"), "--allow-leaks"]) == 2
-    assert "pictures of 400 x 20 are squashed to a square" in caplog.text
+        picture(path, (1600, 80))
+    ask = ["train", str(tree), "--out", str(tree.parent / "net.pt"), "--allow-leaks"]
+    assert __main__.main(ask) == 2
+    assert "judged at 512 x 32, a mark of 4 pixels as one" in caplog.text
+    caplog.clear()
+    assert __main__.main([*ask, "--recipe", "inspection"]) == 2
+    assert "pictures of 1600 x 80 are squashed to 256 x 256, 20 times narrower across" in caplog.text
 
 
 @pytest.mark.parametrize("layout", ["splits", "folders"])

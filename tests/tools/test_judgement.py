@@ -117,12 +117,6 @@ def test_refusal_is_some_lines_that_end_in_a_command() -> None:
     assert "`fcam-tools inspect PICTURES --html inspect.html`" in lines[-1]
 
 
-def test_squashed_pictures_are_told() -> None:
-    assert "squashed to a square, 20 times narrower across" in judgement.squashed((4000, 200))
-    assert "narrower down" in judgement.squashed((200, 4000))
-    assert judgement.squashed((1920, 1080)) == judgement.squashed((0, 0)) == ""
-
-
 def test_pictures_of_one_part_are_no_parts() -> None:
     assert judgement.unit_of(["", "", "part:1", "part:2", "day:1", "day:1"]) == "parts"
     assert judgement.unit_of(["part:1", "part:1"]) == "pictures"

@@ -444,7 +444,7 @@ def test_every_recipe_trains_its_decoder(name: str, hot: bool) -> None:
         recipe=name, **methods.RECIPES[name] | small | {"crop_from": 72 if name != "inspection" else 0}
     )
     found = labels.label_array([(0,), (1, 2) if hot else (1,), (2,)] * 2, 3)
-    own, val = (train.Pictures(pictures(6, recipe.side(split), 1), found) for split in ("train", "val"))
+    own, val = (train.Pictures(pictures(6, recipe.read_at(split)[0], 1), found) for split in ("train", "val"))
     t = train.Trainer(recipe, own, val, 3, progress=False)
     train.train_classifier(t)
     before = {key: value.clone() for key, value in t.net.state_dict().items()}
@@ -461,7 +461,7 @@ def test_f_cam_trains_on_a_set_without_good_pictures() -> None:
     small = {"backbone": "lcnet_035", "stride": 16, "size": 64, "crop_from": 72, "batch": 3, "pretrained": False}
     recipe = train.Recipe(**methods.named("fcam-paper", small | {"epochs": 1, "decoder_epochs": 1}))
     found = np.array([1, 2, 1, 2])
-    own, val = (train.Pictures(pictures(4, recipe.side(split), 1), found) for split in ("train", "val"))
+    own, val = (train.Pictures(pictures(4, recipe.read_at(split)[0], 1), found) for split in ("train", "val"))
     t = train.Trainer(recipe, own, val, 3, progress=False)
     told = train.train_classifier(t)
     assert told["val_auroc"] == told["val_accuracy"]

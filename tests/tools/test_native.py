@@ -71,6 +71,33 @@ def test_each_kind_of_reject_comes_as_often_as_the_others_and_as_good_ones() -> 
     assert torch.bincount(seen).tolist() == [40, 20, 20]
 
 
+def test_kinds_that_are_learnt_as_one_come_as_often_as_each_other() -> None:
+    t = trainer(good=6, kinds=(20, 2))
+    kinds = t.train.labels
+    t.train.labels, t.train.kinds = (kinds > 0).astype(np.int64), kinds
+    feed = native.Pieces(t, native.Course("labels", 1, 40, 0, 4))
+    drawn: list[int] = []
+    found = {t.train.pixels[index].tobytes(): kinds[index] for index in range(len(kinds))}
+    for step in range(40):
+        drawn += [kind for kind in kinds_in(feed, step, found) if kind]
+    assert 0.35 < drawn.count(2) / len(drawn) < 0.65
+
+
+def kinds_in(feed: native.Pieces, step: int, found: dict[bytes, int]) -> list[int]:
+    """The kinds of the pictures that a step chooses, seen where they are turned and lit."""
+    chosen: list[int] = []
+    whole = native.augment
+
+    def seen(pixels: torch.Tensor, *rest: object) -> tuple[torch.Tensor, None]:
+        chosen.extend(found[picture.numpy().tobytes()] for picture in pixels)
+        return whole(pixels, *rest)  # type: ignore[arg-type,return-value]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "augment", seen)
+        feed.pictures(np.random.default_rng(step), step, 1.0)
+    return chosen
+
+
 def test_kinds_of_several_labels_a_picture() -> None:
     hot = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1]], np.float32)
     assert [rows.tolist() for rows in native.kinds_of(hot)] == [[1], [1, 2]]
@@ -140,16 +167,6 @@ def test_shallow_features_stay_and_all_else_learns() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("picture", "side"), [((512, 384), 512), ((300, 200), 320), ((64, 48), 128), ((2000, 1500), 512), ((0, 0), 512)]
-)
-def test_no_pixel_is_lost_up_to_the_largest_input(
-    picture: tuple[int, int], side: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert native.side_of(picture) == side
-    assert ("a mark of 4 pixels as one" in caplog.text) == (picture[0] == 2000)
-
-
 def specks(root: Path, count: int) -> Path:
     """Rejects have one speck of 4 x 4 pixels of 96 x 96."""
     rng = np.random.default_rng(5)
@@ -169,3 +186,26 @@ def test_learns_specks_from_labels(tmp_path: Path) -> None:
     how = recipe(outline_steps=80, label_steps=100, pretrained=True, size=96, windows=16, window=32, pictures=8)
     checkpoint, _ = train.fit(how, dataset, progress=False)
     assert checkpoint["training"]["val_auroc"] > 0.9, checkpoint["training"]
+
+
+def test_known_good_pictures_count_as_much_as_they_are_known_by_heart() -> None:
+    """The rate that is asked for is the one that new good pictures have, though training ones score lower."""
+    rng = np.random.default_rng(0)
+
+    def scores(count: int, mean: float) -> np.ndarray:
+        return 1 / (1 + np.exp(-rng.gumbel(mean, 1, count)))
+
+    rates, few = [], []
+    for _ in range(200):
+        held_out, known, new = scores(20, -2), scores(100, -3), scores(2000, -2)
+        both = np.concatenate([held_out, train.moved_up(known, held_out)])
+        for found, seen in ((rates, both), (few, held_out)):
+            found.append((new > train.score_threshold(seen, np.ones(len(seen), bool), 0.02)).mean())
+    assert 0.01 < np.mean(rates) < 0.03
+    assert np.std(rates) < np.std(few)
+
+
+def test_good_pictures_that_score_higher_when_known_stay_as_they_are() -> None:
+    known, held_out = np.array([0.2, 0.4]), np.array([0.1, 0.1])
+    assert train.moved_up(known, held_out) == pytest.approx(known)
+    assert train.moved_up(known, known[:0]) is known

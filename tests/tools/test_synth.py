@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fcam_tools import __main__, defects, synth
+from fcam_tools import __main__, defects, sets, synth
 from fcam_tools.defects import DEFECTS, LARGEST, SMALLEST, VISIBLE
 from fcam_tools.errors import ToolError
 from fcam_tools.surfaces import SURFACES
@@ -57,7 +57,7 @@ def test_render_is_what_is_written(made: tuple[Path, dict]) -> None:
 
 def test_layout(made: tuple[Path, dict]) -> None:
     root, summary = made
-    assert json.loads((root / "dataset.json").read_text()) == summary and summary.keys() == synth.SUMMARY
+    assert json.loads((root / "dataset.json").read_text()) == summary and summary.keys() == sets.SUMMARY
     rows = list(csv.DictReader((root / "index.csv").open()))
     assert sorted(row["path"] for row in rows) == files_of(root, "*.jpg")
     for split, total in COUNTS.items():
@@ -173,16 +173,16 @@ def test_contact_sheet_shows_every_class_on_every_surface(tmp_path: Path) -> Non
 def test_interrupted_run_leaves_what_was_there(
     failure: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(items: list[synth.Item], out: Path, *_: object) -> None:
+    def fail(items: list[synth.Item], write: object, out: Path, *_: object) -> None:
         synth.write(items[0], out)
         raise failure
 
-    monkeypatch.setattr(synth, "write_all", fail)
+    monkeypatch.setattr(sets, "write_all", fail)
     with pytest.raises(failure):
         synth.generate(tmp_path / "set", size=96, progress=False)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "dataset.json").write_text(json.dumps(dict.fromkeys(synth.SUMMARY)))
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(dict.fromkeys(sets.SUMMARY)))
     with pytest.raises(failure):
         synth.generate(tmp_path / "set", size=96, progress=False, force=True)
     assert files_of(tmp_path) == ["set/dataset.json"]

@@ -83,7 +83,8 @@ def test_the_walk_finds_truth_where_it_is() -> None:
 def test_dataset_carries_names_and_labels_alone() -> None:
     fields = {field.name for kind in (data.Dataset, data.Picture) for field in dataclasses.fields(kind)}
     assert fields == {"name", "root", "classes", "splits", "layout", "option", "path", "label", "labels", "group"} | {
-        "good_alone"
+        "good_alone",
+        "joined",
     }
 
 

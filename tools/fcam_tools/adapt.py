@@ -4,8 +4,9 @@ with a new checkpoint and a new bundle, or a refusal.
 A bundle is int8 and cannot learn: the checkpoint that it was made of is needed (found where the bundle lies in its run
 folder, else `--checkpoint`), and must reproduce the bundle's proof.
 
-New pictures are folders named as the bundle's classes, or pictures alone, which then are all OK. Three tenths of them
-are held out, whole parts, folders or days (data/group.py) where names tell them. Two candidates are made:
+New pictures are folders named as the bundle's classes, or as kinds that it learnt as one (data/kinds.py), or pictures
+alone, which then are all OK. Three tenths of them are held out, whole parts, folders or days (data/group.py) where
+names tell them. Two candidates are made:
 - `statistics`: BatchNorm's running statistics move half-way to those of the new pictures (Li et al., "Revisiting Batch
   Normalization for Practical Domain Adaptation", 2016); no weight changes;
 - `tuned`: then head and decoder learn on the new pictures with `train`'s terms, while the old network's answers on the
@@ -38,7 +39,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fcam_tools import data, parallel, runs, seeds, train, trainer
-from fcam_tools.data import Dataset, Picture
+from fcam_tools.data import Dataset, Picture, kinds
 from fcam_tools.data.copies import tied
 from fcam_tools.data.group import grouped
 from fcam_tools.data.split import key_of as key
@@ -142,11 +143,15 @@ def worse(old: Old, answer: Answer) -> list[str]:
 # The new pictures.
 
 
-def new_pictures(root: Path, classes: Sequence[str], ok: str, progress: bool = False) -> list[Picture]:
-    """By folder names; pictures in no folder are OK. Those of one part, folder or day and copies are groups."""
+def new_pictures(
+    root: Path, classes: Sequence[str], ok: str, progress: bool = False, joined: Sequence[str] = ()
+) -> list[Picture]:
+    """By folder names; pictures in no folder are OK. Those of one part, folder or day and copies are groups.
+    `joined`: the kinds of reject that are one class."""
     if not root.is_dir():
         raise ToolError(f"{root} is no folder: give one with new pictures")
-    out, folders, known = [], [], {name.lower(): name for name in classes}
+    out, folders = [], []
+    known = {name.lower(): kinds.classes_of([name], joined)[0] for name in (*joined, *classes)}
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() not in data.SUFFIXES or path.name.startswith("."):
             continue
@@ -155,7 +160,7 @@ def new_pictures(root: Path, classes: Sequence[str], ok: str, progress: bool = F
             continue
         name = ok if data.is_ok(folder) else known.get(folder.lower(), folder)
         if name not in classes:
-            raise ToolError(f"{root} has a folder {folder}, the bundle knows {list(classes)}: rename it")
+            raise ToolError(f"{root} has a folder {folder}, the bundle knows {kinds.shown(classes, joined)}: rename it")
         out.append(Picture(path, list(classes).index(name)))
         folders.append(path.parent if path.parent == root else root / folder)
     if len(out) < LEAST:
@@ -340,7 +345,8 @@ def worst(old: Old, entry: dict[str, Any]) -> int:
 
 def adapt(bundle: Path, root: Path, checkpoint: Path | None, folder: Path, settings: Settings, progress: bool) -> dict:
     old = open_old(bundle, checkpoint)
-    learn, held = halves(new_pictures(root, old.checkpoint.classes, old.checkpoint.ok, progress))
+    joined = kinds.joined_in(old.checkpoint.provenance)
+    learn, held = halves(new_pictures(root, old.checkpoint.classes, old.checkpoint.ok, progress, joined))
     ok, size = old.judge.ok, old.checkpoint.size
     if not any(picture.label == ok for picture in held):
         raise ToolError(f"{root} has too few OK pictures to hold some out: add more")

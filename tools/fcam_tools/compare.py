@@ -249,8 +249,7 @@ def compare(
     a: Network, b: Network, dataset: data.Dataset, split: str, limit: int | None, count: int, seed: int, progress: bool
 ) -> dict[str, Any]:
     for network in (a, b):
-        if not judgement.knows(network.classes, network.provenance, dataset.classes):
-            raise ToolError(f"{network.name} knows {network.classes}, the data has {dataset.classes}")
+        judgement.refuse_unknown(network.name, network.classes, network.provenance, dataset.classes)
     pictures = thinned(dataset.splits[split], limit)
     if not pictures:
         raise ToolError(f"split `{split}` of {dataset.root} is empty: choose another with --split")

@@ -125,18 +125,29 @@ def to_tensor(path: Path, size: tuple[int, int]) -> torch.Tensor:
     return seeds.to_input(torch.from_numpy(data.read_picture(path, size))[None])
 
 
-def score(truth: Truth, source: Source, limits: dict, name: str, progress: bool) -> dict:
-    """Every metric of one source of maps, at the thresholds `limits`."""
-    return scored(truth, source, limits, name, progress).compute()
-
-
 def scored(truth: Truth, source: Source, limits: dict, name: str, progress: bool) -> Scorer:
+    """Every metric of one source of maps, at the thresholds `limits`."""
     scorer = Scorer(score_threshold=limits["score"], taus=100)
     for picture in tqdm(truth.pictures, name, unit="picture", disable=not progress):
         found, score_map = source(picture.path)
         mask, ignored = truth.mask(picture), truth.ignored(picture)
         scorer.update(min(max(found, 0.0), 1.0), int(picture.label != 0), score_map, mask, limits["map"], ignored)
     return scorer
+
+
+def by_kind(truth: Truth, rejected: np.ndarray) -> dict[str, dict[str, int]]:
+    """Of each kind of reject, as its folder is called: how many there are, and how many are rejected."""
+    found = {}
+    for label, kind in enumerate(truth.classes[1:], 1):
+        own = np.array([label in picture.labels for picture in truth.pictures], bool)
+        if own.any():
+            found[kind] = {"defective": int(own.sum()), "rejected": int(rejected[own].sum())}
+    return found
+
+
+def told_kinds(name: str, found: dict[str, dict[str, int]]) -> str:
+    told = (f"{kind} {row['defective'] - row['rejected']} of {row['defective']}" for kind, row in found.items())
+    return f"\n{name}, escapes by kind: {', '.join(told)}"
 
 
 def oracle(args: argparse.Namespace, checkpoint: Checkpoint, truth: Truth, ok: int) -> Iterator[tuple[str, Source]]:
@@ -215,17 +226,19 @@ def run(args: argparse.Namespace) -> int:
     if (args.lines is None) != (args.maps is None):
         raise ToolError("--lines and --maps go together: both are written by one `fcam replay`")
     checkpoint, dataset = load_checkpoint(args.checkpoint), made_up.load(args.data)
-    if not judgement.knows(checkpoint.classes, checkpoint.provenance, dataset.classes):
-        raise ToolError(f"{args.checkpoint} knows {checkpoint.classes}, the data has {dataset.classes}")
+    judgement.refuse_unknown(str(args.checkpoint), checkpoint.classes, checkpoint.provenance, dataset.classes)
     pictures = thinned(dataset.splits[args.split], args.limit)
     progress = sys.stderr.isatty() and not args.json
     refuse_damaged([picture.path for picture in pictures], progress)
     truth = truth_of(dataset, args.split, checkpoint.size, pictures)
     shipped = read_manifest(args.bundle)["thresholds"] if args.bundle else checkpoint.thresholds
-    rows = {
-        name: score(truth, source, shipped if name in ("int8", "camera") else checkpoint.thresholds, name, progress)
-        for name, source in sources(args, checkpoint, dataset, truth)
-    }
+    rows, kinds = {}, {}
+    for name, source in sources(args, checkpoint, dataset, truth):
+        limits = shipped if name in ("int8", "camera") else checkpoint.thresholds
+        scorer = scored(truth, source, limits, name, progress)
+        rows[name] = scorer.compute()
+        if name in NETWORKS:
+            kinds[name] = by_kind(truth, scorer.scores >= limits["score"])
     unit, alone = held_out.unit_in(pictures), dataset.good_alone
     networks = {
         name: judgement.figures_of(row, args.split, unit, alone) for name, row in rows.items() if name in NETWORKS
@@ -237,10 +250,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"the truth is {truth.kind}, not outlines: read no pixel metric but the box ones", file=sys.stderr)
     if args.json:
         told_of = {name: found.plain() for name, found in networks.items()}
-        whole = {"data": dataset.name, "split": args.split, "held_out": told_of, "rows": rows}
+        whole = {"data": dataset.name, "split": args.split, "held_out": told_of, "kinds": kinds, "rows": rows}
         print(json.dumps(whole | {"operating_points": points}))
     else:
-        lines = [line for name, found in points.items() for line in told(name, args.split, found)]
+        lines = [told_kinds(name, found) for name, found in kinds.items() if len(found) > 1]
+        lines += [line for name, found in points.items() for line in told(name, args.split, found)]
         last = [judgement.ALONE] if alone else []
         print("\n".join([*first(networks, rows), table(rows), *lines, *last]))
     for doubt in dict.fromkeys(judgement.doubt(found) for found in networks.values()):

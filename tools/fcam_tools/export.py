@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from fcam_tools import disk, held_out, judgement, made_up, operating, operators, qdq
 from fcam_tools import quantize as quantization
-from fcam_tools.data import SUFFIXES, Dataset, read_picture
+from fcam_tools.data import SUFFIXES, Dataset, kinds, read_picture
 from fcam_tools.data.reading import stored
 from fcam_tools.errors import ToolError
 from fcam_tools.model import Net, net_of
@@ -607,10 +607,11 @@ def describe(quantised: quantization.Quantization) -> str:
 
 
 def refuse_foreign(dataset: Dataset, checkpoint: Checkpoint) -> None:
-    if set(dataset.classes) != set(checkpoint.classes):
+    joined = kinds.joined_in(checkpoint.provenance)
+    if set(kinds.classes_of(dataset.classes, joined)) != set(checkpoint.classes):
         raise ToolError(
-            f"{dataset.root} has the classes {sorted(dataset.classes)}, the checkpoint {sorted(checkpoint.classes)}: "
-            "give --data the set that it was trained on"
+            f"{dataset.root} has the classes {', '.join(dataset.classes)}; the checkpoint "
+            f"{kinds.shown(checkpoint.classes, joined)}: give --data the set that it was trained on"
         )
 
 

@@ -37,6 +37,7 @@ class Pictures:
 
     pixels: np.ndarray  # uint8 [N, H, W, 3]
     labels: np.ndarray  # int64 [N], 0 = OK; or multi-hot float32 [N, K] (labels.py)
+    kinds: np.ndarray | None = None  # the same by folders, where some are learnt as one class
 
     def defective(self) -> np.ndarray:
         return np.flatnonzero(defective(self.labels))

@@ -9,7 +9,7 @@ from typing import Any
 
 from fcam_tools.data import Dataset, Picture
 from fcam_tools.data.reading import size_of
-from fcam_tools.judgement import LEAST_EACH, Setting, squashed, unit_of
+from fcam_tools.judgement import LEAST_EACH, Setting, unit_of
 
 SIZES_OF = 200  # pictures whose size is looked at, evenly taken: one camera has one
 
@@ -62,8 +62,3 @@ def source_of(dataset: Dataset) -> str:
     if dataset.layout in ("tree", "elpv"):
         return str(dataset.root) if dataset.layout == "tree" else "elpv"
     return f"{dataset.layout}:{dataset.root}" + (f"#{dataset.option}" if dataset.option else "")
-
-
-def shape_warning(dataset: Dataset) -> str:
-    """What to say of pictures that lose their shape in the network's input; empty if they do not."""
-    return squashed(common_size(dataset.splits["train"]))

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from fcam_tools import data
+from fcam_tools import data, shape
 from fcam_tools.data.copies import NAMED, Pair, across, copies, prints_of, told_leaks
 from fcam_tools.disk import png, write
 from fcam_tools.errors import ToolError
-from fcam_tools.judgement import FEW, squashed
+from fcam_tools.judgement import FEW
 from fcam_tools.suspect import sheet, suspects
 from fcam_tools.truth import PixelTruth
 
@@ -185,7 +185,7 @@ def wrong_groups(told: dict) -> list[Verdict]:
         )
     for size in told["sizes"]:
         width, height = map(int, size.split("x"))
-        if warning := squashed((width, height)):
+        if warning := shape.shrunk((width, height), shape.input_of((width, height))):
             out.append(Verdict("warning", warning))
             break
     if len(told["modes"]) > 1:

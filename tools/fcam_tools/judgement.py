@@ -24,6 +24,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from fcam_tools.data import kinds
+from fcam_tools.errors import ToolError
 from fcam_tools.metrics import confusion, image_auroc
 from fcam_tools.operating import LEVEL, Interval, exact_interval
 
@@ -32,7 +34,6 @@ CHANCE, COIN = 0.6, 0.5
 FEW = 50  # pictures of a class to learn from below which a product is a start only
 FEW_HELD_OUT = 30  # held-out pictures of a side below which the intervals are wide
 SHRUNK = 4.0  # times that pictures may be larger than the network's input before small marks are worth a word
-WIDE = 3.0  # times that one side of a picture may be longer than the other before squashing is worth a word
 LEARNT_BY_HEART = 0.9  # image AUROC on the training pictures from which they have been learnt
 NOTHING = "learnt nothing; this says nothing about your parts"
 LITTLE = "learnt hardly anything; this says little about your parts"
@@ -188,8 +189,15 @@ def figures_in(manifest: dict[str, Any]) -> Figures | None:
 def knows(classes: Sequence[str], provenance: Mapping[str, Any], wanted: Sequence[str]) -> bool:
     """Whether verdicts of a network with these classes, the OK one first, can be judged by pictures of the `wanted`
     ones; one that learned from good pictures alone tells good from bad, whatever the bad ones are called."""
-    same = set(classes) == set(wanted)
+    same = set(classes) == set(kinds.classes_of(wanted, kinds.joined_in(provenance)))
     return same or (provenance.get("defects") == MADE_UP and classes[0] == wanted[0])
+
+
+def refuse_unknown(name: str, classes: Sequence[str], provenance: Mapping[str, Any], wanted: Sequence[str]) -> None:
+    """Refuses pictures of other classes than the network of this name `knows`."""
+    if not knows(classes, provenance, wanted):
+        known = kinds.shown(classes, kinds.joined_in(provenance))
+        raise ToolError(f"{name} knows {known}; the data has {', '.join(wanted)}: take pictures of its classes")
 
 
 def unit_of(groups: Sequence[str]) -> str:
@@ -348,19 +356,6 @@ def shrunk(picture: tuple[int, int], size: tuple[int, int]) -> str:
     return (
         f"the marks are too small: pictures of {picture[0]} x {picture[1]} become {size[0]} x {size[1]}, so that a "
         f"mark of {times:.0f} pixels is a single one: crop to the ROI, cut it into tiles, or train with a larger --size"
-    )
-
-
-def squashed(picture: tuple[int, int]) -> str:
-    """A warning about pictures (width, height) that lose their shape in the network's square input; or nothing."""
-    width, height = picture
-    if not width or not height or max(width / height, height / width) < WIDE:
-        return ""
-    ratio = max(width / height, height / width)
-    across = "across" if width > height else "down"
-    return (
-        f"pictures of {width} x {height} are squashed to a square, {ratio:.0f} times narrower {across} than they are: "
-        "crop them to the ROI, or cut them into pieces that are nearly square, as the station's `tiles` do"
     )
 
 

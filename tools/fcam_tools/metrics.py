@@ -447,6 +447,11 @@ class Scorer:
         self._curve, self._aupro, self._boxes = PixelCurve(), Aupro(aupro_limit), MaxBoxAcc(taus)
         self._fixed: FixedThreshold | None = None
 
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Of the pictures so far, in their order."""
+        return np.array(self._scores, np.float64)
+
     def update(
         self,
         score: float,

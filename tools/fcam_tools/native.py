@@ -6,8 +6,9 @@ decoder and verdict learn together from the pixels as the camera judges them.
 1. `outlines`: windows of good pictures, defects made up on most of them (pasted.py). What a change looks like on this
    surface needs no reject; without any, this stage is all there is.
 2. `labels`: the same windows, and whole pictures, as many rejects as good ones and each kind of reject as often as the
-   others. A reject's label says that its brightest pixels are a defect (multiple-instance learning), and the verdict
-   is pooled from the map itself; every pixel of a good picture is background.
+   others, also where kinds are learnt as one class. A reject's label says that its brightest pixels are a defect
+   (multiple-instance learning), and the verdict is pooled from the map itself; every pixel of a good picture is
+   background.
 
 Steps are counted, not epochs: how much is learnt does not depend on how many pictures there are. The last weights'
 average is kept: a validation split of ten rejects cannot choose between epochs. What a step holds is a function of
@@ -16,7 +17,6 @@ seed, stage and step alone, as in feed.py.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,13 +30,10 @@ from torch import Tensor
 from fcam_tools import losses, pasted, seeds
 from fcam_tools.feed import Look, Part, ahead, augment, key_of
 from fcam_tools.labels import classification_loss, defective
-from fcam_tools.model import Decoder, Joint, evidence
-from fcam_tools.trainer import Stage, Terms, Trainer
-
-log = logging.getLogger(__name__)
+from fcam_tools.model import Decoder, Joint, Net, evidence
+from fcam_tools.trainer import Recipe, Stage, Terms, Trainer
 
 TERMS = ("pasted", "negative", "label", "peak", "own")
-LARGEST, SMALLEST, GRID = 512, 128, 32  # sides of the network's input, in pixels
 EPOCH = 100  # steps from one look at the validation pictures to the next
 AROUND = 2  # sides of a window that a defect is made up in, so that it can reach beyond the window
 WINDOWS_SHARE = 0.5  # of a step's gradient, where there are whole pictures too
@@ -65,7 +62,8 @@ class Pieces:
     def __init__(self, t: Trainer, how: Course) -> None:
         self.t, self.recipe, self.how = t, t.recipe, how
         bad = defective(t.train.labels)
-        self.good, self.kinds = np.flatnonzero(~bad), kinds_of(t.train.labels)
+        self.good = np.flatnonzero(~bad)
+        self.kinds = kinds_of(t.train.labels if t.train.kinds is None else t.train.kinds)
 
     def epoch(self, stage: str, epoch: int, first: int = 0, maps: Tensor | None = None) -> Iterator[list[Part]]:
         return ahead(lambda step: self.step(stage, epoch, step), range(first, self.how.steps), 1)
@@ -119,19 +117,6 @@ class Pieces:
         pixels = augment(torch.from_numpy(self.t.train.pixels[chosen]), None, half_turns(Look.draw(rng, count)))[0]
         send = self.t.feed.send
         return Part(send(seeds.to_input(pixels)), send(torch.from_numpy(self.t.train.labels[chosen])), None, share, key)
-
-
-def side_of(picture: tuple[int, int]) -> int:
-    """The side of the network's square input, for pictures of this width and height: that of the longer one, so that no
-    pixel is lost; `LARGEST` where they are larger, which is said."""
-    longest = max(picture)
-    side = min(LARGEST, max(SMALLEST, math.ceil(longest / GRID) * GRID)) if longest else LARGEST
-    if longest > side:
-        log.warning(
-            "pictures of %d x %d are judged at %d x %d, a mark of %d pixels as one: crop to the ROI, or cut it into "
-            "tiles, or say --size, if smaller ones matter", *picture, side, side, math.ceil(longest / side)
-        )  # fmt: skip
-    return side
 
 
 def kinds_of(labels: np.ndarray) -> list[np.ndarray]:
@@ -219,9 +204,8 @@ def side_loss(logits: Tensor, sides: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(defect, sides.float())
 
 
-def groups_of(t: Trainer) -> list[dict[str, Any]]:
+def groups_of(net: Net, recipe: Recipe) -> list[dict[str, Any]]:
     """Features learn at a share of the rate; the shallow ones, generic and the largest in pixels, not at all."""
-    net, recipe = t.net, t.recipe
     for parameter in net.parameters():
         parameter.requires_grad_(True)
     net.features.freeze(recipe.frozen_stride)
@@ -232,4 +216,4 @@ def groups_of(t: Trainer) -> list[dict[str, Any]]:
 
 def stage_of(t: Trainer, how: Course) -> Stage:
     rate = t.recipe.decoder_lr * (1.0 if how.name == "outlines" else t.recipe.label_rate)
-    return Stage(how.name, Joint(t.net), groups_of(t), rate, t.recipe, how.epochs, how.steps, 0)
+    return Stage(how.name, Joint(t.net), groups_of(t.net, t.recipe), rate, t.recipe, how.epochs, how.steps, 0)

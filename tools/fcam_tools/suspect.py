@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from fcam_tools import contact, data, seeds
 from fcam_tools.contact import Tile
+from fcam_tools.data import kinds
 from fcam_tools.data.dataset import Picture
 from fcam_tools.data.reading import stored
 from fcam_tools.errors import ToolError
@@ -57,20 +58,22 @@ def suspects(
     dataset: data.Dataset, pictures: Sequence[Picture], checkpoint: Path | None, progress: bool
 ) -> list[Suspect]:
     """The pictures that look more like the other side than like their label, most costly label first."""
-    judge = by_folds if checkpoint is None else partial(by_checkpoint, checkpoint)
-    probabilities = judge(dataset, pictures, progress)
+    if checkpoint is None:
+        classes, probabilities = dataset.classes, by_folds(dataset, pictures, progress)
+    else:
+        classes, probabilities = by_checkpoint(checkpoint, dataset, pictures, progress)
     own, has_ok = of_label(probabilities, pictures), any(picture.label == 0 for picture in pictures)
     out = []
     for place in np.argsort(own, kind="stable"):
         if own[place] >= 0.5:
             break
         labels = pictures[place].labels
-        others = {0} if labels != (0,) and has_ok else set(range(len(dataset.classes))) - set(labels)
+        others = {0} if labels != (0,) and has_ok else set(range(len(classes))) - set(labels)
         guess = max(others, key=lambda index: probabilities[place, index])
         name = "+".join(dataset.classes[index] for index in labels)
         loss = -float(np.log(max(own[place], 1e-12)))
         sure = round(1 - float(own[place]), 4)
-        out.append(Suspect(str(pictures[place].path), name, dataset.classes[guess], sure, round(loss, 4)))
+        out.append(Suspect(str(pictures[place].path), name, classes[guess], sure, round(loss, 4)))
     return out
 
 
@@ -82,12 +85,19 @@ def of_label(probabilities: np.ndarray, pictures: Sequence[Picture]) -> np.ndarr
     return np.array([row[list(p.labels)].sum() for row, p in zip(probabilities, pictures, strict=True)])
 
 
-def by_checkpoint(path: Path, dataset: data.Dataset, pictures: Sequence[Picture], progress: bool) -> np.ndarray:
+def by_checkpoint(
+    path: Path, dataset: data.Dataset, pictures: Sequence[Picture], progress: bool
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """The checkpoint's classes, which may join kinds of the data set, and their probabilities [N, classes]."""
     told = load_checkpoint(path)
-    if tuple(told.classes) != dataset.classes:
-        raise ToolError(f"{path} knows {told.classes}, the data has {dataset.classes}: take a checkpoint of this data")
+    joined = kinds.joined_in(told.provenance)
+    if kinds.classes_of(dataset.classes, joined) != tuple(told.classes):
+        known = kinds.shown(told.classes, joined)
+        raise ToolError(
+            f"{path} knows {known}; the data has {', '.join(dataset.classes)}: take a checkpoint of this data"
+        )
     net = told.net.eval()
-    return over(pictures, told.size, lambda x: net.classify(x).softmax(1), progress)
+    return tuple(told.classes), over(pictures, told.size, lambda x: net.classify(x).softmax(1), progress)
 
 
 def by_folds(dataset: data.Dataset, pictures: Sequence[Picture], progress: bool) -> np.ndarray:

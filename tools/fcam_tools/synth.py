@@ -6,21 +6,15 @@ Layout: `OUT/{train,val,test}/<class>/<surface>_<index>.jpg`, `OUT/ground_truth/
 the same marks that are NO defects (dust, rubbing, smudges, shadows) and the same camera (light, blur, noise, JPEG), so
 nothing but the defect tells them apart.
 
-It refuses to write into a folder that has something in it, replaces (`--force`) none but a data set of its own, and
-leaves nothing behind when it is interrupted.
+With `--product` it makes one product a set in place of all surfaces mixed (products/collection.py). How a set is
+written, and what is refused: sets.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import csv
-import functools
-import hashlib
 import json
-import multiprocessing
-import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,17 +23,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL.Image import fromarray
-from tqdm import tqdm
 
-from fcam_tools import contact, disk
+from fcam_tools import contact, disk, sets
 from fcam_tools.defects import DEFECTS, Marked, Scene, add
 from fcam_tools.errors import ToolError
+from fcam_tools.products import collection
 from fcam_tools.surfaces import SURFACES, Image, Rng, field, ink_color, printed_mark
 
 GOOD = "good"
 VERSION = 2  # 2: masks are drawn from the change itself
 SPLITS = ("train", "val", "test")
-SUMMARY = {"generator", "seed", "size", "counts", "sha256"}  # what dataset.json tells
 
 
 @dataclass(frozen=True)
@@ -201,70 +194,12 @@ def generate(
     progress: bool = True,
 ) -> dict:
     """Writes the data set and returns its summary, which is also `OUT/dataset.json`."""
-    check_place(out, force)
     surfaces, kinds = list(surfaces or SURFACES), list(defects or DEFECTS)
     items = plan(seed, size, {"train": train, "val": val, "test": test}, ok_share, surfaces, kinds)
-    aside = out.with_name(f".{out.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        for split in SPLITS:
-            for kind in [GOOD, *kinds]:
-                (aside / split / kind).mkdir(parents=True)
-            for kind in kinds:
-                (aside / "ground_truth" / split / kind).mkdir(parents=True)
-        rows = write_all(items, aside, workers or os.cpu_count() or 1, progress)
-        summary = describe(aside, rows, seed, size)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    shutil.rmtree(out, ignore_errors=True)
-    aside.rename(out)
-    return summary
-
-
-def check_place(out: Path, force: bool) -> None:
-    """Refuses a folder with something in it, unless it is a data set of this tool and may be replaced."""
-    if out.exists() and not out.is_dir():
-        raise ToolError(f"{out} is no folder: choose another name")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not is_data_set(out):
-        raise ToolError(f"{out} is not empty and no data set of `synth`: choose another folder, or remove it yourself")
-    if not force:
-        raise ToolError(f"{out} is not empty: choose another folder, or --force to replace the data set in it")
-
-
-def is_data_set(folder: Path) -> bool:
-    """Whether `describe` wrote this folder's dataset.json."""
-    try:
-        found = json.loads((folder / "dataset.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.keys() == SUMMARY
-
-
-def write_all(items: list[Item], out: Path, workers: int, progress: bool) -> list[dict]:
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        done = pool.imap(functools.partial(write, out=out), items, chunksize=8)
-        return list(tqdm(done, "synth", len(items), unit="picture", disable=not progress))
-
-
-def describe(out: Path, rows: list[dict], seed: int, size: int) -> dict:
-    with (out / "index.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    total = hashlib.sha256()
-    for path in sorted(p for p in out.rglob("*") if p.is_file()):
-        total.update(f"{path.relative_to(out)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    counts: dict[str, dict[str, int]] = {}
-    for row in rows:
-        split, kind = row["path"].split("/")[:2]
-        counts.setdefault(split, {}).setdefault(kind, 0)
-        counts[split][kind] += 1
-    summary = {"generator": VERSION, "seed": seed, "size": size, "counts": counts, "sha256": total.hexdigest()}
-    (out / "dataset.json").write_text(json.dumps(summary, indent=1) + "\n")
-    return summary
+    folders = [f"{split}/{kind}" for split in SPLITS for kind in (GOOD, *kinds)]
+    masks = [f"ground_truth/{split}/{kind}" for split in SPLITS for kind in kinds]
+    head = {"generator": VERSION, "seed": seed, "size": size}
+    return sets.publish(out, [*folders, *masks], items, write, head, workers=workers, force=force, progress=progress)
 
 
 def sheet(path: Path, seed: int, size: int = 256) -> None:
@@ -283,25 +218,58 @@ def sheet(path: Path, seed: int, size: int = 256) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("out", type=Path, nargs="?", help="folder to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=512, help="side of the pictures in pixels (default 512)")
+    parser.add_argument("--size", type=int, help="side of the pictures in pixels (default 512)")
     for split, count in (("train", 3200), ("val", 480), ("test", 960)):
-        parser.add_argument(f"--{split}", type=int, default=count, help=f"pictures in this split (default {count})")
-    parser.add_argument("--ok-share", type=float, default=0.5, help="share of good pictures (default 0.5)")
+        parser.add_argument(f"--{split}", type=int, help=f"pictures in this split (default {count})")
+    parser.add_argument("--ok-share", type=float, help="share of good pictures (default 0.5)")
     parser.add_argument("--surfaces", nargs="+", choices=list(SURFACES), help="only these (default: all)")
     parser.add_argument("--defects", nargs="+", choices=list(DEFECTS), help="only these (default: all)")
+    one = parser.add_argument_group(
+        "one product", "one design, as a plant has it, 512 x 384; not with the counts above"
+    )
+    one.add_argument("--product", metavar="NAME", help="one of them, or `list` to see them all")
+    for name, count in (("good", 120), ("bad", 90), ("test-good", 40), ("test-bad", 60)):
+        split = "test" if "test" in name else "training"
+        kind = "good" if "good" in name else "defective"
+        one.add_argument(f"--{name}", type=int, help=f"{kind} pictures for {split} (default {count})")
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet (.png)")
     parser.add_argument("--force", action="store_true", help="replace the data set in the folder")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
+OF_SURFACES = ("size", "train", "val", "test", "ok_share", "surfaces", "defects")
+OF_PRODUCTS = ("good", "bad", "test_good", "test_bad")
+
+
 def run(args: argparse.Namespace) -> int:
+    if args.product == "list":
+        print(collection.listed(args.json))
+        return 0
+    if args.out is None:
+        raise ToolError("which folder shall it write? say `fcam-tools synth OUT`")
+    common = {"workers": args.workers, "force": args.force, "progress": sys.stderr.isatty() and not args.json}
+    if args.product:
+        options = options_of(args, OF_PRODUCTS, OF_SURFACES, "is not for a product")
+        summary = collection.generate(args.out, args.product, seed=args.seed, **options, **common)
+    else:
+        options = options_of(args, OF_SURFACES, OF_PRODUCTS, "needs --product NAME")
+        summary = generate(args.out, seed=args.seed, **options, **common)
     if args.sheet:
-        sheet(args.sheet, args.seed)
-    names = ("seed", "size", "train", "val", "test", "ok_share", "surfaces", "defects", "workers", "force")
-    options = {name: getattr(args, name) for name in names}
-    summary = generate(args.out, **options, progress=sys.stderr.isatty() and not args.json)
+        collection.sheet(args.sheet, args.product, args.seed) if args.product else sheet(args.sheet, args.seed)
     print(json.dumps(summary) if args.json else f"wrote {args.out}: {summary['counts']}, sha256 {summary['sha256']}")
     return 0
+
+
+def options_of(args: argparse.Namespace, own: Sequence[str], others: Sequence[str], why: str) -> dict:
+    """What the user gave of `own`; refuses what is given of `others`, and counts below 0."""
+    wrong = [f"--{name.replace('_', '-')}" for name in others if getattr(args, name) is not None]
+    if wrong:
+        raise ToolError(f"{wrong[0]} {why}: leave it out, or see `fcam-tools synth --help`")
+    given = {name: getattr(args, name) for name in own if getattr(args, name) is not None}
+    below = [name for name, value in given.items() if isinstance(value, int | float) and value < 0]
+    if below:
+        raise ToolError(f"--{below[0].replace('_', '-')} is below 0: give 0 or more")
+    return given

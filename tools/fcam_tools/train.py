@@ -26,6 +26,7 @@ import logging
 import math
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,10 +34,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from fcam_tools import data, held_out, judgement, losses, made_up, methods, native, parallel, pasted, runs, seeds
+from fcam_tools import (
+    data,
+    held_out,
+    judgement,
+    losses,
+    made_up,
+    methods,
+    native,
+    parallel,
+    pasted,
+    runs,
+    seeds,
+    shape,
+)
+from fcam_tools.data import kinds
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.disk import write
 from fcam_tools.errors import ToolError
@@ -318,8 +334,27 @@ def score_threshold(scores: np.ndarray, ok: np.ndarray, false_reject: float) -> 
     return float(np.clip((upper + lower) / 2, 0.001, 0.999))
 
 
-def read_split(pictures: Sequence[data.Picture], size: int, classes: int, progress: bool) -> Pictures:
-    pixels = data.read_pictures(pictures, (size, size), progress)
+def known_good(t: Trainer, held_out: np.ndarray) -> np.ndarray:
+    """Scores of the good training pictures as held-out ones would have them; `held_out` [n] are those of the val split.
+
+    Twenty held-out pictures tell where good ones lie, and not what one in a hundred reaches. A hundred training
+    pictures tell that, but for what the network knows by heart of them: where their mean log-odds lie below the
+    held-out ones', all of them are moved up by as much.
+    """
+    known = 1 - probabilities(t, t.train.pixels[~defective(t.train.labels)])[:, 0]
+    return moved_up(known, held_out)
+
+
+def moved_up(known: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    """Scores whose mean log-odds are at least those of the held-out ones."""
+    if not (len(known) and len(held_out)):
+        return known
+    odds, wanted = (logit(np.clip(some.astype(np.float64), 1e-6, 1 - 1e-6)) for some in (known, held_out))
+    return expit(odds + max(0.0, float(wanted.mean() - odds.mean())))
+
+
+def read_split(pictures: Sequence[data.Picture], size: tuple[int, int], classes: int, progress: bool) -> Pictures:
+    pixels = data.read_pictures(pictures, size, progress)
     return Pictures(pixels, label_array([p.labels for p in pictures], classes))
 
 
@@ -336,14 +371,16 @@ def fit(
 
     `aside` gets the state after stage 1, from which another decoder can be trained with `--start ASIDE --epochs 0`.
     """
-    classes = len(dataset.classes)
+    seen = kinds.seen(dataset)
+    classes = len(seen.classes)
     splits = {
-        split: read_split(dataset.splits[split], recipe.side(split), classes, progress) for split in ("train", "val")
+        split: read_split(seen.splits[split], recipe.read_at(split), classes, progress) for split in ("train", "val")
     }
+    splits["train"].kinds = label_array([p.labels for p in dataset.splits["train"]], len(dataset.classes))
     t = Trainer(recipe, splits["train"], splits["val"], classes, progress, team, run, snapshot_s)
     counts = f"{len(splits['train'].labels)} training and {len(splits['val'].labels)} validation pictures"
     where = f"{t.team.world} x {t.device}, {'bfloat16' if t.low else 'float32'}"
-    log.info("%s, classes %s; %s weights; on %s", counts, ", ".join(dataset.classes), t.origin, where)
+    log.info("%s, classes %s; %s weights; on %s", counts, ", ".join(seen.classes), t.origin, where)
     left = t.snapshot()
     if recipe.objective == "native":
         t.told |= train_native(t, left)
@@ -370,18 +407,19 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
     scores = 1 - probabilities(t, t.val.pixels)[:, 0]
     good = ~defective(t.val.labels)
     alone = dataset.good_alone
-    threshold = (
-        made_up.good_threshold(scores[good], recipe.false_reject)
-        if alone
-        else score_threshold(scores, good, recipe.false_reject)
-    )
+    more = known_good(t, scores[good]) if recipe.objective == "native" and not alone else np.zeros(0)
+    if alone:
+        threshold = made_up.good_threshold(scores[good], recipe.false_reject)
+    else:
+        every, ok = np.concatenate([scores, more]), np.concatenate([good, np.ones(len(more), bool)])
+        threshold = score_threshold(every, ok, recipe.false_reject)
     found = judged(t, dataset, scores, threshold)
     return {
         "settings": t.net.settings,
         "state_dict": {name: value.cpu() for name, value in t.net.state_dict().items()},
-        "classes": list(dataset.classes),
+        "classes": list(kinds.classes_of(dataset.classes, dataset.joined)),
         "ok": dataset.ok,
-        "size": recipe.size,
+        "size": recipe.size if recipe.shape == (recipe.size, recipe.size) else recipe.shape,
         "thresholds": {
             "score": threshold,
             "map": recipe.map_threshold,
@@ -396,6 +434,8 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
             "backbone": f"{recipe.backbone} to stride {recipe.stride}",
             "weights": t.origin,
             **({"defects": judgement.MADE_UP} if alone else {}),
+            **({"threshold": f"{good.sum()} held-out and {len(more)} known good pictures"} if len(more) else {}),
+            **kinds.written(dataset.joined),
             "seed": str(recipe.seed),
             "trained_on": f"{t.team.world} x {t.device.type}, torch {torch.__version__}",
         },
@@ -458,6 +498,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(
                 f"--{prefix}-{name}", type=type(value), default=argparse.SUPPRESS, help=f"inspection: {value}"
             )
+    parser.add_argument("--kinds", choices=kinds.CHOICES, help=kinds.HELP)
     add_leak_argument(parser)
     judgement.add_accept_argument(parser, "goes into the checkpoint and the bundle")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -509,21 +550,41 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
     recipe, out = recipe_of(args), args.out
     dataset = made_up.load(args.data, ok_needed=recipe.objective != "fcam")  # the paper's sets have no good pictures
     refuse_good_alone(dataset, recipe)
+    dataset = replace(dataset, joined=joined_kinds(dataset, recipe, args.kinds))
     if dataset.good_alone and not hasattr(args, "false_reject"):
         recipe.false_reject = made_up.FALSE_REJECT
-    if recipe.objective == "native" and not hasattr(args, "size"):
-        recipe.size = native.side_of(held_out.common_size(dataset.splits["train"]))
+    pictures = held_out.common_size(dataset.splits["train"])
+    if recipe.objective == "native":
+        recipe.size, recipe.height = shape.input_of(pictures, getattr(args, "size", 0))
     if out is not None and out.suffix not in ("", ".pt"):
         raise ToolError(f"--out {out} must end in .pt, or be a run folder without a suffix")
     name = args.name or dataset.name
     folder = runs.new_folder(args.runs, name) if out is None else runs.beside(out) if out.suffix else out
     if team.leads:
         refuse_leaks(dataset, args.allow_leaks, sys.stderr.isatty() and not args.json)
-        if warning := held_out.shape_warning(dataset):
+        lost = shape.shrunk if recipe.objective == "native" else shape.squashed
+        if warning := lost(pictures, recipe.shape):
             log.warning("%s", warning)
+        if dataset.joined:
+            log.warning("%s", kinds.told(dataset))
     recipe.parts = recipe.parts or team.world
     checkpoint = out if out is not None and out.suffix else folder / runs.CHECKPOINT
     return Plan(recipe, args.data, dataset, checkpoint, folder)
+
+
+def joined_kinds(dataset: data.Dataset, recipe: Recipe, how: str | None) -> tuple[str, ...]:
+    """The kinds that are learnt as one: as told, else as what training goes on from, else by the recipe."""
+    if how is None and recipe.start:
+        found = kinds.joined_in(provenance_of(Path(recipe.start)))
+        return found if set(found) & set(dataset.classes) else ()
+    return kinds.joined(dataset, how or ("auto" if recipe.objective == "native" else "all"))
+
+
+def provenance_of(start: Path) -> dict[str, str]:
+    """That of a bundle or a checkpoint; empty where it says nothing."""
+    if (start / "manifest.toml").is_file():
+        return tomllib.loads((start / "manifest.toml").read_text()).get("provenance", {})
+    return torch.load(start, map_location="cpu", weights_only=True).get("provenance", {})
 
 
 def refuse_good_alone(dataset: data.Dataset, recipe: Recipe) -> None:
@@ -550,6 +611,7 @@ def start_run(plan: Plan, team: Team, args: argparse.Namespace) -> Run:
             "data": place_of(plan.source),
             "dataset": plan.dataset.name,
             "dataset_sha256": plan.dataset.fingerprint(),
+            "joined": list(plan.dataset.joined),
             "dataset_licence": data.licence_of(plan.dataset),
             "checkpoint": str(plan.checkpoint.resolve()),
             "device": str(team.device),
@@ -579,6 +641,7 @@ def plan_resumed(folder: Path, moved: str = "") -> Plan:
             f"the pictures in {source} are not those that {folder} began with: put them back, or give the place where "
             f"they are (`fcam-tools train NEWPATH --resume {folder}`), or start a new run"
         )
+    dataset = replace(dataset, joined=tuple(config.get("joined", ())))
     return Plan(recipe_from(config["recipe"]), source, dataset, Path(config["checkpoint"]), folder)
 
 
@@ -637,8 +700,7 @@ def refusal(plan: Plan, checkpoint: dict) -> str:
     found = checkpoint["judgement"]
     if not found.get("doubt"):
         return ""
-    size = (plan.recipe.size, plan.recipe.size)
-    setting = held_out.setting_of(plan.dataset, "val", size, checkpoint)
+    setting = held_out.setting_of(plan.dataset, "val", plan.recipe.shape, checkpoint)
     told = judgement.told(judgement.Figures(**found["figures"]), setting, plan.source)
     return f"{told}\n  the network is in {plan.checkpoint}"
 

@@ -58,7 +58,8 @@ class Recipe:
     decoder_stride: int = 8
     widths: tuple[int, ...] = (32, 16)
     pool: str = "lse"
-    size: int = 256
+    size: int = 256  # side of the square input, or its width
+    height: int = 0  # of an input that is not square
     pretrained: bool = True
     start: str = ""
     seed: int = 0
@@ -103,9 +104,14 @@ class Recipe:
     label_rate: float = 0.5  # of the decoder's rate, where labels are learnt
     barrier_growth: float = 1.2
 
-    def side(self, split: str) -> int:
-        """Side of a split's pictures in memory."""
-        return self.crop_from if split == "train" and self.crop_from else self.size
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Width and height of the network's input."""
+        return self.size, self.height or self.size
+
+    def read_at(self, split: str) -> tuple[int, int]:
+        """Width and height of a split's pictures in memory."""
+        return (self.crop_from,) * 2 if split == "train" and self.crop_from else self.shape
 
 
 class Trainer:
@@ -162,7 +168,7 @@ class Trainer:
 
     def chunked(self, count: int, work: Callable[[slice], Any]) -> list[Any]:
         """Work that learns nothing, chunk by chunk, shared out in the team."""
-        return self.team.collect(count, chunk(self.recipe.size), work)
+        return self.team.collect(count, chunk(*self.recipe.shape), work)
 
     def keep(self, stage: Stage, now: bool = False) -> None:
         """A snapshot, if the last one is old enough."""
@@ -190,9 +196,9 @@ class Trainer:
         return found
 
 
-def chunk(size: int) -> int:
-    """Pictures of a side that are judged at once: fewer of large ones, whose features do not fit a cache."""
-    return max(1, min(CHUNK, CHUNK * 256**2 // size**2))
+def chunk(width: int, height: int) -> int:
+    """Pictures that are judged at once: fewer of large ones, whose features do not fit a cache."""
+    return max(1, min(CHUNK, CHUNK * 256**2 // (width * height)))
 
 
 def gains(precision: str, device: torch.device) -> bool:

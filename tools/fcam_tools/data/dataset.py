@@ -39,7 +39,8 @@ class Dataset:
     """Labelled pictures by split. `classes[0]` is the OK class, without pictures in a set of things, not of defects.
 
     `layout` and `option` are what the set was loaded by, see `fcam_tools.data.load`. `good_alone`: no reject was seen;
-    pictures of the second class, if there are any, are made up.
+    pictures of the second class, if there are any, are made up. `joined`: the classes that a network learns as one
+    (kinds.py); here they are still apart.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Dataset:
     layout: str = "tree"
     option: str = ""
     good_alone: bool = False
+    joined: tuple[str, ...] = ()
 
     @property
     def ok(self) -> str:

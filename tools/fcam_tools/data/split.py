@@ -85,7 +85,7 @@ def filled(splits: Splits) -> Splits:
     out = {split: list(found) for split, found in splits.items()}
     for label in sorted({p.label for found in splits.values() for p in found}):
         for split in ("val", "test", "train"):
-            if not any(p.label == label for p in out[split]):
+            if split in out and not any(p.label == label for p in out[split]):
                 move_last(out, label, split)
     return {split: tuple(found) for split, found in out.items()}
 
@@ -96,7 +96,7 @@ def move_last(splits: dict[str, list[Picture]], label: int, to: str) -> None:
     def groups(split: str) -> set[bytes]:
         return {key_of(p) for p in splits[split] if p.label == label}
 
-    source = max(SPLITS, key=lambda split: len(groups(split)))
+    source = max(splits, key=lambda split: len(groups(split)))
     if len(groups(source)) < 2:
         return
     last = max(groups(source), key=lambda key: hashlib.sha256(key).digest())

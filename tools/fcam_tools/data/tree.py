@@ -58,7 +58,7 @@ def load_splits(root: Path, good_alone: bool = False) -> Dataset:
     if alone and splits["train"] == tuple(pictures):  # what sets the threshold must not be all that judges it
         splits = filled(by_hash(pictures))
     elif splitting:
-        splits |= without_val(splits["train"])
+        splits |= filled(without_val(splits["train"]))
     return Dataset(root.name, root, classes, splits, good_alone=alone)
 
 
