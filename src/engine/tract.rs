@@ -3,9 +3,9 @@
 //! Stock tract computes a QDQ network in float: it dequantises before each convolution. That is said in `describe`, and the
 //! results are those of the quantised network, because every Q/DQ pair still rounds.
 
+use tract_core::internal::bail;
+use tract_core::plan::SimpleState;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::bail;
-use tract_onnx::tract_core::plan::SimpleState;
 
 use super::{Error, Shape};
 use crate::preprocess::Tensor as Input;
