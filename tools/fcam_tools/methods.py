@@ -75,7 +75,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "native": {
         "objective": "native",
         "verdict": "decoder",
-        "stride": 8,  # what sees more of a picture learns its label by heart: with stride 16 the maps are lost
+        "stride": 8,  # nothing reads deeper features
         "size": 512,
         "neck": 0,  # each class's evidence is a sum of what the map's is: nothing else to learn by heart
         "window": 128,
