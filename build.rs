@@ -1,4 +1,4 @@
-//! Lists the files of models/default, which the program carries (src/bundle/embedded.rs).
+//! Lists the files of models/default, which the program carries (src/bundle/embedded.rs), and tells it what it is built for.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -8,6 +8,7 @@ const BUNDLE: &str = "models/default";
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed={BUNDLE}"); // and everything in it
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-env=FCAM_TARGET={}", env::var("TARGET").unwrap_or_default()); // for `fcam --version`
     let mut files = vec![];
     list(&folder("CARGO_MANIFEST_DIR")?.join(BUNDLE), "", &mut files)?;
     files.sort();

@@ -22,6 +22,7 @@ mod pictures;
 mod plc;
 mod replay;
 mod run;
+mod version;
 
 /// Everything went well.
 pub const CLEAN: u8 = 0;
@@ -30,12 +31,22 @@ pub const FAULTS: u8 = 1;
 /// It could not start.
 pub const NOT_STARTED: u8 = 2;
 
+/// What to do first, below the help of all verbs.
+const FIRST: &str = "First steps:
+  fcam replay                  judge the sample pictures that the program carries; --out DIR draws what it found
+  fcam replay PICTURE...       judge your own
+  fcam cameras                 which cameras are there
+  fcam check STATION.toml      say what is wrong with a station file; `fcam run --config STATION.toml` runs it
+
+Exit codes: 0 clean, 1 stopped with faults counted, 2 could not start.";
+
 /// Inspects parts: picture in, mask and verdict out, in time for the line's PLC.
 #[derive(Debug, Parser)]
 #[command(
     name = "fcam",
     version,
-    after_help = "Exit codes: 0 clean, 1 stopped with faults counted, 2 could not start."
+    long_version = version::long(),
+    after_help = FIRST
 )]
 struct Cli {
     #[command(subcommand)]

@@ -23,6 +23,7 @@ mod outcome;
 mod parcel;
 mod plc;
 mod preprocess;
+mod program;
 #[path = "common/random.rs"]
 mod random;
 #[path = "common/release.rs"]

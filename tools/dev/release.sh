@@ -37,6 +37,8 @@ cross_build() {
     need_auditable
     say "fcam for $ARM and glibc $BOARD_LIBC (the first build takes minutes)"
     mkdir -p "$BOARDS"
+    FCAM_COMMIT=$(git rev-parse --short=12 HEAD 2>/dev/null || true) # for `fcam --version`
+    export FCAM_COMMIT
     # A target folder of its own: another linker has everything built again.
     (
         unset CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER CC_aarch64_unknown_linux_gnu
