@@ -1,5 +1,7 @@
 //! What `fcam --version` says, for a report or a question: enough to know which program this is, and what it can do here.
 
+use std::sync::LazyLock;
+
 use crate::engine::Isa;
 
 const FEATURES: [(&str, bool); 4] = [
@@ -11,7 +13,12 @@ const FEATURES: [(&str, bool); 4] = [
 
 /// Version, commit where the build was told it (`FCAM_COMMIT`), target, features, and the int8 engine's kernels that this
 /// CPU can execute, slowest first.
-pub fn long() -> String {
+pub fn long() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(text);
+    &TEXT
+}
+
+fn text() -> String {
     let commit = option_env!("FCAM_COMMIT").filter(|commit| !commit.is_empty()).unwrap_or("not told");
     let features: Vec<&str> = FEATURES.iter().filter(|(_, built)| *built).map(|(name, _)| *name).collect();
     let kernels: Vec<&str> = Isa::ALL.into_iter().filter(|isa| isa.kernels().is_some()).map(Isa::name).collect();
