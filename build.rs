@@ -9,6 +9,7 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed={BUNDLE}"); // and everything in it
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-env=FCAM_TARGET={}", env::var("TARGET").unwrap_or_default()); // for `fcam --version`
+    println!("cargo::rustc-env=FCAM_PROFILE={}", env::var("PROFILE").unwrap_or_default()); // for `fcam bench`
     let mut files = vec![];
     list(&folder("CARGO_MANIFEST_DIR")?.join(BUNDLE), "", &mut files)?;
     files.sort();

@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     } else {
         print_table(&report);
         match float {
-            Some(Ok(float_us)) => println!("{}", compared(engine_us(&report), float_us)),
+            Some(Ok(float_us)) => println!("{}{}", compared(engine_us(&report), float_us), doubt()),
             Some(Err(error)) => println!("stock tract does not compute this network: {}", super::told(&error)),
             None if compare => println!("float is not timed: this fcam was built without tract"),
             None => {}
@@ -127,6 +127,14 @@ fn time_float(args: &Args, bundle: &Bundle, geometry: Geometry, camera: &mut Sou
 
 fn engine_us(report: &Value) -> f64 {
     report.pointer("/stages/engine/p50_us").and_then(Value::as_f64).unwrap_or(0.0)
+}
+
+/// What a development build's comparison lacks: its tract is not optimised (Cargo.toml, `[profile.dev]`).
+fn doubt() -> &'static str {
+    match env!("FCAM_PROFILE") {
+        "debug" => "; but tract is not optimised in this build: `./dev bench` has it optimised",
+        _ => "",
+    }
 }
 
 /// Which arithmetic is cheaper here, and by how much.
