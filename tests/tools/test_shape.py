@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
-from fcam_tools import shape
+from fcam_tools import shape, train
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,11 @@ def test_squashed_pictures_are_told() -> None:
     assert "squashed to 256 x 256, 20 times narrower across" in shape.squashed((4000, 200), (256, 256))
     assert "narrower down" in shape.squashed((200, 4000), (256, 256))
     assert shape.squashed((1920, 1080), (256, 256)) == shape.squashed((0, 0), (256, 256)) == ""
+
+
+def test_nobody_gives_a_height_that_is_not_the_pictures() -> None:
+    """The recipes of two stages turn pictures by a quarter, which takes squares; `native` has the pictures'."""
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+    assert "--size" in flags and "--height" not in flags

@@ -486,12 +486,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "optimizer": methods.OPTIMIZERS,
         "precision": PRECISIONS,
     }
-    # No defaults here: what is not given is the recipe's.
+    # No defaults here: what is not given is the recipe's. The height is that of the pictures' shape.
     for name, value in vars(plain).items():
         flag, unset, told = "--" + name.replace("_", "-"), argparse.SUPPRESS, f"inspection: {value}"
         if isinstance(value, bool):
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=unset, help=told)
-        elif isinstance(value, (int, float, str)) and name != "recipe":
+        elif isinstance(value, (int, float, str)) and name not in ("recipe", "height"):
             parser.add_argument(flag, type=type(value), choices=choices.get(name), default=unset, help=told)
     for prefix, groups in (("weight", [plain.weights]), ("draw", [Draw(), OtsuDraw(), ProbabilityDraw()])):
         for name, value in {name: value for group in reversed(groups) for name, value in vars(group).items()}.items():
