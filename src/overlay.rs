@@ -11,6 +11,9 @@ use crate::verdict::Verdict;
 
 mod canvas;
 mod font;
+mod sheet;
+
+pub use sheet::Sheet;
 
 use canvas::{Area, Canvas, Color, HALF, SOLID, covered, position, text_size};
 
@@ -154,7 +157,8 @@ fn color(verdict: &Verdict) -> Color {
     }
 }
 
-fn label(outcome: &Outcome, classes: &[String]) -> String {
+/// Verdict, class and score as an overlay says them, such as `REJECT scratch 0.93`; `classes` are the manifest's names.
+pub fn label(outcome: &Outcome, classes: &[String]) -> String {
     let score = outcome.score.unwrap_or(0.0);
     match &outcome.verdict {
         Verdict::Pass => format!("PASS {score:.2}"),

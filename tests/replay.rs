@@ -1,5 +1,6 @@
 //! `fcam replay` as a user sees it: lines, exit codes, overlays and maps.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use fcam::engine::Settings;
 use fcam::pipeline::{Options, Pipeline};
 use fcam::signal::Signaller;
 use image::{GrayImage, Luma, Rgb, RgbImage};
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::OpenptFlags;
 use serde_json::Value;
 
 use crate::common;
@@ -311,4 +314,66 @@ fn pictures_are_told_by_size_or_by_what_is_wrong() {
     let problems: Vec<bool> = lines.iter().map(|line| line["problem"].is_string()).collect();
     assert_eq!(problems, [false, true, true, false]);
     assert_eq!((&lines[0]["color"], &lines[3]["color"]), (&Value::from("gray"), &Value::from("rgb")));
+}
+
+/// What a person sees: standard output is a pseudo-terminal, 1 in 2 of the pictures a reject, and one no picture at all.
+#[test]
+fn a_table_on_a_terminal_and_json_where_it_is_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    pictures(root.path());
+    std::fs::write(root.path().join("good/002.png"), b"no picture").unwrap();
+    let on_terminal = |more: &[&str], environment: (&str, &str)| {
+        let (terminal, user) = pseudo_terminal();
+        let mut fcam = std::process::Command::new(env!("CARGO_BIN_EXE_fcam"));
+        fcam.args(["replay", "--bundle", common::tiny().to_str().unwrap(), root.path().to_str().unwrap()]).args(more);
+        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+            fcam.env_remove(name);
+        }
+        let mut child = fcam.env("TERM", "xterm").env(environment.0, environment.1).stdout(terminal).spawn().unwrap();
+        drop(fcam); // and with it the terminal's end that it holds
+        let mut text = vec![];
+        // A terminal whose other end is closed reads as an error on Linux.
+        let _ = std::io::Read::read_to_end(&mut std::fs::File::from(user), &mut text);
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        String::from_utf8(text).unwrap()
+    };
+    let colored = on_terminal(&[], ("LANG", "C"));
+    assert!(colored.contains("\x1b[1m\x1b[31mreject") || colored.contains("\x1b[1;31mreject"), "{colored:?}");
+    let plain = on_terminal(&[], ("NO_COLOR", "1"));
+    let rows: Vec<Vec<&str>> = plain.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["picture", "verdict", "class", "score", "regions", "ms"], "{plain:?}");
+    let verdicts: Vec<_> = rows[1..].iter().map(|row| (row[1], row[2])).collect();
+    assert_eq!(verdicts, [("reject", "dark"), ("pass", "-"), ("pass", "-"), ("fault", "-")], "{plain}");
+    assert!(rows[1][0].ends_with("bad/deep/000.png") && rows[1][3].parse::<f32>().unwrap() > 0.5, "{plain}");
+    assert!(rows[4].len() > 6, "a fault without its reason: {plain}");
+    let json = on_terminal(&["--json"], ("LANG", "C"));
+    assert!(json.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{json}");
+}
+
+/// The end for a program, and the end for whoever sits before it.
+fn pseudo_terminal() -> (OwnedFd, OwnedFd) {
+    let user = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    rustix::pty::grantpt(&user).unwrap();
+    rustix::pty::unlockpt(&user).unwrap();
+    let name = rustix::pty::ptsname(&user, vec![]).unwrap();
+    let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    (terminal, user)
+}
+
+#[test]
+fn overlays_have_a_contact_sheet() {
+    let root = tempfile::tempdir().unwrap();
+    pictures(&root.path().join("parts"));
+    let drawn = root.path().join("drawn");
+    let output = replay(&[root.path().join("parts").to_str().unwrap(), "--out", drawn.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let sheet = drawn.join("contact-sheet.jpg");
+    let said = last_words(&output);
+    assert!(
+        said.starts_with(&format!("contact sheet: {}", sheet.display())) && said.contains("all 3 pictures"),
+        "{said}"
+    );
+    // Two columns of the widest picture, 200 pixels, two rows.
+    let (width, height) = image::image_dimensions(sheet).unwrap();
+    assert!((400..450).contains(&width) && height > 2 * 120, "{width} x {height}");
 }

@@ -1,9 +1,9 @@
-//! `fcam replay`: pictures from files through the same pipeline as a camera's, one JSON line each.
+//! `fcam replay`: pictures from files through the same pipeline as a camera's, one line each.
 //!
-//! In: files and folders, or the bundle's own samples. Out: JSON lines on standard output, overlays and maps in directories if wanted, a summary on
-//! standard error. A picture that cannot be read is a fault, as it would be on the line, and the next one is judged.
+//! In: files and folders, or the bundle's own samples. Out: a table on a terminal, JSON lines elsewhere; overlays with a contact sheet of them, and maps,
+//! in directories if wanted; a summary on standard error. A picture that cannot be read is a fault, as it would be on the line, and the next one is judged.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,14 +19,16 @@ use crate::signal::Signaller;
 
 mod output;
 mod report;
+mod table;
 
 use output::Outputs;
 use report::{Line, Progress, Tally};
+use table::Writer;
 
-/// Judges pictures from files and folders; writes one JSON line a picture.
+/// Judges pictures from files and folders; one line a picture: a table on a terminal, JSON elsewhere.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "In a line, `regions` are the findings of a reject; `below_score` is what the map shows on a part that passes,\n\
+    after_help = "In a JSON line, `regions` are the findings of a reject; `below_score` is what the map shows on a part that passes,\n\
 which is no finding but helps to tune --score.\n\n\
 Exit codes: 0 all pictures judged, 1 some could not be read or judged, 2 could not start."
 )]
@@ -37,7 +39,7 @@ pub(super) struct Args {
     /// The model bundle; the embedded one if not given.
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// Write each picture with its mask, regions and verdict drawn on it, as JPEG.
+    /// Write each picture with its mask, regions and verdict drawn on it, as JPEG, and contact-sheet.jpg of the highest scores.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Write each foreground map as 16-bit gray PNG: value = probability x 65535; of the network's size, or of all tiles put together.
@@ -50,13 +52,13 @@ pub(super) struct Args {
     score: Option<f32>,
     #[command(flatten)]
     layout: super::LayoutArgs,
-    /// Add the mask to each line, as run lengths in row-major order, background first.
+    /// Add the mask to each JSON line, as run lengths in row-major order, background first.
     #[arg(long)]
     runs: bool,
     /// Judge without replaying the bundle's proof first.
     #[arg(long)]
     no_proof: bool,
-    /// One JSON line a picture, which is what is written in any case
+    /// Write JSON lines on a terminal too.
     #[arg(long)]
     json: bool,
 }
@@ -67,11 +69,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let layout = args.layout.layout();
     let outputs = Outputs::new(args.out.as_deref(), args.maps.as_deref(), layout, &names, &paths)?;
     let mut replay = Replay::new(args, &bundle, outputs)?;
+    let mut writer = Writer::new(args.json, &paths, &replay.classes);
     let progress = Progress::new(paths.len());
     for (path, name) in paths.iter().zip(&names) {
         let line = replay.judge(path, name, camera.next(clock::now()))?;
         progress.clear();
-        match writeln!(std::io::stdout(), "{line}") {
+        match writer.write(&line) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break, // the reader has seen enough
             written => written.context("cannot write to standard output")?,
         }
@@ -79,6 +82,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     progress.clear();
     eprintln!("{}", replay.tally);
+    if let Some(sheet) = replay.outputs.finish()? {
+        eprintln!("{sheet}");
+    }
     Ok(if replay.tally.fault == 0 { CLEAN } else { FAULTS })
 }
 
@@ -121,26 +127,30 @@ impl Replay {
     }
 
     /// Judges one picture and returns its line. Only what makes all further pictures pointless is an error.
-    fn judge(&mut self, path: &Path, name: &Path, frame: Result<Frame, camera::Error>) -> anyhow::Result<String> {
+    fn judge<'a>(
+        &'a mut self,
+        path: &'a Path,
+        name: &Path,
+        frame: Result<Frame, camera::Error>,
+    ) -> anyhow::Result<Line<'a>> {
         let frame = match frame {
             Ok(frame) => frame,
-            Err(error) => return self.unreadable(path, &error),
+            Err(error) => return Ok(self.unreadable(path, &error)),
         };
         if frame.geometry() != self.pipeline.geometry()
             && let Err(error) = self.pipeline.refit(frame.geometry())
         {
-            return self.unreadable(path, &error);
+            return Ok(self.unreadable(path, &error));
         }
         let inspection = self.pipeline.inspect(&frame);
         self.tally.count(&inspection);
         self.outputs.write(name, &frame, &inspection, &self.classes)?;
-        let line = Line::of(path, &inspection, &self.classes, self.runs);
-        Ok(serde_json::to_string(&line)?)
+        Ok(Line::of(path, &inspection, &self.classes, self.runs))
     }
 
-    fn unreadable(&mut self, path: &Path, error: &dyn std::error::Error) -> anyhow::Result<String> {
+    fn unreadable<'a>(&mut self, path: &'a Path, error: &dyn std::error::Error) -> Line<'a> {
         self.tally.fault += 1;
-        Ok(serde_json::to_string(&Line::fault(path, error.to_string()))?)
+        Line::fault(path, error.to_string())
     }
 }
 

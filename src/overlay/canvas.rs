@@ -1,5 +1,7 @@
 //! An RGB picture to draw on. Everything is clipped to it, so nothing here can fail.
 
+use image::RgbImage;
+
 use super::font;
 use crate::camera::{Frame, PixelFormat};
 use crate::preprocess;
@@ -29,6 +31,19 @@ impl Canvas {
         preprocess::unpack(frame, &mut self.pixels);
         if geometry.format == PixelFormat::Gray8 {
             spread_gray(&mut self.pixels);
+        }
+    }
+
+    /// One colour, of `size` across and down.
+    pub(super) fn plain(size: [u32; 2], color: Color) -> Self {
+        let [width, height] = size.map(|side| side as usize);
+        Self { pixels: color.repeat(width * height), width, height }
+    }
+
+    /// Lays a picture over it, its top left corner at (x, y).
+    pub(super) fn put(&mut self, picture: &RgbImage, x: i32, y: i32) {
+        for (column, row, pixel) in picture.enumerate_pixels() {
+            self.mix(x + column as i32, y + row as i32, pixel.0, SOLID);
         }
     }
 

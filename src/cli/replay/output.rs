@@ -1,4 +1,4 @@
-//! The files of a replay: overlays and maps, named like the pictures they are of.
+//! The files of a replay: overlays and maps, named like the pictures they are of, and a contact sheet of the overlays.
 //!
 //! Names are relative to the folder that all given paths have in common (the folder itself, if one is given), so that
 //! pictures of the same name in two folders stay apart. Refuses names that would collide all the same, and to write over
@@ -16,9 +16,12 @@ use image::{ExtendedColorType, ImageEncoder, ImageResult};
 
 use crate::camera::Frame;
 use crate::engine::Prediction;
-use crate::overlay::Overlay;
+use crate::overlay::{self, Overlay, Sheet};
 use crate::pipeline::Inspection;
 use crate::preprocess::Layout;
+
+/// Beside the overlays.
+const SHEET: &str = "contact-sheet.jpg";
 
 /// High enough that scratches of one pixel survive.
 const JPEG_QUALITY: u8 = 92;
@@ -28,6 +31,7 @@ pub(super) struct Outputs {
     overlays: Option<PathBuf>,
     maps: Option<PathBuf>,
     overlay: Overlay,
+    sheet: Sheet,
 }
 
 impl Outputs {
@@ -45,7 +49,12 @@ impl Outputs {
                 check(directory, extension, names, pictures)?;
             }
         }
-        Ok(Self { overlays: overlays.map(Into::into), maps: maps.map(Into::into), overlay: Overlay::of(layout) })
+        Ok(Self {
+            overlays: overlays.map(Into::into),
+            maps: maps.map(Into::into),
+            overlay: Overlay::of(layout),
+            sheet: Sheet::default(),
+        })
     }
 
     /// Writes the files of one picture.
@@ -58,16 +67,31 @@ impl Outputs {
     ) -> anyhow::Result<()> {
         if let Some(directory) = &self.overlays {
             let pixels = self.overlay.draw(frame, &inspection.mask, &inspection.outcome, classes);
-            let (width, height) = (frame.geometry().width, frame.geometry().height);
-            save(&directory.join(name.with_extension("jpg")), |file| {
-                JpegEncoder::new_with_quality(file, JPEG_QUALITY).encode(pixels, width, height, ExtendedColorType::Rgb8)
-            })?;
+            let size = [frame.geometry().width, frame.geometry().height];
+            save(&directory.join(name.with_extension("jpg")), |file| write_jpeg(file, pixels, size))?;
+            let lines = [name.to_string_lossy().into_owned(), overlay::label(&inspection.outcome, classes)];
+            self.sheet.add(lines, inspection.outcome.score.unwrap_or(1.0), pixels, size);
         }
         if let (Some(directory), Some(prediction)) = (&self.maps, &inspection.prediction) {
             save(&directory.join(name.with_extension("png")), |file| write_map(file, prediction))?;
         }
         Ok(())
     }
+
+    /// Writes the contact sheet of two overlays and more; says where it is.
+    pub(super) fn finish(&self) -> anyhow::Result<Option<String>> {
+        let (Some(directory), Some((pixels, size))) = (&self.overlays, self.sheet.draw()) else { return Ok(None) };
+        let path = directory.join(SHEET);
+        save(&path, |file| write_jpeg(file, &pixels, size))?;
+        let (shown, of) = self.sheet.count();
+        let which =
+            if shown < of { format!("the {shown} highest scores of {of}") } else { format!("all {of} pictures") };
+        Ok(Some(format!("contact sheet: {} ({which}; one picture each beside it)", path.display())))
+    }
+}
+
+fn write_jpeg(file: &mut impl Write, pixels: &[u8], [width, height]: [u32; 2]) -> ImageResult<()> {
+    JpegEncoder::new_with_quality(file, JPEG_QUALITY).encode(pixels, width, height, ExtendedColorType::Rgb8)
 }
 
 fn write_map(file: &mut impl Write, prediction: &Prediction) -> ImageResult<()> {
@@ -118,10 +142,18 @@ fn common_folder(a: &Path, b: &Path) -> PathBuf {
 fn check(directory: &Path, extension: &str, names: &[PathBuf], pictures: &[PathBuf]) -> anyhow::Result<()> {
     let directory = directory.canonicalize().with_context(|| format!("cannot open {}", directory.display()))?;
     let read: HashSet<PathBuf> = pictures.iter().filter_map(|picture| picture.canonicalize().ok()).collect();
+    let is_read = |target: &Path| target.canonicalize().is_ok_and(|target| read.contains(&target));
+    let sheet = directory.join(SHEET);
+    if extension == "jpg" && is_read(&sheet) {
+        bail!("{} would be overwritten: write to another directory", sheet.display());
+    }
     let mut writers: HashMap<PathBuf, &Path> = HashMap::new();
     for (name, picture) in names.iter().zip(pictures) {
         let target = directory.join(name.with_extension(extension));
-        if target.canonicalize().is_ok_and(|target| read.contains(&target)) {
+        if target == sheet && extension == "jpg" {
+            bail!("the overlay of {} would have the contact sheet's name: rename the picture", picture.display());
+        }
+        if is_read(&target) {
             bail!("{} would be overwritten: write to another directory", target.display());
         }
         if let Some(other) = writers.insert(target, picture).filter(|other| *other != picture) {
@@ -170,6 +202,11 @@ mod tests {
         assert!(outputs("", &pictures[..1]).unwrap_err().contains("overwritten"));
         assert!(outputs("maps", &pictures[..2]).unwrap_err().contains("same file"));
         assert_eq!(outputs("", &pictures[2..]), Ok(()));
+        let sheet = [at("contact-sheet.png")];
+        drop(File::create(&sheet[0]).unwrap());
+        let names = names(&[root.path().into()], &sheet).unwrap();
+        let taken = Outputs::new(Some(&at("drawn")), None, Layout::default(), &names, &sheet);
+        assert!(taken.map(drop).unwrap_err().to_string().contains("contact sheet's name"));
         assert_eq!(outputs("maps", &[pictures[0].clone(), pictures[0].clone()]), Ok(()));
     }
 }

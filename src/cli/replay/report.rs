@@ -1,4 +1,4 @@
-//! What a replay says: a JSON line a picture, a bar while it runs, a summary at the end.
+//! What a replay says: a line a picture (`table` writes it), a bar while it runs, a summary at the end.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,16 +19,16 @@ use crate::verdict::Verdict;
 /// `below_score`, for whoever tunes the threshold. `region_count`, `area_px` and `run_lengths` are of the mask, whatever the verdict.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
-    picture: Cow<'a, str>,
-    verdict: &'static str,
+    pub(super) picture: Cow<'a, str>,
+    pub(super) verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// The defect class of a reject.
-    class: Option<&'a str>,
+    pub(super) class: Option<&'a str>,
     /// Defect score.
-    score: Option<f32>,
+    pub(super) score: Option<f32>,
     scores: Scores<'a>,
-    regions: &'a [Region],
+    pub(super) regions: &'a [Region],
     below_score: &'a [Region],
     region_count: usize,
     /// Foreground, in pixels of the map.
@@ -36,11 +36,11 @@ pub(super) struct Line<'a> {
     map_size: [u32; 2],
     #[serde(skip_serializing_if = "Option::is_none")]
     run_lengths: Option<Vec<u32>>,
-    ms: Option<Milliseconds>,
+    pub(super) ms: Option<Milliseconds>,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn of(picture: &'a Path, inspection: &'a Inspection, classes: &'a [String], runs: bool) -> Self {
+    pub(super) fn of(picture: &'a Path, inspection: &Inspection<'a>, classes: &'a [String], runs: bool) -> Self {
         let Inspection { prediction, mask, outcome } = inspection;
         let class = match &outcome.verdict {
             Verdict::Reject(findings) => classes.get(findings.class).map(String::as_str),
@@ -104,11 +104,11 @@ impl Serialize for Scores<'_> {
 }
 
 #[derive(Serialize)]
-struct Milliseconds {
+pub(super) struct Milliseconds {
     preprocess: f64,
     engine: f64,
     mask: f64,
-    total: f64,
+    pub(super) total: f64,
 }
 
 impl Milliseconds {
