@@ -162,9 +162,13 @@ struct TensorrtArgs {
 
 impl TensorrtArgs {
     /// In place of what `options` say.
-    fn apply(self, options: tensorrt::Options) -> tensorrt::Options {
+    fn apply(self, options: tensorrt::TensorRtOptions) -> tensorrt::TensorRtOptions {
         let Self { shim, cache } = self;
-        tensorrt::Options { shim: shim.unwrap_or(options.shim), cache: cache.unwrap_or(options.cache), ..options }
+        tensorrt::TensorRtOptions {
+            shim: shim.unwrap_or(options.shim),
+            cache: cache.unwrap_or(options.cache),
+            ..options
+        }
     }
 }
 

@@ -157,10 +157,10 @@ impl Setup {
     }
 
     /// Engine, ROI, threshold and the timing of the outputs.
-    pub fn options(&self) -> pipeline::Options {
+    pub fn options(&self) -> pipeline::PipelineOptions {
         let Raw { inspect, engine, signals, .. } = &self.raw;
         let delay = Duration::from_millis(signals.delay_ms);
-        pipeline::Options {
+        pipeline::PipelineOptions {
             engine: engine.clone(),
             layout: inspect.layout(),
             score_threshold: inspect.score,
@@ -229,9 +229,9 @@ impl Setup {
         }
     }
 
-    fn handshake(&self) -> handshake::Options {
+    fn handshake(&self) -> handshake::HandshakeOptions {
         let raw::Plc { heartbeat_ms, simulated, max_celsius } = self.raw.plc;
-        handshake::Options {
+        handshake::HandshakeOptions {
             external: self.raw.trigger.mode == Mode::External,
             queue: self.raw.trigger.queue,
             plc_timeout: Duration::from_millis(heartbeat_ms),
@@ -284,17 +284,17 @@ fn json_file(path: &str) -> std::io::Result<File> {
 
 impl Setup {
     /// The serial line, if there is one.
-    fn serial(&self) -> Option<serial::Options> {
+    fn serial(&self) -> Option<serial::SerialOptions> {
         let raw::Serial { port, profile, parity, rs485, .. } = self.raw.serial.clone();
         let (line, config) = (self.raw.serial.line(), self.fingerprint());
         let external = self.raw.trigger.mode == Mode::External;
         let delay = Duration::from_millis(self.raw.signals.delay_ms);
-        let options = serial::Options { port, line, parity, rs485, profile, config, external, delay };
+        let options = serial::SerialOptions { port, line, parity, rs485, profile, config, external, delay };
         (!options.port.as_os_str().is_empty()).then_some(options)
     }
 
     /// Modbus, where a master may ask.
-    fn modbus(&self) -> Option<modbus::Options> {
+    fn modbus(&self) -> Option<modbus::ModbusOptions> {
         let raw::Modbus { word_order: order, tcp, rtu } = &self.raw.modbus;
         let raw::ModbusTcp { listen, write, masters, connections, idle_s } = tcp.clone();
         // It was validated.
@@ -308,7 +308,7 @@ impl Setup {
         let raw::ModbusRtu { port, baud, parity, rs485, unit } = rtu.clone();
         let rtu = (!port.as_os_str().is_empty()).then_some(modbus::Rtu { port, baud, parity, rs485, unit });
         let delay = Duration::from_millis(self.raw.signals.delay_ms);
-        (tcp.is_some() || rtu.is_some()).then(|| modbus::Options {
+        (tcp.is_some() || rtu.is_some()).then(|| modbus::ModbusOptions {
             tcp,
             rtu,
             order: *order,
@@ -363,7 +363,8 @@ pub fn serial_line(path: &Path) -> Result<(budget::Line, usize), Error> {
 
 fn recorder(raw: raw::Record) -> Option<Recorder> {
     let raw::Record { dir, keep, picture, max_files, max_mb, free_mb } = raw;
-    (keep != Keep::None).then(|| Recorder::open(record::Options { dir, keep, picture, max_files, max_mb, free_mb }))
+    (keep != Keep::None)
+        .then(|| Recorder::open(record::RecorderOptions { dir, keep, picture, max_files, max_mb, free_mb }))
 }
 
 fn apply(raw: &mut Raw, overrides: Overrides) {

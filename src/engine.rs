@@ -66,7 +66,7 @@ pub struct Settings {
     /// Names of the convolutions that an int8 network may have in float. Any other is refused.
     pub float_layers: Vec<String>,
     /// Where TensorRT's shim and engines are.
-    pub tensorrt: tensorrt::Options,
+    pub tensorrt: tensorrt::TensorRtOptions,
 }
 
 impl Default for Settings {
@@ -76,7 +76,7 @@ impl Default for Settings {
             threads: 1,
             isa: Isa::Auto,
             float_layers: Vec::new(),
-            tensorrt: tensorrt::Options::default(),
+            tensorrt: tensorrt::TensorRtOptions::default(),
         }
     }
 }

@@ -171,7 +171,7 @@ impl From<Ticket> for Opened {
 
 /// What a station fixes once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
+pub struct HandshakeOptions {
     /// Triggers make the parts. Without, the camera does, and a trigger is only counted as missed.
     pub external: bool,
     /// Parts that may wait to be judged, at least 1; with as many, READY is low.
@@ -186,7 +186,7 @@ pub struct Options {
     pub limit: Option<i16>,
 }
 
-impl Default for Options {
+impl Default for HandshakeOptions {
     fn default() -> Self {
         Self { external: true, queue: 1, plc_timeout: Duration::ZERO, simulated: false, job: 0, limit: None }
     }
@@ -208,7 +208,7 @@ enum Job {
 /// The state machine.
 #[derive(Debug, Clone)]
 pub struct Handshake {
-    options: Options,
+    options: HandshakeOptions,
     /// By the position in [`Condition::ALL`].
     conditions: [bool; Condition::ALL.len()],
     controls: Controls,
@@ -250,7 +250,7 @@ pub struct Handshake {
 
 impl Handshake {
     /// A station that starts: not ready, nothing valid.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: HandshakeOptions) -> Self {
         let mut new = Self {
             options,
             conditions: [false; Condition::ALL.len()],

@@ -83,7 +83,7 @@ pub struct Station {
     /// What frames are like, if the camera is known to keep to it.
     pub geometry: Option<Geometry>,
     /// Engine, ROI, threshold and the timing of the outputs.
-    pub options: pipeline::Options,
+    pub options: pipeline::PipelineOptions,
     /// What makes a part.
     pub trigger: Trigger,
     /// A camera that says nothing for this long is stalled.
@@ -308,7 +308,7 @@ fn note<T>(panicked: &mut Vec<&'static str>, name: &'static str, joined: std::th
 }
 
 /// A geometry to build the pipeline with before the first frame has told the true one: it holds the ROIs.
-fn placeholder(bundle: &Bundle, options: &pipeline::Options) -> Geometry {
+fn placeholder(bundle: &Bundle, options: &pipeline::PipelineOptions) -> Geometry {
     let shape = bundle.shape();
     let (right, bottom) = options.layout.extent();
     let (width, height) = (right.max(shape.width as u32), bottom.max(shape.height as u32));

@@ -63,7 +63,7 @@ impl Edges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handshake::{Condition, Options, Ticket};
+    use crate::handshake::{Condition, HandshakeOptions, Ticket};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -73,7 +73,7 @@ mod tests {
     }
 
     fn line() -> Line {
-        let line = Line::new(Options { queue: 16, external: true, ..Options::default() });
+        let line = Line::new(HandshakeOptions { queue: 16, external: true, ..HandshakeOptions::default() });
         line.update(|handshake| handshake.set(Condition::Starting, false));
         line
     }

@@ -21,7 +21,7 @@ use fcam::engine::tensorrt;
 use fcam::engine::{Backend, Prediction, Settings};
 use fcam::mask::{Masker, Thresholds};
 use fcam::outcome::{Judged, Opened, Outcome, Timings};
-use fcam::pipeline::{Options, Pipeline};
+use fcam::pipeline::{Pipeline, PipelineOptions};
 use fcam::preprocess::{Layout, Preprocessor, Roi, Tensor, Tiles};
 use fcam::signal::Signaller;
 use fcam::verdict::{Judge, Verdict};
@@ -137,15 +137,18 @@ fn on(backend: Backend) -> Settings {
 #[cfg(feature = "tensorrt")]
 fn an_inspection_on_tensorrt_allocates_nothing() {
     let cache = tempfile::tempdir().unwrap();
-    let options =
-        tensorrt::Options { shim: shim::shims().0.clone(), cache: cache.path().into(), ..tensorrt::Options::default() };
+    let options = tensorrt::TensorRtOptions {
+        shim: shim::shims().0.clone(),
+        cache: cache.path().into(),
+        ..tensorrt::TensorRtOptions::default()
+    };
     let engine = Settings { tensorrt: options, ..on(Backend::Tensorrt) };
     an_inspection_allocates_what_its_engine_does(engine, Some(0));
 }
 
 fn an_inspection_allocates_what_its_engine_does(engine: Settings, known: Option<usize>) {
     let backend = engine.backend;
-    let options = Options {
+    let options = PipelineOptions {
         engine,
         layout: Default::default(),
         score_threshold: None,
@@ -174,7 +177,7 @@ fn an_inspection_of_tiles_allocates_nothing() {
     let areas =
         vec![Roi { x: 0, y: 0, width: 60, height: 80 }.into(), Roi { x: 50, y: 8, width: 46, height: 72 }.into()];
     for format in [PixelFormat::Rgb8, PixelFormat::Nv12] {
-        let options = Options {
+        let options = PipelineOptions {
             engine: Settings::default(),
             layout: Layout { areas: areas.clone(), tiles },
             score_threshold: None,

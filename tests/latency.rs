@@ -21,7 +21,7 @@ use fcam::handshake;
 use fcam::line::Line;
 use fcam::modbus::WordOrder;
 use fcam::outcome::Outcome;
-use fcam::pipeline::Options;
+use fcam::pipeline::PipelineOptions;
 use fcam::record;
 use fcam::signal::{SETUP, Signaller};
 use fcam::sink::gpio::{self, Gpio, Role};
@@ -94,9 +94,9 @@ fn run_beside(
     parts: usize,
     pause: Duration,
 ) -> Ran {
-    let line = Line::new(handshake::Options { external: true, queue: 4, ..Default::default() });
+    let line = Line::new(handshake::HandshakeOptions { external: true, queue: 4, ..Default::default() });
     let lines = Lines::default();
-    let gpio = Gpio::with_lines(lines.open(), gpio::Options::default(), &line).unwrap();
+    let gpio = Gpio::with_lines(lines.open(), gpio::GpioOptions::default(), &line).unwrap();
     let (fire, fired) = channel();
     let (sender, told) = channel();
     let matching = Matching { rule: Rule::Next, delay: Duration::ZERO, window: 100 * MS };
@@ -104,7 +104,7 @@ fn run_beside(
         bundle,
         camera: Box::new(Sensor { fired, pictures, sequence: 0 }),
         geometry: Some(Geometry::packed(SIZE.0, SIZE.1, PixelFormat::Yuyv).unwrap()),
-        options: Options {
+        options: PipelineOptions {
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
@@ -162,7 +162,7 @@ impl Others {
         });
         let wire =
             Wire { baud: 921_600, bits: 10, parts_per_minute: 3000, head_of_line_ms: 2, frame_bytes: 240, masks: true };
-        let telegrams = serial::Options {
+        let telegrams = serial::SerialOptions {
             port: path,
             line: wire,
             parity: serial::Parity::None,
@@ -175,8 +175,13 @@ impl Others {
         station.sinks.push(Box::new(Serial::start(telegrams, station.line.clone()).unwrap()));
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let tcp = modbus::Tcp { listen, write: false, masters: vec![], connections: 4, idle: 60_000 * MS };
-        let registers =
-            modbus::Options { tcp: Some(tcp), rtu: None, order: WordOrder::Big, delay: Duration::ZERO, config: 0 };
+        let registers = modbus::ModbusOptions {
+            tcp: Some(tcp),
+            rtu: None,
+            order: WordOrder::Big,
+            delay: Duration::ZERO,
+            config: 0,
+        };
         station.sinks.push(Box::new(Modbus::start(registers, station.line.clone()).unwrap()));
         std::thread::spawn(move || {
             let mut master = TcpStream::connect(listen).unwrap();
@@ -191,7 +196,7 @@ impl Others {
         self._nobody_reads = Some(reader);
         station.sinks.push(Box::new(JsonLines::start("a pipe", writer, &station.line).unwrap()));
         station.sinks.push(Box::new(sink::Log));
-        let records = record::Options {
+        let records = record::RecorderOptions {
             dir: self.dir.path().into(),
             keep: record::Keep::All,
             picture: record::Picture::Jpg,

@@ -39,7 +39,7 @@ use fcam::clock::{self, Timestamp};
 use fcam::handshake;
 use fcam::line::Line;
 use fcam::outcome::Outcome;
-use fcam::pipeline::Options;
+use fcam::pipeline::PipelineOptions;
 use fcam::signal::Signaller;
 use fcam::sink::{self, Serial, Sink, serial};
 use fcam::station::{Matching, Report, Rule, Station, Stop, Trigger};
@@ -94,7 +94,7 @@ impl Sink for Slow {
     fn fail_safe(&mut self) {}
 }
 
-fn serial_options(port: std::path::PathBuf) -> serial::Options {
+fn serial_options(port: std::path::PathBuf) -> serial::SerialOptions {
     let line = budget::Line {
         baud: BAUD,
         bits: 10,
@@ -103,7 +103,7 @@ fn serial_options(port: std::path::PathBuf) -> serial::Options {
         frame_bytes: 240,
         masks: true,
     };
-    serial::Options {
+    serial::SerialOptions {
         port,
         line,
         parity: serial::Parity::None,
@@ -135,7 +135,7 @@ fn station(
         bundle: common::tiny_bundle(),
         geometry: Some(Geometry::packed(64, 64, PixelFormat::Rgb8).unwrap()),
         camera,
-        options: Options {
+        options: PipelineOptions {
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
@@ -171,7 +171,7 @@ fn start(station: Station, line: &Line) -> JoinHandle<Report> {
 }
 
 fn run(triggers: u64, threads: usize) -> (Vec<Part>, Vec<Told>, Report, Plc) {
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let link = Link::new(BAUD);
     let serial = Serial::start(serial_options(link.path().into()), line.clone()).unwrap();
@@ -220,7 +220,7 @@ fn nothing_is_lost_or_wrong(triggers: u64, threads: usize) {
 #[test]
 fn a_camera_that_runs_free_gives_each_part_its_own_frame() {
     let parts = number("FCAM_LINE_TRIGGERS", 4000) / 10;
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let belt = Arc::new(Mutex::new(Belt::default()));
     let window = belt::INTERVAL / 2 + Duration::from_micros(100);
     let matching = Matching { rule: Rule::Nearest, delay: belt::VIEW, window };
@@ -278,7 +278,7 @@ fn memory_is_flat() {
         return;
     }
     let parts = number("FCAM_SOAK_PARTS", 4000);
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
     station.options.signaller.delay = Duration::ZERO;

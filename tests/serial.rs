@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use fcam::clock::Timestamp;
 use fcam::line::Line as Station;
 use fcam::outcome::{Opened, Outcome};
-use fcam::sink::serial::{Options, Parity, Profile};
+use fcam::sink::serial::{Parity, Profile, SerialOptions};
 use fcam::sink::{Serial, Sink};
 use fcam::telegram::budget::Line;
 use fcam::telegram::{Message, Receiver, encode};
@@ -285,10 +285,10 @@ fn pass(sequence: u64, at: Timestamp) -> Outcome {
 }
 
 /// A line without a program behind it.
-fn options(plc: &Plc, baud: u32) -> Options {
+fn options(plc: &Plc, baud: u32) -> SerialOptions {
     let line = Line { baud, bits: 10, parts_per_minute: 60, head_of_line_ms: 10, frame_bytes: 240, masks: true };
     let (parity, profile) = (Parity::None, Profile::Binary);
-    Options {
+    SerialOptions {
         port: plc.path.clone(),
         line,
         parity,
@@ -306,7 +306,7 @@ fn an_ok_that_leaves_too_late_is_none() {
     let (plc, station) = (Plc::new(false), Station::default());
     let ms = Duration::from_millis;
     let delay = ms(500);
-    let mut serial = Serial::start(Options { delay, ..options(&plc, 115_200) }, station.clone()).unwrap();
+    let mut serial = Serial::start(SerialOptions { delay, ..options(&plc, 115_200) }, station.clone()).unwrap();
     assert!(!station.status().late);
     for (sequence, age) in [(0, ms(10)), (1, ms(300)), (2, ms(700))] {
         serial.apply(&pass(sequence, fcam::clock::now() - age)).unwrap();

@@ -18,7 +18,7 @@ use crate::camera::{Camera, Frame, Geometry, Pattern, PixelFormat};
 use crate::clock;
 use crate::engine::{Backend, Settings};
 use crate::outcome::Timings;
-use crate::pipeline::{Options, Pipeline};
+use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::signal::Signaller;
 
 /// Times every stage on the bundle's sample pictures, at the size of a camera's frame.
@@ -116,7 +116,7 @@ const FLOAT_RUNS: usize = 5;
 /// How long the network takes in float, by stock tract on one thread: a median in microseconds.
 fn time_float(args: &Args, bundle: &Bundle, geometry: Geometry, camera: &mut Source) -> anyhow::Result<f64> {
     let engine = Settings { backend: Backend::Tract, ..args.engine.settings() };
-    let mut pipeline = Pipeline::new(bundle, geometry, Options { engine, ..options(args) })?;
+    let mut pipeline = Pipeline::new(bundle, geometry, PipelineOptions { engine, ..options(args) })?;
     inspect(&mut pipeline, camera)?;
     let mut times = Vec::with_capacity(FLOAT_RUNS);
     for _ in 0..FLOAT_RUNS {
@@ -232,8 +232,8 @@ fn soon() -> clock::Timestamp {
     clock::now() + Duration::from_secs(5)
 }
 
-fn options(args: &Args) -> Options {
-    Options {
+fn options(args: &Args) -> PipelineOptions {
+    PipelineOptions {
         engine: args.engine.settings(),
         layout: args.layout.layout(),
         score_threshold: None,

@@ -14,7 +14,7 @@ use crate::bundle::{Bundle, Manifest};
 use crate::camera::{Camera, Geometry, Pattern, PixelFormat, picture};
 use crate::clock;
 use crate::config;
-use crate::pipeline::{Options, Pipeline};
+use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::proof::{self, Report};
 use crate::signal::Signaller;
 
@@ -86,7 +86,7 @@ impl Checked {
 
     fn of_bundle(bundle: &Bundle, args: &Args) -> Self {
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-        let options = Options {
+        let options = PipelineOptions {
             engine: args.engine.settings(),
             layout: Default::default(),
             score_threshold: None,
@@ -172,7 +172,7 @@ fn one_sided(report: &Report) -> Vec<String> {
 }
 
 /// The layers' times on a sample picture, and the peak; none where the backend does not tell, or nothing runs at all.
-fn profile(bundle: &Bundle, options: Options) -> Option<(Value, f64)> {
+fn profile(bundle: &Bundle, options: PipelineOptions) -> Option<(Value, f64)> {
     let input = &bundle.manifest().input;
     let geometry = Geometry::packed(input.width, input.height, PixelFormat::Rgb8).ok()?;
     let mut pipeline = Pipeline::new(bundle, geometry, options).ok()?;

@@ -13,7 +13,7 @@ use crate::bundle::{Bundle, Precision};
 use crate::config::{Overrides, Setup};
 use crate::engine::tensorrt::{self, Here, Machine};
 use crate::engine::{Backend, Settings};
-use crate::pipeline::Options;
+use crate::pipeline::PipelineOptions;
 use crate::proof;
 use crate::signal::Signaller;
 
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 /// The bundle, and how a station would run it.
-fn bundle(args: &Args) -> anyhow::Result<(Bundle, Options)> {
+fn bundle(args: &Args) -> anyhow::Result<(Bundle, PipelineOptions)> {
     let overrides = Overrides { bundle: args.bundle.clone(), ..Overrides::default() };
     let (bundle, mut options) = match &args.config {
         Some(config) => {
@@ -72,7 +72,7 @@ fn bundle(args: &Args) -> anyhow::Result<(Bundle, Options)> {
         }
         None => {
             let none = std::time::Duration::ZERO;
-            let options = Options {
+            let options = PipelineOptions {
                 engine: Settings::default(),
                 layout: Default::default(),
                 score_threshold: None,
@@ -92,7 +92,7 @@ fn is_int8(bundle: &Bundle) -> bool {
     bundle.manifest().precision == Precision::Int8
 }
 
-fn show(bundle: &Bundle, options: &Options) -> Value {
+fn show(bundle: &Bundle, options: &PipelineOptions) -> Value {
     let options = &options.engine.tensorrt;
     let here = Here::look(options);
     let (shim, facts) = match &here {
@@ -117,7 +117,7 @@ fn show(bundle: &Bundle, options: &Options) -> Value {
     })
 }
 
-fn build(bundle: &Bundle, mut options: Options, again: bool) -> anyhow::Result<(Value, u8)> {
+fn build(bundle: &Bundle, mut options: PipelineOptions, again: bool) -> anyhow::Result<(Value, u8)> {
     options.engine.backend = Backend::Tensorrt;
     let here = Here::look(&options.engine.tensorrt);
     let problem = here.problem();

@@ -13,7 +13,7 @@ use super::{CLEAN, FAULTS};
 use crate::bundle::Bundle;
 use crate::camera::{self, Camera, Folder, Frame, Geometry, Pattern, PixelFormat};
 use crate::clock;
-use crate::pipeline::{Options, Pipeline};
+use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::proof;
 use crate::signal::Signaller;
 
@@ -147,7 +147,7 @@ impl Replay {
 /// The pipeline, proven unless it is not wanted. It is fitted to each picture's size; to begin with, any that holds the ROIs
 /// will do.
 fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
-    let options = Options {
+    let options = PipelineOptions {
         engine: args.engine.settings(),
         layout: args.layout.layout(),
         score_threshold: args.score,

@@ -8,7 +8,7 @@ use super::{Error, read, zones};
 use crate::chip::{self, Pin};
 use crate::line::Line;
 use crate::sink::Gpio;
-use crate::sink::gpio::{Options, Pulsed, Role, Wiring, ZONE_LINES};
+use crate::sink::gpio::{GpioOptions, Pulsed, Role, Wiring, ZONE_LINES};
 use crate::trigger;
 
 /// Zones in two bytes need eighths of the hold time that are longer than the setup time.
@@ -179,7 +179,7 @@ pub(super) fn start(raw: &Raw, line: &Line) -> Result<Option<Gpio>, chip::Error>
         zones: raw.gpio.lines.zones.clone(),
         lamp,
     };
-    let options = Options {
+    let options = GpioOptions {
         two_bytes: raw.gpio.lines.zone_strobe.is_set(),
         flash_delay: Duration::from_micros(strobe.delay_us),
         flash_width: Duration::from_micros(strobe.width_us),
@@ -190,7 +190,7 @@ pub(super) fn start(raw: &Raw, line: &Line) -> Result<Option<Gpio>, chip::Error>
     if !trigger.line.is_set() && !trigger.ack.is_set() {
         return Ok(Some(gpio));
     }
-    let inputs = trigger::gpio::Options {
+    let inputs = trigger::gpio::TriggerOptions {
         chip: raw.gpio.chip.clone(),
         trigger: trigger.line.clone(),
         edge: trigger.edge,

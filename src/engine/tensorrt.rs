@@ -39,7 +39,7 @@ const STACK: usize = 16 << 20;
 /// The section `[engine.tensorrt]` of the station file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Options {
+pub struct TensorRtOptions {
     /// The shim; looked for in the usual places if empty.
     pub shim: PathBuf,
     /// The folder of engines.
@@ -48,7 +48,7 @@ pub struct Options {
     pub keep: usize,
 }
 
-impl Default for Options {
+impl Default for TensorRtOptions {
     fn default() -> Self {
         Self { shim: PathBuf::new(), cache: "/var/cache/fcam/engines".into(), keep: 8 }
     }
@@ -92,7 +92,7 @@ impl Machine {
 
 impl Here {
     /// Looks for a shim and asks it. Nothing but the probe runs.
-    pub fn look(options: &Options) -> Self {
+    pub fn look(options: &TensorRtOptions) -> Self {
         let places = places(&options.shim);
         let Some(path) = places.iter().find(|path| path.exists()) else { return Self::Absent { places } };
         let broken = |facts, reason| Self::Broken { shim: path.clone(), facts, reason };
@@ -141,18 +141,18 @@ fn with_advice(refusal: &Refusal) -> String {
 }
 
 /// The engines in the folder of `options`, the one used last first.
-pub fn engines(options: &Options) -> Vec<Entry> {
+pub fn engines(options: &TensorRtOptions) -> Vec<Entry> {
     Cache::new(&options.cache, options.keep).list()
 }
 
 /// Where the engine of a network is kept, and whether it is there and sound.
-pub fn kept(onnx: &[u8], int8: bool, machine: &Machine, options: &Options) -> (PathBuf, bool) {
+pub fn kept(onnx: &[u8], int8: bool, machine: &Machine, options: &TensorRtOptions) -> (PathBuf, bool) {
     let (cache, key) = (Cache::new(&options.cache, options.keep), Key::new(onnx, &machine.facts, int8));
     (cache.path(&key), matches!(cache.read(&key), Ok(Some(_))))
 }
 
 /// Removes the engine of a network from the folder, so that it is built anew.
-pub fn forget(onnx: &[u8], int8: bool, machine: &Machine, options: &Options) -> std::io::Result<()> {
+pub fn forget(onnx: &[u8], int8: bool, machine: &Machine, options: &TensorRtOptions) -> std::io::Result<()> {
     let key = Key::new(onnx, &machine.facts, int8);
     match std::fs::remove_file(Cache::new(&options.cache, options.keep).path(&key)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -173,7 +173,7 @@ impl Network {
         int8: bool,
         shape: Shape,
         machine: &Machine,
-        options: &Options,
+        options: &TensorRtOptions,
         watch: &mut Watch,
     ) -> Result<Self, Error> {
         let Machine { shim, facts } = machine;

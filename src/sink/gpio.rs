@@ -29,7 +29,7 @@ mod rpi;
 pub mod timing;
 
 pub use level::{Levels, Role, ZONE_LINES};
-pub use timing::{Options, Timing};
+pub use timing::{GpioOptions, Timing};
 
 use driver::Driver;
 use lines::Lines;
@@ -99,7 +99,7 @@ pub struct Gpio {
 
 impl Gpio {
     /// Takes the kernel's lines.
-    pub fn start(wiring: Wiring, options: Options, line: &Line) -> Result<Self, chip::Error> {
+    pub fn start(wiring: Wiring, options: GpioOptions, line: &Line) -> Result<Self, chip::Error> {
         let open = move || {
             let mut lines = Lines::open(&wiring)?;
             Ok(Box::new(move |levels| lines.write(levels)) as Write)
@@ -108,7 +108,7 @@ impl Gpio {
     }
 
     /// The same on other lines.
-    pub fn with_lines(mut open: Open, options: Options, line: &Line) -> Result<Self, chip::Error> {
+    pub fn with_lines(mut open: Open, options: GpioOptions, line: &Line) -> Result<Self, chip::Error> {
         let write = Some(open()?);
         let (posts, inbox) = bounded(QUEUE);
         let (flash, flashes) = bounded(FLASHES);

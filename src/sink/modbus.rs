@@ -30,7 +30,7 @@ const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Where masters ask, and what they are told that does not change.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ModbusOptions {
     /// On TCP; none: not at all.
     pub tcp: Option<Tcp>,
     /// On a serial line; none: not at all.
@@ -85,8 +85,8 @@ pub struct Modbus {
 
 impl Modbus {
     /// Binds and opens what is there; what is not yet is tried again and again.
-    pub fn start(options: Options, line: Line) -> Result<Self, Error> {
-        let Options { tcp, rtu, order, delay, config } = options;
+    pub fn start(options: ModbusOptions, line: Line) -> Result<Self, Error> {
+        let ModbusOptions { tcp, rtu, order, delay, config } = options;
         let deadline = (delay.as_micros() / 100).try_into().unwrap_or(u16::MAX);
         let bank = Arc::new(Bank::new(line.clone(), order, deadline, config));
         let mut sink = Self { bank, spare: Picture::default(), line: None, threads: vec![] };

@@ -71,7 +71,7 @@ pub enum Profile {
 
 /// A serial line.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SerialOptions {
     /// The device, by a path that stays the same when it comes back: /dev/serial/by-id/...
     pub port: PathBuf,
     /// What it can carry and what is asked of it.
@@ -151,7 +151,7 @@ pub struct Serial {
 
 impl Serial {
     /// Starts the line's threads, which open the device, and open it again whenever it comes back. `station` is where the PLC's wishes go.
-    pub fn start(options: Options, station: line::Line) -> Result<Self, Error> {
+    pub fn start(options: SerialOptions, station: line::Line) -> Result<Self, Error> {
         let name = format!("the serial line {}", options.port.display());
         let failed = |source| Error::Write { sink: name.clone(), source };
         let (posts, inbox) = bounded(QUEUE);

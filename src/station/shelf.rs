@@ -21,7 +21,7 @@ use crate::camera::Geometry;
 use crate::clock;
 use crate::handshake::Condition;
 use crate::line::Line;
-use crate::pipeline::{Options, Pipeline};
+use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::proof;
 use crate::pulse::{Duty, SLOW};
 use crate::store::{Id, Reference, State, Store};
@@ -61,7 +61,7 @@ impl Shelf {
     }
 
     /// The two ends between the inspect thread and the one that has bundles ready. `options` and `geometry` are those of what judges.
-    pub(super) fn attend(self, options: &Options, geometry: Geometry, line: &Line) -> (Swap, Attend) {
+    pub(super) fn attend(self, options: &PipelineOptions, geometry: Geometry, line: &Line) -> (Swap, Attend) {
         let trials = Trials::new(self.jobs.clone(), self.watch, self.running.clone(), self.trial);
         let desk = Desk::new(trials);
         let swap = Swap::new(Arc::clone(&desk));
@@ -89,7 +89,7 @@ impl Shelf {
 /// The thread that has bundles ready.
 pub(super) struct Attend {
     shelf: Shelf,
-    options: Options,
+    options: PipelineOptions,
     geometry: Geometry,
     line: Line,
     desk: Arc<Desk>,
@@ -278,10 +278,11 @@ impl Drop for Attend {
 }
 
 /// The bundle and its pipeline, proven at the lowest priority.
-fn prove(store: &Store, options: &Options, geometry: Geometry, id: &Id) -> Proven {
+fn prove(store: &Store, options: &PipelineOptions, geometry: Geometry, id: &Id) -> Proven {
     // The threads of an engine have the priority of the thread that made them, so that it is proven on one. What it computes is the same on
     // any number.
-    let alone = Options { engine: crate::engine::Settings { threads: 1, ..options.engine.clone() }, ..options.clone() };
+    let alone =
+        PipelineOptions { engine: crate::engine::Settings { threads: 1, ..options.engine.clone() }, ..options.clone() };
     let prove = || -> Result<(Bundle, Pipeline), String> {
         if let Err(error) = rustix::process::setpriority_process(None, LOWEST) {
             log::debug!("the thread that proves {id} has the usual priority: {error}");
@@ -301,7 +302,7 @@ fn prove(store: &Store, options: &Options, geometry: Geometry, id: &Id) -> Prove
     if options.engine.threads > 1 && !pipeline.is_tensorrt() {
         let proven = pipeline.options().engine.clone();
         let engine = crate::engine::Settings { threads: options.engine.threads, ..proven };
-        let options = Options { engine, ..options.clone() };
+        let options = PipelineOptions { engine, ..options.clone() };
         pipeline = Pipeline::new(&bundle, geometry, options).map_err(|error| error.to_string())?;
         warm(&mut pipeline);
     }

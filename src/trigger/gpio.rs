@@ -71,7 +71,7 @@ impl Pull {
 
 /// The inputs of a station.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Options {
+pub struct TriggerOptions {
     /// The chip, by name, label or path; empty: whichever has the lines.
     pub chip: String,
     /// A part is there; without a name there is none.
@@ -95,7 +95,7 @@ pub struct Gpio {
 
 impl Gpio {
     /// Opens the lines and waits for edges from now on.
-    pub fn start(options: Options, line: Line, flash: Option<Sender<Timestamp>>) -> Result<Self, Error> {
+    pub fn start(options: TriggerOptions, line: Line, flash: Option<Sender<Timestamp>>) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
         let edges = Edges::new(line.clone(), options.debounce, flash);
         let pulse = line.pulse("gpio inputs", Duty::Vital);
@@ -127,7 +127,7 @@ impl Drop for Gpio {
 
 /// What the thread owns.
 struct Inputs {
-    options: Options,
+    options: TriggerOptions,
     line: Line,
     edges: Edges,
     stop: Arc<AtomicBool>,
@@ -185,8 +185,8 @@ struct Lines {
 }
 
 impl Lines {
-    fn open(options: &Options) -> Result<Self, Error> {
-        let Options { trigger, ack, edge, .. } = options;
+    fn open(options: &TriggerOptions) -> Result<Self, Error> {
+        let TriggerOptions { trigger, ack, edge, .. } = options;
         let trigger = Input::open(options, trigger, *edge)?;
         Ok(Self { trigger, ack: Input::open(options, ack, Edge::Rising)? })
     }
@@ -211,7 +211,7 @@ impl Lines {
 }
 
 impl Input {
-    fn open(options: &Options, pin: &Pin, edge: Edge) -> Result<Self, Error> {
+    fn open(options: &TriggerOptions, pin: &Pin, edge: Edge) -> Result<Self, Error> {
         if !pin.is_set() {
             return Ok(Self(None));
         }

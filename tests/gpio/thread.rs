@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use fcam::clock::{self, Timestamp};
-use fcam::handshake::{Condition, Options as Handshake};
+use fcam::handshake::{Condition, HandshakeOptions};
 use fcam::line::Line;
 use fcam::outcome::{Opened, Outcome};
 use fcam::signal::{LEAD, SETUP, Signaller};
 use fcam::sink::Sink;
-use fcam::sink::gpio::{Gpio, Levels, Options, Role};
+use fcam::sink::gpio::{Gpio, GpioOptions, Levels, Role};
 use fcam::verdict::{Fault, Verdict};
 
 use super::lines::Lines;
@@ -17,13 +17,13 @@ use super::lines::Lines;
 const MS: Duration = Duration::from_millis(1);
 
 fn line() -> Line {
-    let line = Line::new(Handshake { queue: 4, ..Handshake::default() });
+    let line = Line::new(HandshakeOptions { queue: 4, ..HandshakeOptions::default() });
     line.update(|handshake| handshake.set(Condition::Starting, false));
     line
 }
 
 fn start(lines: &Lines, line: &Line) -> Gpio {
-    let gpio = Gpio::with_lines(lines.open(), Options::default(), line).unwrap();
+    let gpio = Gpio::with_lines(lines.open(), GpioOptions::default(), line).unwrap();
     lines.until(|levels| levels.get(Role::Ready));
     gpio
 }

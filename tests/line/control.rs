@@ -108,7 +108,7 @@ impl Camera for Restless {
 #[test]
 fn a_change_that_is_held_holds_no_part() {
     let installed = Installed::new();
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let camera = Restless { fired, bytes: vec![], pictures: 0 };
     let (mut station, told) = station(Box::new(camera), FIRED, None, &line);

@@ -16,8 +16,8 @@ use fcam::clock::{self, Timestamp};
 use fcam::handshake;
 use fcam::line::Line;
 use fcam::modbus::WordOrder;
-use fcam::record::{Keep, Options as Records, Picture, Recorder};
-use fcam::sink::modbus::{Options, Tcp};
+use fcam::record::{Keep, Picture, Recorder, RecorderOptions};
+use fcam::sink::modbus::{ModbusOptions, Tcp};
 use fcam::sink::{JsonLines, Modbus, Serial, Sink};
 use fcam::verdict::{Fault, Verdict};
 
@@ -93,14 +93,20 @@ fn modbus(line: &Line) -> (Modbus, SocketAddr) {
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let idle = Duration::from_secs(60);
     let tcp = Tcp { listen, write: false, masters: vec![], connections: 4, idle };
-    let options = Options { tcp: Some(tcp), rtu: None, order: WordOrder::Big, delay: DELAY, config: 0 };
+    let options = ModbusOptions { tcp: Some(tcp), rtu: None, order: WordOrder::Big, delay: DELAY, config: 0 };
     (Modbus::start(options, line.clone()).unwrap(), listen)
 }
 
 fn recorder(dir: &Path, hung: Hung) -> Recorder {
     let free_mb = if hung.full_disk { u64::MAX >> 21 } else { 0 };
-    let options =
-        Records { dir: dir.into(), keep: Keep::Rejects, picture: Picture::Png, max_files: 20, max_mb: 100, free_mb };
+    let options = RecorderOptions {
+        dir: dir.into(),
+        keep: Keep::Rejects,
+        picture: Picture::Png,
+        max_files: 20,
+        max_mb: 100,
+        free_mb,
+    };
     let recorder = Recorder::open(options);
     if hung.hung_disk {
         // Opening a pipe that nobody reads waits for ever, as a disk that is gone does.
@@ -115,7 +121,7 @@ fn recorder(dir: &Path, hung: Hung) -> Recorder {
 }
 
 fn run(hung: Hung, triggers: u64) -> (Table, Seen, u64) {
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let link = if hung.serial { Link::new(BAUD).hanging() } else { Link::new(BAUD) };
     let serial = Serial::start(serial_options(link.path().into()), line.clone()).unwrap();

@@ -57,7 +57,7 @@ pub fn words(said: &[Reply]) -> Vec<String> {
 fn no_part_is_lost_while_bundles_are_changed() {
     let triggers = number("FCAM_LINE_TRIGGERS", 4000);
     let installed = Installed::new();
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let link = Link::new(BAUD);
     let serial = fcam::sink::Serial::start(crate::serial_options(link.path().into()), line.clone()).unwrap();
@@ -149,7 +149,7 @@ struct Changed {
 
 /// A station of good parts, and what came of one request while they came.
 fn changed(installed: &Installed, watch: Watch, request: &Request, slow: Duration) -> Changed {
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
     station.options.signaller.delay = slow;
@@ -195,7 +195,7 @@ fn a_bundle_that_is_late_is_given_up_and_the_one_before_goes_on() {
     let installed = Installed::new();
     // Every part is late, whoever judges it.
     let watch = Watch { parts: 1_000_000, faults: 3 };
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
     station.options.signaller.delay = Duration::from_secs(1);
@@ -258,7 +258,7 @@ fn the_plc_chooses_among_bundles_by_their_jobs() {
         ("name = \"tiny\"", "name = \"strict\""),
     ];
     installed.install(&installed.changed("strict", &rejects_all), "strict", 9);
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
     station.options.signaller.delay = Duration::ZERO;

@@ -36,7 +36,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 
 impl Judging {
     pub fn new(shelf: Shelf) -> Self {
-        let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+        let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
         let (fire, fired) = channel();
         let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
         station.options.signaller.delay = Duration::ZERO;

@@ -10,7 +10,7 @@ use fcam::mask::{Mask, Region, Run, Stored};
 use fcam::modbus::WordOrder;
 use fcam::outcome::{Opened, Outcome};
 use fcam::preprocess::Roi;
-use fcam::sink::modbus::{Options, Rtu, Tcp};
+use fcam::sink::modbus::{ModbusOptions, Rtu, Tcp};
 use fcam::sink::serial::Parity;
 use fcam::sink::{Modbus, Sink};
 use fcam::verdict::{Findings, Verdict};
@@ -31,10 +31,11 @@ pub fn tcp(listen: SocketAddr) -> Tcp {
 }
 
 fn start(tcp: Option<Tcp>, rtu: Option<Rtu>) -> Station {
-    let line = Line::new(handshake::Options { queue: 200, ..handshake::Options::default() });
+    let line = Line::new(handshake::HandshakeOptions { queue: 200, ..handshake::HandshakeOptions::default() });
     line.update(|handshake| handshake.set(Condition::Starting, false));
     let address = tcp.as_ref().map_or(free_port(), |tcp| tcp.listen);
-    let options = Options { tcp, rtu, order: WordOrder::Big, delay: Duration::from_millis(30), config: 0xaabb_ccdd };
+    let options =
+        ModbusOptions { tcp, rtu, order: WordOrder::Big, delay: Duration::from_millis(30), config: 0xaabb_ccdd };
     let sink = Modbus::start(options, line.clone()).unwrap();
     Station { line, sink, address }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fcam::camera::{Camera, Error, Frame, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::outcome::Outcome;
-use fcam::pipeline::Options;
+use fcam::pipeline::PipelineOptions;
 use fcam::signal::Signaller;
 use fcam::sink::{self, Sink};
 use fcam::station::{self, Report, Station, Stop, Trigger};
@@ -135,7 +135,7 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
         bundle: common::tiny_bundle(),
         camera: Box::new(camera),
         geometry: Some(Geometry::packed(64, 64, PixelFormat::Rgb8).unwrap()),
-        options: Options {
+        options: PipelineOptions {
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,

@@ -45,7 +45,8 @@ impl Camera for Watched {
 
 fn run(steps: Vec<Step>, interval: Duration, trigger: Trigger, parts: &[usize]) -> (Ran, Vec<(bool, u8)>) {
     let (mut station, told) = fake::station(Fake::new(vec![], Duration::ZERO), trigger);
-    station.line = Line::new(handshake::Options { external: !parts.is_empty(), queue: 8, ..Default::default() });
+    station.line =
+        Line::new(handshake::HandshakeOptions { external: !parts.is_empty(), queue: 8, ..Default::default() });
     let (line, seen) = (station.line.clone(), Seen::default());
     let camera = Live::new(Box::new(Fake::new(steps, interval)), LIMIT);
     station.camera = Box::new(Watched { line, camera, parts: parts.into(), seen: Arc::clone(&seen) });

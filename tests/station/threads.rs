@@ -8,7 +8,7 @@ use fcam::handshake;
 use fcam::line::Line;
 use fcam::outcome::Outcome;
 use fcam::preprocess::Roi;
-use fcam::record::{Keep, Options, Picture, Recorder};
+use fcam::record::{Keep, Picture, Recorder, RecorderOptions};
 use fcam::signal::LEAD;
 use fcam::sink::{Error, Sink};
 use fcam::station::{self, Matching, Report, Rule, Station, Trigger};
@@ -310,7 +310,7 @@ fn triggers_that_wait_when_capture_panics_are_faults() {
     let matching = Matching { rule: Rule::Nearest, delay: Duration::ZERO, window: Duration::from_secs(30) };
     let trigger = Trigger::External { queue: 8, matching };
     let (mut station, told) = fake::station(Fake::new(vec![], MS), trigger);
-    station.line = Line::new(handshake::Options { external: true, queue: 8, ..Default::default() });
+    station.line = Line::new(handshake::HandshakeOptions { external: true, queue: 8, ..Default::default() });
     let steps = vec![frame(BRIGHT), frame(BRIGHT), Step::Panic];
     station.camera = Box::new(Doomed { line: station.line.clone(), camera: Fake::new(steps, MS), asked: 0 });
     let Ran { report, parts, safe } = fake::run(station, &told);
@@ -326,7 +326,8 @@ fn a_disk_that_refuses_never_stops_the_station() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let options = Options { dir: file, keep: Keep::All, picture: Picture::Png, max_files: 10, max_mb: 100, free_mb: 0 };
+    let options =
+        RecorderOptions { dir: file, keep: Keep::All, picture: Picture::Png, max_files: 10, max_mb: 100, free_mb: 0 };
     let (mut station, told) = fake::station(Fake::new(alternating(50), MS), ROOMY);
     station.recorder = Some(Recorder::open(options));
     let ran = fake::run(station, &told);
@@ -337,7 +338,7 @@ fn a_disk_that_refuses_never_stops_the_station() {
 #[test]
 fn what_is_kept_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = RecorderOptions {
         dir: dir.path().into(),
         keep: Keep::Rejects,
         picture: Picture::Jpg,

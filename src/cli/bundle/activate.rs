@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Place, PlaceArgs};
 use crate::engine::Settings;
-use crate::pipeline::Options;
+use crate::pipeline::PipelineOptions;
 use crate::proof;
 use crate::signal::Signaller;
 use crate::station::control::{self, Client, Reply, Request};
@@ -91,7 +91,7 @@ fn prove(place: &Place, id: &Id) -> anyhow::Result<()> {
     let signed = place.store.load(id, &float_layers)?;
     let engine = Settings { float_layers, ..Settings::default() };
     let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-    let options = Options {
+    let options = PipelineOptions {
         engine,
         layout: Default::default(),
         score_threshold: None,

@@ -30,7 +30,7 @@ pub const LATE: Duration = Duration::from_millis(5);
 
 /// What a station fixes once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Options {
+pub struct GpioOptions {
     /// The zones are sixteen, and come in two bytes with a strobe each.
     pub two_bytes: bool,
     /// From the trigger's edge to the flash.
@@ -134,7 +134,7 @@ const MARKS: [u32; 4] = [2, 3, 4, 6];
 /// The state machine.
 #[derive(Debug)]
 pub struct Timing {
-    options: Options,
+    options: GpioOptions,
     shown: Shown,
     parts: Deque<Part, PARTS>,
     standing: Option<(Part, Stage)>,
@@ -148,7 +148,7 @@ pub struct Timing {
 
 impl Timing {
     /// Lines at rest: [`Levels::SAFE`].
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: GpioOptions) -> Self {
         Self {
             options,
             shown: Shown::STOPPED,

@@ -9,7 +9,7 @@ use serial2::SerialPort;
 
 use super::dialogue::{Answer, Asked};
 use super::picture::Picture;
-use super::{ANSWERS, Options, Post, Profile, Shared, port, words};
+use super::{ANSWERS, Post, Profile, SerialOptions, Shared, port, words};
 use crate::clock::{self, Timestamp};
 use crate::handshake::{Condition, Status};
 use crate::line::Line;
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Everything that the thread owns.
 pub(super) struct Writer {
-    options: Options,
+    options: SerialOptions,
     station: Line,
     inbox: Receiver<Post>,
     /// The reader's answers; its sender is kept, so that they never end.
@@ -58,7 +58,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(
-        options: Options,
+        options: SerialOptions,
         station: Line,
         inbox: Receiver<Post>,
         answers: (Sender<Answer>, Receiver<Answer>),
@@ -238,7 +238,7 @@ impl Writer {
                 self.shared.set_port(Some(port.clone()));
                 self.port = Some(port);
                 self.state = None;
-                let Options { line, config, external, .. } = self.options;
+                let SerialOptions { line, config, external, .. } = self.options;
                 let (caps, frame_bytes) = (u8::from(line.masks) | u8::from(external) << 1, line.frame_bytes as u16);
                 if self.send(&Message::Hello { minor: MINOR, caps, frame_bytes, config }) {
                     self.shared.up.store(true, Relaxed);

@@ -10,7 +10,7 @@ use crate::camera::{Camera, Pattern};
 use crate::clock;
 use crate::engine::int8::sabotage::{self, Blow, Strike, Whom};
 use crate::outcome::Outcome;
-use crate::pipeline::Options;
+use crate::pipeline::PipelineOptions;
 use crate::signal::Signaller;
 use crate::sink::{Error, Sink};
 use crate::station::control::{Client, Reply, Request, Socket};
@@ -104,7 +104,7 @@ fn station(frames: u64) -> (Station, Receiver<Outcome>) {
     let station = Station {
         geometry: Some(camera.geometry()),
         camera: Box::new(camera) as Box<dyn Camera>,
-        options: Options {
+        options: PipelineOptions {
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
