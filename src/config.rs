@@ -16,7 +16,7 @@ use crate::bundle::Bundle;
 use crate::camera::pipe::Stream;
 use crate::camera::{self, Camera, Folder, Geometry, Live, Pattern, Pipe, PixelFormat};
 use crate::handshake;
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::pipeline;
 use crate::record::{self, Keep, Recorder};
 use crate::signal::Signaller;
@@ -173,8 +173,8 @@ impl Setup {
     /// Opens the camera and the sinks, and puts the station together.
     pub fn station(mut self) -> Result<Station, Error> {
         let (camera, geometry) = self.camera()?;
-        let line = Line::new(self.handshake());
-        let sinks = self.sinks(&line)?;
+        let plc_link = PlcLink::new(self.handshake());
+        let sinks = self.sinks(&plc_link)?;
         let options = self.options();
         let shelf = self.installed.take().map(|installed| installed.shelf(&self.raw.bundle)).transpose()?;
         let raw = self.raw;
@@ -191,7 +191,7 @@ impl Setup {
             trigger,
             timeout: Duration::from_millis(raw.camera.timeout_ms),
             frames: self.frames,
-            line,
+            plc_link,
             sinks,
             recorder: recorder(raw.record),
             summary: Duration::from_secs(raw.log.summary_s),
@@ -241,26 +241,26 @@ impl Setup {
         }
     }
 
-    fn sinks(&self, line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
+    fn sinks(&self, plc_link: &PlcLink) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
-        if let Some(gpio) = gpio::start(&self.raw, line)? {
+        if let Some(gpio) = gpio::start(&self.raw, plc_link)? {
             sinks.push(Box::new(gpio));
         }
         if let Some(options) = self.serial() {
-            sinks.push(Box::new(Serial::start(options, line.clone()).map_err(Error::Serial)?));
+            sinks.push(Box::new(Serial::start(options, plc_link.clone()).map_err(Error::Serial)?));
         }
         if let Some(options) = self.modbus() {
-            sinks.push(Box::new(Modbus::start(options, line.clone()).map_err(Error::Modbus)?));
+            sinks.push(Box::new(Modbus::start(options, plc_link.clone()).map_err(Error::Modbus)?));
         }
         match self.raw.sinks.json.as_str() {
             "" => {}
             "-" => {
-                let lines = JsonLines::start("standard output", std::io::stdout(), line);
+                let lines = JsonLines::start("standard output", std::io::stdout(), plc_link);
                 let failed = |source| Error::Json { path: "-".into(), source };
                 sinks.push(Box::new(lines.map_err(failed)?));
             }
             path => {
-                let lines = json_file(path).and_then(|file| JsonLines::start(path, file, line));
+                let lines = json_file(path).and_then(|file| JsonLines::start(path, file, plc_link));
                 sinks.push(Box::new(lines.map_err(|source| Error::Json { path: path.into(), source })?));
             }
         }
@@ -350,7 +350,7 @@ pub fn places(path: &Path) -> Result<Places, Error> {
 }
 
 /// The serial line of a station file and the bytes of its usual mask, for the budget; the rest of the file is not looked at.
-pub fn serial_line(path: &Path) -> Result<(budget::Line, usize), Error> {
+pub fn serial_line(path: &Path) -> Result<(budget::SerialLine, usize), Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
     let mut problems = vec![];
     let raw = read::read(&text, &mut problems);

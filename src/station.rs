@@ -24,7 +24,7 @@ use crate::camera::{Camera, Colors, Frame, Geometry};
 use crate::clock;
 use crate::engine::{self, Building};
 use crate::handshake::Condition;
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::mask::Stored;
 use crate::pipeline::{self, Pipeline};
 use crate::proof;
@@ -91,7 +91,7 @@ pub struct Station {
     /// Frames to take, then the station drains; for ever if none.
     pub frames: Option<u64>,
     /// Where the PLC's inputs and the station meet.
-    pub line: Line,
+    pub plc_link: PlcLink,
     /// Who is told, after the line itself.
     pub sinks: Vec<Box<dyn Sink>>,
     /// Who keeps pictures.
@@ -183,18 +183,18 @@ impl Station {
         let mut pipeline = self.prove(stop)?;
         let inspection = warm_up(&mut pipeline, self.options.signaller.delay)?;
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
-        let line = self.line;
-        line.update(|handshake| handshake.promise(promise(self.options.signaller.delay, self.trigger, inspection)));
+        let plc_link = self.plc_link;
+        plc_link.update(|handshake| handshake.promise(promise(self.options.signaller.delay, self.trigger, inspection)));
         if let Some(shelf) = &self.shelf {
             let running = shelf.running.as_ref();
-            line.update(|handshake| {
+            plc_link.update(|handshake| {
                 handshake.run_job(shelf.job_of(running));
                 handshake.run_release(running.map_or(0, Id::release));
             });
         }
         // A camera that runs free shows with its first frame that it is there; a sensor that triggers fire cannot.
         if self.trigger.fires() {
-            line.update(|handshake| handshake.set(Condition::Starting, false));
+            plc_link.update(|handshake| handshake.set(Condition::Starting, false));
         }
         notify(sd_notify::NotifyState::Ready);
 
@@ -202,15 +202,15 @@ impl Station {
         let counters = Arc::new(Counters::default());
         let inbox = Inbox::new(self.trigger);
         let (judged, to_actuate) = bounded(JUDGED);
-        let (archive, record) = record::start(self.recorder, &line, &counters)?;
+        let (archive, record) = record::start(self.recorder, &plc_link, &counters)?;
         let (drawn, masks) = bounded(MASKS);
         (0..MASKS).for_each(|_| drop(drawn.try_send(Stored::default()))); // there is room for each
-        let (swap, attend) = self.shelf.map(|shelf| shelf.attend(&self.options, pipeline.geometry(), &line)).unzip();
+        let (swap, attend) = self.shelf.map(|shelf| shelf.attend(&self.options, pipeline.geometry(), &plc_link)).unzip();
         let signaller = self.options.signaller;
-        let vital = |name| line.pulse(name, Duty::Vital);
+        let vital = |name| plc_link.pulse(name, Duty::Vital);
         let actuate = Actuate {
             inbox: to_actuate,
-            line: line.clone(),
+            plc_link: plc_link.clone(),
             drawn,
             signaller,
             counters: &counters,
@@ -226,7 +226,7 @@ impl Station {
             judged,
             archive,
             masks,
-            line: line.clone(),
+            plc_link: plc_link.clone(),
             pulse: vital("inspect"),
             inspection,
             stop: stop.clone(),
@@ -237,23 +237,23 @@ impl Station {
         };
         let capture = Capture {
             camera: self.camera,
-            intake: Intake::new(&inbox, &counters, line.clone(), self.trigger, signaller.delay),
+            intake: Intake::new(&inbox, &counters, plc_link.clone(), self.trigger, signaller.delay),
             timeout: self.timeout,
             frames: self.frames.unwrap_or(u64::MAX),
             stop: stop.clone(),
             pulse: vital("capture"),
         };
-        let supervise = Supervise::new(line.clone(), vital("supervise"));
+        let supervise = Supervise::new(plc_link.clone(), vital("supervise"));
         let (over, told) = bounded::<()>(0);
 
         // Should a thread not start, its closure is dropped, and with it the hop that the others wait for: all end.
         std::thread::scope(|scope| {
             let over = over; // hangs up when this scope ends
-            spawn(scope, &line, "supervise", move || supervise.run(&told))?;
-            let actuate = spawn(scope, &line, "actuate", || actuate.run())?;
-            let attend = attend.map(|attend| spawn(scope, &line, "bundles", || attend.run())).transpose()?;
-            let inspect = spawn(scope, &line, "inspect", || inspect.run())?;
-            let capture = spawn(scope, &line, "capture", || capture.run())?;
+            spawn(scope, &plc_link, "supervise", move || supervise.run(&told))?;
+            let actuate = spawn(scope, &plc_link, "actuate", || actuate.run())?;
+            let attend = attend.map(|attend| spawn(scope, &plc_link, "bundles", || attend.run())).transpose()?;
+            let inspect = spawn(scope, &plc_link, "inspect", || inspect.run())?;
+            let capture = spawn(scope, &plc_link, "capture", || capture.run())?;
             let mut panicked = vec![];
             note(&mut panicked, "capture", capture.join());
             note(&mut panicked, "inspect", inspect.join());
@@ -285,13 +285,13 @@ fn starting(tell: &mut impl FnMut(&Building) -> ControlFlow<()>, building: &Buil
 /// Starts a thread; when it panics, READY falls at once. The hops that end with it end the others.
 fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
-    line: &'scope Line,
+    plc_link: &'scope PlcLink,
     name: &'static str,
     run: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<std::thread::ScopedJoinHandle<'scope, T>, Error> {
     let guarded = || {
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-            line.update(|handshake| handshake.set(Condition::Panic, true));
+            plc_link.update(|handshake| handshake.set(Condition::Panic, true));
             resume_unwind(panic)
         })
     };

@@ -18,7 +18,7 @@ use fcam::bundle::Bundle;
 use fcam::camera::{Camera, Error, Frame, Geometry, Pattern, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::line::Line;
+use fcam::plc_link::PlcLink;
 use fcam::modbus::WordOrder;
 use fcam::outcome::Outcome;
 use fcam::pipeline::PipelineOptions;
@@ -27,7 +27,7 @@ use fcam::signal::{SETUP, Signaller};
 use fcam::sink::gpio::{self, Gpio, Role};
 use fcam::sink::{self, JsonLines, Modbus, Serial, Sink, modbus, serial};
 use fcam::station::{Latency, Matching, Report, Rule, Station, Stop, Trigger};
-use fcam::telegram::budget::Line as Wire;
+use fcam::telegram::budget::SerialLine;
 use fcam::zone::Zones;
 use serial2::SerialPort;
 
@@ -94,9 +94,9 @@ fn run_beside(
     parts: usize,
     pause: Duration,
 ) -> Ran {
-    let line = Line::new(handshake::HandshakeOptions { external: true, queue: 4, ..Default::default() });
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: 4, ..Default::default() });
     let lines = Lines::default();
-    let gpio = Gpio::with_lines(lines.open(), gpio::GpioOptions::default(), &line).unwrap();
+    let gpio = Gpio::with_lines(lines.open(), gpio::GpioOptions::default(), &plc_link).unwrap();
     let (fire, fired) = channel();
     let (sender, told) = channel();
     let matching = Matching { rule: Rule::Next, delay: Duration::ZERO, window: 100 * MS };
@@ -115,7 +115,7 @@ fn run_beside(
         trigger: Trigger::External { queue: 4, matching },
         timeout: Duration::from_secs(10),
         frames: None,
-        line: line.clone(),
+        plc_link: plc_link.clone(),
         sinks: vec![Box::new(gpio), Box::new(Memory(sender))],
         recorder: None,
         summary: Duration::from_secs(3600),
@@ -130,7 +130,7 @@ fn run_beside(
         lines.until(|levels| levels.get(Role::Ready));
         std::thread::sleep(pause);
         let at = clock::now();
-        assert!(line.trigger(at, triggers.len() as u32).is_some_and(|ticket| ticket.taken));
+        assert!(plc_link.trigger(at, triggers.len() as u32).is_some_and(|ticket| ticket.taken));
         fire.send(at).unwrap();
         triggers.push(at);
         lines.until_fallen(Role::Valid, triggers.len());
@@ -161,7 +161,7 @@ impl Others {
             }
         });
         let wire =
-            Wire { baud: 921_600, bits: 10, parts_per_minute: 3000, head_of_line_ms: 2, frame_bytes: 240, masks: true };
+            SerialLine { baud: 921_600, bits: 10, parts_per_minute: 3000, head_of_line_ms: 2, frame_bytes: 240, masks: true };
         let telegrams = serial::SerialOptions {
             port: path,
             line: wire,
@@ -172,7 +172,7 @@ impl Others {
             external: true,
             delay: Duration::ZERO,
         };
-        station.sinks.push(Box::new(Serial::start(telegrams, station.line.clone()).unwrap()));
+        station.sinks.push(Box::new(Serial::start(telegrams, station.plc_link.clone()).unwrap()));
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let tcp = modbus::Tcp { listen, write: false, masters: vec![], connections: 4, idle: 60_000 * MS };
         let registers = modbus::ModbusOptions {
@@ -182,7 +182,7 @@ impl Others {
             delay: Duration::ZERO,
             config: 0,
         };
-        station.sinks.push(Box::new(Modbus::start(registers, station.line.clone()).unwrap()));
+        station.sinks.push(Box::new(Modbus::start(registers, station.plc_link.clone()).unwrap()));
         std::thread::spawn(move || {
             let mut master = TcpStream::connect(listen).unwrap();
             let mut answer = [0; 9 + 250];
@@ -194,7 +194,7 @@ impl Others {
         });
         let (reader, writer) = std::io::pipe().unwrap();
         self._nobody_reads = Some(reader);
-        station.sinks.push(Box::new(JsonLines::start("a pipe", writer, &station.line).unwrap()));
+        station.sinks.push(Box::new(JsonLines::start("a pipe", writer, &station.plc_link).unwrap()));
         station.sinks.push(Box::new(sink::Log));
         let records = record::RecorderOptions {
             dir: self.dir.path().into(),

@@ -18,7 +18,7 @@ use crate::record::{Keep, Picture};
 use crate::sink::serial::{Parity, Profile};
 use crate::station::{Matching, Rule, control};
 use crate::store::{self, Reference};
-use crate::telegram::budget::Line;
+use crate::telegram::budget::SerialLine;
 use crate::trigger::gpio::{Edge, Pull};
 use crate::vote::Vote;
 use crate::zone::Polygon;
@@ -290,8 +290,8 @@ impl Default for Serial {
 }
 
 impl Serial {
-    pub(super) fn line(&self) -> Line {
-        Line {
+    pub(super) fn line(&self) -> SerialLine {
+        SerialLine {
             baud: self.baud,
             bits: self.parity.bits(),
             parts_per_minute: self.parts_per_minute,

@@ -1,7 +1,7 @@
 //! Modbus registers, on a serial line and on TCP. In: requests of masters, masks of rejected parts. Out: answers (board/plc/modbus.md).
 //!
 //! Nothing is pushed: a master asks, and each request is answered from one picture of one moment (`bank`). Verdicts are told to the
-//! [`Line`] before any sink, so that telling them here takes no time; a master that hammers, stalls or sends garbage never makes one wait.
+//! [`PlcLink`] before any sink, so that telling them here takes no time; a master that hammers, stalls or sends garbage never makes one wait.
 //!
 //! [`Sink::fail_safe`] lowers READY, VALID, OK, NG and RUN in every answer at once; when the sink is dropped, masters have a moment to see that,
 //! then connections are closed and the line is silent. A PLC must take silence for NG, since a process that is killed tells nobody.
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::{Error, Sink};
 use crate::clock;
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::mask::Mask;
 use crate::modbus::{Picture, WordOrder};
 use crate::outcome::Outcome;
@@ -85,22 +85,22 @@ pub struct Modbus {
 
 impl Modbus {
     /// Binds and opens what is there; what is not yet is tried again and again.
-    pub fn start(options: ModbusOptions, line: Line) -> Result<Self, Error> {
+    pub fn start(options: ModbusOptions, plc_link: PlcLink) -> Result<Self, Error> {
         let ModbusOptions { tcp, rtu, order, delay, config } = options;
         let deadline = (delay.as_micros() / 100).try_into().unwrap_or(u16::MAX);
-        let bank = Arc::new(Bank::new(line.clone(), order, deadline, config));
+        let bank = Arc::new(Bank::new(plc_link.clone(), order, deadline, config));
         let mut sink = Self { bank, spare: Picture::default(), line: None, threads: vec![] };
         if let Some(options) = tcp {
             let name = format!("Modbus on {}", options.listen);
             let server = tcp::Server::bind(options, sink.bank.clone()).map_err(failed(&name))?;
-            sink.spawn("modbus-tcp", name, &line, move |pulse| server.run(&pulse))?;
+            sink.spawn("modbus-tcp", name, &plc_link, move |pulse| server.run(&pulse))?;
         }
         if let Some(options) = rtu {
             let name = format!("Modbus on {}", options.port.display());
             sink.line = Some(name.clone());
             let mut unit = rtu::Unit::new(options, sink.bank.clone());
             unit.connect();
-            sink.spawn("modbus-rtu", name, &line, move |pulse| unit.run(&pulse))?;
+            sink.spawn("modbus-rtu", name, &plc_link, move |pulse| unit.run(&pulse))?;
         }
         Ok(sink)
     }
@@ -109,10 +109,10 @@ impl Modbus {
         &mut self,
         thread: &'static str,
         name: String,
-        line: &Line,
+        plc_link: &PlcLink,
         run: impl FnOnce(Pulse) + Send + 'static,
     ) -> Result<(), Error> {
-        let pulse = line.pulse(thread, Duty::Vital);
+        let pulse = plc_link.pulse(thread, Duty::Vital);
         let started = std::thread::Builder::new().name(thread.into()).spawn(move || run(pulse));
         let started = started.map_err(failed(&name))?;
         self.threads.push(started);

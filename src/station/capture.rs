@@ -14,7 +14,7 @@ use super::stop::{Stage, Stop};
 use crate::camera::{self, Camera, Frame, Geometry};
 use crate::clock::{self, Timestamp};
 use crate::handshake::{Condition, Ticket};
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::outcome::Opened;
 use crate::pulse::{Pulse, SILENCE};
 use crate::verdict::Fault;
@@ -139,7 +139,7 @@ impl Previous {
 pub(super) struct Intake<'a> {
     inbox: &'a Inbox,
     counters: &'a Counters,
-    line: Line,
+    plc_link: PlcLink,
     trigger: Trigger,
     /// Only where triggers make the parts.
     matching: Option<Matching>,
@@ -161,7 +161,7 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(inbox: &'a Inbox, counters: &'a Counters, line: Line, trigger: Trigger, due: Duration) -> Self {
+    pub(super) fn new(inbox: &'a Inbox, counters: &'a Counters, plc_link: PlcLink, trigger: Trigger, due: Duration) -> Self {
         let heard = clock::now();
         let matching = match trigger {
             Trigger::External { matching, .. } => Some(matching),
@@ -170,7 +170,7 @@ impl<'a> Intake<'a> {
         Self {
             inbox,
             counters,
-            line,
+            plc_link,
             trigger,
             matching,
             due,
@@ -198,7 +198,7 @@ impl<'a> Intake<'a> {
             self.show(None);
         }
         if self.frames == 0 {
-            self.line.update(|handshake| handshake.set(Condition::Starting, false));
+            self.plc_link.update(|handshake| handshake.set(Condition::Starting, false));
         }
         self.gap(frame);
         self.frames += 1;
@@ -213,7 +213,7 @@ impl<'a> Intake<'a> {
 
     /// A part that the camera itself brings.
     fn number(&mut self, at: Timestamp) -> Opened {
-        let opened = Opened { sequence: self.line.number(), part_id: 0, at };
+        let opened = Opened { sequence: self.plc_link.number(), part_id: 0, at };
         self.open = Some(opened);
         opened
     }
@@ -273,7 +273,7 @@ impl<'a> Intake<'a> {
                 let choice = if ticket.taken { choose(ticket, Neighbours { after, ..past }) } else { Choice::None };
                 (choice != Choice::Wait).then_some(choice)
             };
-            let (ticket, choice) = self.line.next_ticket(turn)?;
+            let (ticket, choice) = self.plc_link.next_ticket(turn)?;
             self.open = Some(ticket.into());
             self.past.before = Some(ticket.at);
             if !matches!(choice, Choice::This | Choice::Previous) {
@@ -303,7 +303,7 @@ impl<'a> Intake<'a> {
 
     /// No frame will come any more: what waits ends in a fault.
     fn finish(&mut self) {
-        self.line.update(|handshake| handshake.set(Condition::Stopping, true));
+        self.plc_link.update(|handshake| handshake.set(Condition::Stopping, true));
         if let Some(opened) = self.open {
             self.fault(opened, Fault::Stopped);
         }
@@ -369,7 +369,7 @@ impl<'a> Intake<'a> {
     /// trigger alone: READY stays for it.
     fn show(&self, trouble: Option<Fault>) {
         let shown = trouble.filter(|fault| !(self.trigger.fires() && is_of_a_frame(*fault)));
-        self.line.update(|handshake| {
+        self.plc_link.update(|handshake| {
             for (fault, condition) in TROUBLES {
                 handshake.set(condition, shown == Some(fault));
             }

@@ -19,7 +19,7 @@ use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
 use crate::handshake::Condition;
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::mask::Stored;
 use crate::outcome::{Opened, Outcome};
 use crate::pipeline::{Inspection, Pipeline};
@@ -70,7 +70,7 @@ pub(super) struct Inspect<'a> {
     pub(super) archive: Archive,
     /// Room for the masks of rejected parts that wait for their due times; without it a part goes without its mask.
     pub(super) masks: Receiver<Stored>,
-    pub(super) line: Line,
+    pub(super) plc_link: PlcLink,
     pub(super) pulse: Pulse,
     /// How long one inspection takes.
     pub(super) inspection: Duration,
@@ -99,27 +99,27 @@ impl Inspect<'_> {
 
     /// Between two parts: jobs that are asked for, bundles that are ready, and how the new one does.
     fn change(&mut self) {
-        let job = self.line.take_job();
+        let job = self.plc_link.take_job();
         let Some(swap) = &mut self.swap else { return self.refuse_job(job) };
         if !swap.is_attended() {
             self.stop.ask(Stage::Drain); // that thread panicked: the service starts the station again
         }
         job.into_iter().for_each(|job| swap.ask_job(job));
         let mut judging = Judging { trusted: &mut self.trusted, bundle: &mut self.bundle };
-        swap.turn(&mut judging, &self.line, self.counters);
+        swap.turn(&mut judging, &self.plc_link, self.counters);
     }
 
     /// Without other bundles a job is refused, and the PLC is told so.
     fn refuse_job(&self, job: Option<u16>) {
         let Some(job) = job else { return };
         log::warn!("job {job} was asked for and refused: this station has one bundle");
-        self.line.update(|handshake| handshake.job_done(false));
+        self.plc_link.update(|handshake| handshake.job_done(false));
     }
 
     /// What judged before judges again, if there is something that is on trial. True if it does.
     fn fall_back(&mut self, reason: &str) -> bool {
         let Some(swap) = &mut self.swap else { return false };
-        swap.fail(&mut Judging { trusted: &mut self.trusted, bundle: &mut self.bundle }, &self.line, reason)
+        swap.fail(&mut Judging { trusted: &mut self.trusted, bundle: &mut self.bundle }, &self.plc_link, reason)
     }
 
     fn run_once(&mut self, item: Item) {
@@ -152,7 +152,7 @@ impl Inspect<'_> {
         if let Some(swap) = &mut self.swap {
             swap.count();
         }
-        self.line.update(|handshake| handshake.judged(&judged.outcome.verdict));
+        self.plc_link.update(|handshake| handshake.judged(&judged.outcome.verdict));
         if self.judged.send(judged).is_err() {
             // Nobody drives the outputs any more, and they are in their safe state.
             self.stop.ask(Stage::Now);
@@ -274,7 +274,7 @@ impl Inspect<'_> {
             }
         }
         self.trusted.panics = PANICS;
-        self.line.update(|handshake| handshake.set(Condition::Engine, true));
+        self.plc_link.update(|handshake| handshake.set(Condition::Engine, true));
         log::error!("the engine is given up and the station stops: deploy another bundle, and please report this");
         self.stop.ask(Stage::Drain);
     }
@@ -312,7 +312,7 @@ fn keep_mask(masks: &Receiver<Stored>, inspection: &Inspection) -> Option<Stored
 impl Drop for Inspect<'_> {
     fn drop(&mut self) {
         let patience = if std::thread::panicking() {
-            self.line.update(|handshake| handshake.set(Condition::Panic, true));
+            self.plc_link.update(|handshake| handshake.set(Condition::Panic, true));
             self.stop.ask(Stage::Drain);
             PATIENCE
         } else {

@@ -20,7 +20,7 @@ use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
 use crate::handshake::Condition;
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::proof;
 use crate::pulse::{Duty, SLOW};
@@ -61,12 +61,12 @@ impl Shelf {
     }
 
     /// The two ends between the inspect thread and the one that has bundles ready. `options` and `geometry` are those of what judges.
-    pub(super) fn attend(self, options: &PipelineOptions, geometry: Geometry, line: &Line) -> (Swap, Attend) {
+    pub(super) fn attend(self, options: &PipelineOptions, geometry: Geometry, plc_link: &PlcLink) -> (Swap, Attend) {
         let trials = Trials::new(self.jobs.clone(), self.watch, self.running.clone(), self.trial);
         let desk = Desk::new(trials);
         let swap = Swap::new(Arc::clone(&desk));
-        let (options, line) = (options.clone(), line.clone());
-        (swap, Attend { shelf: self, options, geometry, line, desk, askers: BTreeMap::new(), next: 0 })
+        let (options, plc_link) = (options.clone(), plc_link.clone());
+        (swap, Attend { shelf: self, options, geometry, plc_link, desk, askers: BTreeMap::new(), next: 0 })
     }
 
     /// The next best bundle for the start; says of each why it is not.
@@ -91,7 +91,7 @@ pub(super) struct Attend {
     shelf: Shelf,
     options: PipelineOptions,
     geometry: Geometry,
-    line: Line,
+    plc_link: PlcLink,
     desk: Arc<Desk>,
     /// Who asked, and listens.
     askers: BTreeMap<Asker, Connection>,
@@ -120,13 +120,13 @@ impl Attend {
         desk: &'scope Desk,
     ) -> Receiver<(Request, Connection)> {
         let (heard, requests) = bounded(REQUESTS);
-        let line = self.line.clone();
+        let plc_link = self.plc_link.clone();
         let hear = move || {
             let reception = Reception::new(socket, heard);
             let heard = catch_unwind(AssertUnwindSafe(|| reception.run(|| desk.lock().inspects)));
             if heard.is_err() {
                 log::error!("the control thread panicked: please report this");
-                line.update(|handshake| handshake.set(Condition::Panic, true));
+                plc_link.update(|handshake| handshake.set(Condition::Panic, true));
             }
         };
         if let Err(error) = std::thread::Builder::new().name("control".into()).spawn_scoped(scope, hear) {
@@ -138,7 +138,7 @@ impl Attend {
     fn serve<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, mut requests: Receiver<(Request, Connection)>) {
         let (finished, proofs) = bounded(1);
         let desk = Arc::clone(&self.desk);
-        let pulse = self.line.pulse("bundles", Duty::Guest);
+        let pulse = self.plc_link.pulse("bundles", Duty::Guest);
         while self.look() {
             pulse.beat(clock::now(), SLOW);
             self.work(scope, &finished);
@@ -197,7 +197,7 @@ impl Attend {
         self.act(scope, finished);
         while self.desk.lock().trials.is_waiting() {
             let book = self.book();
-            let in_force = self.line.status().job;
+            let in_force = self.plc_link.status().job;
             self.desk.lock().trials.begin(&book, in_force);
             self.act(scope, finished);
         }
@@ -218,7 +218,7 @@ impl Attend {
                 Some(Action::Enter(entry)) => self.write(|jobs, state| entry.apply(jobs, state)),
                 Some(Action::Undo(entry, before)) => self.write(|_, state| entry.undo(&before, state)),
                 Some(Action::Tell(asker, reply)) => self.tell(asker, &reply),
-                Some(Action::Job(changed)) => self.line.update(|handshake| handshake.job_done(changed)),
+                Some(Action::Job(changed)) => self.plc_link.update(|handshake| handshake.job_done(changed)),
                 Some(Action::Say(level, words)) => log::log!(level, "{words}"),
                 None => return,
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions, MAX_OPEN, OVERDUE, Status};
-use fcam::line::Line;
+use fcam::plc_link::PlcLink;
 use fcam::outcome::{Opened, Outcome};
 use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Verdict};
@@ -87,28 +87,28 @@ fn parts_that_wait_for_their_due_time_take_no_place() {
 
 #[test]
 fn a_trigger_that_nothing_would_close_takes_no_number() {
-    let line = Line::new(HandshakeOptions { external: false, ..HandshakeOptions::default() });
-    line.update(|handshake| handshake.set(Condition::Starting, false));
-    assert_eq!(line.trigger(NOW, 7), None);
+    let plc_link = PlcLink::new(HandshakeOptions { external: false, ..HandshakeOptions::default() });
+    plc_link.update(|handshake| handshake.set(Condition::Starting, false));
+    assert_eq!(plc_link.trigger(NOW, 7), None);
     let controls = Controls { trigger: true, trigger_enable: true, ..Controls::default() };
-    let status = line.control(controls, NOW);
+    let status = plc_link.control(controls, NOW);
     assert!(status.missed && status.trigger_ack && status.counts.missed == 2 && status.trigger_id.is_none());
-    assert!(line.next_ticket(|_, _| Some(())).is_none());
-    assert_eq!(line.number(), 0);
+    assert!(plc_link.next_ticket(|_, _| Some(())).is_none());
+    assert_eq!(plc_link.number(), 0);
 
-    let line = Line::default();
-    assert!(!line.trigger(NOW, 1).unwrap().taken, "it starts");
-    line.update(|handshake| handshake.set(Condition::Stopping, true));
-    assert_eq!(line.trigger(NOW, 2), None, "capture has gone, and would never fetch it");
+    let plc_link = PlcLink::default();
+    assert!(!plc_link.trigger(NOW, 1).unwrap().taken, "it starts");
+    plc_link.update(|handshake| handshake.set(Condition::Stopping, true));
+    assert_eq!(plc_link.trigger(NOW, 2), None, "capture has gone, and would never fetch it");
 }
 
 #[test]
 fn a_flood_of_triggers_is_bounded() {
-    let line = Line::default();
-    let tickets = (0..3 * MAX_OPEN).filter_map(|_| line.trigger(NOW, 0)).count();
-    assert_eq!((tickets, line.status().counts.missed as usize), (MAX_OPEN, 3 * MAX_OPEN));
-    line.update(|handshake| tell(handshake, 0, Verdict::Fault(Fault::Missed)));
-    assert_eq!(line.trigger(NOW, 0).unwrap().sequence, MAX_OPEN as u64);
+    let plc_link = PlcLink::default();
+    let tickets = (0..3 * MAX_OPEN).filter_map(|_| plc_link.trigger(NOW, 0)).count();
+    assert_eq!((tickets, plc_link.status().counts.missed as usize), (MAX_OPEN, 3 * MAX_OPEN));
+    plc_link.update(|handshake| tell(handshake, 0, Verdict::Fault(Fault::Missed)));
+    assert_eq!(plc_link.trigger(NOW, 0).unwrap().sequence, MAX_OPEN as u64);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fcam::camera::{Camera, Error, Frame, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::line::Line;
+use fcam::plc_link::PlcLink;
 use fcam::station::control::{Client, Reply, Request};
 use rustix::fs::{FlockOperation, flock};
 
@@ -108,19 +108,19 @@ impl Camera for Restless {
 #[test]
 fn a_change_that_is_held_holds_no_part() {
     let installed = Installed::new();
-    let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let camera = Restless { fired, bytes: vec![], pictures: 0 };
-    let (mut station, told) = station(Box::new(camera), FIRED, None, &line);
+    let (mut station, told) = station(Box::new(camera), FIRED, None, &plc_link);
     station.options.signaller.delay = Duration::ZERO;
     station.shelf = Some(installed.shelf(STRICT));
-    let running = start(station, &line);
+    let running = start(station, &plc_link);
     let folder = std::fs::File::open(installed.store.dir()).unwrap();
     flock(&folder, FlockOperation::LockExclusive).unwrap();
     let mut client = Client::connect(&installed.socket()).unwrap().unwrap();
     client.ask(&Request::Activate(id("tiny.2"))).unwrap();
     for part in 0..300 {
-        let ticket = line.trigger(clock::now(), part).unwrap();
+        let ticket = plc_link.trigger(clock::now(), part).unwrap();
         if ticket.taken {
             fire.send(Fire { at: ticket.at, good: true, trouble: None }).unwrap();
         }

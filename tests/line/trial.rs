@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fcam::clock;
 use fcam::handshake::{self, Controls, Status};
-use fcam::line::Line;
+use fcam::plc_link::PlcLink;
 use fcam::station::control::{Client, Reply, Request};
 use fcam::station::{Report, Shelf, Watch};
 
@@ -20,7 +20,7 @@ pub const STRICT: Watch = Watch { parts: 1_000_000, faults: 0 };
 
 /// A station with other bundles, at a line of good parts.
 pub struct Judging {
-    pub line: Line,
+    pub plc_link: PlcLink,
     fire: Sender<Fire>,
     told: Receiver<Told>,
     running: JoinHandle<Report>,
@@ -36,23 +36,23 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 
 impl Judging {
     pub fn new(shelf: Shelf) -> Self {
-        let line = Line::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
+        let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
         let (fire, fired) = channel();
-        let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
+        let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &plc_link);
         station.options.signaller.delay = Duration::ZERO;
         station.shelf = Some(shelf);
-        let running = start(station, &line);
-        Self { line, fire, told, running }
+        let running = start(station, &plc_link);
+        Self { plc_link, fire, told, running }
     }
 
     fn status(&self) -> Status {
-        self.line.status()
+        self.plc_link.status()
     }
 
     /// So many triggers at once, and their results.
     fn triggers(&self, count: usize) {
         let tickets: Vec<_> =
-            (0..count).map(|part| self.line.trigger(clock::now(), part as u32 + 1).unwrap()).collect();
+            (0..count).map(|part| self.plc_link.trigger(clock::now(), part as u32 + 1).unwrap()).collect();
         for ticket in tickets.iter().filter(|ticket| ticket.taken) {
             self.fire.send(Fire { at: ticket.at, good: true, trouble: None }).unwrap();
         }
@@ -69,7 +69,7 @@ impl Judging {
 
     /// The PLC asks for a job that can be had.
     pub fn change_job(&self, job: u16) {
-        assert!(self.line.update(|handshake| handshake.ask_job(job)));
+        assert!(self.plc_link.update(|handshake| handshake.ask_job(job)));
         until("the job is settled", || !self.status().job_busy);
         assert_eq!((self.status().job, self.status().job_failed), (job, false));
     }
@@ -116,7 +116,7 @@ fn a_job_that_is_refused_may_be_asked_for_again_at_once() {
     let (_installed, shelf) = with_jobs(STRICT);
     let judging = Judging::new(shelf);
     for job in [9, 9, 9, 9, 9] {
-        assert!(judging.line.update(|handshake| handshake.ask_job(job)));
+        assert!(judging.plc_link.update(|handshake| handshake.ask_job(job)));
         until("the answer", || !judging.status().job_busy);
         assert!(judging.status().job_failed);
     }
@@ -264,7 +264,7 @@ fn parts_that_a_bundle_does_not_see_say_nothing_of_it() {
     let installed = Installed::new();
     let judging = Judging::new(installed.shelf(Watch { parts: 10, faults: 0 }));
     let mut client = judging.try_out(&installed, "tiny.2");
-    let offline = |set_offline| judging.line.control(Controls { set_offline, ..Controls::default() }, clock::now());
+    let offline = |set_offline| judging.plc_link.control(Controls { set_offline, ..Controls::default() }, clock::now());
     offline(true);
     judging.triggers(100);
     assert_eq!(client.next(Duration::from_millis(300)).unwrap(), None, "it is not through");

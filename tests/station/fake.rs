@@ -146,7 +146,7 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
         trigger,
         timeout: Duration::from_millis(30),
         frames: None,
-        line: Default::default(),
+        plc_link: Default::default(),
         sinks: vec![Box::new(Memory { told: sender, takes: Duration::ZERO })],
         recorder: None,
         summary: Duration::from_secs(60),

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
 use crate::handshake::{Condition, Status};
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::modbus::control::{CONTROLS, PAGE};
 use crate::modbus::map::{HEAD, MIRROR};
 use crate::modbus::pdu::is_refusal;
@@ -23,7 +23,7 @@ pub(super) struct Window {
 /// The registers.
 #[derive(Debug)]
 pub(super) struct Bank {
-    line: Line,
+    plc_link: PlcLink,
     order: WordOrder,
     deadline: u16,
     config: u32,
@@ -54,9 +54,9 @@ pub(super) struct Counters {
 }
 
 impl Bank {
-    pub(super) fn new(line: Line, order: WordOrder, deadline: u16, config: u32) -> Self {
+    pub(super) fn new(plc_link: PlcLink, order: WordOrder, deadline: u16, config: u32) -> Self {
         Self {
-            line,
+            plc_link,
             order,
             deadline,
             config,
@@ -133,14 +133,14 @@ impl Bank {
         state.words = words.paged(0);
         // Under the lock, so that the line hears of writes in the order in which they were taken.
         if turns.len() > usize::from(turns.contains(&PAGE)) {
-            self.line.control(words.controls(self.order), now);
+            self.plc_link.control(words.controls(self.order), now);
         }
         Ok(())
     }
 
     /// What is shown of the station; once it is safe, nothing that a part could pass by.
     fn status(&self) -> Status {
-        let status = self.line.status();
+        let status = self.plc_link.status();
         if !self.safe.load(Relaxed) {
             return status;
         }

@@ -5,7 +5,7 @@
 
 use super::words;
 use crate::mask::Stored;
-use crate::telegram::budget::Line;
+use crate::telegram::budget::SerialLine;
 use crate::telegram::message::{CODEC_RUNS, MAX_REGIONS};
 use crate::telegram::{Abort, Chunk, Message, Regions, crc32, runs};
 
@@ -54,7 +54,7 @@ impl Picture {
     }
 
     /// The next message; `lines` stops behind the regions.
-    pub(super) fn next(&mut self, line: &Line, lines: bool) -> Option<Message> {
+    pub(super) fn next(&mut self, line: &SerialLine, lines: bool) -> Option<Message> {
         match self.stage {
             Stage::Regions(first) => Some(self.regions(first, line, lines)),
             Stage::Mask(offset) => Some(self.chunk(offset, line)),
@@ -66,7 +66,7 @@ impl Picture {
         }
     }
 
-    fn regions(&mut self, first: usize, line: &Line, lines: bool) -> Message {
+    fn regions(&mut self, first: usize, line: &SerialLine, lines: bool) -> Message {
         let mask = self.full.view();
         let listed = mask.regions.iter().take(MAX_REGIONS);
         let regions: heapless::Vec<_, MAX_REGIONS> =
@@ -85,7 +85,7 @@ impl Picture {
     }
 
     /// Encodes at the largest scale that fits; false if none does.
-    fn fit(&mut self, line: &Line) -> bool {
+    fn fit(&mut self, line: &SerialLine) -> bool {
         SCALES.iter().any(|&scale| {
             self.scale = scale;
             self.small.reduce(&self.full.view(), scale);
@@ -95,7 +95,7 @@ impl Picture {
         })
     }
 
-    fn chunk(&mut self, offset: usize, line: &Line) -> Message {
+    fn chunk(&mut self, offset: usize, line: &SerialLine) -> Message {
         let rest = self.bytes.get(offset..).unwrap_or_default();
         let data = rest.get(..line.chunk_data()).unwrap_or(rest);
         let end = offset + data.len();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn messages(baud: u32, parts_per_minute: u32) -> Vec<Message> {
-        let line = Line { baud, bits: 10, parts_per_minute, head_of_line_ms: 50, frame_bytes: 240, masks: true };
+        let line = SerialLine { baud, bits: 10, parts_per_minute, head_of_line_ms: 50, frame_bytes: 240, masks: true };
         let mut picture = Picture::default();
         picture.begin(9, chessboard());
         let all: Vec<Message> = std::iter::from_fn(|| picture.next(&line, false)).collect();

@@ -12,7 +12,7 @@ use super::picture::Picture;
 use super::{ANSWERS, Post, Profile, SerialOptions, Shared, port, words};
 use crate::clock::{self, Timestamp};
 use crate::handshake::{Condition, Status};
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::mask::Stored;
 use crate::outcome::Outcome;
 use crate::pulse::{Pulse, SILENCE};
@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Everything that the thread owns.
 pub(super) struct Writer {
     options: SerialOptions,
-    station: Line,
+    plc_link: PlcLink,
     inbox: Receiver<Post>,
     /// The reader's answers; its sender is kept, so that they never end.
     answers: (Sender<Answer>, Receiver<Answer>),
@@ -59,7 +59,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         options: SerialOptions,
-        station: Line,
+        plc_link: PlcLink,
         inbox: Receiver<Post>,
         answers: (Sender<Answer>, Receiver<Answer>),
         empty: Sender<Stored>,
@@ -67,10 +67,10 @@ impl Writer {
         pulse: Pulse,
     ) -> Self {
         let began = clock::now();
-        let simulated = station.glance().simulated;
+        let simulated = plc_link.glance().simulated;
         Self {
             options,
-            station,
+            plc_link,
             inbox,
             answers,
             owed: heapless::Deque::new(),
@@ -142,7 +142,7 @@ impl Writer {
         if now < self.free || self.port.is_none() {
             return;
         }
-        let status = self.station.status();
+        let status = self.plc_link.status();
         let lines = self.options.profile == Profile::Ascii;
         if let Some(answer) = self.owed.pop_front() {
             self.answer(answer);
@@ -189,7 +189,7 @@ impl Writer {
     }
 
     /// True if the telegram would leave the station later than the line's own part of the promise allows: the due time, and what a verdict may wait
-    /// for the frame on the wire ([`crate::telegram::budget::Line::head_of_line_ms`]).
+    /// for the frame on the wire ([`crate::telegram::budget::SerialLine::head_of_line_ms`]).
     fn is_late(&self, outcome: &Outcome, now: Timestamp) -> bool {
         let wire = Duration::from_millis(self.options.line.head_of_line_ms.into());
         self.signaller().is_late(outcome.captured + wire, now.max(self.free))
@@ -205,7 +205,7 @@ impl Writer {
             let port = self.options.port.display();
             log::error!("{port}: part {sequence} leaves too late to be OK and is told as NG; more are only counted");
         }
-        self.station.update(|handshake| handshake.told_late());
+        self.plc_link.update(|handshake| handshake.told_late());
     }
 
     fn abort(&mut self, result_id: u32, reason: Abort) {
@@ -302,7 +302,7 @@ impl Writer {
         if self.picture.stop() {
             self.abort(self.picture.result_id, Abort::Stopping);
         }
-        let status = self.station.status();
+        let status = self.plc_link.status();
         self.heartbeat(State::Stopping, &status);
         let Shared { missed, masks_lost, acknowledged, unanswered, .. } = &*self.shared;
         let [missed, masks, acknowledged, unanswered] =

@@ -89,7 +89,7 @@ fn run_struck(frames: u64, threads: usize, strikes: &[(u64, Strike)]) -> (Report
 }
 
 fn finish((station, collected): (Station, Receiver<Outcome>)) -> (Report, Vec<Outcome>) {
-    let line = station.line.clone();
+    let line = station.plc_link.clone();
     let report = station.run(&Stop::default()).unwrap();
     let outcomes: Vec<Outcome> = collected.try_iter().collect();
     assert_eq!(line.number(), outcomes.len() as u64, "every number that was given out has its result");
@@ -244,7 +244,7 @@ fn a_station_that_ends_keeps_the_bundle_that_it_had() {
         watch: Watch { parts: 1, faults: 0 },
     };
     let (station, _) = station(1);
-    let (swap, attend) = shelf.attend(&station.options, station.geometry.unwrap(), &station.line);
+    let (swap, attend) = shelf.attend(&station.options, station.geometry.unwrap(), &station.plc_link);
     let attending = std::thread::spawn(|| attend.run());
     let mut client = Client::connect(&socket).unwrap().unwrap();
     client.ask(&Request::Activate(id(2))).unwrap();

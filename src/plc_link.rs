@@ -14,7 +14,7 @@ use crate::pulse::{Duty, Pulse, Pulses, Trouble};
 
 /// A shared handshake.
 #[derive(Debug, Clone)]
-pub struct Line(Arc<Shared>);
+pub struct PlcLink(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -29,13 +29,13 @@ struct State {
     tickets: VecDeque<Ticket>,
 }
 
-impl Default for Line {
+impl Default for PlcLink {
     fn default() -> Self {
         Self::new(HandshakeOptions::default())
     }
 }
 
-impl Line {
+impl PlcLink {
     /// A line of a station that starts.
     pub fn new(options: HandshakeOptions) -> Self {
         let state = State { handshake: Handshake::new(options), tickets: VecDeque::with_capacity(MAX_OPEN) };
