@@ -16,8 +16,8 @@ use crate::bundle::Bundle;
 use crate::camera::pipe::Stream;
 use crate::camera::{self, Camera, Folder, Geometry, Live, Pattern, Pipe, PixelFormat};
 use crate::handshake;
-use crate::plc_link::PlcLink;
 use crate::pipeline;
+use crate::plc_link::PlcLink;
 use crate::record::{self, Keep, Recorder};
 use crate::signal::Signaller;
 use crate::sink::{JsonLines, Log, Modbus, Serial, Sink, modbus, serial};
@@ -176,7 +176,7 @@ impl Setup {
         let plc_link = PlcLink::new(self.handshake());
         let sinks = self.sinks(&plc_link)?;
         let options = self.options();
-        let shelf = self.installed.take().map(|installed| installed.shelf(&self.raw.bundle)).transpose()?;
+        let releases = self.installed.take().map(|installed| installed.releases(&self.raw.bundle)).transpose()?;
         let raw = self.raw;
         let trigger = match raw.trigger.mode {
             Mode::FreeRun => Trigger::FreeRun,
@@ -195,7 +195,7 @@ impl Setup {
             sinks,
             recorder: recorder(raw.record),
             summary: Duration::from_secs(raw.log.summary_s),
-            shelf,
+            releases,
         })
     }
 

@@ -552,7 +552,7 @@ impl Handshake {
 
     /// The processor's temperature, 0.1 degrees Celsius; none without a sensor. Hysteresis keeps READY from flickering at the limit. A sensor that
     /// is gone has not cooled down.
-    pub fn heat(&mut self, temperature: Option<i16>) {
+    pub fn set_temperature(&mut self, temperature: Option<i16>) {
         self.temperature = temperature;
         let back = if self.holds(Condition::Overheated) { COOLED } else { 0 };
         if let Some((now, limit)) = temperature.zip(self.options.limit) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::bundle::Bundle;
 use crate::camera::{Frame, Geometry};
 use crate::clock;
-use crate::engine::{self, Engine, Prediction, Settings, StepTime, Watch};
+use crate::engine::{self, BuildProgress, Engine, Prediction, Settings, StepTime};
 use crate::mask::{Mask, Masker, Mosaic, Thresholds};
 use crate::outcome::{Judged, JudgedBy, Opened, Outcome, Timings};
 use crate::preprocess::{self, Layout, Preprocessor, Roi, Tensor, tile};
@@ -85,14 +85,14 @@ impl Pipeline {
         Self::watched(bundle, geometry, options, &mut engine::log_building())
     }
 
-    /// The same; `watch` is told how far the engine is, where one must be built first.
+    /// The same; `progress` is told how far the engine is, where one must be built first.
     pub fn watched(
         bundle: &Bundle,
         geometry: Geometry,
         options: PipelineOptions,
-        watch: &mut Watch,
+        progress: &mut BuildProgress,
     ) -> Result<Self, Error> {
-        let engine = Engine::load_watched(bundle.onnx(), bundle.shape(), options.engine.clone(), watch)?;
+        let engine = Engine::load_watched(bundle.onnx(), bundle.shape(), options.engine.clone(), progress)?;
         Self::with_engine(engine, bundle, geometry, options)
     }
 

@@ -50,7 +50,7 @@ impl Keep {
 /// How pictures are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Picture {
+pub enum PictureFormat {
     /// Every pixel as it was.
     #[default]
     Png,
@@ -58,7 +58,7 @@ pub enum Picture {
     Jpg,
 }
 
-impl Picture {
+impl PictureFormat {
     fn extension(self) -> &'static str {
         match self {
             Self::Png => "png",
@@ -82,7 +82,7 @@ pub struct RecorderOptions {
     /// Which parts.
     pub keep: Keep,
     /// How pictures are stored.
-    pub picture: Picture,
+    pub picture: PictureFormat,
     /// Parts on disk at most, at least 1.
     pub max_files: usize,
     /// Mebibytes that they take at most; the newest part stays in any case.
@@ -220,7 +220,7 @@ impl Recorder {
             self.pixels.resize(self.pixels.len() + run as usize, level);
             level = !level;
         }
-        self.encode(path, (mask.width, mask.height), ExtendedColorType::L8, Picture::Png)
+        self.encode(path, (mask.width, mask.height), ExtendedColorType::L8, PictureFormat::Png)
     }
 
     /// Stores what is in `pixels`; returns what it takes of the disk.
@@ -229,7 +229,7 @@ impl Recorder {
         path: &Path,
         size: (u32, u32),
         color: ExtendedColorType,
-        picture: Picture,
+        picture: PictureFormat,
     ) -> Result<u64, Error> {
         self.file.clear();
         let (mut out, format) = (Cursor::new(&mut self.file), picture.format());
@@ -380,7 +380,7 @@ mod tests {
         RecorderOptions {
             dir: dir.into(),
             keep: Keep::All,
-            picture: Picture::Png,
+            picture: PictureFormat::Png,
             max_files: 3,
             max_mb: 100,
             free_mb: 0,

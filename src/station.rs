@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Rule D is kept here: the line gives every part a sequence number, and each number is closed by exactly one outcome
-//! ([`Counts::balanced`]). One more thread has other bundles ready, where there is a [`Shelf`]. These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
+//! ([`Counts::balanced`]). One more thread has other bundles ready, where there is a [`Releases`]. These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,9 +24,9 @@ use crate::camera::{Camera, Colors, Frame, Geometry};
 use crate::clock;
 use crate::engine::{self, Building};
 use crate::handshake::Condition;
-use crate::plc_link::PlcLink;
 use crate::mask::Stored;
 use crate::pipeline::{self, Pipeline};
+use crate::plc_link::PlcLink;
 use crate::proof;
 use crate::pulse::Duty;
 use crate::record::Recorder;
@@ -37,28 +37,28 @@ mod actuate;
 mod capture;
 pub mod control;
 mod count;
-mod heat;
 mod inbox;
 mod inspect;
 mod latency;
 mod matching;
 mod record;
-mod shelf;
-mod stage;
+mod releases;
+mod stage_times;
 mod stop;
 mod supervise;
 mod swap;
+mod temperature;
 mod trusted;
 
-pub use count::{Counts, FAULTS};
+pub use count::{Counts, FAULT_NAMES};
 pub use inbox::Trigger;
 pub use latency::Latency;
 pub use matching::{Matching, Rule};
-pub use shelf::Shelf;
-pub use stage::{STAGES, Stages};
-pub use stop::{Stage, Stop};
+pub use releases::Releases;
+pub use stage_times::{STAGES, StageTimes};
+pub use stop::{RunState, Stop};
 
-pub use crate::trial::Watch;
+pub use crate::trial::TrialLimits;
 
 use actuate::{Actuate, Books, Measured, Outputs};
 use capture::{Capture, Intake};
@@ -99,7 +99,7 @@ pub struct Station {
     /// Time between two summary lines.
     pub summary: Duration,
     /// Bundles that may take the place of the first one.
-    pub shelf: Option<Shelf>,
+    pub releases: Option<Releases>,
 }
 
 /// What a station did.
@@ -110,7 +110,7 @@ pub struct Report {
     /// From capture to verdict, of every part.
     pub latency: Latency,
     /// From the part to its outputs, stage by stage.
-    pub stages: Stages,
+    pub stages: StageTimes,
     /// How long it ran.
     pub elapsed: Duration,
     /// Threads that panicked, by name.
@@ -161,15 +161,15 @@ impl Station {
     /// The pipeline of the first bundle that is proven here, the station's own before the others.
     fn prove(&mut self, stop: &Stop) -> Result<Pipeline, proof::Error> {
         let mut tell = engine::log_building();
-        let mut watch = |building: &Building| starting(&mut tell, building, stop);
+        let mut progress = |building: &Building| starting(&mut tell, building, stop);
         loop {
             let start = self.geometry.unwrap_or_else(|| placeholder(&self.bundle, &self.options));
-            let proven = proof::require_watched(&self.bundle, start, self.options.clone(), &mut watch);
+            let proven = proof::require_watched(&self.bundle, start, self.options.clone(), &mut progress);
             let Err(error @ proof::Error::Failed { .. }) = &proven else { return proven };
-            let spare = self.shelf.as_mut().filter(|shelf| !shelf.spare.is_empty());
-            let Some(shelf) = spare else { return proven };
+            let spare = self.releases.as_mut().filter(|releases| !releases.spare.is_empty());
+            let Some(releases) = spare else { return proven };
             log::error!("{error}");
-            match shelf.next_spare(&self.options.engine.float_layers) {
+            match releases.next_spare(&self.options.engine.float_layers) {
                 Some(bundle) => self.bundle = bundle,
                 None => return proven,
             }
@@ -185,10 +185,10 @@ impl Station {
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
         let plc_link = self.plc_link;
         plc_link.update(|handshake| handshake.promise(promise(self.options.signaller.delay, self.trigger, inspection)));
-        if let Some(shelf) = &self.shelf {
-            let running = shelf.running.as_ref();
+        if let Some(releases) = &self.releases {
+            let running = releases.running.as_ref();
             plc_link.update(|handshake| {
-                handshake.run_job(shelf.job_of(running));
+                handshake.run_job(releases.job_of(running));
                 handshake.run_release(running.map_or(0, Id::release));
             });
         }
@@ -205,7 +205,8 @@ impl Station {
         let (archive, record) = record::start(self.recorder, &plc_link, &counters)?;
         let (drawn, masks) = bounded(MASKS);
         (0..MASKS).for_each(|_| drop(drawn.try_send(Stored::default()))); // there is room for each
-        let (swap, attend) = self.shelf.map(|shelf| shelf.attend(&self.options, pipeline.geometry(), &plc_link)).unzip();
+        let (swap, attend) =
+            self.releases.map(|releases| releases.attend(&self.options, pipeline.geometry(), &plc_link)).unzip();
         let signaller = self.options.signaller;
         let vital = |name| plc_link.pulse(name, Duty::Vital);
         let actuate = Actuate {
@@ -279,7 +280,7 @@ const PATIENCE: u32 = 60_000_000;
 fn starting(tell: &mut impl FnMut(&Building) -> ControlFlow<()>, building: &Building, stop: &Stop) -> ControlFlow<()> {
     notify(sd_notify::NotifyState::ExtendTimeoutUsec(PATIENCE));
     tell(building)?;
-    if stop.stage() == Stage::Run { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    if stop.state() == RunState::Run { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 /// Starts a thread; when it panics, READY falls at once. The hops that end with it end the others.

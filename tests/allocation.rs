@@ -27,7 +27,7 @@ use fcam::signal::Signaller;
 use fcam::verdict::{Judge, Verdict};
 use fcam::vote::Vote;
 use fcam::zone::Zones;
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -35,7 +35,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Allocations and reallocations of a call. The counter is the process's, so this file has one test function only: another
 /// test's thread would be counted too.
 fn allocations<T>(run: impl FnOnce() -> T) -> usize {
-    let region = Region::new(&INSTRUMENTED_SYSTEM);
+    let region = stats_alloc::Region::new(&INSTRUMENTED_SYSTEM);
     black_box(run());
     let change = region.change();
     change.allocations + change.reallocations

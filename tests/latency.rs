@@ -18,10 +18,10 @@ use fcam::bundle::Bundle;
 use fcam::camera::{Camera, Error, Frame, Geometry, Pattern, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::plc_link::PlcLink;
 use fcam::modbus::WordOrder;
 use fcam::outcome::Outcome;
 use fcam::pipeline::PipelineOptions;
+use fcam::plc_link::PlcLink;
 use fcam::record;
 use fcam::signal::{SETUP, Signaller};
 use fcam::sink::gpio::{self, Gpio, Role};
@@ -119,7 +119,7 @@ fn run_beside(
         sinks: vec![Box::new(gpio), Box::new(Memory(sender))],
         recorder: None,
         summary: Duration::from_secs(3600),
-        shelf: None,
+        releases: None,
     };
     if let Some(others) = others {
         others.join(&mut station);
@@ -160,8 +160,14 @@ impl Others {
                 let _ = port.read(&mut bytes);
             }
         });
-        let wire =
-            SerialLine { baud: 921_600, bits: 10, parts_per_minute: 3000, head_of_line_ms: 2, frame_bytes: 240, masks: true };
+        let wire = SerialLine {
+            baud: 921_600,
+            bits: 10,
+            parts_per_minute: 3000,
+            head_of_line_ms: 2,
+            frame_bytes: 240,
+            masks: true,
+        };
         let telegrams = serial::SerialOptions {
             port: path,
             line: wire,
@@ -199,7 +205,7 @@ impl Others {
         let records = record::RecorderOptions {
             dir: self.dir.path().into(),
             keep: record::Keep::All,
-            picture: record::Picture::Jpg,
+            picture: record::PictureFormat::Jpg,
             max_files: 100,
             max_mb: 100,
             free_mb: 0,

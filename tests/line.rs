@@ -37,9 +37,9 @@ use std::time::Duration;
 use fcam::camera::{Camera, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::plc_link::PlcLink;
 use fcam::outcome::Outcome;
 use fcam::pipeline::PipelineOptions;
+use fcam::plc_link::PlcLink;
 use fcam::signal::Signaller;
 use fcam::sink::{self, Serial, Sink, serial};
 use fcam::station::{Matching, Report, Rule, Station, Stop, Trigger};
@@ -150,7 +150,7 @@ fn station(
         sinks,
         recorder: None,
         summary: Duration::from_secs(3600),
-        shelf: None,
+        releases: None,
     };
     (station, told)
 }

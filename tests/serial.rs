@@ -13,8 +13,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fcam::clock::Timestamp;
-use fcam::plc_link::PlcLink;
 use fcam::outcome::{Opened, Outcome};
+use fcam::plc_link::PlcLink;
 use fcam::sink::serial::{Parity, Profile, SerialOptions};
 use fcam::sink::{Serial, Sink};
 use fcam::telegram::budget::SerialLine;

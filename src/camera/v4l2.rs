@@ -21,8 +21,8 @@ use crate::clock::{self, Timestamp};
 mod control;
 mod device;
 mod format;
+mod frame_clock;
 mod node;
-mod stamp;
 mod stream;
 
 pub use control::{Control, Kind};
@@ -30,8 +30,8 @@ pub use format::{Extent, Fourcc, Interval, Layout, Offer, Rates, Wanted};
 pub use node::Card;
 
 use format::Candidate;
+use frame_clock::Numbering;
 use node::{Node, Pixels};
-use stamp::Numbering;
 use stream::{Filled, Stream};
 
 /// Which camera, and how it is to be set.
@@ -196,7 +196,7 @@ impl V4l2 {
             self.said = true;
             log::warn!("the times of {} are not of the monotonic clock: frames are stamped on arrival", self.card);
         }
-        stamp::captured(filled.time, clock::now())
+        frame_clock::captured(filled.time, clock::now())
     }
 
     /// The frame in a buffer.

@@ -8,9 +8,9 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde_json::{Map, Value, json};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
+use stats_alloc::INSTRUMENTED_SYSTEM;
 
-use super::{CLEAN, layers};
+use super::{EXIT_CLEAN, layers};
 use crate::bundle::Bundle;
 use crate::camera::jpeg::{self, Decoder};
 use crate::camera::picture::Picture;
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let frames = args.frames.max(1);
     let mut timings = Vec::with_capacity(frames);
-    let counted = Region::new(&INSTRUMENTED_SYSTEM);
+    let counted = stats_alloc::Region::new(&INSTRUMENTED_SYSTEM);
     for _ in 0..frames {
         timings.push(inspect(&mut pipeline, &mut camera)?);
     }
@@ -107,7 +107,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
             print!("{}", layers::table(rows, report.get("peak_gmacs").and_then(Value::as_f64).unwrap_or(0.0)));
         }
     }
-    Ok(CLEAN)
+    Ok(EXIT_CLEAN)
 }
 
 /// Runs of the network behind its time in float, after one that does not count.

@@ -9,7 +9,7 @@ use anyhow::bail;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::CLEAN;
+use super::EXIT_CLEAN;
 use crate::bundle::{Keys, Parcel, Release, machine};
 use crate::config::{self, Places};
 use crate::station::control;
@@ -146,7 +146,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         Verb::Rollback(rollback) => activate::rollback(rollback, args.json)?,
     };
     std::io::stdout().write_all(words.as_bytes())?;
-    Ok(CLEAN)
+    Ok(EXIT_CLEAN)
 }
 
 fn verify(parcel: &Parcel, trust: &TrustArgs, as_json: bool) -> anyhow::Result<String> {

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use anyhow::bail;
 use serde_json::{Value, json};
 
-use super::CLEAN;
+use super::EXIT_CLEAN;
 use crate::camera::v4l2::{self, Control, Extent, Interval, Kind, Listed, Offer, Rates};
 
 /// List the kernel's cameras: paths, formats with sizes and rates, controls with their ranges
@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         log::warn!("{error}");
     }
     match (cameras.is_empty(), errors.is_empty()) {
-        (false, _) => Ok(CLEAN),
+        (false, _) => Ok(EXIT_CLEAN),
         (true, true) => bail!("no cameras: there is no /dev/video*; is one plugged in, and its driver loaded?"),
         (true, false) => bail!("no cameras: none of the nodes of /dev/video* could be used (see above)"),
     }

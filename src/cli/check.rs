@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         let words = if args.json { format!("{}\n", checked.json()) } else { checked.text() };
         std::io::stdout().write_all(words.as_bytes())?;
     }
-    Ok(if clean { super::CLEAN } else { super::NOT_STARTED })
+    Ok(if clean { super::EXIT_CLEAN } else { super::EXIT_NOT_STARTED })
 }
 
 /// One path and all that is to say of it.

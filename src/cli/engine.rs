@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{CLEAN, NOT_STARTED, TensorrtArgs};
+use super::{EXIT_CLEAN, EXIT_NOT_STARTED, TensorrtArgs};
 use crate::bundle::{Bundle, Precision};
 use crate::config::{Overrides, Setup};
 use crate::engine::tensorrt::{self, Here, Machine};
@@ -54,7 +54,7 @@ enum Verb {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let (bundle, options) = bundle(args)?;
     let (told, code) = match args.verb {
-        None | Some(Verb::Show) => (show(&bundle, &options), CLEAN),
+        None | Some(Verb::Show) => (show(&bundle, &options), EXIT_CLEAN),
         Some(Verb::Build { again }) => build(&bundle, options, again)?,
     };
     let text = if args.json { format!("{told}\n") } else { text(&told) };
@@ -137,7 +137,7 @@ fn build(bundle: &Bundle, mut options: PipelineOptions, again: bool) -> anyhow::
     if report.passed() && !kept {
         problems.push(format!("the engine was built, but cannot be kept at {}", path.display()));
     }
-    let code = if problems.is_empty() { CLEAN } else { NOT_STARTED };
+    let code = if problems.is_empty() { EXIT_CLEAN } else { EXIT_NOT_STARTED };
     let Machine { facts, .. } = &machine;
     let told = json!({
         "bundle": bundle.describe(),

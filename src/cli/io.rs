@@ -14,7 +14,7 @@ use gpiocdev::Request;
 use gpiocdev::line::{Direction, Info, Value};
 use serde_json::{Value as Json, json};
 
-use super::CLEAN;
+use super::EXIT_CLEAN;
 use crate::chip::{self, Drive, Found, Listed, Pin};
 use crate::clock;
 use crate::config::{Named, Side, named_lines};
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         Some(Verb::Set { key, level, time, place }) => set(&place.targets()?, key.as_deref(), *level == 1, *time)?,
     };
     std::io::stdout().write_all(words.as_bytes())?;
-    Ok(CLEAN)
+    Ok(EXIT_CLEAN)
 }
 
 fn time(text: &str) -> Result<Duration, String> {

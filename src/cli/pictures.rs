@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{CLEAN, FAULTS};
+use super::{EXIT_CLEAN, EXIT_FAULTS};
 use crate::camera::{Camera, Error, Folder, Frame, Geometry, PixelFormat};
 use crate::clock;
 
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
             written => written.context("cannot write to standard output")?,
         }
     }
-    Ok(if whole { CLEAN } else { FAULTS })
+    Ok(if whole { EXIT_CLEAN } else { EXIT_FAULTS })
 }
 
 /// Tells each picture that a path leads to.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{CLEAN, FAULTS};
+use super::{EXIT_CLEAN, EXIT_FAULTS};
 use crate::bundle::Bundle;
 use crate::camera::{self, Camera, Folder, Frame, Geometry, Pattern, PixelFormat};
 use crate::clock;
@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     progress.clear();
     eprintln!("{}", replay.tally);
-    Ok(if replay.tally.fault == 0 { CLEAN } else { FAULTS })
+    Ok(if replay.tally.fault == 0 { EXIT_CLEAN } else { EXIT_FAULTS })
 }
 
 /// What is judged: a camera, and for each of its pictures the path, and the name of what is written of it.

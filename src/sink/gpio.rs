@@ -16,8 +16,8 @@ use super::{Error, Sink};
 use crate::chip::{self, Pin};
 use crate::clock::{self, Timestamp};
 use crate::handshake::Condition;
-use crate::plc_link::PlcLink;
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Duty, Mark};
 use crate::trigger;
 

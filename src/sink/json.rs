@@ -3,8 +3,8 @@
 use std::io::{Result, Write};
 
 use super::Outbox;
-use crate::plc_link::PlcLink;
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 
 /// Writes one JSON object a line, flushed at once so that a reader sees each part when the line does.
 pub struct JsonLines<W> {

@@ -13,17 +13,17 @@ use std::time::Duration;
 
 use super::{Error, Sink};
 use crate::clock;
-use crate::plc_link::PlcLink;
 use crate::mask::Mask;
-use crate::modbus::{Picture, WordOrder};
+use crate::modbus::{MaskPages, WordOrder};
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Duty, Pulse};
 
-mod bank;
+mod registers;
 mod rtu;
 mod tcp;
 
-use bank::Bank;
+use registers::Registers;
 
 /// How long masters can see the safe state before they are let go: a few of their cycles.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -75,9 +75,9 @@ pub struct Rtu {
 
 /// The sink; dropping it stops its threads.
 pub struct Modbus {
-    bank: Arc<Bank>,
+    registers: Arc<Registers>,
     /// Masks are encoded here and then exchanged with the one that is read.
-    spare: Picture,
+    spare: MaskPages,
     /// The serial line, whose loss is an error of this sink: its master knows nothing then.
     line: Option<String>,
     threads: Vec<JoinHandle<()>>,
@@ -88,17 +88,17 @@ impl Modbus {
     pub fn start(options: ModbusOptions, plc_link: PlcLink) -> Result<Self, Error> {
         let ModbusOptions { tcp, rtu, order, delay, config } = options;
         let deadline = (delay.as_micros() / 100).try_into().unwrap_or(u16::MAX);
-        let bank = Arc::new(Bank::new(plc_link.clone(), order, deadline, config));
-        let mut sink = Self { bank, spare: Picture::default(), line: None, threads: vec![] };
+        let registers = Arc::new(Registers::new(plc_link.clone(), order, deadline, config));
+        let mut sink = Self { registers, spare: MaskPages::default(), line: None, threads: vec![] };
         if let Some(options) = tcp {
             let name = format!("Modbus on {}", options.listen);
-            let server = tcp::Server::bind(options, sink.bank.clone()).map_err(failed(&name))?;
+            let server = tcp::Server::bind(options, sink.registers.clone()).map_err(failed(&name))?;
             sink.spawn("modbus-tcp", name, &plc_link, move |pulse| server.run(&pulse))?;
         }
         if let Some(options) = rtu {
             let name = format!("Modbus on {}", options.port.display());
             sink.line = Some(name.clone());
-            let mut unit = rtu::Unit::new(options, sink.bank.clone());
+            let mut unit = rtu::Unit::new(options, sink.registers.clone());
             unit.connect();
             sink.spawn("modbus-rtu", name, &plc_link, move |pulse| unit.run(&pulse))?;
         }
@@ -127,7 +127,7 @@ fn failed(name: &str) -> impl FnOnce(std::io::Error) -> Error {
 impl Sink for Modbus {
     fn apply(&mut self, _outcome: &Outcome) -> Result<(), Error> {
         match &self.line {
-            Some(name) if !self.bank.line_is_up() => {
+            Some(name) if !self.registers.line_is_up() => {
                 Err(Error::Serve { sink: name.clone(), source: std::io::ErrorKind::NotConnected.into() })
             }
             _ => Ok(()),
@@ -136,11 +136,11 @@ impl Sink for Modbus {
 
     fn draw(&mut self, outcome: &Outcome, mask: Option<&Mask>) {
         self.spare.set(outcome.sequence, mask);
-        self.bank.publish(&mut self.spare);
+        self.registers.publish(&mut self.spare);
     }
 
     fn fail_safe(&mut self) {
-        self.bank.make_safe();
+        self.registers.make_safe();
     }
 }
 
@@ -149,16 +149,16 @@ impl Drop for Modbus {
         self.fail_safe();
         if !self.threads.is_empty() {
             let began = clock::now();
-            while self.bank.is_asked() && clock::now().saturating_sub(began) < FAREWELL {
+            while self.registers.is_asked() && clock::now().saturating_sub(began) < FAREWELL {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        self.bank.close();
+        self.registers.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 log::error!("a Modbus thread panicked: please report this");
             }
         }
-        log::info!("Modbus: {}", self.bank.books());
+        log::info!("Modbus: {}", self.registers.books());
     }
 }

@@ -12,8 +12,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{Error, Sink};
 use crate::clock;
-use crate::plc_link::PlcLink;
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Duty, Pulse, SLOW};
 
 /// Outcomes that may wait.

@@ -18,17 +18,17 @@ use serde::{Deserialize, Serialize};
 use serial2::SerialPort;
 
 use super::{Error, Sink};
-use crate::plc_link::PlcLink;
 use crate::mask::{Mask, Stored};
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Duty, Mark};
 use crate::telegram::budget::SerialLine;
 
 mod dialogue;
-mod picture;
+mod mask_frames;
 pub(super) mod port;
 mod reader;
-mod words;
+mod telegrams;
 mod writer;
 
 /// Verdicts and masks that may wait for the line's thread.

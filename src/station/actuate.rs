@@ -10,12 +10,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::count::Counters;
 use super::latency::Latency;
-use super::stage::Stages;
-use super::stop::{Stage, Stop};
+use super::stage_times::StageTimes;
+use super::stop::{RunState, Stop};
 use crate::clock::{self, Timestamp};
-use crate::plc_link::PlcLink;
 use crate::mask::Stored;
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Pulse, SILENCE};
 use crate::signal::Signaller;
 use crate::sink::Sink;
@@ -55,7 +55,7 @@ pub(super) struct Measured {
     /// From capture to verdict.
     pub(super) latency: Latency,
     /// From the part to its outputs, stage by stage.
-    pub(super) stages: Stages,
+    pub(super) stages: StageTimes,
 }
 
 /// The actuate thread.
@@ -143,7 +143,7 @@ impl Actuate<'_> {
     }
 
     fn tell_due(&mut self) {
-        let at_once = self.stop.stage() == Stage::Now;
+        let at_once = self.stop.state() == RunState::Halt;
         while let Some(judged) = self.books.waiting.front()
             && (at_once || judged.outcome.first_due() <= clock::now())
         {

@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::count::Counters;
 use super::inbox::{Buffer, Inbox, Offer, Trigger};
 use super::matching::{Choice, Matching, Neighbours, Unused};
-use super::stop::{Stage, Stop};
+use super::stop::{RunState, Stop};
 use crate::camera::{self, Camera, Frame, Geometry};
 use crate::clock::{self, Timestamp};
 use crate::handshake::{Condition, Ticket};
-use crate::plc_link::PlcLink;
 use crate::outcome::Opened;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Pulse, SILENCE};
 use crate::verdict::Fault;
 
@@ -52,7 +52,7 @@ pub(super) struct Capture<'a> {
 impl Capture<'_> {
     pub(super) fn run(mut self) {
         let slice = if self.intake.matching.is_some() { TRIGGERED_SLICE } else { SLICE };
-        while self.stop.stage() == Stage::Run && self.intake.frames < self.frames && !self.intake.closed {
+        while self.stop.state() == RunState::Run && self.intake.frames < self.frames && !self.intake.closed {
             let now = clock::now();
             self.pulse.beat(now, if self.intake.sees() { SILENCE } else { OPENING });
             let deadline = now + slice;
@@ -85,7 +85,7 @@ impl Capture<'_> {
                     self.intake.trouble(Fault::Stalled, now, &reason);
                 }
                 // No pause after a wait: a frame that comes now should be stamped now.
-                self.stop.sleep(deadline, Stage::Drain);
+                self.stop.sleep(deadline, RunState::Drain);
             }
             camera::Error::OtherSize { .. } => self.intake.unusable(Fault::Geometry, now, &error.to_string()),
             camera::Error::Frozen { captured, .. } => {
@@ -94,7 +94,7 @@ impl Capture<'_> {
             _ => {
                 self.intake.counters.camera_errors.add(1);
                 self.intake.trouble(Fault::Camera, now, &error.to_string());
-                self.stop.sleep(now + PAUSE, Stage::Drain);
+                self.stop.sleep(now + PAUSE, RunState::Drain);
             }
         }
     }
@@ -161,7 +161,13 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(inbox: &'a Inbox, counters: &'a Counters, plc_link: PlcLink, trigger: Trigger, due: Duration) -> Self {
+    pub(super) fn new(
+        inbox: &'a Inbox,
+        counters: &'a Counters,
+        plc_link: PlcLink,
+        trigger: Trigger,
+        due: Duration,
+    ) -> Self {
         let heard = clock::now();
         let matching = match trigger {
             Trigger::External { matching, .. } => Some(matching),

@@ -12,17 +12,17 @@ use crossbeam_channel::{Receiver, Sender};
 use super::actuate::Judged;
 use super::count::Counters;
 use super::inbox::{Buffer, Inbox, Item, Next, Part};
-use super::stop::{Stage, Stop};
+use super::stop::{RunState, Stop};
 use super::swap::{Judging, Swap};
 use super::trusted::Trusted;
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
 use crate::handshake::Condition;
-use crate::plc_link::PlcLink;
 use crate::mask::Stored;
 use crate::outcome::{Opened, Outcome};
 use crate::pipeline::{Inspection, Pipeline};
+use crate::plc_link::PlcLink;
 use crate::pulse::{Pulse, SILENCE};
 use crate::record::Keep;
 use crate::verdict::{Fault, Verdict};
@@ -102,7 +102,7 @@ impl Inspect<'_> {
         let job = self.plc_link.take_job();
         let Some(swap) = &mut self.swap else { return self.refuse_job(job) };
         if !swap.is_attended() {
-            self.stop.ask(Stage::Drain); // that thread panicked: the service starts the station again
+            self.stop.ask(RunState::Drain); // that thread panicked: the service starts the station again
         }
         job.into_iter().for_each(|job| swap.ask_job(job));
         let mut judging = Judging { trusted: &mut self.trusted, bundle: &mut self.bundle };
@@ -155,7 +155,7 @@ impl Inspect<'_> {
         self.plc_link.update(|handshake| handshake.judged(&judged.outcome.verdict));
         if self.judged.send(judged).is_err() {
             // Nobody drives the outputs any more, and they are in their safe state.
-            self.stop.ask(Stage::Now);
+            self.stop.ask(RunState::Halt);
         }
     }
 
@@ -178,7 +178,7 @@ impl Inspect<'_> {
 
     /// What makes it pointless to look at a part.
     fn obstacle(&mut self, part: &Part) -> Option<Fault> {
-        if self.stop.stage() == Stage::Now {
+        if self.stop.state() == RunState::Halt {
             return Some(Fault::Stopped);
         }
         if self.trusted.panics >= PANICS {
@@ -276,7 +276,7 @@ impl Inspect<'_> {
         self.trusted.panics = PANICS;
         self.plc_link.update(|handshake| handshake.set(Condition::Engine, true));
         log::error!("the engine is given up and the station stops: deploy another bundle, and please report this");
-        self.stop.ask(Stage::Drain);
+        self.stop.ask(RunState::Drain);
     }
 
     /// Hands a part to the recorder if it is one to keep; returns the buffer that capture gets in its place.
@@ -313,7 +313,7 @@ impl Drop for Inspect<'_> {
     fn drop(&mut self) {
         let patience = if std::thread::panicking() {
             self.plc_link.update(|handshake| handshake.set(Condition::Panic, true));
-            self.stop.ask(Stage::Drain);
+            self.stop.ask(RunState::Drain);
             PATIENCE
         } else {
             self.inbox.close(); // the thread did not start: nobody else may wait for it

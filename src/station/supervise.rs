@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::heat::Heat;
+use super::temperature::Sensor;
 use crate::clock::{self, Timestamp};
 use crate::plc_link::PlcLink;
 use crate::pulse::{LOOK, Pulse, SILENCE};
@@ -14,7 +14,7 @@ use crate::pulse::{LOOK, Pulse, SILENCE};
 /// The supervisor.
 pub(super) struct Supervise {
     plc_link: PlcLink,
-    heat: Heat,
+    sensor: Sensor,
     pulse: Pulse,
     /// Half of the time after which systemd takes the process for dead; none if it does not watch.
     watchdog: Option<Duration>,
@@ -25,7 +25,7 @@ pub(super) struct Supervise {
 impl Supervise {
     pub(super) fn new(plc_link: PlcLink, pulse: Pulse) -> Self {
         let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-        Self { plc_link, heat: Heat::default(), pulse, watchdog, fed: Timestamp::ZERO, hung: vec![] }
+        Self { plc_link, sensor: Sensor::default(), pulse, watchdog, fed: Timestamp::ZERO, hung: vec![] }
     }
 
     /// Until `over`, which hangs up when the station has nothing more to tell.
@@ -37,8 +37,8 @@ impl Supervise {
 
     fn look(&mut self, now: Timestamp) {
         self.pulse.beat(now, SILENCE);
-        let temperature = self.heat.read();
-        self.plc_link.update(|handshake| handshake.heat(temperature));
+        let temperature = self.sensor.read();
+        self.plc_link.update(|handshake| handshake.set_temperature(temperature));
         self.plc_link.glance(); // who waits for the bell alone sees what has changed with time
         self.say(now);
         if self.plc_link.pulses().trouble(now).hung {

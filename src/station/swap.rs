@@ -12,8 +12,8 @@ use super::count::{Counters, Counts};
 use super::trusted::Trusted;
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
-use crate::plc_link::PlcLink;
 use crate::pipeline::Pipeline;
+use crate::plc_link::PlcLink;
 use crate::trial::{Behind, ITS_OWN, Installed, Move, Seen, Told, Trials};
 use crate::verdict::Fault;
 

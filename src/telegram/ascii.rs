@@ -45,7 +45,7 @@ fn verdict_line(verdict: &Verdict) -> TextLine {
 
 fn region_line(telegram: &Regions, index: usize) -> TextLine {
     let region = telegram.regions.get(index).copied().unwrap_or_default();
-    let super::Region { x, y, width, height, center_x, center_y, area, peak } = region;
+    let super::WireRegion { x, y, width, height, center_x, center_y, area, peak } = region;
     let (id, number) = (telegram.result_id, usize::from(telegram.first) + index);
     let (whole, part) = (peak / 10_000, peak % 10_000);
     finish(format_args!("R,{id},{number},{x},{y},{width},{height},{center_x},{center_y},{area},{whole}.{part:04}"))
@@ -133,7 +133,7 @@ pub fn answer(command: Option<Command>, refused: Option<u8>) -> TextLine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Region;
+    use super::super::WireRegion;
     use super::*;
 
     fn all(message: &Message) -> Vec<String> {
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn the_longest_line_fits() {
         let side = u16::MAX;
-        let region = Region {
+        let region = WireRegion {
             x: side,
             y: side,
             width: side,

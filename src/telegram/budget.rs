@@ -154,8 +154,14 @@ impl core::fmt::Display for Problem {
 mod tests {
     use super::*;
 
-    const LINE: SerialLine =
-        SerialLine { baud: 115_200, bits: 10, parts_per_minute: 600, head_of_line_ms: 10, frame_bytes: 240, masks: true };
+    const LINE: SerialLine = SerialLine {
+        baud: 115_200,
+        bits: 10,
+        parts_per_minute: 600,
+        head_of_line_ms: 10,
+        frame_bytes: 240,
+        masks: true,
+    };
 
     #[test]
     fn times_and_sizes() {

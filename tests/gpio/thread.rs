@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fcam::clock::{self, Timestamp};
 use fcam::handshake::{Condition, HandshakeOptions};
-use fcam::plc_link::PlcLink;
 use fcam::outcome::{Opened, Outcome};
+use fcam::plc_link::PlcLink;
 use fcam::signal::{LEAD, SETUP, Signaller};
 use fcam::sink::Sink;
 use fcam::sink::gpio::{Gpio, GpioOptions, Levels, Role};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions, MAX_OPEN, OVERDUE, Status};
-use fcam::plc_link::PlcLink;
 use fcam::outcome::{Opened, Outcome};
+use fcam::plc_link::PlcLink;
 use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Verdict};
 
@@ -180,7 +180,7 @@ fn a_channel_that_tells_too_late_is_latched() {
 fn a_sensor_that_is_gone_has_not_cooled_down() {
     let mut handshake = started(HandshakeOptions { limit: Some(850), ..HandshakeOptions::default() });
     for (heat, hot) in [(Some(850), false), (Some(851), true), (None, true), (Some(801), true), (Some(800), false)] {
-        handshake.heat(heat);
+        handshake.set_temperature(heat);
         assert_eq!(handshake.holds(Condition::Overheated), hot, "{heat:?}");
     }
 }

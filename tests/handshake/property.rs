@@ -204,7 +204,7 @@ impl Pair {
             }
             Event::Heat(heat) => {
                 self.model.heat(*heat);
-                self.handshake.heat(*heat);
+                self.handshake.set_temperature(*heat);
             }
             Event::Promise(ms) => {
                 self.model.promise(Duration::from_millis(*ms));

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::plc_link::PlcLink;
 use fcam::modbus::WordOrder;
-use fcam::record::{Keep, Picture, Recorder, RecorderOptions};
+use fcam::plc_link::PlcLink;
+use fcam::record::{Keep, PictureFormat, Recorder, RecorderOptions};
 use fcam::sink::modbus::{ModbusOptions, Tcp};
 use fcam::sink::{JsonLines, Modbus, Serial, Sink};
 use fcam::verdict::{Fault, Verdict};
@@ -102,7 +102,7 @@ fn recorder(dir: &Path, hung: Hung) -> Recorder {
     let options = RecorderOptions {
         dir: dir.into(),
         keep: Keep::Rejects,
-        picture: Picture::Png,
+        picture: PictureFormat::Png,
         max_files: 20,
         max_mb: 100,
         free_mb,

@@ -8,7 +8,7 @@ use fcam::clock;
 use fcam::handshake;
 use fcam::plc_link::PlcLink;
 use fcam::station::control::{Client, Reply, Request};
-use fcam::station::{Report, Watch};
+use fcam::station::{Report, TrialLimits};
 use fcam::verdict::{Fault, Verdict};
 
 use crate::conveyor::{Conveyor, Fire, Sensor};
@@ -65,7 +65,7 @@ fn no_part_is_lost_while_bundles_are_changed() {
     // So that a busy machine keeps up, and its late parts are no reason to go back.
     station.options.signaller.delay = ROOMY;
     station.options.engine.threads = 2; // those of an engine that is replaced end, while the next one's judge
-    station.shelf = Some(installed.shelf(Watch { parts: 20, faults: 1_000_000 }));
+    station.releases = Some(installed.releases(TrialLimits { parts: 20, faults: 1_000_000 }));
     let running = start(station, &plc_link);
     let plc = Plc::start(link, ROOMY + PATIENCE);
     let changes = AtomicU64::new(0);
@@ -148,12 +148,12 @@ struct Changed {
 }
 
 /// A station of good parts, and what came of one request while they came.
-fn changed(installed: &Installed, watch: Watch, request: &Request, slow: Duration) -> Changed {
+fn changed(installed: &Installed, limits: TrialLimits, request: &Request, slow: Duration) -> Changed {
     let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &plc_link);
     station.options.signaller.delay = slow;
-    station.shelf = Some(installed.shelf(watch));
+    station.releases = Some(installed.releases(limits));
     let running = start(station, &plc_link);
     let (told, said) = std::thread::scope(|scope| {
         let asking = scope.spawn(|| ask(installed, request));
@@ -172,9 +172,9 @@ fn one_bundle_judges_up_to_a_part_and_the_other_from_the_next_one_on() {
     let installed = Installed::new();
     let rejects_all = [("score = 0.5", "score = 0.0"), ("verdict = \"pass\"", "verdict = \"reject\"")];
     installed.install(&installed.changed("strict", &rejects_all), "tiny", 4);
-    let watch = Watch { parts: 10, faults: 1_000_000 };
+    let limits = TrialLimits { parts: 10, faults: 1_000_000 };
     let Changed { told, said, report, job } =
-        changed(&installed, watch, &Request::Activate(id("tiny.4")), Duration::ZERO);
+        changed(&installed, limits, &Request::Activate(id("tiny.4")), Duration::ZERO);
     assert_eq!(words(&said), ["proving", "running", "passed"]);
     let judged: Vec<bool> = told
         .iter()
@@ -194,13 +194,13 @@ fn one_bundle_judges_up_to_a_part_and_the_other_from_the_next_one_on() {
 fn a_bundle_that_is_late_is_given_up_and_the_one_before_goes_on() {
     let installed = Installed::new();
     // Every part is late, whoever judges it.
-    let watch = Watch { parts: 1_000_000, faults: 3 };
+    let limits = TrialLimits { parts: 1_000_000, faults: 3 };
     let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &plc_link);
     station.options.signaller.delay = Duration::from_secs(1);
     station.sinks.insert(0, Box::new(Hold));
-    station.shelf = Some(installed.shelf(watch));
+    station.releases = Some(installed.releases(limits));
     let running = start(station, &plc_link);
     let (mut sent, mut heard) = (0, 0);
     let said = std::thread::scope(|scope| {
@@ -262,12 +262,12 @@ fn the_plc_chooses_among_bundles_by_their_jobs() {
     let (fire, fired) = channel();
     let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &plc_link);
     station.options.signaller.delay = Duration::ZERO;
-    let mut shelf = installed.shelf(Watch { parts: 5, faults: 1_000_000 });
+    let mut releases = installed.releases(TrialLimits { parts: 5, faults: 1_000_000 });
     let tiny = "tiny.1".parse().unwrap();
-    shelf.jobs =
+    releases.jobs =
         [(1, tiny), (2, "strict".parse().unwrap()), (3, "tiny.3".parse().unwrap()), (4, "none".parse().unwrap())]
             .into();
-    station.shelf = Some(shelf);
+    station.releases = Some(releases);
     let running = start(station, &plc_link);
     assert_eq!((plc_link.status().job, plc_link.status().release), (1, 1), "of the bundle that it starts with");
     let some = std::cell::Cell::new(0);

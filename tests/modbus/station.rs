@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use fcam::handshake::{self, Condition, Ticket};
-use fcam::plc_link::PlcLink;
 use fcam::mask::{Mask, Region, Run, Stored};
 use fcam::modbus::WordOrder;
 use fcam::outcome::{Opened, Outcome};
+use fcam::plc_link::PlcLink;
 use fcam::preprocess::Roi;
 use fcam::sink::modbus::{ModbusOptions, Rtu, Tcp};
 use fcam::sink::serial::Parity;

@@ -214,7 +214,7 @@ fn a_heartbeat_tells_how_the_station_is_and_at_once_when_it_fails() {
     let begun = Instant::now();
     state(State::Fault, 2);
     println!("the fault was told after {:.1?}", begun.elapsed());
-    station.update(|handshake| handshake.heat(Some(483)));
+    station.update(|handshake| handshake.set_temperature(Some(483)));
     let warm = |message: &Message| matches!(message, Message::Heartbeat { temperature: 483, .. });
     plc.wait("temperature", |messages| messages.iter().any(|(_, message)| warm(message)).then_some(()));
     drop(serial);

@@ -150,7 +150,7 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
         sinks: vec![Box::new(Memory { told: sender, takes: Duration::ZERO })],
         recorder: None,
         summary: Duration::from_secs(60),
-        shelf: None,
+        releases: None,
     };
     (station, told)
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use fcam::camera::{self, Camera, Frame};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::plc_link::PlcLink;
 use fcam::outcome::Outcome;
+use fcam::plc_link::PlcLink;
 use fcam::preprocess::Roi;
-use fcam::record::{Keep, Picture, Recorder, RecorderOptions};
+use fcam::record::{Keep, PictureFormat, Recorder, RecorderOptions};
 use fcam::signal::LEAD;
 use fcam::sink::{Error, Sink};
 use fcam::station::{self, Matching, Report, Rule, Station, Trigger};
@@ -326,8 +326,14 @@ fn a_disk_that_refuses_never_stops_the_station() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let options =
-        RecorderOptions { dir: file, keep: Keep::All, picture: Picture::Png, max_files: 10, max_mb: 100, free_mb: 0 };
+    let options = RecorderOptions {
+        dir: file,
+        keep: Keep::All,
+        picture: PictureFormat::Png,
+        max_files: 10,
+        max_mb: 100,
+        free_mb: 0,
+    };
     let (mut station, told) = fake::station(Fake::new(alternating(50), MS), ROOMY);
     station.recorder = Some(Recorder::open(options));
     let ran = fake::run(station, &told);
@@ -341,7 +347,7 @@ fn what_is_kept_is_on_disk() {
     let options = RecorderOptions {
         dir: dir.path().into(),
         keep: Keep::Rejects,
-        picture: Picture::Jpg,
+        picture: PictureFormat::Jpg,
         max_files: 1000,
         max_mb: 100,
         free_mb: 0,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::cli::{CLEAN, NOT_STARTED};
+use crate::cli::{EXIT_CLEAN, EXIT_NOT_STARTED};
 use crate::config;
 use crate::telegram::budget::{ABORT, CHUNK, HEARTBEAT, HELLO, SerialLine, VERDICT};
 use crate::telegram::message::MAX_REGIONS;
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let problem = line.problem(mask).map(|problem| problem.to_string());
     let words = if args.json { format!("{}\n", report(&line, mask, &problem)) } else { text(&line, mask, &problem) };
     std::io::stdout().write_all(words.as_bytes())?;
-    Ok(if problem.is_some() { NOT_STARTED } else { CLEAN })
+    Ok(if problem.is_some() { EXIT_NOT_STARTED } else { EXIT_CLEAN })
 }
 
 /// Name and bytes, frames and all.

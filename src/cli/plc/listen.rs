@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use serial2::SerialPort;
 
-use crate::cli::{CLEAN, FAULTS};
+use crate::cli::{EXIT_CLEAN, EXIT_FAULTS};
 use crate::telegram::receive::GAP_MS;
 use crate::telegram::{Chunk, Message, Received, Receiver, Verdict, crc32, runs, spec};
 
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let errors = u64::from(listener.receiver.errors) + listener.broken;
     log::info!("{} telegrams, {errors} errors", listener.seen);
-    Ok(if errors == 0 { CLEAN } else { FAULTS })
+    Ok(if errors == 0 { EXIT_CLEAN } else { EXIT_FAULTS })
 }
 
 struct Listener<'a> {

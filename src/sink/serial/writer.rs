@@ -8,13 +8,13 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 use serial2::SerialPort;
 
 use super::dialogue::{Answer, Asked};
-use super::picture::Picture;
-use super::{ANSWERS, Post, Profile, SerialOptions, Shared, port, words};
+use super::mask_frames::MaskFrames;
+use super::{ANSWERS, Post, Profile, SerialOptions, Shared, port, telegrams};
 use crate::clock::{self, Timestamp};
 use crate::handshake::{Condition, Status};
-use crate::plc_link::PlcLink;
 use crate::mask::Stored;
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Pulse, SILENCE};
 use crate::signal::Signaller;
 use crate::telegram::message::{MINOR, NO_TEMPERATURE};
@@ -40,7 +40,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     port: Option<Arc<SerialPort>>,
     sequence: u16,
-    picture: Picture,
+    mask_frames: MaskFrames,
     began: Timestamp,
     /// When what was written has left the wire, by its rate.
     free: Timestamp,
@@ -78,7 +78,7 @@ impl Writer {
             shared,
             port: None,
             sequence: 0,
-            picture: Picture::default(),
+            mask_frames: MaskFrames::default(),
             began,
             free: began,
             retry: began,
@@ -115,7 +115,7 @@ impl Writer {
         match post {
             Post::Verdict(outcome) => self.tell(&outcome),
             Post::Mask { result_id, mask } => {
-                let room = self.picture.begin(result_id, mask);
+                let room = self.mask_frames.begin(result_id, mask);
                 let _ = self.empty.try_send(room); // there is room for each
             }
             Post::NoMask { result_id } => self.abort(result_id, Abort::Overrun),
@@ -132,7 +132,7 @@ impl Writer {
     /// Until the line is free for what waits; otherwise until it is time to look around.
     fn wait(&self) -> Duration {
         let rest = self.free.saturating_sub(clock::now());
-        let waits = self.picture.pending() || !self.owed.is_empty();
+        let waits = self.mask_frames.pending() || !self.owed.is_empty();
         if self.port.is_some() && waits { rest.min(LOOK) } else { LOOK }
     }
 
@@ -148,7 +148,7 @@ impl Writer {
             self.answer(answer);
         } else if self.state != Some(trouble(&status)) || now >= self.free + HEARTBEAT {
             self.heartbeat(state(&status), &status);
-        } else if let Some(message) = self.picture.next(&self.options.line, lines) {
+        } else if let Some(message) = self.mask_frames.next(&self.options.line, lines) {
             if matches!(message, Message::MaskAbort { .. }) {
                 self.shared.masks_lost.fetch_add(1, Relaxed);
             }
@@ -169,8 +169,8 @@ impl Writer {
         let now = clock::now();
         let late = outcome.words.ok && self.is_late(outcome, now);
         let mut telegram = match late {
-            true => words::verdict(&outcome.spoiled(Fault::Late, &self.signaller()), self.simulated),
-            false => words::verdict(outcome, self.simulated),
+            true => telegrams::verdict(&outcome.spoiled(Fault::Late, &self.signaller()), self.simulated),
+            false => telegrams::verdict(outcome, self.simulated),
         };
         if late {
             self.say_late(outcome.sequence);
@@ -183,8 +183,8 @@ impl Writer {
         } else {
             self.shared.missed.fetch_add(1, Relaxed);
         }
-        if self.picture.stop() {
-            self.abort(self.picture.result_id, Abort::Superseded);
+        if self.mask_frames.stop() {
+            self.abort(self.mask_frames.result_id, Abort::Superseded);
         }
     }
 
@@ -259,7 +259,7 @@ impl Writer {
         self.shared.up.store(false, Relaxed);
         self.pulse.set_down(true);
         self.retry = clock::now() + RETRY;
-        if self.picture.stop() {
+        if self.mask_frames.stop() {
             self.shared.masks_lost.fetch_add(1, Relaxed);
         }
         if !std::mem::replace(&mut self.lost, true) {
@@ -299,8 +299,8 @@ impl Writer {
     }
 
     fn close(&mut self) {
-        if self.picture.stop() {
-            self.abort(self.picture.result_id, Abort::Stopping);
+        if self.mask_frames.stop() {
+            self.abort(self.mask_frames.result_id, Abort::Stopping);
         }
         let status = self.plc_link.status();
         self.heartbeat(State::Stopping, &status);

@@ -7,22 +7,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
 use crate::handshake::{Condition, Status};
-use crate::plc_link::PlcLink;
 use crate::modbus::control::{CONTROLS, PAGE};
 use crate::modbus::map::{HEAD, MIRROR};
 use crate::modbus::pdu::is_refusal;
-use crate::modbus::{Access, Exception, Image, Moment, Picture, WordOrder, Words};
+use crate::modbus::{Access, Exception, Image, MaskPages, Moment, WordOrder, Words};
+use crate::plc_link::PlcLink;
 
 /// What a connection sees of the mask: its own page, and the mask whose head it has read, until it reads a head again.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     page: u16,
-    kept: Option<Picture>,
+    kept: Option<MaskPages>,
 }
 
 /// The registers.
 #[derive(Debug)]
-pub(super) struct Bank {
+pub(super) struct Registers {
     plc_link: PlcLink,
     order: WordOrder,
     deadline: u16,
@@ -39,7 +39,7 @@ pub(super) struct Bank {
 #[derive(Debug, Default)]
 struct State {
     words: Words,
-    mask: Picture,
+    mask: MaskPages,
 }
 
 /// What came.
@@ -53,7 +53,7 @@ pub(super) struct Counters {
     pub(super) turned_away: AtomicU64,
 }
 
-impl Bank {
+impl Registers {
     pub(super) fn new(plc_link: PlcLink, order: WordOrder, deadline: u16, config: u32) -> Self {
         Self {
             plc_link,
@@ -149,7 +149,7 @@ impl Bank {
     }
 
     /// A new mask is there; its place gets the room of the one before.
-    pub(super) fn publish(&self, mask: &mut Picture) {
+    pub(super) fn publish(&self, mask: &mut MaskPages) {
         std::mem::swap(&mut self.lock().mask, mask);
     }
 

@@ -20,12 +20,12 @@ use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
 use crate::handshake::Condition;
-use crate::plc_link::PlcLink;
 use crate::pipeline::{Pipeline, PipelineOptions};
+use crate::plc_link::PlcLink;
 use crate::proof;
 use crate::pulse::{Duty, SLOW};
 use crate::store::{Id, Reference, State, Store};
-use crate::trial::{self, Action, Asker, Book, Entry, Jobs, Reply, Trials, Watch};
+use crate::trial::{self, Action, Asker, Book, Entry, Jobs, Reply, TrialLimits, Trials};
 
 /// It is looked so often whether the station ends.
 const TICK: Duration = Duration::from_millis(50);
@@ -37,7 +37,7 @@ const REQUESTS: usize = 4;
 const LOWEST: i32 = 19;
 
 /// Where other bundles come from, and who may ask for them.
-pub struct Shelf {
+pub struct Releases {
     /// What is installed.
     pub store: Store,
     /// Where the operator asks.
@@ -51,10 +51,10 @@ pub struct Shelf {
     /// The bundle of each job that the PLC may ask for.
     pub jobs: BTreeMap<u16, Reference>,
     /// How a new bundle is watched.
-    pub watch: Watch,
+    pub limits: TrialLimits,
 }
 
-impl Shelf {
+impl Releases {
     /// The job that a bundle is for; 0 if there is none.
     pub fn job_of(&self, id: Option<&Id>) -> u16 {
         trial::job_of(&self.jobs, id)
@@ -62,11 +62,11 @@ impl Shelf {
 
     /// The two ends between the inspect thread and the one that has bundles ready. `options` and `geometry` are those of what judges.
     pub(super) fn attend(self, options: &PipelineOptions, geometry: Geometry, plc_link: &PlcLink) -> (Swap, Attend) {
-        let trials = Trials::new(self.jobs.clone(), self.watch, self.running.clone(), self.trial);
+        let trials = Trials::new(self.jobs.clone(), self.limits, self.running.clone(), self.trial);
         let desk = Desk::new(trials);
         let swap = Swap::new(Arc::clone(&desk));
         let (options, plc_link) = (options.clone(), plc_link.clone());
-        (swap, Attend { shelf: self, options, geometry, plc_link, desk, askers: BTreeMap::new(), next: 0 })
+        (swap, Attend { releases: self, options, geometry, plc_link, desk, askers: BTreeMap::new(), next: 0 })
     }
 
     /// The next best bundle for the start; says of each why it is not.
@@ -88,7 +88,7 @@ impl Shelf {
 
 /// The thread that has bundles ready.
 pub(super) struct Attend {
-    shelf: Shelf,
+    releases: Releases,
     options: PipelineOptions,
     geometry: Geometry,
     plc_link: PlcLink,
@@ -104,7 +104,7 @@ type Proven = Result<Ready, String>;
 impl Attend {
     /// Until the inspect thread is gone.
     pub(super) fn run(mut self) {
-        let socket = self.shelf.socket.take();
+        let socket = self.releases.socket.take();
         let desk = Arc::clone(&self.desk);
         std::thread::scope(|scope| {
             let requests = socket.as_ref().map_or_else(never, |socket| self.listen(scope, socket, &desk));
@@ -204,7 +204,7 @@ impl Attend {
     }
 
     fn book(&self) -> Book {
-        let store = &self.shelf.store;
+        let store = &self.releases.store;
         let said = |error: crate::store::Error| error.to_string();
         Book { state: store.state().map_err(said), installed: store.installed().map_err(said) }
     }
@@ -226,8 +226,8 @@ impl Attend {
     }
 
     fn commit(&mut self, entry: &Entry) {
-        let jobs = &self.shelf.jobs;
-        let written = self.shelf.store.update(|state| {
+        let jobs = &self.releases.jobs;
+        let written = self.releases.store.update(|state| {
             let before = state.clone();
             entry.apply(jobs, state);
             before
@@ -242,7 +242,7 @@ impl Attend {
 
     /// The state is for the next start: what cannot be written is said, and the station goes on.
     fn write(&self, change: impl FnOnce(&Jobs, &mut State)) {
-        if let Err(error) = self.shelf.store.update(|state| change(&self.shelf.jobs, state)) {
+        if let Err(error) = self.releases.store.update(|state| change(&self.releases.jobs, state)) {
             log::error!("the next start may have another bundle than the one that runs: {error}");
         }
     }
@@ -257,7 +257,7 @@ impl Attend {
 
     /// Loads a bundle and replays its proof on this machine, on a thread of its own.
     fn begin_proof<'scope>(&self, scope: &'scope Scope<'scope, '_>, id: Id, finished: Sender<Proven>) {
-        let (store, options, geometry) = (self.shelf.store.clone(), self.options.clone(), self.geometry);
+        let (store, options, geometry) = (self.releases.store.clone(), self.options.clone(), self.geometry);
         let failed = finished.clone();
         let prove = move || {
             let proven = catch_unwind(AssertUnwindSafe(|| prove(&store, &options, geometry, &id)));
