@@ -385,7 +385,7 @@ impl Handshake {
             self.underway = self.underway.saturating_sub(1);
             self.queued = self.queued.min(self.underway); // whoever does not say `judged`
         }
-        let counter = if outcome.words.ok { &mut self.counts.ok } else { &mut self.counts.ng };
+        let counter = if outcome.plc.ok { &mut self.counts.ok } else { &mut self.counts.ng };
         *counter = counter.wrapping_add(1);
         self.post(Told::new(outcome, now));
     }

@@ -15,7 +15,7 @@ pub mod mask_pages;
 pub mod moment;
 pub mod pdu;
 
-pub use control::{Control, Words};
+pub use control::{Control, ControlRegisters};
 pub use image::Image;
 pub use mask_pages::MaskPages;
 pub use moment::Moment;

@@ -43,8 +43,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     for path in given.chain(args.paths.is_empty().then_some(None)) {
         let checked = Checked::new(path, args);
         clean &= checked.problems.is_empty();
-        let words = if args.json { format!("{}\n", checked.json()) } else { checked.text() };
-        std::io::stdout().write_all(words.as_bytes())?;
+        let output = if args.json { format!("{}\n", checked.json()) } else { checked.text() };
+        std::io::stdout().write_all(output.as_bytes())?;
     }
     Ok(if clean { super::EXIT_CLEAN } else { super::EXIT_NOT_STARTED })
 }
@@ -162,13 +162,13 @@ impl Checked {
 fn one_sided(report: &Report) -> Vec<String> {
     let count = report.golden.len();
     let rejected = report.golden.iter().filter(|row| row.verdict == "reject").count();
-    let words = match rejected {
+    let rejects = match rejected {
         _ if count < 2 => return vec![],
         0 => "none is rejected: it may pass every part",
         all if all == count => "all are rejected: it may pass none",
         _ => return vec![],
     };
-    vec![format!("of {count} golden pictures {words}; `fcam-tools evaluate` says what it does with yours")]
+    vec![format!("of {count} golden pictures {rejects}; `fcam-tools evaluate` says what it does with yours")]
 }
 
 /// The layers' times on a sample picture, and the peak; none where the backend does not tell, or nothing runs at all.
@@ -219,8 +219,8 @@ fn tabulate(out: &mut String, report: &Report) {
     }
 }
 
-fn line(out: &mut String, words: std::fmt::Arguments) {
-    let _ = writeln!(out, "{words}"); // writing to a String cannot fail
+fn line(out: &mut String, text: std::fmt::Arguments) {
+    let _ = writeln!(out, "{text}"); // writing to a String cannot fail
 }
 
 /// The bundle that a manifest is of, or the path itself.

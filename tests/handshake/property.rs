@@ -232,7 +232,7 @@ impl Pair {
 fn never(before: &Status, after: &Status, controls: &Controls) {
     assert!(!(after.ok() && after.ng()), "OK and NG");
     assert!(
-        !after.ok() || after.valid && after.result.as_ref().unwrap().outcome.words.ok && !after.simulated,
+        !after.ok() || after.valid && after.result.as_ref().unwrap().outcome.plc.ok && !after.simulated,
         "OK without a reason"
     );
     assert_eq!(after.valid, after.ok() || after.ng(), "a valid result is OK or NG");

@@ -8,7 +8,7 @@ use fcam::handshake::{Status, Told};
 use fcam::modbus::adu::{rtu_answer, tcp_answer};
 use fcam::modbus::identity::OBJECTS;
 use fcam::modbus::map::{CONTROL, REGION, STATUS, TABLE, WRITTEN};
-use fcam::modbus::{Access, Codec, Exception, Image, MaskPages, Moment, WordOrder, Words};
+use fcam::modbus::{Access, Codec, ControlRegisters, Exception, Image, MaskPages, Moment, WordOrder};
 use fcam::outcome::Opened;
 use fcam::verdict::{Findings, Verdict};
 
@@ -75,7 +75,7 @@ fn access(access: Access) -> Result<(), Exception> {
         }
         Access::Write { address, from } => {
             let values = from.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-            Words::default().with(address, values).map(drop)
+            ControlRegisters::default().with(address, values).map(drop)
         }
     }
 }

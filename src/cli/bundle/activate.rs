@@ -131,16 +131,16 @@ impl How {
                 }
                 // Not the answer yet: beside it for people, a line before it for programs.
                 Some(reply @ Reply::Proving { .. }) if as_json => {
-                    std::io::stdout().write_all(reply.words(true).as_bytes())?;
+                    std::io::stdout().write_all(reply.text(true).as_bytes())?;
                 }
-                Some(reply @ Reply::Proving { .. }) => eprint!("{}", reply.words(false)),
-                Some(reply @ (Reply::Passed { .. } | Reply::Waiting { .. })) => return Ok(reply.words(as_json)),
+                Some(reply @ Reply::Proving { .. }) => eprint!("{}", reply.text(false)),
+                Some(reply @ (Reply::Passed { .. } | Reply::Waiting { .. })) => return Ok(reply.text(as_json)),
                 Some(reply) => last = Some(reply),
                 None => break,
             }
         }
         match last {
-            Some(reply @ Reply::Running { .. }) => Ok(reply.words(as_json)),
+            Some(reply @ Reply::Running { .. }) => Ok(reply.text(as_json)),
             _ => bail!("the station does not answer: look at its log"),
         }
     }

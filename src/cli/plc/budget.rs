@@ -63,8 +63,8 @@ impl Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let (line, mask) = args.line()?;
     let problem = line.problem(mask).map(|problem| problem.to_string());
-    let words = if args.json { format!("{}\n", report(&line, mask, &problem)) } else { text(&line, mask, &problem) };
-    std::io::stdout().write_all(words.as_bytes())?;
+    let output = if args.json { format!("{}\n", report(&line, mask, &problem)) } else { text(&line, mask, &problem) };
+    std::io::stdout().write_all(output.as_bytes())?;
     Ok(if problem.is_some() { EXIT_NOT_STARTED } else { EXIT_CLEAN })
 }
 

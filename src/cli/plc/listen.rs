@@ -154,7 +154,7 @@ impl Listener<'_> {
             json!({ "sequence": frame.sequence, "type": name, "lost": lost, "fields": fields }).to_string()
         } else {
             let gap = if lost > 0 { format!("  ({lost} telegrams lost before)") } else { String::new() };
-            format!("{:>5} {name:<10} {}{gap}", frame.sequence, words(fields))
+            format!("{:>5} {name:<10} {}{gap}", frame.sequence, text_of(fields))
         };
         let mut out = std::io::stdout();
         writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
@@ -233,7 +233,7 @@ fn verdict_fields(verdict: &Verdict) -> Value {
 }
 
 /// `key value` pairs for a person.
-fn words(fields: &Value) -> String {
+fn text_of(fields: &Value) -> String {
     let pairs = fields.as_object().into_iter().flatten().map(|(key, value)| match value {
         Value::String(text) => format!("{key} {text}"),
         other => format!("{key} {other}"),

@@ -66,7 +66,7 @@ impl Part {
         let due = valid.map_or(outcome.due(), |valid| valid.due);
         Self {
             sequence: outcome.sequence,
-            ok: outcome.words.ok,
+            ok: outcome.plc.ok,
             zones: outcome.zones,
             data: ok.map_or(due, |ok| ok.due),
             due,

@@ -10,7 +10,7 @@ use crate::handshake::{Condition, Status};
 use crate::modbus::control::{CONTROLS, PAGE};
 use crate::modbus::map::{HEAD, MIRROR};
 use crate::modbus::pdu::is_refusal;
-use crate::modbus::{Access, Exception, Image, MaskPages, Moment, WordOrder, Words};
+use crate::modbus::{Access, ControlRegisters, Exception, Image, MaskPages, Moment, WordOrder};
 use crate::plc_link::PlcLink;
 
 /// What a connection sees of the mask: its own page, and the mask whose head it has read, until it reads a head again.
@@ -38,7 +38,7 @@ pub(super) struct Registers {
 
 #[derive(Debug, Default)]
 struct State {
-    words: Words,
+    controls: ControlRegisters,
     mask: MaskPages,
 }
 
@@ -107,8 +107,8 @@ impl Registers {
     }
 
     fn holdings(&self, address: usize, window: &Window, into: &mut [u8]) -> Result<(), Exception> {
-        let words = self.lock().words.paged(window.page);
-        fill(into, words.words().get(address..address + into.len() / 2))
+        let controls = self.lock().controls.paged(window.page);
+        fill(into, controls.all().get(address..address + into.len() / 2))
     }
 
     fn write(
@@ -126,14 +126,14 @@ impl Registers {
         }
         let values = from.chunks_exact(2).map(|pair| pair.iter().fold(0, |word, byte| word << 8 | u16::from(*byte)));
         let mut state = self.lock();
-        let words = state.words.with(address, values)?;
+        let controls = state.controls.with(address, values)?;
         if turns.contains(&PAGE) {
-            window.page = words.page();
+            window.page = controls.page();
         }
-        state.words = words.paged(0);
+        state.controls = controls.paged(0);
         // Under the lock, so that the line hears of writes in the order in which they were taken.
         if turns.len() > usize::from(turns.contains(&PAGE)) {
-            self.plc_link.control(words.controls(self.order), now);
+            self.plc_link.control(controls.controls(self.order), now);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::telegram::{Verdict, WireRegion};
 
 /// The telegram of a part; the latency is filled in when it is sent. Pictures that are not of parts are never OK.
 pub(super) fn verdict(outcome: &Outcome, simulated: bool) -> Verdict {
-    let words = outcome.words;
+    let words = outcome.plc;
     Verdict {
         result_id: outcome.sequence as u32,
         ok: words.ok && !simulated,

@@ -167,7 +167,7 @@ impl Writer {
     /// Whatever kept the verdict, an OK leaves in time or is none.
     fn tell(&mut self, outcome: &Outcome) {
         let now = clock::now();
-        let late = outcome.words.ok && self.is_late(outcome, now);
+        let late = outcome.plc.ok && self.is_late(outcome, now);
         let mut telegram = match late {
             true => telegrams::verdict(&outcome.spoiled(Fault::Late, &self.signaller()), self.simulated),
             false => telegrams::verdict(outcome, self.simulated),
