@@ -25,11 +25,11 @@ mod run;
 mod version;
 
 /// Everything went well.
-pub const CLEAN: u8 = 0;
+pub const EXIT_CLEAN: u8 = 0;
 /// It ran to its end, but faults were counted.
-pub const FAULTS: u8 = 1;
+pub const EXIT_FAULTS: u8 = 1;
 /// It could not start.
-pub const NOT_STARTED: u8 = 2;
+pub const EXIT_NOT_STARTED: u8 = 2;
 
 /// What to do first, below the help of all verbs.
 const FIRST: &str = "First steps:
@@ -77,7 +77,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             log::flush(); // what led to it comes first
             eprintln!("fcam: {}", told(&error));
-            ExitCode::from(NOT_STARTED)
+            ExitCode::from(EXIT_NOT_STARTED)
         }
     };
     log::flush();
@@ -162,9 +162,13 @@ struct TensorrtArgs {
 
 impl TensorrtArgs {
     /// In place of what `options` say.
-    fn apply(self, options: tensorrt::Options) -> tensorrt::Options {
+    fn apply(self, options: tensorrt::TensorRtOptions) -> tensorrt::TensorRtOptions {
         let Self { shim, cache } = self;
-        tensorrt::Options { shim: shim.unwrap_or(options.shim), cache: cache.unwrap_or(options.cache), ..options }
+        tensorrt::TensorRtOptions {
+            shim: shim.unwrap_or(options.shim),
+            cache: cache.unwrap_or(options.cache),
+            ..options
+        }
     }
 }
 

@@ -16,8 +16,8 @@ use crate::bundle::Bundle;
 use crate::camera::pipe::Stream;
 use crate::camera::{self, Camera, Folder, Geometry, Live, Pattern, Pipe, PixelFormat};
 use crate::handshake;
-use crate::line::Line;
 use crate::pipeline;
+use crate::plc_link::PlcLink;
 use crate::record::{self, Keep, Recorder};
 use crate::signal::Signaller;
 use crate::sink::{JsonLines, Log, Modbus, Serial, Sink, modbus, serial};
@@ -157,10 +157,10 @@ impl Setup {
     }
 
     /// Engine, ROI, threshold and the timing of the outputs.
-    pub fn options(&self) -> pipeline::Options {
+    pub fn options(&self) -> pipeline::PipelineOptions {
         let Raw { inspect, engine, signals, .. } = &self.raw;
         let delay = Duration::from_millis(signals.delay_ms);
-        pipeline::Options {
+        pipeline::PipelineOptions {
             engine: engine.clone(),
             layout: inspect.layout(),
             score_threshold: inspect.score,
@@ -173,10 +173,10 @@ impl Setup {
     /// Opens the camera and the sinks, and puts the station together.
     pub fn station(mut self) -> Result<Station, Error> {
         let (camera, geometry) = self.camera()?;
-        let line = Line::new(self.handshake());
-        let sinks = self.sinks(&line)?;
+        let plc_link = PlcLink::new(self.handshake());
+        let sinks = self.sinks(&plc_link)?;
         let options = self.options();
-        let shelf = self.installed.take().map(|installed| installed.shelf(&self.raw.bundle)).transpose()?;
+        let releases = self.installed.take().map(|installed| installed.releases(&self.raw.bundle)).transpose()?;
         let raw = self.raw;
         let trigger = match raw.trigger.mode {
             Mode::FreeRun => Trigger::FreeRun,
@@ -191,11 +191,11 @@ impl Setup {
             trigger,
             timeout: Duration::from_millis(raw.camera.timeout_ms),
             frames: self.frames,
-            line,
+            plc_link,
             sinks,
             recorder: recorder(raw.record),
             summary: Duration::from_secs(raw.log.summary_s),
-            shelf,
+            releases,
         })
     }
 
@@ -229,9 +229,9 @@ impl Setup {
         }
     }
 
-    fn handshake(&self) -> handshake::Options {
+    fn handshake(&self) -> handshake::HandshakeOptions {
         let raw::Plc { heartbeat_ms, simulated, max_celsius } = self.raw.plc;
-        handshake::Options {
+        handshake::HandshakeOptions {
             external: self.raw.trigger.mode == Mode::External,
             queue: self.raw.trigger.queue,
             plc_timeout: Duration::from_millis(heartbeat_ms),
@@ -241,26 +241,26 @@ impl Setup {
         }
     }
 
-    fn sinks(&self, line: &Line) -> Result<Vec<Box<dyn Sink>>, Error> {
+    fn sinks(&self, plc_link: &PlcLink) -> Result<Vec<Box<dyn Sink>>, Error> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![];
-        if let Some(gpio) = gpio::start(&self.raw, line)? {
+        if let Some(gpio) = gpio::start(&self.raw, plc_link)? {
             sinks.push(Box::new(gpio));
         }
         if let Some(options) = self.serial() {
-            sinks.push(Box::new(Serial::start(options, line.clone()).map_err(Error::Serial)?));
+            sinks.push(Box::new(Serial::start(options, plc_link.clone()).map_err(Error::Serial)?));
         }
         if let Some(options) = self.modbus() {
-            sinks.push(Box::new(Modbus::start(options, line.clone()).map_err(Error::Modbus)?));
+            sinks.push(Box::new(Modbus::start(options, plc_link.clone()).map_err(Error::Modbus)?));
         }
         match self.raw.sinks.json.as_str() {
             "" => {}
             "-" => {
-                let lines = JsonLines::start("standard output", std::io::stdout(), line);
+                let lines = JsonLines::start("standard output", std::io::stdout(), plc_link);
                 let failed = |source| Error::Json { path: "-".into(), source };
                 sinks.push(Box::new(lines.map_err(failed)?));
             }
             path => {
-                let lines = json_file(path).and_then(|file| JsonLines::start(path, file, line));
+                let lines = json_file(path).and_then(|file| JsonLines::start(path, file, plc_link));
                 sinks.push(Box::new(lines.map_err(|source| Error::Json { path: path.into(), source })?));
             }
         }
@@ -284,17 +284,17 @@ fn json_file(path: &str) -> std::io::Result<File> {
 
 impl Setup {
     /// The serial line, if there is one.
-    fn serial(&self) -> Option<serial::Options> {
+    fn serial(&self) -> Option<serial::SerialOptions> {
         let raw::Serial { port, profile, parity, rs485, .. } = self.raw.serial.clone();
         let (line, config) = (self.raw.serial.line(), self.fingerprint());
         let external = self.raw.trigger.mode == Mode::External;
         let delay = Duration::from_millis(self.raw.signals.delay_ms);
-        let options = serial::Options { port, line, parity, rs485, profile, config, external, delay };
+        let options = serial::SerialOptions { port, line, parity, rs485, profile, config, external, delay };
         (!options.port.as_os_str().is_empty()).then_some(options)
     }
 
     /// Modbus, where a master may ask.
-    fn modbus(&self) -> Option<modbus::Options> {
+    fn modbus(&self) -> Option<modbus::ModbusOptions> {
         let raw::Modbus { word_order: order, tcp, rtu } = &self.raw.modbus;
         let raw::ModbusTcp { listen, write, masters, connections, idle_s } = tcp.clone();
         // It was validated.
@@ -308,7 +308,7 @@ impl Setup {
         let raw::ModbusRtu { port, baud, parity, rs485, unit } = rtu.clone();
         let rtu = (!port.as_os_str().is_empty()).then_some(modbus::Rtu { port, baud, parity, rs485, unit });
         let delay = Duration::from_millis(self.raw.signals.delay_ms);
-        (tcp.is_some() || rtu.is_some()).then(|| modbus::Options {
+        (tcp.is_some() || rtu.is_some()).then(|| modbus::ModbusOptions {
             tcp,
             rtu,
             order: *order,
@@ -350,7 +350,7 @@ pub fn places(path: &Path) -> Result<Places, Error> {
 }
 
 /// The serial line of a station file and the bytes of its usual mask, for the budget; the rest of the file is not looked at.
-pub fn serial_line(path: &Path) -> Result<(budget::Line, usize), Error> {
+pub fn serial_line(path: &Path) -> Result<(budget::SerialLine, usize), Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
     let mut problems = vec![];
     let raw = read::read(&text, &mut problems);
@@ -363,7 +363,8 @@ pub fn serial_line(path: &Path) -> Result<(budget::Line, usize), Error> {
 
 fn recorder(raw: raw::Record) -> Option<Recorder> {
     let raw::Record { dir, keep, picture, max_files, max_mb, free_mb } = raw;
-    (keep != Keep::None).then(|| Recorder::open(record::Options { dir, keep, picture, max_files, max_mb, free_mb }))
+    (keep != Keep::None)
+        .then(|| Recorder::open(record::RecorderOptions { dir, keep, picture, max_files, max_mb, free_mb }))
 }
 
 fn apply(raw: &mut Raw, overrides: Overrides) {

@@ -66,7 +66,7 @@ pub struct Settings {
     /// Names of the convolutions that an int8 network may have in float. Any other is refused.
     pub float_layers: Vec<String>,
     /// Where TensorRT's shim and engines are.
-    pub tensorrt: tensorrt::Options,
+    pub tensorrt: tensorrt::TensorRtOptions,
 }
 
 impl Default for Settings {
@@ -76,7 +76,7 @@ impl Default for Settings {
             threads: 1,
             isa: Isa::Auto,
             float_layers: Vec::new(),
-            tensorrt: tensorrt::Options::default(),
+            tensorrt: tensorrt::TensorRtOptions::default(),
         }
     }
 }
@@ -95,7 +95,7 @@ pub struct Building {
 }
 
 /// Who is told while an engine is built, about once a second. `Break` gives the building up.
-pub type Watch<'a> = dyn FnMut(&Building) -> ControlFlow<()> + 'a;
+pub type BuildProgress<'a> = dyn FnMut(&Building) -> ControlFlow<()> + 'a;
 
 /// Tells the log that an engine is being built, at once and then every ten seconds.
 pub fn log_building() -> impl FnMut(&Building) -> ControlFlow<()> {
@@ -221,14 +221,19 @@ impl Engine {
         Self::load_watched(onnx, shape, settings, &mut log_building())
     }
 
-    /// The same; `watch` is told how far it is, where an engine must be built first.
-    pub fn load_watched(onnx: &[u8], shape: Shape, settings: Settings, watch: &mut Watch) -> Result<Self, Error> {
-        let loaded = Self::read(onnx, shape, settings, watch);
+    /// The same; `progress` is told how far it is, where an engine must be built first.
+    pub fn load_watched(
+        onnx: &[u8],
+        shape: Shape,
+        settings: Settings,
+        progress: &mut BuildProgress,
+    ) -> Result<Self, Error> {
+        let loaded = Self::read(onnx, shape, settings, progress);
         give_back();
         loaded
     }
 
-    fn read(onnx: &[u8], shape: Shape, settings: Settings, watch: &mut Watch) -> Result<Self, Error> {
+    fn read(onnx: &[u8], shape: Shape, settings: Settings, progress: &mut BuildProgress) -> Result<Self, Error> {
         let proto = qdq::parse(onnx)?;
         let order = qdq::check_interface(&proto, shape)?;
         let Settings { backend, threads, .. } = settings;
@@ -237,8 +242,8 @@ impl Engine {
         }
         let quantised = qdq::is_quantised(&proto);
         let on_tensorrt = match backend {
-            Backend::Auto => automatic(onnx, quantised, shape, &settings, watch)?,
-            Backend::Tensorrt => Some(required(onnx, quantised, shape, &settings, watch)?),
+            Backend::Auto => automatic(onnx, quantised, shape, &settings, progress)?,
+            Backend::Tensorrt => Some(required(onnx, quantised, shape, &settings, progress)?),
             Backend::Cpu | Backend::Tract => None,
         };
         let backend = match on_tensorrt {
@@ -345,7 +350,7 @@ fn automatic(
     quantised: bool,
     shape: Shape,
     settings: &Settings,
-    watch: &mut Watch,
+    progress: &mut BuildProgress,
 ) -> Result<Option<tensorrt::Network>, Error> {
     let here = tensorrt::Here::look(&settings.tensorrt);
     let machine = match here {
@@ -359,7 +364,7 @@ fn automatic(
             return Ok(None);
         }
     };
-    match tensorrt::Network::load(onnx, quantised, shape, &machine, &settings.tensorrt, watch) {
+    match tensorrt::Network::load(onnx, quantised, shape, &machine, &settings.tensorrt, progress) {
         Ok(network) => {
             log::info!(
                 "engine.backend = \"auto\" takes TensorRT: {} finds {}",
@@ -382,12 +387,12 @@ fn required(
     quantised: bool,
     shape: Shape,
     settings: &Settings,
-    watch: &mut Watch,
+    progress: &mut BuildProgress,
 ) -> Result<tensorrt::Network, Error> {
     let here = tensorrt::Here::look(&settings.tensorrt);
     match (here.problem(), here) {
         (None, tensorrt::Here::Usable(machine)) => {
-            tensorrt::Network::load(onnx, quantised, shape, &machine, &settings.tensorrt, watch)
+            tensorrt::Network::load(onnx, quantised, shape, &machine, &settings.tensorrt, progress)
         }
         (reason, _) => {
             let reason = format!("{}; engine.backend = \"cpu\" computes without it", reason.unwrap_or_default());

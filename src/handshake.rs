@@ -171,7 +171,7 @@ impl From<Ticket> for Opened {
 
 /// What a station fixes once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
+pub struct HandshakeOptions {
     /// Triggers make the parts. Without, the camera does, and a trigger is only counted as missed.
     pub external: bool,
     /// Parts that may wait to be judged, at least 1; with as many, READY is low.
@@ -186,7 +186,7 @@ pub struct Options {
     pub limit: Option<i16>,
 }
 
-impl Default for Options {
+impl Default for HandshakeOptions {
     fn default() -> Self {
         Self { external: true, queue: 1, plc_timeout: Duration::ZERO, simulated: false, job: 0, limit: None }
     }
@@ -208,7 +208,7 @@ enum Job {
 /// The state machine.
 #[derive(Debug, Clone)]
 pub struct Handshake {
-    options: Options,
+    options: HandshakeOptions,
     /// By the position in [`Condition::ALL`].
     conditions: [bool; Condition::ALL.len()],
     controls: Controls,
@@ -250,7 +250,7 @@ pub struct Handshake {
 
 impl Handshake {
     /// A station that starts: not ready, nothing valid.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: HandshakeOptions) -> Self {
         let mut new = Self {
             options,
             conditions: [false; Condition::ALL.len()],
@@ -385,7 +385,7 @@ impl Handshake {
             self.underway = self.underway.saturating_sub(1);
             self.queued = self.queued.min(self.underway); // whoever does not say `judged`
         }
-        let counter = if outcome.words.ok { &mut self.counts.ok } else { &mut self.counts.ng };
+        let counter = if outcome.plc.ok { &mut self.counts.ok } else { &mut self.counts.ng };
         *counter = counter.wrapping_add(1);
         self.post(Told::new(outcome, now));
     }
@@ -552,7 +552,7 @@ impl Handshake {
 
     /// The processor's temperature, 0.1 degrees Celsius; none without a sensor. Hysteresis keeps READY from flickering at the limit. A sensor that
     /// is gone has not cooled down.
-    pub fn heat(&mut self, temperature: Option<i16>) {
+    pub fn set_temperature(&mut self, temperature: Option<i16>) {
         self.temperature = temperature;
         let back = if self.holds(Condition::Overheated) { COOLED } else { 0 };
         if let Some((now, limit)) = temperature.zip(self.options.limit) {

@@ -4,7 +4,7 @@
 //! listed in the order of that flow, and each imports only from those above it (`tests/layering.rs` holds them to it):
 //!
 //! ```text
-//! Camera ─Frame→ preprocess ─Tensor→ Engine ─Prediction→ mask ─Mask→ verdict ─Verdict→ outcome ─Outcome→ Line, Sink
+//! Camera ─Frame→ preprocess ─Tensor→ Engine ─Prediction→ mask ─Mask→ verdict ─Verdict→ outcome ─Outcome→ PlcLink, Sink
 //!  edge            pure               may fail             pure        pure             pure               edge
 //! ```
 //!
@@ -43,7 +43,7 @@ pub mod pulse;
 
 pub mod handshake;
 
-pub mod line;
+pub mod plc_link;
 
 pub mod trigger;
 

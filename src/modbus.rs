@@ -11,15 +11,15 @@ pub mod control;
 pub mod identity;
 pub mod image;
 pub mod map;
+pub mod mask_pages;
 pub mod moment;
 pub mod pdu;
-pub mod picture;
 
-pub use control::{Control, Words};
+pub use control::{Control, ControlRegisters};
 pub use image::Image;
+pub use mask_pages::MaskPages;
 pub use moment::Moment;
 pub use pdu::{Access, Codec};
-pub use picture::Picture;
 
 use serde::{Deserialize, Serialize};
 

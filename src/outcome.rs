@@ -1,6 +1,6 @@
 //! In: a part, what was judged of it, and by which release. Out: its outcome, finished: every channel tells this and nothing else.
 //!
-//! An outcome is made once and never patched. What a PLC reads as whole numbers ([`Words`]) is encoded here, so that GPIO, telegrams, registers and
+//! An outcome is made once and never patched. What a PLC reads as whole numbers ([`PlcValues`]) is encoded here, so that GPIO, telegrams, registers and
 //! records cannot differ. A part whose moment has passed gets a new outcome, a fault ([`Outcome::spoiled`]).
 
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl Serialize for Timings {
 
 /// An outcome in the whole numbers of PLCs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Words {
+pub struct PlcValues {
     /// The part is good; everything else is NG.
     pub ok: bool,
     /// 0 pass, 1 reject, from 2 on why it was not judged ([`Fault::code`]).
@@ -106,7 +106,7 @@ pub struct Words {
     pub score: u16,
 }
 
-impl Words {
+impl PlcValues {
     fn new(verdict: &Verdict, score: Option<f32>) -> Self {
         let (reason, class) = match verdict {
             Verdict::Pass => (0, None),
@@ -147,7 +147,7 @@ pub struct Outcome {
     pub timings: Timings,
     /// The same in the whole numbers of PLCs.
     #[serde(skip)]
-    pub words: Words,
+    pub plc: PlcValues,
 }
 
 /// What is behind the counter, not the counter.
@@ -171,9 +171,9 @@ impl Outcome {
     pub fn new(part: Opened, judged: Judged, outputs: Outputs, judged_by: &Arc<JudgedBy>, timings: Timings) -> Self {
         let Opened { sequence, part_id, at: captured } = part;
         let Judged { verdict, score, zones } = judged;
-        let words = Words::new(&verdict, score);
+        let plc = PlcValues::new(&verdict, score);
         let judged_by = Arc::clone(judged_by);
-        Self { sequence, part_id, captured, score, verdict, zones, outputs, judged_by, timings, words }
+        Self { sequence, part_id, captured, score, verdict, zones, outputs, judged_by, timings, plc }
     }
 
     /// The outcome of a part that cannot be judged.
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn the_words_say_what_the_verdict_says() {
         let outcome = rejected();
-        assert_eq!(outcome.words, Words { ok: false, reason: 1, class: Some(1), score: 7500 });
+        assert_eq!(outcome.plc, PlcValues { ok: false, reason: 1, class: Some(1), score: 7500 });
         assert_eq!((outcome.class_name(), outcome.due()), (Some("dent"), Timestamp::from_millis(120)));
         assert!(outcome.is_timed());
     }
@@ -268,7 +268,7 @@ mod tests {
         let outcome = rejected();
         let spoiled = outcome.spoiled(Fault::Late, &SIGNALLER);
         assert_eq!((spoiled.part(), &spoiled.judged_by), (outcome.part(), &outcome.judged_by));
-        assert_eq!(spoiled.words, Words { ok: false, reason: Fault::Late.code(), class: None, score: 0 });
+        assert_eq!(spoiled.plc, PlcValues { ok: false, reason: Fault::Late.code(), class: None, score: 0 });
         assert_eq!((spoiled.zones, spoiled.score, spoiled.regions()), (0, None, &[][..]));
     }
 }

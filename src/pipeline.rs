@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::bundle::Bundle;
 use crate::camera::{Frame, Geometry};
 use crate::clock;
-use crate::engine::{self, Engine, Prediction, Settings, StepTime, Watch};
+use crate::engine::{self, BuildProgress, Engine, Prediction, Settings, StepTime};
 use crate::mask::{Mask, Masker, Mosaic, Thresholds};
 use crate::outcome::{Judged, JudgedBy, Opened, Outcome, Timings};
 use crate::preprocess::{self, Layout, Preprocessor, Roi, Tensor, tile};
@@ -19,7 +19,7 @@ use crate::zone::Zones;
 
 /// What the station file may set about the pipeline.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct PipelineOptions {
     /// How the network is run.
     pub engine: Settings,
     /// The inspected rectangles and their tiles.
@@ -62,7 +62,7 @@ pub struct Pipeline {
     engine: Engine,
     judge: Judge,
     ballot: Option<Ballot>,
-    options: Options,
+    options: PipelineOptions,
     thresholds: Thresholds,
     judged_by: Arc<JudgedBy>,
 }
@@ -81,18 +81,28 @@ struct Fitted {
 
 impl Pipeline {
     /// Loads the bundle's network and checks everything that could go wrong later.
-    pub fn new(bundle: &Bundle, geometry: Geometry, options: Options) -> Result<Self, Error> {
+    pub fn new(bundle: &Bundle, geometry: Geometry, options: PipelineOptions) -> Result<Self, Error> {
         Self::watched(bundle, geometry, options, &mut engine::log_building())
     }
 
-    /// The same; `watch` is told how far the engine is, where one must be built first.
-    pub fn watched(bundle: &Bundle, geometry: Geometry, options: Options, watch: &mut Watch) -> Result<Self, Error> {
-        let engine = Engine::load_watched(bundle.onnx(), bundle.shape(), options.engine.clone(), watch)?;
+    /// The same; `progress` is told how far the engine is, where one must be built first.
+    pub fn watched(
+        bundle: &Bundle,
+        geometry: Geometry,
+        options: PipelineOptions,
+        progress: &mut BuildProgress,
+    ) -> Result<Self, Error> {
+        let engine = Engine::load_watched(bundle.onnx(), bundle.shape(), options.engine.clone(), progress)?;
         Self::with_engine(engine, bundle, geometry, options)
     }
 
     /// The same around the bundle's network when it is loaded already.
-    pub fn with_engine(engine: Engine, bundle: &Bundle, geometry: Geometry, options: Options) -> Result<Self, Error> {
+    pub fn with_engine(
+        engine: Engine,
+        bundle: &Bundle,
+        geometry: Geometry,
+        options: PipelineOptions,
+    ) -> Result<Self, Error> {
         let score = options.score_threshold.unwrap_or(bundle.manifest().thresholds.score);
         let judge = Judge::new(bundle.ok_class(), score);
         let thresholds = bundle.mask_thresholds();
@@ -135,7 +145,7 @@ impl Pipeline {
     }
 
     /// What it was built with; the backend is the CPU where TensorRT was refused.
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &PipelineOptions {
         &self.options
     }
 

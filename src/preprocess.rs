@@ -186,7 +186,7 @@ impl Preprocessor {
             } else {
                 let make = |row, out: &mut [u8]| {
                     let height = (out.len() / (roi.width as usize * 3)) as u32;
-                    color::stage(frame, Roi { y: roi.y + row as u32, height, ..roi }, out);
+                    color::extract(frame, Roi { y: roi.y + row as u32, height, ..roi }, out);
                 };
                 resizer.run_made(staging, make, each);
             }
@@ -204,7 +204,7 @@ fn in_place(format: PixelFormat) -> bool {
 pub fn unpack(frame: &Frame, out: &mut Vec<u8>) {
     let geometry = frame.geometry();
     out.resize(geometry.width as usize * geometry.height as usize * channels(geometry.format), 0);
-    color::stage(frame, Roi::whole(&geometry), out);
+    color::extract(frame, Roi::whole(&geometry), out);
 }
 
 fn channels(format: PixelFormat) -> usize {

@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::bundle::{Bundle, Golden};
 use crate::camera::picture::{self, Gray16, Picture};
 use crate::camera::{self, Colors, Frame, Geometry, PixelFormat};
-use crate::engine::{self, Backend, Watch};
-use crate::pipeline::{self, Options, Pipeline};
+use crate::engine::{self, Backend, BuildProgress};
+use crate::pipeline::{self, Pipeline, PipelineOptions};
 use crate::preprocess::{Layout, Tensor};
 
 /// Grey levels that two correct resizers may differ by.
@@ -76,32 +76,32 @@ pub enum Error {
 }
 
 /// Replays the proof at the bundle's own thresholds, on the backend and the threads of `options`.
-pub fn replay(bundle: &Bundle, options: &Options) -> Report {
+pub fn replay(bundle: &Bundle, options: &PipelineOptions) -> Report {
     prove(bundle, options).0
 }
 
 /// Replays the proof and, if it holds, gives the pipeline for frames of `geometry`. The network is loaded once.
 ///
 /// Where `engine.backend = "auto"` took TensorRT and the proof does not hold on it, the figures are told and the CPU must hold it.
-pub fn require(bundle: &Bundle, geometry: Geometry, options: Options) -> Result<Pipeline, Error> {
+pub fn require(bundle: &Bundle, geometry: Geometry, options: PipelineOptions) -> Result<Pipeline, Error> {
     require_watched(bundle, geometry, options, &mut engine::log_building())
 }
 
-/// The same; `watch` is told how far the engine is, where one must be built first.
+/// The same; `progress` is told how far the engine is, where one must be built first.
 pub fn require_watched(
     bundle: &Bundle,
     geometry: Geometry,
-    mut options: Options,
-    watch: &mut Watch,
+    mut options: PipelineOptions,
+    progress: &mut BuildProgress,
 ) -> Result<Pipeline, Error> {
-    let (report, pipeline) = prove_watched(bundle, &options, watch);
+    let (report, pipeline) = prove_watched(bundle, &options, progress);
     let on_tensorrt = pipeline.as_ref().is_some_and(Pipeline::is_tensorrt);
     if on_tensorrt && !report.passed() && options.engine.backend == Backend::Auto {
         let problems = report.problems.join("; ");
         log::error!("TensorRT is refused, and engine.backend = \"auto\" takes the CPU, which is slower: {problems}");
         options.engine.backend = Backend::Cpu;
         drop(pipeline);
-        return require_watched(bundle, geometry, options, watch);
+        return require_watched(bundle, geometry, options, progress);
     }
     match pipeline {
         Some(pipeline) if report.passed() => {
@@ -116,13 +116,17 @@ pub fn require_watched(
     }
 }
 
-fn prove(bundle: &Bundle, options: &Options) -> (Report, Option<Pipeline>) {
+fn prove(bundle: &Bundle, options: &PipelineOptions) -> (Report, Option<Pipeline>) {
     prove_watched(bundle, options, &mut engine::log_building())
 }
 
-fn prove_watched(bundle: &Bundle, options: &Options, watch: &mut Watch) -> (Report, Option<Pipeline>) {
+fn prove_watched(
+    bundle: &Bundle,
+    options: &PipelineOptions,
+    progress: &mut BuildProgress,
+) -> (Report, Option<Pipeline>) {
     let mut report = Report { backend: String::new(), golden: Vec::new(), problems: Vec::new() };
-    let mut pipeline = match proof_pipeline(bundle, options, watch) {
+    let mut pipeline = match proof_pipeline(bundle, options, progress) {
         Ok(pipeline) => pipeline,
         Err(error) => {
             report.problems.push(error.to_string());
@@ -143,9 +147,13 @@ fn prove_watched(bundle: &Bundle, options: &Options, watch: &mut Watch) -> (Repo
 }
 
 /// Without the station's ROIs, threshold and vote: the proof was made without them.
-fn proof_pipeline(bundle: &Bundle, options: &Options, watch: &mut Watch) -> Result<Pipeline, pipeline::Error> {
+fn proof_pipeline(
+    bundle: &Bundle,
+    options: &PipelineOptions,
+    progress: &mut BuildProgress,
+) -> Result<Pipeline, pipeline::Error> {
     let manifest = bundle.manifest();
-    let options = Options { layout: Layout::default(), score_threshold: None, vote: None, ..options.clone() };
+    let options = PipelineOptions { layout: Layout::default(), score_threshold: None, vote: None, ..options.clone() };
     // Stands until the first golden picture is known; a tensor-sized frame always fits.
     let geometry = Geometry {
         width: manifest.input.width,
@@ -154,7 +162,7 @@ fn proof_pipeline(bundle: &Bundle, options: &Options, watch: &mut Watch) -> Resu
         format: PixelFormat::Rgb8,
         colors: Colors::default(),
     };
-    Pipeline::watched(bundle, geometry, options, watch)
+    Pipeline::watched(bundle, geometry, options, progress)
 }
 
 /// The files of one golden picture, decoded.

@@ -50,7 +50,7 @@ impl Keep {
 /// How pictures are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Picture {
+pub enum PictureFormat {
     /// Every pixel as it was.
     #[default]
     Png,
@@ -58,7 +58,7 @@ pub enum Picture {
     Jpg,
 }
 
-impl Picture {
+impl PictureFormat {
     fn extension(self) -> &'static str {
         match self {
             Self::Png => "png",
@@ -76,13 +76,13 @@ impl Picture {
 
 /// Where and how much.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct RecorderOptions {
     /// The folder that holds a folder for each day.
     pub dir: PathBuf,
     /// Which parts.
     pub keep: Keep,
     /// How pictures are stored.
-    pub picture: Picture,
+    pub picture: PictureFormat,
     /// Parts on disk at most, at least 1.
     pub max_files: usize,
     /// Mebibytes that they take at most; the newest part stays in any case.
@@ -128,7 +128,7 @@ pub enum Error {
 /// Writes parts, and removes the oldest.
 #[derive(Debug)]
 pub struct Recorder {
-    options: Options,
+    options: RecorderOptions,
     /// The JSON file of each part on disk and what the part takes of it, oldest first.
     parts: VecDeque<(PathBuf, u64)>,
     /// What all of them take, bytes.
@@ -142,7 +142,7 @@ pub struct Recorder {
 impl Recorder {
     /// Goes on after what is in the folder, and clears away what a power cut left half written. A folder that cannot be read
     /// counts as empty: whether it can be written shows with the first part.
-    pub fn open(options: Options) -> Self {
+    pub fn open(options: RecorderOptions) -> Self {
         let mut found = list(&options.dir);
         found.sort();
         let first = found.iter().map(|part| part.number + 1).max().unwrap_or(0);
@@ -220,7 +220,7 @@ impl Recorder {
             self.pixels.resize(self.pixels.len() + run as usize, level);
             level = !level;
         }
-        self.encode(path, (mask.width, mask.height), ExtendedColorType::L8, Picture::Png)
+        self.encode(path, (mask.width, mask.height), ExtendedColorType::L8, PictureFormat::Png)
     }
 
     /// Stores what is in `pixels`; returns what it takes of the disk.
@@ -229,7 +229,7 @@ impl Recorder {
         path: &Path,
         size: (u32, u32),
         color: ExtendedColorType,
-        picture: Picture,
+        picture: PictureFormat,
     ) -> Result<u64, Error> {
         self.file.clear();
         let (mut out, format) = (Cursor::new(&mut self.file), picture.format());
@@ -376,8 +376,15 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    fn options(dir: &Path) -> Options {
-        Options { dir: dir.into(), keep: Keep::All, picture: Picture::Png, max_files: 3, max_mb: 100, free_mb: 0 }
+    fn options(dir: &Path) -> RecorderOptions {
+        RecorderOptions {
+            dir: dir.into(),
+            keep: Keep::All,
+            picture: PictureFormat::Png,
+            max_files: 3,
+            max_mb: 100,
+            free_mb: 0,
+        }
     }
 
     fn fault(sequence: u64) -> Outcome {
@@ -471,7 +478,7 @@ mod tests {
     fn takes_no_more_of_the_disk_than_it_may() {
         let dir = tempfile::tempdir().unwrap();
         // Three files of a block each: a mebibyte holds 85 parts.
-        let budget = Options { max_files: 10_000, max_mb: 1, ..options(dir.path()) };
+        let budget = RecorderOptions { max_files: 10_000, max_mb: 1, ..options(dir.path()) };
         let mut recorder = Recorder::open(budget.clone());
         (0..100).for_each(|sequence| write(&mut recorder, sequence).unwrap());
         assert_eq!((recorder.parts.len(), recorder.bytes), (85, 85 * 3 * 4096));
@@ -483,8 +490,8 @@ mod tests {
     #[test]
     fn the_oldest_make_room_for_the_newest() {
         let dir = tempfile::tempdir().unwrap();
-        let tight = Options { max_files: 100, free_mb: 10, ..options(dir.path()) };
-        let mut recorder = Recorder::open(Options { free_mb: 0, ..tight.clone() });
+        let tight = RecorderOptions { max_files: 100, free_mb: 10, ..options(dir.path()) };
+        let mut recorder = Recorder::open(RecorderOptions { free_mb: 0, ..tight.clone() });
         (0..10).for_each(|sequence| write(&mut recorder, sequence).unwrap());
         recorder.options = tight;
         let (free, each) = (10 << 20, 3 * 4096);
@@ -503,7 +510,7 @@ mod tests {
     #[test]
     fn a_lower_budget_holds_from_the_start_on() {
         let dir = tempfile::tempdir().unwrap();
-        let mut recorder = Recorder::open(Options { max_files: 100, ..options(dir.path()) });
+        let mut recorder = Recorder::open(RecorderOptions { max_files: 100, ..options(dir.path()) });
         (0..10).for_each(|sequence| write(&mut recorder, sequence).unwrap());
         assert_eq!(Recorder::open(options(dir.path())).parts.len(), 3);
         assert_eq!(names(dir.path()).len(), 3 * 3);
@@ -535,7 +542,7 @@ mod tests {
     #[test]
     fn refuses_to_fill_the_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let mut recorder = Recorder::open(Options { free_mb: u64::MAX, ..options(dir.path()) });
+        let mut recorder = Recorder::open(RecorderOptions { free_mb: u64::MAX, ..options(dir.path()) });
         assert!(matches!(write(&mut recorder, 0), Err(Error::Full { .. })));
         assert_eq!(names(dir.path()), Vec::<String>::new());
     }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Rule D is kept here: the line gives every part a sequence number, and each number is closed by exactly one outcome
-//! ([`Counts::balanced`]). One more thread has other bundles ready, where there is a [`Shelf`]. These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
+//! ([`Counts::balanced`]). One more thread has other bundles ready, where there is a [`Releases`]. These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,9 +24,9 @@ use crate::camera::{Camera, Colors, Frame, Geometry};
 use crate::clock;
 use crate::engine::{self, Building};
 use crate::handshake::Condition;
-use crate::line::Line;
 use crate::mask::Stored;
 use crate::pipeline::{self, Pipeline};
+use crate::plc_link::PlcLink;
 use crate::proof;
 use crate::pulse::Duty;
 use crate::record::Recorder;
@@ -37,28 +37,28 @@ mod actuate;
 mod capture;
 pub mod control;
 mod count;
-mod heat;
 mod inbox;
 mod inspect;
 mod latency;
 mod matching;
 mod record;
-mod shelf;
-mod stage;
+mod releases;
+mod stage_times;
 mod stop;
 mod supervise;
 mod swap;
+mod temperature;
 mod trusted;
 
-pub use count::{Counts, FAULTS};
+pub use count::{Counts, FAULT_NAMES};
 pub use inbox::Trigger;
 pub use latency::Latency;
 pub use matching::{Matching, Rule};
-pub use shelf::Shelf;
-pub use stage::{STAGES, Stages};
-pub use stop::{Stage, Stop};
+pub use releases::Releases;
+pub use stage_times::{STAGES, StageTimes};
+pub use stop::{RunState, Stop};
 
-pub use crate::trial::Watch;
+pub use crate::trial::TrialLimits;
 
 use actuate::{Actuate, Books, Measured, Outputs};
 use capture::{Capture, Intake};
@@ -83,7 +83,7 @@ pub struct Station {
     /// What frames are like, if the camera is known to keep to it.
     pub geometry: Option<Geometry>,
     /// Engine, ROI, threshold and the timing of the outputs.
-    pub options: pipeline::Options,
+    pub options: pipeline::PipelineOptions,
     /// What makes a part.
     pub trigger: Trigger,
     /// A camera that says nothing for this long is stalled.
@@ -91,7 +91,7 @@ pub struct Station {
     /// Frames to take, then the station drains; for ever if none.
     pub frames: Option<u64>,
     /// Where the PLC's inputs and the station meet.
-    pub line: Line,
+    pub plc_link: PlcLink,
     /// Who is told, after the line itself.
     pub sinks: Vec<Box<dyn Sink>>,
     /// Who keeps pictures.
@@ -99,7 +99,7 @@ pub struct Station {
     /// Time between two summary lines.
     pub summary: Duration,
     /// Bundles that may take the place of the first one.
-    pub shelf: Option<Shelf>,
+    pub releases: Option<Releases>,
 }
 
 /// What a station did.
@@ -110,7 +110,7 @@ pub struct Report {
     /// From capture to verdict, of every part.
     pub latency: Latency,
     /// From the part to its outputs, stage by stage.
-    pub stages: Stages,
+    pub stages: StageTimes,
     /// How long it ran.
     pub elapsed: Duration,
     /// Threads that panicked, by name.
@@ -161,15 +161,15 @@ impl Station {
     /// The pipeline of the first bundle that is proven here, the station's own before the others.
     fn prove(&mut self, stop: &Stop) -> Result<Pipeline, proof::Error> {
         let mut tell = engine::log_building();
-        let mut watch = |building: &Building| starting(&mut tell, building, stop);
+        let mut progress = |building: &Building| starting(&mut tell, building, stop);
         loop {
             let start = self.geometry.unwrap_or_else(|| placeholder(&self.bundle, &self.options));
-            let proven = proof::require_watched(&self.bundle, start, self.options.clone(), &mut watch);
+            let proven = proof::require_watched(&self.bundle, start, self.options.clone(), &mut progress);
             let Err(error @ proof::Error::Failed { .. }) = &proven else { return proven };
-            let spare = self.shelf.as_mut().filter(|shelf| !shelf.spare.is_empty());
-            let Some(shelf) = spare else { return proven };
+            let spare = self.releases.as_mut().filter(|releases| !releases.spare.is_empty());
+            let Some(releases) = spare else { return proven };
             log::error!("{error}");
-            match shelf.next_spare(&self.options.engine.float_layers) {
+            match releases.next_spare(&self.options.engine.float_layers) {
                 Some(bundle) => self.bundle = bundle,
                 None => return proven,
             }
@@ -183,18 +183,18 @@ impl Station {
         let mut pipeline = self.prove(stop)?;
         let inspection = warm_up(&mut pipeline, self.options.signaller.delay)?;
         log::info!("ready: {}, {}", pipeline.describe(), self.camera.describe());
-        let line = self.line;
-        line.update(|handshake| handshake.promise(promise(self.options.signaller.delay, self.trigger, inspection)));
-        if let Some(shelf) = &self.shelf {
-            let running = shelf.running.as_ref();
-            line.update(|handshake| {
-                handshake.run_job(shelf.job_of(running));
+        let plc_link = self.plc_link;
+        plc_link.update(|handshake| handshake.promise(promise(self.options.signaller.delay, self.trigger, inspection)));
+        if let Some(releases) = &self.releases {
+            let running = releases.running.as_ref();
+            plc_link.update(|handshake| {
+                handshake.run_job(releases.job_of(running));
                 handshake.run_release(running.map_or(0, Id::release));
             });
         }
         // A camera that runs free shows with its first frame that it is there; a sensor that triggers fire cannot.
         if self.trigger.fires() {
-            line.update(|handshake| handshake.set(Condition::Starting, false));
+            plc_link.update(|handshake| handshake.set(Condition::Starting, false));
         }
         notify(sd_notify::NotifyState::Ready);
 
@@ -202,15 +202,16 @@ impl Station {
         let counters = Arc::new(Counters::default());
         let inbox = Inbox::new(self.trigger);
         let (judged, to_actuate) = bounded(JUDGED);
-        let (archive, record) = record::start(self.recorder, &line, &counters)?;
+        let (archive, record) = record::start(self.recorder, &plc_link, &counters)?;
         let (drawn, masks) = bounded(MASKS);
         (0..MASKS).for_each(|_| drop(drawn.try_send(Stored::default()))); // there is room for each
-        let (swap, attend) = self.shelf.map(|shelf| shelf.attend(&self.options, pipeline.geometry(), &line)).unzip();
+        let (swap, attend) =
+            self.releases.map(|releases| releases.attend(&self.options, pipeline.geometry(), &plc_link)).unzip();
         let signaller = self.options.signaller;
-        let vital = |name| line.pulse(name, Duty::Vital);
+        let vital = |name| plc_link.pulse(name, Duty::Vital);
         let actuate = Actuate {
             inbox: to_actuate,
-            line: line.clone(),
+            plc_link: plc_link.clone(),
             drawn,
             signaller,
             counters: &counters,
@@ -226,7 +227,7 @@ impl Station {
             judged,
             archive,
             masks,
-            line: line.clone(),
+            plc_link: plc_link.clone(),
             pulse: vital("inspect"),
             inspection,
             stop: stop.clone(),
@@ -237,23 +238,23 @@ impl Station {
         };
         let capture = Capture {
             camera: self.camera,
-            intake: Intake::new(&inbox, &counters, line.clone(), self.trigger, signaller.delay),
+            intake: Intake::new(&inbox, &counters, plc_link.clone(), self.trigger, signaller.delay),
             timeout: self.timeout,
             frames: self.frames.unwrap_or(u64::MAX),
             stop: stop.clone(),
             pulse: vital("capture"),
         };
-        let supervise = Supervise::new(line.clone(), vital("supervise"));
+        let supervise = Supervise::new(plc_link.clone(), vital("supervise"));
         let (over, told) = bounded::<()>(0);
 
         // Should a thread not start, its closure is dropped, and with it the hop that the others wait for: all end.
         std::thread::scope(|scope| {
             let over = over; // hangs up when this scope ends
-            spawn(scope, &line, "supervise", move || supervise.run(&told))?;
-            let actuate = spawn(scope, &line, "actuate", || actuate.run())?;
-            let attend = attend.map(|attend| spawn(scope, &line, "bundles", || attend.run())).transpose()?;
-            let inspect = spawn(scope, &line, "inspect", || inspect.run())?;
-            let capture = spawn(scope, &line, "capture", || capture.run())?;
+            spawn(scope, &plc_link, "supervise", move || supervise.run(&told))?;
+            let actuate = spawn(scope, &plc_link, "actuate", || actuate.run())?;
+            let attend = attend.map(|attend| spawn(scope, &plc_link, "bundles", || attend.run())).transpose()?;
+            let inspect = spawn(scope, &plc_link, "inspect", || inspect.run())?;
+            let capture = spawn(scope, &plc_link, "capture", || capture.run())?;
             let mut panicked = vec![];
             note(&mut panicked, "capture", capture.join());
             note(&mut panicked, "inspect", inspect.join());
@@ -279,19 +280,19 @@ const PATIENCE: u32 = 60_000_000;
 fn starting(tell: &mut impl FnMut(&Building) -> ControlFlow<()>, building: &Building, stop: &Stop) -> ControlFlow<()> {
     notify(sd_notify::NotifyState::ExtendTimeoutUsec(PATIENCE));
     tell(building)?;
-    if stop.stage() == Stage::Run { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    if stop.state() == RunState::Run { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 /// Starts a thread; when it panics, READY falls at once. The hops that end with it end the others.
 fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
-    line: &'scope Line,
+    plc_link: &'scope PlcLink,
     name: &'static str,
     run: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<std::thread::ScopedJoinHandle<'scope, T>, Error> {
     let guarded = || {
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-            line.update(|handshake| handshake.set(Condition::Panic, true));
+            plc_link.update(|handshake| handshake.set(Condition::Panic, true));
             resume_unwind(panic)
         })
     };
@@ -308,7 +309,7 @@ fn note<T>(panicked: &mut Vec<&'static str>, name: &'static str, joined: std::th
 }
 
 /// A geometry to build the pipeline with before the first frame has told the true one: it holds the ROIs.
-fn placeholder(bundle: &Bundle, options: &pipeline::Options) -> Geometry {
+fn placeholder(bundle: &Bundle, options: &pipeline::PipelineOptions) -> Geometry {
     let shape = bundle.shape();
     let (right, bottom) = options.layout.extent();
     let (width, height) = (right.max(shape.width as u32), bottom.max(shape.height as u32));

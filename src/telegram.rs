@@ -16,7 +16,7 @@ pub mod receive;
 pub mod runs;
 pub mod spec;
 
-pub use message::{Abort, Chunk, Malformed, Message, Region, Regions, State, Verdict};
+pub use message::{Abort, Chunk, Malformed, Message, Regions, State, Verdict, WireRegion};
 pub use receive::{Received, Receiver};
 
 /// What every frame begins with.

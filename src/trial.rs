@@ -21,7 +21,7 @@ mod first;
 pub use action::{Action, Asker, Behind, Book, Installed, Move};
 pub use answer::{Reply, Request};
 pub use entry::{Entry, Jobs, MAX_STARTS, job_of, start};
-pub use first::{ITS_OWN, Seen, Told, Watch};
+pub use first::{ITS_OWN, Seen, Told, TrialLimits};
 
 use entry::{before, took_its_place};
 use first::First;
@@ -82,7 +82,7 @@ enum Step {
 #[derive(Debug, Clone)]
 pub struct Trials {
     jobs: Jobs,
-    watch: Watch,
+    limits: TrialLimits,
     /// The installed bundle that judges; none if it is another one.
     running: Option<Id>,
     /// Its first parts, while they are watched.
@@ -104,10 +104,10 @@ pub struct Trials {
 
 impl Trials {
     /// A station that starts with a bundle; `trial`: its first parts are watched.
-    pub fn new(jobs: Jobs, watch: Watch, running: Option<Id>, trial: bool) -> Self {
+    pub fn new(jobs: Jobs, limits: TrialLimits, running: Option<Id>, trial: bool) -> Self {
         Self {
             jobs,
-            watch,
+            limits,
             first: (trial && running.is_some()).then(|| First::new(&Seen::default())),
             running,
             standby: None,
@@ -254,7 +254,7 @@ impl Trials {
             return self.tell(asker, Reply::Refused { reason });
         }
         self.enter(Entry::Keep(id.clone()));
-        self.tell(asker, Reply::Running { bundle: id.clone(), watched: self.watch.parts });
+        self.tell(asker, Reply::Running { bundle: id.clone(), watched: self.limits.parts });
         self.askers.push(asker);
     }
 
@@ -354,8 +354,8 @@ impl Trials {
             self.change = Some(change);
             return Move::Install;
         }
-        let watch = self.watch;
-        match self.first.as_mut().and_then(|first| first.judge(watch, seen)) {
+        let limits = self.limits;
+        match self.first.as_mut().and_then(|first| first.judge(limits, seen)) {
             Some(Ok(())) => self.pass(),
             Some(Err(reason)) => self.fail(&reason, seen.job),
             None => Move::Stay,
@@ -458,7 +458,7 @@ impl Trials {
             self.askers.push(*asker);
         }
         self.answer(&match trial {
-            true => Reply::Running { bundle: id.clone(), watched: self.watch.parts },
+            true => Reply::Running { bundle: id.clone(), watched: self.limits.parts },
             false => Reply::Passed { bundle: id.clone() },
         });
     }

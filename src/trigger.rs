@@ -1,4 +1,4 @@
-//! Triggers from outside. In: edges of an input, as the kernel counts and stamps them. Out: parts at the [`Line`], each with a number, those
+//! Triggers from outside. In: edges of an input, as the kernel counts and stamps them. Out: parts at the [`PlcLink`], each with a number, those
 //! whose edges were lost included; and the moments at which a lamp is to flash.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::clock::Timestamp;
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 
 pub mod gpio;
 
@@ -18,7 +18,7 @@ const LOST: u32 = 1024;
 /// Turns the edges of one input into parts.
 #[derive(Debug)]
 pub struct Edges {
-    line: Line,
+    plc_link: PlcLink,
     /// By so much the kernel's time of an edge is late: it stamps the end of its debouncing.
     debounce: Duration,
     flash: Option<Sender<Timestamp>>,
@@ -28,8 +28,8 @@ pub struct Edges {
 
 impl Edges {
     /// Parts go to `line`, and the moment of each edge to `flash`, if somebody wants it.
-    pub fn new(line: Line, debounce: Duration, flash: Option<Sender<Timestamp>>) -> Self {
-        Self { line, debounce, flash, next: None, lost: 0 }
+    pub fn new(plc_link: PlcLink, debounce: Duration, flash: Option<Sender<Timestamp>>) -> Self {
+        Self { plc_link, debounce, flash, next: None, lost: 0 }
     }
 
     /// An edge, stamped `at` (monotonic), with its number among those of this input. Numbers that are missing are edges that the kernel had
@@ -44,9 +44,9 @@ impl Edges {
         if (1..=LOST).contains(&lost) {
             self.lost += u64::from(lost);
             log::error!("{lost} triggers were lost before the one at {at:?}: they come faster than they can be read");
-            (0..lost).for_each(|_| self.line.lost(at));
+            (0..lost).for_each(|_| self.plc_link.lost(at));
         }
-        self.line.trigger(at, 0);
+        self.plc_link.trigger(at, 0);
     }
 
     /// The input was opened again, and the kernel counts anew.
@@ -63,30 +63,30 @@ impl Edges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handshake::{Condition, Options, Ticket};
+    use crate::handshake::{Condition, HandshakeOptions, Ticket};
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn tickets(line: &Line) -> Vec<(u64, Timestamp, bool)> {
-        let next = || line.next_ticket(|ticket: &Ticket, _| Some(*ticket)).map(|(ticket, _)| ticket);
+    fn tickets(plc_link: &PlcLink) -> Vec<(u64, Timestamp, bool)> {
+        let next = || plc_link.next_ticket(|ticket: &Ticket, _| Some(*ticket)).map(|(ticket, _)| ticket);
         std::iter::from_fn(next).map(|ticket| (ticket.sequence, ticket.at, ticket.taken)).collect()
     }
 
-    fn line() -> Line {
-        let line = Line::new(Options { queue: 16, external: true, ..Options::default() });
-        line.update(|handshake| handshake.set(Condition::Starting, false));
-        line
+    fn plc_link() -> PlcLink {
+        let plc_link = PlcLink::new(HandshakeOptions { queue: 16, external: true, ..HandshakeOptions::default() });
+        plc_link.update(|handshake| handshake.set(Condition::Starting, false));
+        plc_link
     }
 
     #[test]
     fn a_gap_in_the_numbers_takes_as_many_numbers_of_parts() {
-        let (line, (flash, flashes)) = (line(), crossbeam_channel::bounded(8));
-        let mut edges = Edges::new(line.clone(), 2 * MS, Some(flash));
+        let (plc_link, (flash, flashes)) = (plc_link(), crossbeam_channel::bounded(8));
+        let mut edges = Edges::new(plc_link.clone(), 2 * MS, Some(flash));
         edges.edge(10 * MS, u32::MAX - 1);
         edges.edge(20 * MS, u32::MAX);
         edges.edge(50 * MS, 2); // 0 and 1 are missing
         assert_eq!(
-            tickets(&line),
+            tickets(&plc_link),
             [(0, 8 * MS, true), (1, 18 * MS, true), (2, 48 * MS, false), (3, 48 * MS, false), (4, 48 * MS, true)]
         );
         assert_eq!(edges.lost(), 2);
@@ -95,12 +95,12 @@ mod tests {
 
     #[test]
     fn numbers_that_begin_anew_are_no_loss() {
-        let line = line();
-        let mut edges = Edges::new(line.clone(), Duration::ZERO, None);
+        let plc_link = plc_link();
+        let mut edges = Edges::new(plc_link.clone(), Duration::ZERO, None);
         edges.edge(MS, 70_000);
         edges.edge(2 * MS, 1);
         edges.restart();
         edges.edge(3 * MS, 9);
-        assert_eq!((tickets(&line).len(), edges.lost()), (3, 0));
+        assert_eq!((tickets(&plc_link).len(), edges.lost()), (3, 0));
     }
 }

@@ -21,13 +21,13 @@ use fcam::engine::tensorrt;
 use fcam::engine::{Backend, Prediction, Settings};
 use fcam::mask::{Masker, Thresholds};
 use fcam::outcome::{Judged, Opened, Outcome, Timings};
-use fcam::pipeline::{Options, Pipeline};
+use fcam::pipeline::{Pipeline, PipelineOptions};
 use fcam::preprocess::{Layout, Preprocessor, Roi, Tensor, Tiles};
 use fcam::signal::Signaller;
 use fcam::verdict::{Judge, Verdict};
 use fcam::vote::Vote;
 use fcam::zone::Zones;
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -35,7 +35,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Allocations and reallocations of a call. The counter is the process's, so this file has one test function only: another
 /// test's thread would be counted too.
 fn allocations<T>(run: impl FnOnce() -> T) -> usize {
-    let region = Region::new(&INSTRUMENTED_SYSTEM);
+    let region = stats_alloc::Region::new(&INSTRUMENTED_SYSTEM);
     black_box(run());
     let change = region.change();
     change.allocations + change.reallocations
@@ -137,15 +137,18 @@ fn on(backend: Backend) -> Settings {
 #[cfg(feature = "tensorrt")]
 fn an_inspection_on_tensorrt_allocates_nothing() {
     let cache = tempfile::tempdir().unwrap();
-    let options =
-        tensorrt::Options { shim: shim::shims().0.clone(), cache: cache.path().into(), ..tensorrt::Options::default() };
+    let options = tensorrt::TensorRtOptions {
+        shim: shim::shims().0.clone(),
+        cache: cache.path().into(),
+        ..tensorrt::TensorRtOptions::default()
+    };
     let engine = Settings { tensorrt: options, ..on(Backend::Tensorrt) };
     an_inspection_allocates_what_its_engine_does(engine, Some(0));
 }
 
 fn an_inspection_allocates_what_its_engine_does(engine: Settings, known: Option<usize>) {
     let backend = engine.backend;
-    let options = Options {
+    let options = PipelineOptions {
         engine,
         layout: Default::default(),
         score_threshold: None,
@@ -174,7 +177,7 @@ fn an_inspection_of_tiles_allocates_nothing() {
     let areas =
         vec![Roi { x: 0, y: 0, width: 60, height: 80 }.into(), Roi { x: 50, y: 8, width: 46, height: 72 }.into()];
     for format in [PixelFormat::Rgb8, PixelFormat::Nv12] {
-        let options = Options {
+        let options = PipelineOptions {
             engine: Settings::default(),
             layout: Layout { areas: areas.clone(), tiles },
             score_threshold: None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fcam::bundle::Bundle;
 use fcam::camera::Frame;
 use fcam::engine::{Engine, Settings, Shape, qdq};
-use fcam::pipeline::{Options, Pipeline};
+use fcam::pipeline::{Pipeline, PipelineOptions};
 use fcam::proof;
 use fcam::signal::Signaller;
 use proptest::prelude::*;
@@ -74,9 +74,9 @@ fn refusal(path: &Path) -> String {
     stdout
 }
 
-fn options() -> Options {
+fn options() -> PipelineOptions {
     let signaller = Signaller { delay: Duration::from_millis(100), hold: Duration::from_millis(50) };
-    Options {
+    PipelineOptions {
         engine: Settings::default(),
         layout: Default::default(),
         score_threshold: None,
@@ -487,7 +487,7 @@ fn a_station_gets_a_pipeline_only_from_a_proven_bundle() {
 #[test]
 fn the_proof_ignores_a_stations_own_threshold_and_roi() {
     let roi = fcam::preprocess::Roi { x: 90, y: 70, width: 2, height: 2 };
-    let options = Options { layout: roi.into(), score_threshold: Some(0.0), ..options() };
+    let options = PipelineOptions { layout: roi.into(), score_threshold: Some(0.0), ..options() };
     let mut pipeline = proof::require(&common::tiny_bundle(), common::geometry(), options).unwrap();
     let bytes = common::plain(200);
     let frame = Frame::new(0, Duration::ZERO, common::geometry(), &bytes).unwrap();

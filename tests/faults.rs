@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fcam::handshake::Condition;
-use fcam::station::FAULTS;
+use fcam::station::FAULT_NAMES;
 use fcam::verdict::Fault;
 
 /// Rows of the manual: the number, then name, meaning and cure.
@@ -23,7 +23,7 @@ fn manual() -> BTreeMap<u8, Vec<String>> {
     rows
 }
 
-/// A variant that is new does not compile here until it is listed in [`FAULTS`].
+/// A variant that is new does not compile here until it is listed in [`FAULT_NAMES`].
 fn place(fault: Fault) -> usize {
     match fault {
         Fault::Camera => 0,
@@ -43,7 +43,7 @@ fn place(fault: Fault) -> usize {
 fn every_number_has_a_cure_and_no_other_has() {
     let rows = manual();
     let mut codes: Vec<u8> = vec![0, 1, fcam::telegram::message::SIMULATED];
-    for (at, (fault, _)) in FAULTS.iter().enumerate() {
+    for (at, (fault, _)) in FAULT_NAMES.iter().enumerate() {
         assert_eq!(place(*fault), at);
         codes.push(fault.code());
     }
@@ -64,7 +64,7 @@ fn every_number_has_a_cure_and_no_other_has() {
 fn names_are_those_of_the_program() {
     let rows = manual();
     let name = |value: serde_json::Value| value.as_str().unwrap().to_string();
-    for (fault, _) in FAULTS {
+    for (fault, _) in FAULT_NAMES {
         assert_eq!(rows[&fault.code()][0], format!("`{}`", name(serde_json::to_value(fault).unwrap())));
     }
     for condition in Condition::ALL {

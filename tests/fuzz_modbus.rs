@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use fcam::modbus::adu::{self, MAX_RTU, MAX_TCP, Tcp};
-use fcam::modbus::{Access, Codec, Exception, Words};
+use fcam::modbus::{Access, Codec, ControlRegisters, Exception};
 use random::Random;
 
 use crate::random;
@@ -43,7 +43,7 @@ fn request(random: &mut Random) -> Vec<u8> {
 }
 
 /// The registers: inputs hold their own address, controls are real.
-fn access(access: Access, words: &mut Words) -> Result<(), Exception> {
+fn access(access: Access, words: &mut ControlRegisters) -> Result<(), Exception> {
     match access {
         Access::Inputs { address, into } | Access::Holdings { address, into } => {
             if usize::from(address) + into.len() / 2 > 2000 {
@@ -103,7 +103,7 @@ fn frames(bytes: &[u8], random: &mut Random) {
 fn whatever_is_asked_the_answer_is_well_formed() {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (seconds, seed) = (number("FCAM_FUZZ_SECONDS", SECONDS), number("FCAM_FUZZ_SEED", 0));
-    let (mut random, mut codec, mut words) = (Random(seed), Codec::default(), Words::default());
+    let (mut random, mut codec, mut words) = (Random(seed), Codec::default(), ControlRegisters::default());
     let (start, mut asked, mut followed) = (Instant::now(), 0u64, 0u64);
     while start.elapsed() < Duration::from_secs(seconds) {
         for _ in 0..1000 {

@@ -18,16 +18,16 @@ use fcam::bundle::Bundle;
 use fcam::camera::{Camera, Error, Frame, Geometry, Pattern, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::line::Line;
 use fcam::modbus::WordOrder;
 use fcam::outcome::Outcome;
-use fcam::pipeline::Options;
+use fcam::pipeline::PipelineOptions;
+use fcam::plc_link::PlcLink;
 use fcam::record;
 use fcam::signal::{SETUP, Signaller};
 use fcam::sink::gpio::{self, Gpio, Role};
 use fcam::sink::{self, JsonLines, Modbus, Serial, Sink, modbus, serial};
 use fcam::station::{Latency, Matching, Report, Rule, Station, Stop, Trigger};
-use fcam::telegram::budget::Line as Wire;
+use fcam::telegram::budget::SerialLine;
 use fcam::zone::Zones;
 use serial2::SerialPort;
 
@@ -94,9 +94,9 @@ fn run_beside(
     parts: usize,
     pause: Duration,
 ) -> Ran {
-    let line = Line::new(handshake::Options { external: true, queue: 4, ..Default::default() });
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: 4, ..Default::default() });
     let lines = Lines::default();
-    let gpio = Gpio::with_lines(lines.open(), gpio::Options::default(), &line).unwrap();
+    let gpio = Gpio::with_lines(lines.open(), gpio::GpioOptions::default(), &plc_link).unwrap();
     let (fire, fired) = channel();
     let (sender, told) = channel();
     let matching = Matching { rule: Rule::Next, delay: Duration::ZERO, window: 100 * MS };
@@ -104,7 +104,7 @@ fn run_beside(
         bundle,
         camera: Box::new(Sensor { fired, pictures, sequence: 0 }),
         geometry: Some(Geometry::packed(SIZE.0, SIZE.1, PixelFormat::Yuyv).unwrap()),
-        options: Options {
+        options: PipelineOptions {
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
@@ -115,11 +115,11 @@ fn run_beside(
         trigger: Trigger::External { queue: 4, matching },
         timeout: Duration::from_secs(10),
         frames: None,
-        line: line.clone(),
+        plc_link: plc_link.clone(),
         sinks: vec![Box::new(gpio), Box::new(Memory(sender))],
         recorder: None,
         summary: Duration::from_secs(3600),
-        shelf: None,
+        releases: None,
     };
     if let Some(others) = others {
         others.join(&mut station);
@@ -130,7 +130,7 @@ fn run_beside(
         lines.until(|levels| levels.get(Role::Ready));
         std::thread::sleep(pause);
         let at = clock::now();
-        assert!(line.trigger(at, triggers.len() as u32).is_some_and(|ticket| ticket.taken));
+        assert!(plc_link.trigger(at, triggers.len() as u32).is_some_and(|ticket| ticket.taken));
         fire.send(at).unwrap();
         triggers.push(at);
         lines.until_fallen(Role::Valid, triggers.len());
@@ -160,9 +160,15 @@ impl Others {
                 let _ = port.read(&mut bytes);
             }
         });
-        let wire =
-            Wire { baud: 921_600, bits: 10, parts_per_minute: 3000, head_of_line_ms: 2, frame_bytes: 240, masks: true };
-        let telegrams = serial::Options {
+        let wire = SerialLine {
+            baud: 921_600,
+            bits: 10,
+            parts_per_minute: 3000,
+            head_of_line_ms: 2,
+            frame_bytes: 240,
+            masks: true,
+        };
+        let telegrams = serial::SerialOptions {
             port: path,
             line: wire,
             parity: serial::Parity::None,
@@ -172,12 +178,17 @@ impl Others {
             external: true,
             delay: Duration::ZERO,
         };
-        station.sinks.push(Box::new(Serial::start(telegrams, station.line.clone()).unwrap()));
+        station.sinks.push(Box::new(Serial::start(telegrams, station.plc_link.clone()).unwrap()));
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let tcp = modbus::Tcp { listen, write: false, masters: vec![], connections: 4, idle: 60_000 * MS };
-        let registers =
-            modbus::Options { tcp: Some(tcp), rtu: None, order: WordOrder::Big, delay: Duration::ZERO, config: 0 };
-        station.sinks.push(Box::new(Modbus::start(registers, station.line.clone()).unwrap()));
+        let registers = modbus::ModbusOptions {
+            tcp: Some(tcp),
+            rtu: None,
+            order: WordOrder::Big,
+            delay: Duration::ZERO,
+            config: 0,
+        };
+        station.sinks.push(Box::new(Modbus::start(registers, station.plc_link.clone()).unwrap()));
         std::thread::spawn(move || {
             let mut master = TcpStream::connect(listen).unwrap();
             let mut answer = [0; 9 + 250];
@@ -189,12 +200,12 @@ impl Others {
         });
         let (reader, writer) = std::io::pipe().unwrap();
         self._nobody_reads = Some(reader);
-        station.sinks.push(Box::new(JsonLines::start("a pipe", writer, &station.line).unwrap()));
+        station.sinks.push(Box::new(JsonLines::start("a pipe", writer, &station.plc_link).unwrap()));
         station.sinks.push(Box::new(sink::Log));
-        let records = record::Options {
+        let records = record::RecorderOptions {
             dir: self.dir.path().into(),
             keep: record::Keep::All,
-            picture: record::Picture::Jpg,
+            picture: record::PictureFormat::Jpg,
             max_files: 100,
             max_mb: 100,
             free_mb: 0,

@@ -37,9 +37,9 @@ use std::time::Duration;
 use fcam::camera::{Camera, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::line::Line;
 use fcam::outcome::Outcome;
-use fcam::pipeline::Options;
+use fcam::pipeline::PipelineOptions;
+use fcam::plc_link::PlcLink;
 use fcam::signal::Signaller;
 use fcam::sink::{self, Serial, Sink, serial};
 use fcam::station::{Matching, Report, Rule, Station, Stop, Trigger};
@@ -94,8 +94,8 @@ impl Sink for Slow {
     fn fail_safe(&mut self) {}
 }
 
-fn serial_options(port: std::path::PathBuf) -> serial::Options {
-    let line = budget::Line {
+fn serial_options(port: std::path::PathBuf) -> serial::SerialOptions {
+    let line = budget::SerialLine {
         baud: BAUD,
         bits: 10,
         parts_per_minute: 24_000,
@@ -103,7 +103,7 @@ fn serial_options(port: std::path::PathBuf) -> serial::Options {
         frame_bytes: 240,
         masks: true,
     };
-    serial::Options {
+    serial::SerialOptions {
         port,
         line,
         parity: serial::Parity::None,
@@ -124,7 +124,7 @@ fn station(
     camera: Box<dyn Camera>,
     matching: Matching,
     serial: Option<Serial>,
-    line: &Line,
+    plc_link: &PlcLink,
 ) -> (Station, Receiver<Told>) {
     let (sender, told) = channel();
     let signaller = Signaller { delay: DELAY, hold: Duration::from_millis(1) };
@@ -135,7 +135,7 @@ fn station(
         bundle: common::tiny_bundle(),
         geometry: Some(Geometry::packed(64, 64, PixelFormat::Rgb8).unwrap()),
         camera,
-        options: Options {
+        options: PipelineOptions {
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
@@ -146,11 +146,11 @@ fn station(
         trigger: Trigger::External { queue: QUEUE, matching },
         timeout: Duration::from_secs(1),
         frames: None,
-        line: line.clone(),
+        plc_link: plc_link.clone(),
         sinks,
         recorder: None,
         summary: Duration::from_secs(3600),
-        shelf: None,
+        releases: None,
     };
     (station, told)
 }
@@ -160,10 +160,10 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// Runs a station, and waits until it is ready.
-fn start(station: Station, line: &Line) -> JoinHandle<Report> {
+fn start(station: Station, plc_link: &PlcLink) -> JoinHandle<Report> {
     let running = std::thread::spawn(move || station.run(&Stop::default()).unwrap());
     let patience = clock::now() + Duration::from_secs(60);
-    while !line.status().ready {
+    while !plc_link.status().ready {
         assert!(clock::now() < patience, "the station does not get ready");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -171,15 +171,15 @@ fn start(station: Station, line: &Line) -> JoinHandle<Report> {
 }
 
 fn run(triggers: u64, threads: usize) -> (Vec<Part>, Vec<Told>, Report, Plc) {
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let link = Link::new(BAUD);
-    let serial = Serial::start(serial_options(link.path().into()), line.clone()).unwrap();
-    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &line);
+    let serial = Serial::start(serial_options(link.path().into()), plc_link.clone()).unwrap();
+    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &plc_link);
     station.options.engine.threads = threads;
-    let station = start(station, &line);
+    let station = start(station, &plc_link);
     let plc = Plc::start(link, DELAY + PATIENCE);
-    let parts = Conveyor { line: &line, fire, plc: &plc, chance: Random(1) }.run(triggers);
+    let parts = Conveyor { plc_link: &plc_link, fire, plc: &plc, chance: Random(1) }.run(triggers);
     // The sensor ends with the conveyor; the station drains.
     let report = station.join().unwrap();
     std::thread::sleep(Duration::from_millis(100)); // the last bytes are on their way
@@ -220,12 +220,12 @@ fn nothing_is_lost_or_wrong(triggers: u64, threads: usize) {
 #[test]
 fn a_camera_that_runs_free_gives_each_part_its_own_frame() {
     let parts = number("FCAM_LINE_TRIGGERS", 4000) / 10;
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let belt = Arc::new(Mutex::new(Belt::default()));
     let window = belt::INTERVAL / 2 + Duration::from_micros(100);
     let matching = Matching { rule: Rule::Nearest, delay: belt::VIEW, window };
-    let (station, told) = station(Box::new(Above::new(belt.clone())), matching, None, &line);
-    let running = start(station, &line);
+    let (station, told) = station(Box::new(Above::new(belt.clone())), matching, None, &plc_link);
+    let running = start(station, &plc_link);
     let mut chance = Random(11);
     let truths: Vec<bool> = (0..parts)
         .map(|index| {
@@ -233,7 +233,7 @@ fn a_camera_that_runs_free_gives_each_part_its_own_frame() {
             let (at, good) = (clock::now(), chance.below(2) == 0);
             let mut belt = belt.lock().unwrap();
             belt.bad.extend((!good).then_some(at + belt::VIEW));
-            line.trigger(at, index as u32).unwrap();
+            plc_link.trigger(at, index as u32).unwrap();
             good
         })
         .collect();
@@ -278,18 +278,18 @@ fn memory_is_flat() {
         return;
     }
     let parts = number("FCAM_SOAK_PARTS", 4000);
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
-    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
+    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &plc_link);
     station.options.signaller.delay = Duration::ZERO;
-    let running = start(station, &line);
+    let running = start(station, &plc_link);
     let mut at_first = 0;
     for index in 0..parts {
         // One after the other, as fast as that goes: what comes closer than the sensor answers is nobody's frame.
-        while line.status().busy || !line.status().ready {
+        while plc_link.status().busy || !plc_link.status().ready {
             std::thread::yield_now();
         }
-        let ticket = line.trigger(clock::now(), index as u32).unwrap();
+        let ticket = plc_link.trigger(clock::now(), index as u32).unwrap();
         fire.send(conveyor::Fire { at: ticket.at, good: index % 3 != 0, trouble: None }).unwrap();
         told.try_iter().for_each(drop);
         at_first = if index == parts / 10 { resident_kib() } else { at_first };

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use fcam::handshake::{Condition, Controls, Handshake, Options, Status, Ticket, short_id};
+use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions, Status, Ticket, short_id};
 use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Findings, Verdict};
 use serde_json::{Value, json};
@@ -88,7 +88,7 @@ struct Camera {
     recovers: Option<Duration>,
 }
 
-const OPTIONS: Options = Options {
+const OPTIONS: HandshakeOptions = HandshakeOptions {
     external: true,
     queue: 2,
     plc_timeout: Duration::from_millis(1000),

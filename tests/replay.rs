@@ -8,7 +8,7 @@ use std::time::Duration;
 use fcam::camera::picture::{self, Picture};
 use fcam::camera::{Frame, Geometry};
 use fcam::engine::Settings;
-use fcam::pipeline::{Options, Pipeline};
+use fcam::pipeline::{Pipeline, PipelineOptions};
 use fcam::signal::Signaller;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use rustix::fs::{Mode, OFlags};
@@ -231,7 +231,7 @@ fn the_embedded_bundle_judges_its_own_samples_anywhere() {
 fn inspect(path: &Path) -> (Vec<f32>, Geometry) {
     let Picture { geometry, bytes } = picture::decode(&std::fs::read(path).unwrap(), "it").unwrap();
     let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-    let options = Options {
+    let options = PipelineOptions {
         engine: Settings::default(),
         layout: Default::default(),
         score_threshold: None,

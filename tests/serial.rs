@@ -13,11 +13,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fcam::clock::Timestamp;
-use fcam::line::Line as Station;
 use fcam::outcome::{Opened, Outcome};
-use fcam::sink::serial::{Options, Parity, Profile};
+use fcam::plc_link::PlcLink;
+use fcam::sink::serial::{Parity, Profile, SerialOptions};
 use fcam::sink::{Serial, Sink};
-use fcam::telegram::budget::Line;
+use fcam::telegram::budget::SerialLine;
 use fcam::telegram::{Message, Receiver, encode};
 use fcam::verdict::Verdict;
 use serde_json::Value;
@@ -285,10 +285,10 @@ fn pass(sequence: u64, at: Timestamp) -> Outcome {
 }
 
 /// A line without a program behind it.
-fn options(plc: &Plc, baud: u32) -> Options {
-    let line = Line { baud, bits: 10, parts_per_minute: 60, head_of_line_ms: 10, frame_bytes: 240, masks: true };
+fn options(plc: &Plc, baud: u32) -> SerialOptions {
+    let line = SerialLine { baud, bits: 10, parts_per_minute: 60, head_of_line_ms: 10, frame_bytes: 240, masks: true };
     let (parity, profile) = (Parity::None, Profile::Binary);
-    Options {
+    SerialOptions {
         port: plc.path.clone(),
         line,
         parity,
@@ -303,10 +303,10 @@ fn options(plc: &Plc, baud: u32) -> Options {
 /// Whatever kept an OK on its way to the line, it leaves in time or as NG.
 #[test]
 fn an_ok_that_leaves_too_late_is_none() {
-    let (plc, station) = (Plc::new(false), Station::default());
+    let (plc, station) = (Plc::new(false), PlcLink::default());
     let ms = Duration::from_millis;
     let delay = ms(500);
-    let mut serial = Serial::start(Options { delay, ..options(&plc, 115_200) }, station.clone()).unwrap();
+    let mut serial = Serial::start(SerialOptions { delay, ..options(&plc, 115_200) }, station.clone()).unwrap();
     assert!(!station.status().late);
     for (sequence, age) in [(0, ms(10)), (1, ms(300)), (2, ms(700))] {
         serial.apply(&pass(sequence, fcam::clock::now() - age)).unwrap();
@@ -330,7 +330,7 @@ fn an_ok_that_leaves_too_late_is_none() {
 /// A line that takes nothing, and one that is gone, take READY down until they are back.
 #[test]
 fn a_line_that_takes_nothing_takes_ready_down() {
-    let station = Station::default();
+    let station = PlcLink::default();
     station.update(|handshake| handshake.set(fcam::handshake::Condition::Starting, false));
     let plc = Plc::new(false);
     let mut serial = Serial::start(options(&plc, 921_600), station.clone()).unwrap();
@@ -364,7 +364,7 @@ fn a_line_that_takes_nothing_takes_ready_down() {
 #[test]
 fn a_mask_that_was_not_kept_is_called_off() {
     let plc = Plc::new(false);
-    let mut serial = Serial::start(options(&plc, 115_200), Station::default()).unwrap();
+    let mut serial = Serial::start(options(&plc, 115_200), PlcLink::default()).unwrap();
     serial.draw(&pass(7, Duration::ZERO), None);
     drop(serial); // sends what was told
     std::thread::sleep(Duration::from_millis(100));

@@ -10,14 +10,14 @@ use fcam::handshake::Condition;
 use fcam::telegram::message::{CODEC_RUNS, MAX_DATA, MAX_REGIONS, kind};
 use fcam::telegram::spec::{CODES, FIELDS, KINDS, REASONS, REFUSALS};
 use fcam::telegram::{
-    Abort, Chunk, MAX_FRAME, Message, OVERHEAD, Received, Receiver, Region, Regions, State, Verdict, encode, runs,
+    Abort, Chunk, MAX_FRAME, Message, OVERHEAD, Received, Receiver, Regions, State, Verdict, WireRegion, encode, runs,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-fn region() -> impl Strategy<Value = Region> {
+fn region() -> impl Strategy<Value = WireRegion> {
     let sides = (any::<u16>(), any::<u16>(), any::<u16>(), any::<u16>(), any::<u16>(), any::<u16>());
-    (sides, any::<u32>(), any::<u16>()).prop_map(|((x, y, width, height, center_x, center_y), area, peak)| Region {
+    (sides, any::<u32>(), any::<u16>()).prop_map(|((x, y, width, height, center_x, center_y), area, peak)| WireRegion {
         x,
         y,
         width,
@@ -236,7 +236,7 @@ fn every_code_is_listed() {
     for (code, _) in CODES {
         assert!(Condition::ALL.iter().any(|condition| condition.code() == code), "{code}");
     }
-    for (fault, _) in fcam::station::FAULTS {
+    for (fault, _) in fcam::station::FAULT_NAMES {
         assert!(REASONS.iter().any(|(code, _)| *code == fault.code()), "{fault:?}");
     }
 }
@@ -325,7 +325,7 @@ fn the_tables_are_the_payloads() {
             })
         }
         kind::REGIONS => {
-            let regions = heapless::Vec::from_slice(&[Region::default()]).unwrap();
+            let regions = heapless::Vec::from_slice(&[WireRegion::default()]).unwrap();
             Message::Regions(Regions { result_id: 1, found: 1, first: 0, roi: [0; 4], regions })
         }
         kind::MASK_CHUNK => {

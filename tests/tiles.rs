@@ -7,7 +7,7 @@ use fcam::camera::{Frame, Geometry, PixelFormat, picture};
 use fcam::engine::{Prediction, Shape};
 use fcam::mask::{Masker, Mosaic, Region, Thresholds};
 use fcam::outcome::Outcome;
-use fcam::pipeline::{Options, Pipeline};
+use fcam::pipeline::{Pipeline, PipelineOptions};
 use fcam::preprocess::{Area, Layout, Preprocessor, Roi, Tile, Tiles, tile};
 use fcam::resize::Resizer;
 use fcam::signal::Signaller;
@@ -16,9 +16,9 @@ use proptest::prelude::*;
 
 use crate::common;
 
-fn options(layout: Layout) -> Options {
+fn options(layout: Layout) -> PipelineOptions {
     let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-    Options {
+    PipelineOptions {
         engine: Default::default(),
         layout,
         score_threshold: None,
@@ -88,7 +88,7 @@ fn a_defect_across_borders_is_one_region() {
     for overlap in [0.0, 0.1, 0.37] {
         let bytes = bright(geometry, &[Roi { x: 8, y: 100, width: 240, height: 60 }]);
         let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
-        let options = Options { score_threshold: Some(0.0), ..options(grid(4, 4, overlap)) };
+        let options = PipelineOptions { score_threshold: Some(0.0), ..options(grid(4, 4, overlap)) };
         let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
         let inspection = pipeline.inspect(&frame);
         assert_eq!(inspection.mask.region_count, 1, "{overlap}");

@@ -182,7 +182,7 @@ impl Pipe {
         }
         self.backoff.failed(clock::now());
         let place = if partial { ", in the middle of a frame" } else { "" };
-        let status = format!("{}{place}", status.words);
+        let status = format!("{}{place}", status.last_line);
         Error::ChildEnded { command: self.command.join(" "), status, frames: self.delivered, stderr }
     }
 }

@@ -21,8 +21,8 @@ use crate::clock::{self, Timestamp};
 mod control;
 mod device;
 mod format;
+mod frame_clock;
 mod node;
-mod stamp;
 mod stream;
 
 pub use control::{Control, Kind};
@@ -30,13 +30,13 @@ pub use format::{Extent, Fourcc, Interval, Layout, Offer, Rates, Wanted};
 pub use node::Card;
 
 use format::Candidate;
+use frame_clock::Numbering;
 use node::{Node, Pixels};
-use stamp::Numbering;
 use stream::{Filled, Stream};
 
 /// Which camera, and how it is to be set.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct V4l2Options {
     /// A path, or the camera's name or socket as [`list`] gives them.
     pub device: String,
     /// Size, format and rate.
@@ -50,7 +50,7 @@ pub struct Options {
 /// A camera of the kernel.
 #[derive(Debug)]
 pub struct V4l2 {
-    options: Options,
+    options: V4l2Options,
     /// The camera that was found first: no other is taken for it.
     card: Card,
     mode: Mode,
@@ -86,7 +86,7 @@ enum State {
 
 impl V4l2 {
     /// Opens the camera and sets everything; it streams from the first frame that is asked for.
-    pub fn open(options: Options) -> Result<Self, Error> {
+    pub fn open(options: V4l2Options) -> Result<Self, Error> {
         let node = device::find(&options.device, None)?;
         let mode = set(&node, &options)?;
         Ok(Self {
@@ -196,7 +196,7 @@ impl V4l2 {
             self.said = true;
             log::warn!("the times of {} are not of the monotonic clock: frames are stamped on arrival", self.card);
         }
-        stamp::captured(filled.time, clock::now())
+        frame_clock::captured(filled.time, clock::now())
     }
 
     /// The frame in a buffer.
@@ -242,7 +242,7 @@ impl Camera for V4l2 {
 }
 
 /// Sets format, rate and controls, in this order: each can change what the next may be.
-fn set(node: &Node, options: &Options) -> Result<Mode, Error> {
+fn set(node: &Node, options: &V4l2Options) -> Result<Mode, Error> {
     let refused = |why| Error::Refused { camera: node.card().to_string(), why };
     let Wanted { width, height, .. } = options.wanted;
     let offers = node.offers(Some((width, height)));

@@ -8,9 +8,9 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde_json::{Map, Value, json};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
+use stats_alloc::INSTRUMENTED_SYSTEM;
 
-use super::{CLEAN, layers};
+use super::{EXIT_CLEAN, layers};
 use crate::bundle::Bundle;
 use crate::camera::jpeg::{self, Decoder};
 use crate::camera::picture::Picture;
@@ -18,7 +18,7 @@ use crate::camera::{Camera, Frame, Geometry, Pattern, PixelFormat};
 use crate::clock;
 use crate::engine::{Backend, Settings};
 use crate::outcome::Timings;
-use crate::pipeline::{Options, Pipeline};
+use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::signal::Signaller;
 
 /// Times every stage on the bundle's sample pictures, at the size of a camera's frame.
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let frames = args.frames.max(1);
     let mut timings = Vec::with_capacity(frames);
-    let counted = Region::new(&INSTRUMENTED_SYSTEM);
+    let counted = stats_alloc::Region::new(&INSTRUMENTED_SYSTEM);
     for _ in 0..frames {
         timings.push(inspect(&mut pipeline, &mut camera)?);
     }
@@ -107,7 +107,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
             print!("{}", layers::table(rows, report.get("peak_gmacs").and_then(Value::as_f64).unwrap_or(0.0)));
         }
     }
-    Ok(CLEAN)
+    Ok(EXIT_CLEAN)
 }
 
 /// Runs of the network behind its time in float, after one that does not count.
@@ -116,7 +116,7 @@ const FLOAT_RUNS: usize = 5;
 /// How long the network takes in float, by stock tract on one thread: a median in microseconds.
 fn time_float(args: &Args, bundle: &Bundle, geometry: Geometry, camera: &mut Source) -> anyhow::Result<f64> {
     let engine = Settings { backend: Backend::Tract, ..args.engine.settings() };
-    let mut pipeline = Pipeline::new(bundle, geometry, Options { engine, ..options(args) })?;
+    let mut pipeline = Pipeline::new(bundle, geometry, PipelineOptions { engine, ..options(args) })?;
     inspect(&mut pipeline, camera)?;
     let mut times = Vec::with_capacity(FLOAT_RUNS);
     for _ in 0..FLOAT_RUNS {
@@ -232,8 +232,8 @@ fn soon() -> clock::Timestamp {
     clock::now() + Duration::from_secs(5)
 }
 
-fn options(args: &Args) -> Options {
-    Options {
+fn options(args: &Args) -> PipelineOptions {
+    PipelineOptions {
         engine: args.engine.settings(),
         layout: args.layout.layout(),
         score_threshold: None,

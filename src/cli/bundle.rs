@@ -9,7 +9,7 @@ use anyhow::bail;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::CLEAN;
+use super::EXIT_CLEAN;
 use crate::bundle::{Keys, Parcel, Release, machine};
 use crate::config::{self, Places};
 use crate::station::control;
@@ -128,7 +128,7 @@ fn keep(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
-    let words = match &args.verb {
+    let output = match &args.verb {
         Verb::Keygen(keygen) => sign::keygen(keygen, args.json)?,
         Verb::Pack(pack) => sign::pack(pack, args.json)?,
         Verb::Sign(sign) => sign::sign(sign, args.json)?,
@@ -145,8 +145,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         Verb::Activate(activate) => activate::activate(activate, args.json)?,
         Verb::Rollback(rollback) => activate::rollback(rollback, args.json)?,
     };
-    std::io::stdout().write_all(words.as_bytes())?;
-    Ok(CLEAN)
+    std::io::stdout().write_all(output.as_bytes())?;
+    Ok(EXIT_CLEAN)
 }
 
 fn verify(parcel: &Parcel, trust: &TrustArgs, as_json: bool) -> anyhow::Result<String> {
@@ -169,12 +169,12 @@ fn told(installed: &Installed, as_json: bool) -> String {
         return format!("{}\n", json!(installed));
     }
     let Installed { bundle, again, removed } = installed;
-    let mut words = match again {
+    let mut output = match again {
         true => format!("{bundle} is installed already\n"),
         false => format!("{bundle} is installed; `fcam bundle activate {bundle}` has it run\n"),
     };
-    words.extend(removed.iter().map(|id| format!("{id} was removed: it is old\n")));
-    words
+    output.extend(removed.iter().map(|id| format!("{id} was removed: it is old\n")));
+    output
 }
 
 fn table(entries: &[Entry], as_json: bool) -> String {
@@ -188,19 +188,19 @@ fn table(entries: &[Entry], as_json: bool) -> String {
     let versions: Vec<&str> = entries.iter().map(|entry| entry.version.as_deref().unwrap_or("?")).collect();
     let wide = names.iter().map(String::len).max().unwrap_or(0).max("bundle".len());
     let broad = versions.iter().map(|version| version.chars().count()).max().unwrap_or(0).max("version".len());
-    let mut words = format!("{:wide$}  {:broad$}  {:>9}  {}\n", "bundle", "version", "KiB", "state");
+    let mut output = format!("{:wide$}  {:broad$}  {:>9}  {}\n", "bundle", "version", "KiB", "state");
     for ((entry, name), version) in entries.iter().zip(&names).zip(versions) {
-        words += &format!("{name:wide$}  {version:broad$}  {:>9}  {}\n", entry.bytes.div_ceil(1024), state(entry));
+        output += &format!("{name:wide$}  {version:broad$}  {:>9}  {}\n", entry.bytes.div_ceil(1024), state(entry));
     }
-    words
+    output
 }
 
 fn state(entry: &Entry) -> String {
-    let mut words = vec![];
-    words.extend(entry.active.then(|| "active".to_owned()));
-    words.extend(entry.trial.then(|| "on trial".to_owned()));
-    words.extend(entry.previous.then(|| "previous".to_owned()));
-    words.extend(entry.withdrawn.as_ref().map(|reason| format!("given up: {reason}")));
-    words.extend(entry.problem.as_ref().map(|problem| format!("cannot be used: {}", problem.replace("\n  ", " "))));
-    words.join(", ")
+    let mut output = vec![];
+    output.extend(entry.active.then(|| "active".to_owned()));
+    output.extend(entry.trial.then(|| "on trial".to_owned()));
+    output.extend(entry.previous.then(|| "previous".to_owned()));
+    output.extend(entry.withdrawn.as_ref().map(|reason| format!("given up: {reason}")));
+    output.extend(entry.problem.as_ref().map(|problem| format!("cannot be used: {}", problem.replace("\n  ", " "))));
+    output.join(", ")
 }

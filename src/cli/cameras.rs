@@ -8,7 +8,7 @@ use std::io::Write as _;
 use anyhow::bail;
 use serde_json::{Value, json};
 
-use super::CLEAN;
+use super::EXIT_CLEAN;
 use crate::camera::v4l2::{self, Control, Extent, Interval, Kind, Listed, Offer, Rates};
 
 /// List the kernel's cameras: paths, formats with sizes and rates, controls with their ranges
@@ -22,14 +22,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let (cameras, errors) = v4l2::list();
     for camera in &cameras {
-        let words = if args.json { format!("{}\n", json_of(camera)) } else { text(camera) };
-        std::io::stdout().write_all(words.as_bytes())?;
+        let output = if args.json { format!("{}\n", json_of(camera)) } else { text(camera) };
+        std::io::stdout().write_all(output.as_bytes())?;
     }
     for error in &errors {
         log::warn!("{error}");
     }
     match (cameras.is_empty(), errors.is_empty()) {
-        (false, _) => Ok(CLEAN),
+        (false, _) => Ok(EXIT_CLEAN),
         (true, true) => bail!("no cameras: there is no /dev/video*; is one plugged in, and its driver loaded?"),
         (true, false) => bail!("no cameras: none of the nodes of /dev/video* could be used (see above)"),
     }
@@ -58,19 +58,19 @@ fn text(camera: &Listed) -> String {
 
 /// A control as it can be copied into a station file, and what it may be.
 fn setting(control: &Control, value: Option<i64>) -> String {
-    let mut words = control.key();
+    let mut output = control.key();
     if let Some(value) = value {
-        let _ = write!(words, " = {}", control.setting(value)); // a String takes everything
+        let _ = write!(output, " = {}", control.setting(value)); // a String takes everything
     }
     match control.obstacle() {
-        Some(obstacle) => format!("{words} ({obstacle})"),
-        None if control.is_inactive() => format!("{words} ({}; inactive now)", control.allowed()),
-        None => format!("{words} ({})", control.allowed()),
+        Some(obstacle) => format!("{output} ({obstacle})"),
+        None if control.is_inactive() => format!("{output} ({}; inactive now)", control.allowed()),
+        None => format!("{output} ({})", control.allowed()),
     }
 }
 
-fn line(out: &mut String, name: &str, words: &str) {
-    let _ = writeln!(out, "  {name:<8}{words}"); // a String takes everything
+fn line(out: &mut String, name: &str, text: &str) {
+    let _ = writeln!(out, "  {name:<8}{text}"); // a String takes everything
 }
 
 fn json_of(camera: &Listed) -> Value {

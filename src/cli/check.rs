@@ -14,7 +14,7 @@ use crate::bundle::{Bundle, Manifest};
 use crate::camera::{Camera, Geometry, Pattern, PixelFormat, picture};
 use crate::clock;
 use crate::config;
-use crate::pipeline::{Options, Pipeline};
+use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::proof::{self, Report};
 use crate::signal::Signaller;
 
@@ -43,10 +43,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     for path in given.chain(args.paths.is_empty().then_some(None)) {
         let checked = Checked::new(path, args);
         clean &= checked.problems.is_empty();
-        let words = if args.json { format!("{}\n", checked.json()) } else { checked.text() };
-        std::io::stdout().write_all(words.as_bytes())?;
+        let output = if args.json { format!("{}\n", checked.json()) } else { checked.text() };
+        std::io::stdout().write_all(output.as_bytes())?;
     }
-    Ok(if clean { super::CLEAN } else { super::NOT_STARTED })
+    Ok(if clean { super::EXIT_CLEAN } else { super::EXIT_NOT_STARTED })
 }
 
 /// One path and all that is to say of it.
@@ -86,7 +86,7 @@ impl Checked {
 
     fn of_bundle(bundle: &Bundle, args: &Args) -> Self {
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-        let options = Options {
+        let options = PipelineOptions {
             engine: args.engine.settings(),
             layout: Default::default(),
             score_threshold: None,
@@ -162,17 +162,17 @@ impl Checked {
 fn one_sided(report: &Report) -> Vec<String> {
     let count = report.golden.len();
     let rejected = report.golden.iter().filter(|row| row.verdict == "reject").count();
-    let words = match rejected {
+    let rejects = match rejected {
         _ if count < 2 => return vec![],
         0 => "none is rejected: it may pass every part",
         all if all == count => "all are rejected: it may pass none",
         _ => return vec![],
     };
-    vec![format!("of {count} golden pictures {words}; `fcam-tools evaluate` says what it does with yours")]
+    vec![format!("of {count} golden pictures {rejects}; `fcam-tools evaluate` says what it does with yours")]
 }
 
 /// The layers' times on a sample picture, and the peak; none where the backend does not tell, or nothing runs at all.
-fn profile(bundle: &Bundle, options: Options) -> Option<(Value, f64)> {
+fn profile(bundle: &Bundle, options: PipelineOptions) -> Option<(Value, f64)> {
     let input = &bundle.manifest().input;
     let geometry = Geometry::packed(input.width, input.height, PixelFormat::Rgb8).ok()?;
     let mut pipeline = Pipeline::new(bundle, geometry, options).ok()?;
@@ -219,8 +219,8 @@ fn tabulate(out: &mut String, report: &Report) {
     }
 }
 
-fn line(out: &mut String, words: std::fmt::Arguments) {
-    let _ = writeln!(out, "{words}"); // writing to a String cannot fail
+fn line(out: &mut String, text: std::fmt::Arguments) {
+    let _ = writeln!(out, "{text}"); // writing to a String cannot fail
 }
 
 /// The bundle that a manifest is of, or the path itself.

@@ -8,12 +8,12 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{CLEAN, NOT_STARTED, TensorrtArgs};
+use super::{EXIT_CLEAN, EXIT_NOT_STARTED, TensorrtArgs};
 use crate::bundle::{Bundle, Precision};
 use crate::config::{Overrides, Setup};
 use crate::engine::tensorrt::{self, Here, Machine};
 use crate::engine::{Backend, Settings};
-use crate::pipeline::Options;
+use crate::pipeline::PipelineOptions;
 use crate::proof;
 use crate::signal::Signaller;
 
@@ -54,7 +54,7 @@ enum Verb {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let (bundle, options) = bundle(args)?;
     let (told, code) = match args.verb {
-        None | Some(Verb::Show) => (show(&bundle, &options), CLEAN),
+        None | Some(Verb::Show) => (show(&bundle, &options), EXIT_CLEAN),
         Some(Verb::Build { again }) => build(&bundle, options, again)?,
     };
     let text = if args.json { format!("{told}\n") } else { text(&told) };
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 /// The bundle, and how a station would run it.
-fn bundle(args: &Args) -> anyhow::Result<(Bundle, Options)> {
+fn bundle(args: &Args) -> anyhow::Result<(Bundle, PipelineOptions)> {
     let overrides = Overrides { bundle: args.bundle.clone(), ..Overrides::default() };
     let (bundle, mut options) = match &args.config {
         Some(config) => {
@@ -72,7 +72,7 @@ fn bundle(args: &Args) -> anyhow::Result<(Bundle, Options)> {
         }
         None => {
             let none = std::time::Duration::ZERO;
-            let options = Options {
+            let options = PipelineOptions {
                 engine: Settings::default(),
                 layout: Default::default(),
                 score_threshold: None,
@@ -92,7 +92,7 @@ fn is_int8(bundle: &Bundle) -> bool {
     bundle.manifest().precision == Precision::Int8
 }
 
-fn show(bundle: &Bundle, options: &Options) -> Value {
+fn show(bundle: &Bundle, options: &PipelineOptions) -> Value {
     let options = &options.engine.tensorrt;
     let here = Here::look(options);
     let (shim, facts) = match &here {
@@ -117,7 +117,7 @@ fn show(bundle: &Bundle, options: &Options) -> Value {
     })
 }
 
-fn build(bundle: &Bundle, mut options: Options, again: bool) -> anyhow::Result<(Value, u8)> {
+fn build(bundle: &Bundle, mut options: PipelineOptions, again: bool) -> anyhow::Result<(Value, u8)> {
     options.engine.backend = Backend::Tensorrt;
     let here = Here::look(&options.engine.tensorrt);
     let problem = here.problem();
@@ -137,7 +137,7 @@ fn build(bundle: &Bundle, mut options: Options, again: bool) -> anyhow::Result<(
     if report.passed() && !kept {
         problems.push(format!("the engine was built, but cannot be kept at {}", path.display()));
     }
-    let code = if problems.is_empty() { CLEAN } else { NOT_STARTED };
+    let code = if problems.is_empty() { EXIT_CLEAN } else { EXIT_NOT_STARTED };
     let Machine { facts, .. } = &machine;
     let told = json!({
         "bundle": bundle.describe(),

@@ -14,7 +14,7 @@ use gpiocdev::Request;
 use gpiocdev::line::{Direction, Info, Value};
 use serde_json::{Value as Json, json};
 
-use super::CLEAN;
+use super::EXIT_CLEAN;
 use crate::chip::{self, Drive, Found, Listed, Pin};
 use crate::clock;
 use crate::config::{Named, Side, named_lines};
@@ -81,13 +81,13 @@ struct Target {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
-    let words = match &args.verb {
+    let output = match &args.verb {
         None | Some(Verb::List) => list(&chip::list()?, args.json),
         Some(Verb::Get { keys, place }) => get(&place.targets()?, keys, args.json)?,
         Some(Verb::Set { key, level, time, place }) => set(&place.targets()?, key.as_deref(), *level == 1, *time)?,
     };
-    std::io::stdout().write_all(words.as_bytes())?;
-    Ok(CLEAN)
+    std::io::stdout().write_all(output.as_bytes())?;
+    Ok(EXIT_CLEAN)
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -119,16 +119,16 @@ fn list(chips: &[Listed], as_json: bool) -> String {
         };
         return format!("{}\n", Json::from(chips.iter().map(chip).collect::<Vec<_>>()));
     }
-    let mut words = String::new();
+    let mut output = String::new();
     for chip in chips {
-        words += &format!("{} ({}), {} lines\n", chip.name, chip.label, chip.lines.len());
+        output += &format!("{} ({}), {} lines\n", chip.name, chip.label, chip.lines.len());
         for info in &chip.lines {
             let name = if info.name.is_empty() { "-" } else { &info.name };
             let used = if info.used { format!("  used by \"{}\"", info.consumer) } else { String::new() };
-            words += &format!("  {:>4}  {name:<24}  {}{used}\n", info.offset, direction(info));
+            output += &format!("  {:>4}  {name:<24}  {}{used}\n", info.offset, direction(info));
         }
     }
-    words
+    output
 }
 
 fn direction(info: &Info) -> &'static str {
@@ -166,7 +166,7 @@ fn get(targets: &[Target], keys: &[String], as_json: bool) -> anyhow::Result<Str
         [] => targets.iter().collect(),
         keys => keys.iter().map(|key| choose(targets, key)).collect::<Result<_, _>>()?,
     };
-    let mut words = String::new();
+    let mut output = String::new();
     for Target { key, found, pin, .. } in wanted {
         // As it is: asking for an input would switch an output off.
         let mut builder = Request::builder();
@@ -178,12 +178,12 @@ fn get(targets: &[Target], keys: &[String], as_json: bool) -> anyhow::Result<Str
         let value = request.value(found.offset);
         let value = value.map_err(|source| chip::Error::Line { action: "read", name: found.name.clone(), source })?;
         let level = u8::from(value == Value::Active);
-        words += &match as_json {
+        output += &match as_json {
             true => format!("{}\n", json!({ "key": key, "line": found.name, "level": level })),
             false => format!("{key} ({}) {level}\n", found.name),
         };
     }
-    Ok(words)
+    Ok(output)
 }
 
 fn set(targets: &[Target], key: Option<&str>, active: bool, time: Duration) -> anyhow::Result<String> {

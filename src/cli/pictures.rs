@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{CLEAN, FAULTS};
+use super::{EXIT_CLEAN, EXIT_FAULTS};
 use crate::camera::{Camera, Error, Folder, Frame, Geometry, PixelFormat};
 use crate::clock;
 
@@ -27,7 +27,7 @@ pub(super) struct Args {
 
 /// One line. Either `problem` is there, or all of the others are.
 #[derive(Debug, Serialize)]
-struct Line {
+struct PictureReport {
     picture: String,
     width: Option<u32>,
     height: Option<u32>,
@@ -36,7 +36,7 @@ struct Line {
     problem: Option<String>,
 }
 
-impl Line {
+impl PictureReport {
     fn of(path: &Path, read: Result<Frame, Error>) -> Self {
         let picture = path.display().to_string();
         match read.map(|frame| frame.geometry()) {
@@ -62,7 +62,7 @@ impl Line {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let mut whole = true;
     for path in &args.paths {
-        let mut told = |line: &Line| {
+        let mut told = |line: &PictureReport| {
             whole &= line.problem.is_none();
             writeln!(std::io::stdout(), "{}", line.text(args.json)?)
         };
@@ -71,17 +71,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
             written => written.context("cannot write to standard output")?,
         }
     }
-    Ok(if whole { CLEAN } else { FAULTS })
+    Ok(if whole { EXIT_CLEAN } else { EXIT_FAULTS })
 }
 
 /// Tells each picture that a path leads to.
-fn read(path: &Path, told: &mut impl FnMut(&Line) -> std::io::Result<()>) -> std::io::Result<()> {
+fn read(path: &Path, told: &mut impl FnMut(&PictureReport) -> std::io::Result<()>) -> std::io::Result<()> {
     let mut folder = match Folder::open(&[path]) {
         Ok(folder) => folder,
-        Err(error) => return told(&Line::of(path, Err(error))),
+        Err(error) => return told(&PictureReport::of(path, Err(error))),
     };
     for picture in folder.pictures().to_vec() {
-        told(&Line::of(&picture, folder.next(clock::now())))?;
+        told(&PictureReport::of(&picture, folder.next(clock::now())))?;
     }
     Ok(())
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{CLEAN, FAULTS};
+use super::{EXIT_CLEAN, EXIT_FAULTS};
 use crate::bundle::Bundle;
 use crate::camera::{self, Camera, Folder, Frame, Geometry, Pattern, PixelFormat};
 use crate::clock;
-use crate::pipeline::{Options, Pipeline};
+use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::proof;
 use crate::signal::Signaller;
 
@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     if let Some(sheet) = replay.outputs.finish()? {
         eprintln!("{sheet}");
     }
-    Ok(if replay.tally.fault == 0 { CLEAN } else { FAULTS })
+    Ok(if replay.tally.fault == 0 { EXIT_CLEAN } else { EXIT_FAULTS })
 }
 
 /// What is judged: a camera, and for each of its pictures the path, and the name of what is written of it.
@@ -157,7 +157,7 @@ impl Replay {
 /// The pipeline, proven unless it is not wanted. It is fitted to each picture's size; to begin with, any that holds the ROIs
 /// will do.
 fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
-    let options = Options {
+    let options = PipelineOptions {
         engine: args.engine.settings(),
         layout: args.layout.layout(),
         score_threshold: args.score,

@@ -7,9 +7,9 @@ use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{CLEAN, FAULTS};
+use super::{EXIT_CLEAN, EXIT_FAULTS};
 use crate::config::{Overrides, Setup};
-use crate::station::{Stage, Stop};
+use crate::station::{RunState, Stop};
 
 /// Run the station: judge parts and tell the line, until SIGTERM or Ctrl-C.
 ///
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     if !report.counts.balanced() {
         log::error!("the books do not balance, parts went unjudged: please report this");
     }
-    Ok(if report.clean() { CLEAN } else { FAULTS })
+    Ok(if report.clean() { EXIT_CLEAN } else { EXIT_FAULTS })
 }
 
 /// How long a second signal waits for the outputs to reach their safe state before the process ends regardless.
@@ -53,11 +53,11 @@ fn listen(stop: Stop) -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for _ in &mut signals {
             match stop.press() {
-                Stage::Now => {
+                RunState::Halt => {
                     log::warn!("stopping at once");
                     std::thread::sleep(GRACE);
                     super::log::flush();
-                    std::process::exit(FAULTS.into());
+                    std::process::exit(EXIT_FAULTS.into());
                 }
                 _ => log::info!("stopping: parts that were captured are judged; once more stops at once"),
             }

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use super::{Error, raw};
 use crate::bundle::{Bundle, Keys, Parcel, is_parcel};
 use crate::station::control::Socket;
-use crate::station::{Shelf, Watch};
+use crate::station::{Releases, TrialLimits};
 use crate::store::{self, Id, Store};
 use crate::trial;
 
@@ -104,7 +104,7 @@ fn active(store: &Store, float_layers: &[String]) -> Result<(Bundle, Installed),
 
 impl Installed {
     /// Opens the place where the station is told, and writes down that it starts.
-    pub(super) fn shelf(self, bundle: &raw::Bundle) -> Result<Shelf, Error> {
+    pub(super) fn releases(self, bundle: &raw::Bundle) -> Result<Releases, Error> {
         let Self { store, running, spare, trial } = self;
         if let Some((id, reason)) = begin(&store, bundle)? {
             log::error!("{id} is given up: {reason}");
@@ -118,9 +118,9 @@ impl Installed {
         let path = &bundle.control;
         let open = || Socket::open(path).map_err(|source| Error::Control { path: path.clone(), source });
         let socket = (!path.as_os_str().is_empty()).then(open).transpose()?;
-        let watch = Watch { parts: bundle.watch_parts, faults: bundle.watch_faults };
+        let limits = TrialLimits { parts: bundle.watch_parts, faults: bundle.watch_faults };
         let jobs = bundle.jobs.iter().map(|job| (job.job, job.bundle.clone())).collect();
-        Ok(Shelf { store, socket, running, spare, trial, jobs, watch })
+        Ok(Releases { store, socket, running, spare, trial, jobs, limits })
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::raw::{Mode, Raw};
 use super::{Error, read, zones};
 use crate::chip::{self, Pin};
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::sink::Gpio;
-use crate::sink::gpio::{Options, Pulsed, Role, Wiring, ZONE_LINES};
+use crate::sink::gpio::{GpioOptions, Pulsed, Role, Wiring, ZONE_LINES};
 use crate::trigger;
 
 /// Zones in two bytes need eighths of the hold time that are longer than the setup time.
@@ -167,7 +167,7 @@ fn validate_strobe(raw: &Raw, problems: &mut Vec<String>) {
 }
 
 /// The sink and its inputs; none where no line has a name.
-pub(super) fn start(raw: &Raw, line: &Line) -> Result<Option<Gpio>, chip::Error> {
+pub(super) fn start(raw: &Raw, plc_link: &PlcLink) -> Result<Option<Gpio>, chip::Error> {
     let strobe = &raw.gpio.strobe;
     if all(raw).is_empty() && strobe.pwm_channel.is_none() {
         return Ok(None);
@@ -179,18 +179,18 @@ pub(super) fn start(raw: &Raw, line: &Line) -> Result<Option<Gpio>, chip::Error>
         zones: raw.gpio.lines.zones.clone(),
         lamp,
     };
-    let options = Options {
+    let options = GpioOptions {
         two_bytes: raw.gpio.lines.zone_strobe.is_set(),
         flash_delay: Duration::from_micros(strobe.delay_us),
         flash_width: Duration::from_micros(strobe.width_us),
     };
-    let gpio = Gpio::start(wiring, options, line)?;
+    let gpio = Gpio::start(wiring, options, plc_link)?;
     let flash = (strobe.line.is_set() || lamp.is_some()).then(|| gpio.flash());
     let trigger = &raw.gpio.trigger;
     if !trigger.line.is_set() && !trigger.ack.is_set() {
         return Ok(Some(gpio));
     }
-    let inputs = trigger::gpio::Options {
+    let inputs = trigger::gpio::TriggerOptions {
         chip: raw.gpio.chip.clone(),
         trigger: trigger.line.clone(),
         edge: trigger.edge,
@@ -198,5 +198,5 @@ pub(super) fn start(raw: &Raw, line: &Line) -> Result<Option<Gpio>, chip::Error>
         ack: trigger.ack.clone(),
         pull: trigger.pull,
     };
-    Ok(Some(gpio.with_inputs(trigger::Gpio::start(inputs, line.clone(), flash)?)))
+    Ok(Some(gpio.with_inputs(trigger::Gpio::start(inputs, plc_link.clone(), flash)?)))
 }

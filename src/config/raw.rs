@@ -14,11 +14,11 @@ use crate::chip::Pin;
 use crate::engine::Settings;
 use crate::modbus::WordOrder;
 use crate::preprocess::{Area, Tiles};
-use crate::record::{Keep, Picture};
+use crate::record::{Keep, PictureFormat};
 use crate::sink::serial::{Parity, Profile};
 use crate::station::{Matching, Rule, control};
 use crate::store::{self, Reference};
-use crate::telegram::budget::Line;
+use crate::telegram::budget::SerialLine;
 use crate::trigger::gpio::{Edge, Pull};
 use crate::vote::Vote;
 use crate::zone::Polygon;
@@ -290,8 +290,8 @@ impl Default for Serial {
 }
 
 impl Serial {
-    pub(super) fn line(&self) -> Line {
-        Line {
+    pub(super) fn line(&self) -> SerialLine {
+        SerialLine {
             baud: self.baud,
             bits: self.parity.bits(),
             parts_per_minute: self.parts_per_minute,
@@ -420,7 +420,7 @@ impl Default for Strobe {
 pub(super) struct Record {
     pub(super) keep: Keep,
     pub(super) dir: PathBuf,
-    pub(super) picture: Picture,
+    pub(super) picture: PictureFormat,
     pub(super) max_files: usize,
     pub(super) max_mb: u64,
     pub(super) free_mb: u64,
@@ -431,7 +431,7 @@ impl Default for Record {
         Self {
             keep: Keep::None,
             dir: "record".into(),
-            picture: Picture::Png,
+            picture: PictureFormat::Png,
             max_files: 10_000,
             max_mb: 4096,
             free_mb: 500,

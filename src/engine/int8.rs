@@ -16,13 +16,13 @@
 //!   rounded to f32. A QuantizeLinear after it is round(x / s), half to even, clamped to int8; a DequantizeLinear before it is q * s.
 //!
 //! # Shape
-//! `region` reads the file's graph into layers, `plan` lays them out in one `arena` with weights that `pack` has arranged for the
+//! `layer_graph` reads the file's graph into layers, `plan` lays them out in one `arena` with weights that `pack` has arranged for the
 //! chosen kernel, and a run walks the plan's steps on the threads of a `pool`. Nothing is allocated in a run.
 
 use self::kernels::{Isa, Kernels};
+use self::layer_graph::{LayerGraph, Unsupported};
 use self::plan::Plan;
 use self::pool::Pool;
-use self::region::{Region, Unsupported};
 use super::onnx::ModelProto;
 use super::{Error, Settings, Shape, caught};
 use crate::preprocess::Tensor;
@@ -31,10 +31,10 @@ mod arena;
 #[cfg(fenced)]
 mod fence;
 pub mod kernels;
+mod layer_graph;
 mod pack;
 mod plan;
 mod pool;
-mod region;
 #[cfg(fenced)]
 mod shadow;
 mod step;
@@ -59,16 +59,16 @@ impl Network {
     pub(super) fn load(model: &ModelProto, shape: Shape, settings: &Settings) -> Result<Self, Error> {
         let kernels = kernels(settings.isa)?;
         let input = [shape.height, shape.width, 3];
-        let region = Region::read(model, input, &["logits", "map"], &settings.float_layers).map_err(refused)?;
+        let graph = LayerGraph::read(model, input, &["logits", "map"], &settings.float_layers).map_err(refused)?;
         let wanted = [[1, 1, shape.classes], [shape.height, shape.width, 1]];
         for (index, wanted) in wanted.into_iter().enumerate() {
-            let found = region.output_shape(index).unwrap_or_default();
+            let found = graph.output_shape(index).unwrap_or_default();
             if found != wanted {
                 return Err(Error::Shape(format!("an output has the shape {found:?}, the manifest says {wanted:?}")));
             }
         }
         let threads = settings.threads.clamp(1, MAX_THREADS);
-        let plan = caught("the planner", || Plan::new(&region, kernels, Pool::parts(threads))).map_err(Error::Load)?;
+        let plan = caught("the planner", || Plan::new(&graph, kernels, Pool::parts(threads))).map_err(Error::Load)?;
         let pool = Pool::new(plan, threads).map_err(|source| Error::Threads { threads, source })?;
         Ok(Self { pool })
     }
@@ -76,7 +76,7 @@ impl Network {
     pub(super) fn describe(&self) -> String {
         let (plan, threads) = (self.pool.plan(), self.pool.threads());
         let isa = plan.kernels().isa.name();
-        let floats = plan.steps().iter().filter(|step| step.label == region::FLOAT_CONV).count();
+        let floats = plan.steps().iter().filter(|step| step.label == layer_graph::FLOAT_CONV).count();
         let floats = if floats > 0 { format!(", {floats} in float") } else { String::new() };
         format!("cpu (int8, {isa}, {threads} thread{}{floats})", if threads == 1 { "" } else { "s" })
     }

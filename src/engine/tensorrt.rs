@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Building, Error, Shape, Watch};
+use super::{BuildProgress, Building, Error, Shape};
 use crate::preprocess::Tensor;
 
 mod cache;
@@ -39,7 +39,7 @@ const STACK: usize = 16 << 20;
 /// The section `[engine.tensorrt]` of the station file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Options {
+pub struct TensorRtOptions {
     /// The shim; looked for in the usual places if empty.
     pub shim: PathBuf,
     /// The folder of engines.
@@ -48,7 +48,7 @@ pub struct Options {
     pub keep: usize,
 }
 
-impl Default for Options {
+impl Default for TensorRtOptions {
     fn default() -> Self {
         Self { shim: PathBuf::new(), cache: "/var/cache/fcam/engines".into(), keep: 8 }
     }
@@ -92,7 +92,7 @@ impl Machine {
 
 impl Here {
     /// Looks for a shim and asks it. Nothing but the probe runs.
-    pub fn look(options: &Options) -> Self {
+    pub fn look(options: &TensorRtOptions) -> Self {
         let places = places(&options.shim);
         let Some(path) = places.iter().find(|path| path.exists()) else { return Self::Absent { places } };
         let broken = |facts, reason| Self::Broken { shim: path.clone(), facts, reason };
@@ -141,18 +141,18 @@ fn with_advice(refusal: &Refusal) -> String {
 }
 
 /// The engines in the folder of `options`, the one used last first.
-pub fn engines(options: &Options) -> Vec<Entry> {
+pub fn engines(options: &TensorRtOptions) -> Vec<Entry> {
     Cache::new(&options.cache, options.keep).list()
 }
 
 /// Where the engine of a network is kept, and whether it is there and sound.
-pub fn kept(onnx: &[u8], int8: bool, machine: &Machine, options: &Options) -> (PathBuf, bool) {
+pub fn kept(onnx: &[u8], int8: bool, machine: &Machine, options: &TensorRtOptions) -> (PathBuf, bool) {
     let (cache, key) = (Cache::new(&options.cache, options.keep), Key::new(onnx, &machine.facts, int8));
     (cache.path(&key), matches!(cache.read(&key), Ok(Some(_))))
 }
 
 /// Removes the engine of a network from the folder, so that it is built anew.
-pub fn forget(onnx: &[u8], int8: bool, machine: &Machine, options: &Options) -> std::io::Result<()> {
+pub fn forget(onnx: &[u8], int8: bool, machine: &Machine, options: &TensorRtOptions) -> std::io::Result<()> {
     let key = Key::new(onnx, &machine.facts, int8);
     match std::fs::remove_file(Cache::new(&options.cache, options.keep).path(&key)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -173,8 +173,8 @@ impl Network {
         int8: bool,
         shape: Shape,
         machine: &Machine,
-        options: &Options,
-        watch: &mut Watch,
+        options: &TensorRtOptions,
+        progress: &mut BuildProgress,
     ) -> Result<Self, Error> {
         let Machine { shim, facts } = machine;
         let (cache, key) = (Cache::new(&options.cache, options.keep), Key::new(onnx, facts, int8));
@@ -188,10 +188,10 @@ impl Network {
                 log::info!("TensorRT engine {}", path.display());
                 session
             }
-            Ok(None) => build(shim, onnx, int8, shape, &cache, &key, watch)?,
+            Ok(None) => build(shim, onnx, int8, shape, &cache, &key, progress)?,
             Err(why) => {
                 log::warn!("the TensorRT engine {} is built again: {why}", path.display());
-                build(shim, onnx, int8, shape, &cache, &key, watch)?
+                build(shim, onnx, int8, shape, &cache, &key, progress)?
             }
         };
         let how = [(session.zero_copy(), ", zero-copy"), (session.graph(), ", CUDA graph")];
@@ -223,9 +223,9 @@ fn build(
     shape: Shape,
     cache: &Cache,
     key: &Key,
-    watch: &mut Watch,
+    progress: &mut BuildProgress,
 ) -> Result<Session, Error> {
-    let plan = build_watched(shim, onnx, int8, watch)?;
+    let plan = build_watched(shim, onnx, int8, progress)?;
     let session = shim.load(&plan, shape).map_err(|refusal| Error::Build(refusal.message))?;
     let path = cache.path(key);
     match cache.write(key, &plan) {
@@ -239,23 +239,23 @@ fn build(
 }
 
 /// Builds in a thread of its own, so that whoever waits hears how far it is although TensorRT says nothing for minutes.
-fn build_watched(shim: &Shim, onnx: &[u8], int8: bool, watch: &mut Watch) -> Result<Vec<u8>, Error> {
+fn build_watched(shim: &Shim, onnx: &[u8], int8: bool, progress: &mut BuildProgress) -> Result<Vec<u8>, Error> {
     let start = Instant::now();
-    let progress = Progress::default();
+    let told = Progress::default();
     let built = std::thread::scope(|scope| {
         let (done, wait) = channel();
-        let progress = &progress;
+        let told = &told;
         let work = move || {
-            let built = shim.build(onnx, int8, progress);
+            let built = shim.build(onnx, int8, told);
             let _ = done.send(()); // the other side waits
             built
         };
         let thread = std::thread::Builder::new().name("build".into()).stack_size(STACK).spawn_scoped(scope, work);
         let thread = thread.map_err(|error| Error::Build(format!("the system gives no thread: {error}")))?;
         loop {
-            let (phase, step, steps) = progress.read();
-            if watch(&Building { phase, step, steps, elapsed: start.elapsed() }).is_break() {
-                progress.cancel();
+            let (phase, step, steps) = told.read();
+            if progress(&Building { phase, step, steps, elapsed: start.elapsed() }).is_break() {
+                told.cancel();
             }
             if wait.recv_timeout(TICK) != Err(RecvTimeoutError::Timeout) {
                 break;

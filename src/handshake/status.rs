@@ -67,7 +67,7 @@ pub struct Status {
 impl Status {
     /// OK: a valid result says so, and it is of a part on the line.
     pub fn ok(&self) -> bool {
-        self.valid && !self.simulated && self.result.as_ref().is_some_and(|result| result.outcome.words.ok)
+        self.valid && !self.simulated && self.result.as_ref().is_some_and(|result| result.outcome.plc.ok)
     }
 
     /// NG: a valid result that is not OK.

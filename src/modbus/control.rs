@@ -28,9 +28,9 @@ const RESERVED: usize = 6;
 
 /// The holding registers from 0 on, as they were last written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Words([u16; CONTROLS]);
+pub struct ControlRegisters([u16; CONTROLS]);
 
-impl Words {
+impl ControlRegisters {
     /// These registers with others written over them from `address` on; all or none.
     pub fn with(mut self, address: u16, values: impl ExactSizeIterator<Item = u16>) -> Result<Self, Exception> {
         let start = usize::from(address);
@@ -42,7 +42,7 @@ impl Words {
     }
 
     /// The registers.
-    pub fn words(&self) -> &[u16; CONTROLS] {
+    pub fn all(&self) -> &[u16; CONTROLS] {
         &self.0
     }
 
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn words_are_taken_as_a_whole_or_not_at_all() {
-        let words = Words::default();
+        let words = ControlRegisters::default();
         let written = words.with(0, [3, 9, 0x0001, 0x0203, 5, 77].into_iter()).unwrap();
         let controls = written.controls(WordOrder::Big);
         assert!(controls.trigger_enable && controls.trigger && !controls.set_offline);

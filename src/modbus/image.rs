@@ -60,7 +60,7 @@ fn words(region: &Region, order: WordOrder) -> [u16; REGION_WORDS] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Picture;
+    use super::super::MaskPages;
     use super::*;
     use crate::handshake::Status;
 
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn nothing_yet_is_no_part() {
-        let (status, mask) = (Status::default(), Picture::default());
+        let (status, mask) = (Status::default(), MaskPages::default());
         let moment = Moment { status: &status, mask: &mask, page: 3, deadline: 0, config: 0 };
         let image = Image::new(&moment, WordOrder::Big);
         let others = [4, 86, 87];

@@ -105,13 +105,13 @@ pub const TABLE: [Input; 35] = [
     row(
         4,
         "CLASS",
-        Word(|moment| moment.result(|result| result.outcome.words.class.map(u16::from)).unwrap_or(NO_CLASS)),
+        Word(|moment| moment.result(|result| result.outcome.plc.class.map(u16::from)).unwrap_or(NO_CLASS)),
         "defect class, position in the manifest; 65535 none",
     ),
     row(
         5,
         "SCORE",
-        Word(|moment| moment.result(|result| Some(result.outcome.words.score)).unwrap_or(0)),
+        Word(|moment| moment.result(|result| Some(result.outcome.plc.score)).unwrap_or(0)),
         "defect score, 1/10000",
     ),
     row(
@@ -163,7 +163,7 @@ pub const TABLE: [Input; 35] = [
     row(
         84,
         "REASON",
-        Word(|moment| moment.result(|result| Some(result.outcome.words.reason.into())).unwrap_or(0)),
+        Word(|moment| moment.result(|result| Some(result.outcome.plc.reason.into())).unwrap_or(0)),
         "of the result: 0 pass, 1 reject, others as FAULT",
     ),
     row(

@@ -1,6 +1,6 @@
 //! What the registers are made of: one moment of the station, of its mask, and of what is configured.
 
-use super::Picture;
+use super::MaskPages;
 use crate::handshake::{Status, Told};
 
 /// All that the registers are made of.
@@ -9,7 +9,7 @@ pub struct Moment<'a> {
     /// The station.
     pub status: &'a Status,
     /// The mask of a rejected part.
-    pub mask: &'a Picture,
+    pub mask: &'a MaskPages,
     /// Which page of it the window shows.
     pub page: u16,
     /// From a trigger to its outputs, 0.1 ms.

@@ -95,7 +95,7 @@ mod tests {
     /// Converts every pixel, as libjpeg does, and resizes that.
     fn converted_first(frame: &Frame, roi: Roi, target: Size) -> Vec<u8> {
         let mut rgb = vec![0; roi.width as usize * roi.height as usize * 3];
-        color::stage(frame, roi, &mut rgb);
+        color::extract(frame, roi, &mut rgb);
         let mut out = vec![];
         let mut resizer = Resizer::new((roi.width, roi.height), target, false);
         resizer.run(&rgb, roi.width as usize * 3, |row| out.extend_from_slice(row));

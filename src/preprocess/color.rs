@@ -26,7 +26,7 @@ type Pair = [u8; 4];
 type Rgb2 = [u8; 6];
 
 /// Writes the ROI's pixels into `out`: one byte a pixel for gray, three for everything else.
-pub(crate) fn stage(frame: &Frame, roi: Roi, out: &mut [u8]) {
+pub(crate) fn extract(frame: &Frame, roi: Roi, out: &mut [u8]) {
     let geometry = frame.geometry();
     let matrix = Matrix::of(geometry.colors);
     let (stride, x, width) = (geometry.stride, roi.x as usize, roi.width as usize);
@@ -288,7 +288,7 @@ mod tests {
                     Geometry::packed(width as u32, height as u32, format).unwrap().with_colors(Colors::Bt709);
                 let frame = Frame::new(0, Default::default(), geometry, bytes).unwrap();
                 let mut out = vec![0; (across * down * 3) as usize];
-                stage(&frame, roi, &mut out);
+                extract(&frame, roi, &mut out);
                 assert!(out == expected, "{format:?} {roi:?}");
             }
         }

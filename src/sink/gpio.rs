@@ -1,4 +1,4 @@
-//! Outcomes on GPIO lines (board/gpio.md). In: outcomes, and the status at the [`Line`]. Out: READY, BUSY, OK, NG, VALID, HEALTHY, FAULT, zones and a
+//! Outcomes on GPIO lines (board/gpio.md). In: outcomes, and the status at the [`PlcLink`]. Out: READY, BUSY, OK, NG, VALID, HEALTHY, FAULT, zones and a
 //! lamp, each on a line that is found by its name.
 //!
 //! The lines have a thread of their own, so that levels change on time whatever the station does ([`timing`]). The inputs, if the station has
@@ -16,8 +16,8 @@ use super::{Error, Sink};
 use crate::chip::{self, Pin};
 use crate::clock::{self, Timestamp};
 use crate::handshake::Condition;
-use crate::line::Line;
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Duty, Mark};
 use crate::trigger;
 
@@ -29,7 +29,7 @@ mod rpi;
 pub mod timing;
 
 pub use level::{Levels, Role, ZONE_LINES};
-pub use timing::{Options, Timing};
+pub use timing::{GpioOptions, Timing};
 
 use driver::Driver;
 use lines::Lines;
@@ -99,30 +99,30 @@ pub struct Gpio {
 
 impl Gpio {
     /// Takes the kernel's lines.
-    pub fn start(wiring: Wiring, options: Options, line: &Line) -> Result<Self, chip::Error> {
+    pub fn start(wiring: Wiring, options: GpioOptions, plc_link: &PlcLink) -> Result<Self, chip::Error> {
         let open = move || {
             let mut lines = Lines::open(&wiring)?;
             Ok(Box::new(move |levels| lines.write(levels)) as Write)
         };
-        Self::with_lines(Box::new(open), options, line)
+        Self::with_lines(Box::new(open), options, plc_link)
     }
 
     /// The same on other lines.
-    pub fn with_lines(mut open: Open, options: Options, line: &Line) -> Result<Self, chip::Error> {
+    pub fn with_lines(mut open: Open, options: GpioOptions, plc_link: &PlcLink) -> Result<Self, chip::Error> {
         let write = Some(open()?);
         let (posts, inbox) = bounded(QUEUE);
         let (flash, flashes) = bounded(FLASHES);
         let (end, ended) = bounded(0);
         let shared = Arc::new(Shared { up: AtomicBool::new(true), missed: AtomicU64::new(0) });
-        let pulse = line.pulse("gpio", Duty::Vital);
+        let pulse = plc_link.pulse("gpio", Duty::Vital);
         let mark = pulse.mark();
         let mut driver = Driver {
             posts: inbox,
             flashes,
             end: ended,
             shared: shared.clone(),
-            bell: line.bell(),
-            line: line.clone(),
+            bell: plc_link.bell(),
+            plc_link: plc_link.clone(),
             timing: Timing::new(options),
             open,
             write,
@@ -132,7 +132,7 @@ impl Gpio {
         let run = move || {
             if catch_unwind(AssertUnwindSafe(|| driver.run(pulse))).is_err() {
                 log::error!("the thread of the GPIO outputs panicked: please report this");
-                driver.line.update(|handshake| handshake.set(Condition::Panic, true));
+                driver.plc_link.update(|handshake| handshake.set(Condition::Panic, true));
                 driver.shared.up.store(false, Relaxed);
             }
         };

@@ -3,8 +3,8 @@
 use std::io::{Result, Write};
 
 use super::Outbox;
-use crate::line::Line;
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 
 /// Writes one JSON object a line, flushed at once so that a reader sees each part when the line does.
 pub struct JsonLines<W> {
@@ -19,9 +19,9 @@ impl<W: Write + Send + 'static> JsonLines<W> {
     }
 
     /// The same behind an outbox, because a reader may hang. `what` is used in messages: a path, or "standard output".
-    pub fn start(what: impl Into<String>, out: W, line: &Line) -> Result<Outbox> {
+    pub fn start(what: impl Into<String>, out: W, plc_link: &PlcLink) -> Result<Outbox> {
         let mut lines = Self::new(out);
-        Outbox::start("json", what, line, move |outcome| lines.write(outcome))
+        Outbox::start("json", what, plc_link, move |outcome| lines.write(outcome))
     }
 
     /// One line.

@@ -1,7 +1,7 @@
 //! Modbus registers, on a serial line and on TCP. In: requests of masters, masks of rejected parts. Out: answers (board/plc/modbus.md).
 //!
 //! Nothing is pushed: a master asks, and each request is answered from one picture of one moment (`bank`). Verdicts are told to the
-//! [`Line`] before any sink, so that telling them here takes no time; a master that hammers, stalls or sends garbage never makes one wait.
+//! [`PlcLink`] before any sink, so that telling them here takes no time; a master that hammers, stalls or sends garbage never makes one wait.
 //!
 //! [`Sink::fail_safe`] lowers READY, VALID, OK, NG and RUN in every answer at once; when the sink is dropped, masters have a moment to see that,
 //! then connections are closed and the line is silent. A PLC must take silence for NG, since a process that is killed tells nobody.
@@ -13,24 +13,24 @@ use std::time::Duration;
 
 use super::{Error, Sink};
 use crate::clock;
-use crate::line::Line;
 use crate::mask::Mask;
-use crate::modbus::{Picture, WordOrder};
+use crate::modbus::{MaskPages, WordOrder};
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Duty, Pulse};
 
-mod bank;
+mod registers;
 mod rtu;
 mod tcp;
 
-use bank::Bank;
+use registers::Registers;
 
 /// How long masters can see the safe state before they are let go: a few of their cycles.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Where masters ask, and what they are told that does not change.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ModbusOptions {
     /// On TCP; none: not at all.
     pub tcp: Option<Tcp>,
     /// On a serial line; none: not at all.
@@ -75,9 +75,9 @@ pub struct Rtu {
 
 /// The sink; dropping it stops its threads.
 pub struct Modbus {
-    bank: Arc<Bank>,
+    registers: Arc<Registers>,
     /// Masks are encoded here and then exchanged with the one that is read.
-    spare: Picture,
+    spare: MaskPages,
     /// The serial line, whose loss is an error of this sink: its master knows nothing then.
     line: Option<String>,
     threads: Vec<JoinHandle<()>>,
@@ -85,22 +85,22 @@ pub struct Modbus {
 
 impl Modbus {
     /// Binds and opens what is there; what is not yet is tried again and again.
-    pub fn start(options: Options, line: Line) -> Result<Self, Error> {
-        let Options { tcp, rtu, order, delay, config } = options;
+    pub fn start(options: ModbusOptions, plc_link: PlcLink) -> Result<Self, Error> {
+        let ModbusOptions { tcp, rtu, order, delay, config } = options;
         let deadline = (delay.as_micros() / 100).try_into().unwrap_or(u16::MAX);
-        let bank = Arc::new(Bank::new(line.clone(), order, deadline, config));
-        let mut sink = Self { bank, spare: Picture::default(), line: None, threads: vec![] };
+        let registers = Arc::new(Registers::new(plc_link.clone(), order, deadline, config));
+        let mut sink = Self { registers, spare: MaskPages::default(), line: None, threads: vec![] };
         if let Some(options) = tcp {
             let name = format!("Modbus on {}", options.listen);
-            let server = tcp::Server::bind(options, sink.bank.clone()).map_err(failed(&name))?;
-            sink.spawn("modbus-tcp", name, &line, move |pulse| server.run(&pulse))?;
+            let server = tcp::Server::bind(options, sink.registers.clone()).map_err(failed(&name))?;
+            sink.spawn("modbus-tcp", name, &plc_link, move |pulse| server.run(&pulse))?;
         }
         if let Some(options) = rtu {
             let name = format!("Modbus on {}", options.port.display());
             sink.line = Some(name.clone());
-            let mut unit = rtu::Unit::new(options, sink.bank.clone());
+            let mut unit = rtu::Unit::new(options, sink.registers.clone());
             unit.connect();
-            sink.spawn("modbus-rtu", name, &line, move |pulse| unit.run(&pulse))?;
+            sink.spawn("modbus-rtu", name, &plc_link, move |pulse| unit.run(&pulse))?;
         }
         Ok(sink)
     }
@@ -109,10 +109,10 @@ impl Modbus {
         &mut self,
         thread: &'static str,
         name: String,
-        line: &Line,
+        plc_link: &PlcLink,
         run: impl FnOnce(Pulse) + Send + 'static,
     ) -> Result<(), Error> {
-        let pulse = line.pulse(thread, Duty::Vital);
+        let pulse = plc_link.pulse(thread, Duty::Vital);
         let started = std::thread::Builder::new().name(thread.into()).spawn(move || run(pulse));
         let started = started.map_err(failed(&name))?;
         self.threads.push(started);
@@ -127,7 +127,7 @@ fn failed(name: &str) -> impl FnOnce(std::io::Error) -> Error {
 impl Sink for Modbus {
     fn apply(&mut self, _outcome: &Outcome) -> Result<(), Error> {
         match &self.line {
-            Some(name) if !self.bank.line_is_up() => {
+            Some(name) if !self.registers.line_is_up() => {
                 Err(Error::Serve { sink: name.clone(), source: std::io::ErrorKind::NotConnected.into() })
             }
             _ => Ok(()),
@@ -136,11 +136,11 @@ impl Sink for Modbus {
 
     fn draw(&mut self, outcome: &Outcome, mask: Option<&Mask>) {
         self.spare.set(outcome.sequence, mask);
-        self.bank.publish(&mut self.spare);
+        self.registers.publish(&mut self.spare);
     }
 
     fn fail_safe(&mut self) {
-        self.bank.make_safe();
+        self.registers.make_safe();
     }
 }
 
@@ -149,16 +149,16 @@ impl Drop for Modbus {
         self.fail_safe();
         if !self.threads.is_empty() {
             let began = clock::now();
-            while self.bank.is_asked() && clock::now().saturating_sub(began) < FAREWELL {
+            while self.registers.is_asked() && clock::now().saturating_sub(began) < FAREWELL {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        self.bank.close();
+        self.registers.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 log::error!("a Modbus thread panicked: please report this");
             }
         }
-        log::info!("Modbus: {}", self.bank.books());
+        log::info!("Modbus: {}", self.registers.books());
     }
 }

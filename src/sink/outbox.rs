@@ -12,8 +12,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{Error, Sink};
 use crate::clock;
-use crate::line::Line;
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Duty, Pulse, SLOW};
 
 /// Outcomes that may wait.
@@ -48,14 +48,14 @@ impl Outbox {
     pub fn start(
         name: &'static str,
         what: impl Into<String>,
-        line: &Line,
+        plc_link: &PlcLink,
         write: impl FnMut(&Outcome) -> std::io::Result<()> + Send + 'static,
     ) -> std::io::Result<Self> {
         let what = what.into();
         let (posts, inbox) = bounded(QUEUE);
         let (end, ended) = bounded(0);
         let shared = Arc::new(Shared::default());
-        let pulse = line.pulse(name, Duty::Guest);
+        let pulse = plc_link.pulse(name, Duty::Guest);
         let writer = Writer { what: what.clone(), inbox, shared: shared.clone(), pulse, write, failing: false };
         let run = move || {
             let _end: Sender<()> = end; // dropped with the thread, by a panic too

@@ -3,7 +3,7 @@
 //!
 //! The line has a thread of its own, because it is slow and can be cut: telling it a verdict takes the station a queue's place and never a
 //! wait. On the wire a verdict waits for nothing but the frame that is being sent; regions and masks go out when the line is free, in frames
-//! short enough for that ([`Line::low_priority_frame`]), answers to the PLC before them. What cannot be told is counted, and while the line is cut,
+//! short enough for that ([`SerialLine::low_priority_frame`]), answers to the PLC before them. What cannot be told is counted, and while the line is cut,
 //! full or stuck READY is low. An OK that leaves too late is told as NG. A second thread hears the PLC, so that a trigger's time is its own.
 
 use std::io::ErrorKind;
@@ -18,17 +18,17 @@ use serde::{Deserialize, Serialize};
 use serial2::SerialPort;
 
 use super::{Error, Sink};
-use crate::line;
 use crate::mask::{Mask, Stored};
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Duty, Mark};
-use crate::telegram::budget::Line;
+use crate::telegram::budget::SerialLine;
 
 mod dialogue;
-mod picture;
+mod mask_frames;
 pub(super) mod port;
 mod reader;
-mod words;
+mod telegrams;
 mod writer;
 
 /// Verdicts and masks that may wait for the line's thread.
@@ -71,11 +71,11 @@ pub enum Profile {
 
 /// A serial line.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SerialOptions {
     /// The device, by a path that stays the same when it comes back: /dev/serial/by-id/...
     pub port: PathBuf,
     /// What it can carry and what is asked of it.
-    pub line: Line,
+    pub line: SerialLine,
     /// How bytes are checked.
     pub parity: Parity,
     /// The kernel switches the transmitter of an RS-485 transceiver.
@@ -151,19 +151,19 @@ pub struct Serial {
 
 impl Serial {
     /// Starts the line's threads, which open the device, and open it again whenever it comes back. `station` is where the PLC's wishes go.
-    pub fn start(options: Options, station: line::Line) -> Result<Self, Error> {
+    pub fn start(options: SerialOptions, plc_link: PlcLink) -> Result<Self, Error> {
         let name = format!("the serial line {}", options.port.display());
         let failed = |source| Error::Write { sink: name.clone(), source };
         let (posts, inbox) = bounded(QUEUE);
         let (empty, emptied) = bounded(MASKS);
         let spare = vec![Stored::default(); MASKS];
         let (shared, masks) = (Arc::new(Shared::new()), options.line.masks);
-        let [pulse, hears] = ["serial", "serial-in"].map(|thread| station.pulse(thread, Duty::Vital));
+        let [pulse, hears] = ["serial", "serial-in"].map(|thread| plc_link.pulse(thread, Duty::Vital));
         let mark = pulse.mark();
         let (say, answers) = bounded(ANSWERS);
-        let dialogue = dialogue::Dialogue::new(station.clone(), shared.clone(), options.external);
+        let dialogue = dialogue::Dialogue::new(plc_link.clone(), shared.clone(), options.external);
         let reader = reader::Reader::new(options.profile, shared.clone(), dialogue, say.clone());
-        let mut writer = writer::Writer::new(options, station, inbox, (say, answers), empty, shared.clone(), pulse);
+        let mut writer = writer::Writer::new(options, plc_link, inbox, (say, answers), empty, shared.clone(), pulse);
         // The first parts would be missed if the line were opened in their time only.
         writer.connect();
         let thread = |name: &str| std::thread::Builder::new().name(name.into());

@@ -1,4 +1,4 @@
-//! The line's edge. In: outcomes, in the order of their parts. Out: each to the [`Line`] and to every channel, once, at its time.
+//! The line's edge. In: outcomes, in the order of their parts. Out: each to the [`PlcLink`] and to every channel, once, at its time.
 //!
 //! It refuses to tell a verdict late: past its due time a part is a fault, whatever the engine said. It waits for nothing but time: each channel has
 //! an outbox of its own.
@@ -10,12 +10,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::count::Counters;
 use super::latency::Latency;
-use super::stage::Stages;
-use super::stop::{Stage, Stop};
+use super::stage_times::StageTimes;
+use super::stop::{RunState, Stop};
 use crate::clock::{self, Timestamp};
-use crate::line::Line;
 use crate::mask::Stored;
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Pulse, SILENCE};
 use crate::signal::Signaller;
 use crate::sink::Sink;
@@ -55,13 +55,13 @@ pub(super) struct Measured {
     /// From capture to verdict.
     pub(super) latency: Latency,
     /// From the part to its outputs, stage by stage.
-    pub(super) stages: Stages,
+    pub(super) stages: StageTimes,
 }
 
 /// The actuate thread.
 pub(super) struct Actuate<'a> {
     pub(super) inbox: Receiver<Judged>,
-    pub(super) line: Line,
+    pub(super) plc_link: PlcLink,
     /// Where the room of a mask goes back to.
     pub(super) drawn: Sender<Stored>,
     pub(super) outputs: Outputs,
@@ -143,7 +143,7 @@ impl Actuate<'_> {
     }
 
     fn tell_due(&mut self) {
-        let at_once = self.stop.stage() == Stage::Now;
+        let at_once = self.stop.state() == RunState::Halt;
         while let Some(judged) = self.books.waiting.front()
             && (at_once || judged.outcome.first_due() <= clock::now())
         {
@@ -180,7 +180,7 @@ impl Actuate<'_> {
     }
 
     fn tell(&mut self, outcome: &Outcome) {
-        self.line.update(|handshake| handshake.told(outcome, clock::now()));
+        self.plc_link.update(|handshake| handshake.told(outcome, clock::now()));
         for (sink, failing) in self.outputs.0.iter_mut().zip(&mut self.books.failing) {
             let told = sink.apply(outcome);
             match &told {

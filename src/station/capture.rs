@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::count::Counters;
 use super::inbox::{Buffer, Inbox, Offer, Trigger};
 use super::matching::{Choice, Matching, Neighbours, Unused};
-use super::stop::{Stage, Stop};
+use super::stop::{RunState, Stop};
 use crate::camera::{self, Camera, Frame, Geometry};
 use crate::clock::{self, Timestamp};
 use crate::handshake::{Condition, Ticket};
-use crate::line::Line;
 use crate::outcome::Opened;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Pulse, SILENCE};
 use crate::verdict::Fault;
 
@@ -52,7 +52,7 @@ pub(super) struct Capture<'a> {
 impl Capture<'_> {
     pub(super) fn run(mut self) {
         let slice = if self.intake.matching.is_some() { TRIGGERED_SLICE } else { SLICE };
-        while self.stop.stage() == Stage::Run && self.intake.frames < self.frames && !self.intake.closed {
+        while self.stop.state() == RunState::Run && self.intake.frames < self.frames && !self.intake.closed {
             let now = clock::now();
             self.pulse.beat(now, if self.intake.sees() { SILENCE } else { OPENING });
             let deadline = now + slice;
@@ -85,7 +85,7 @@ impl Capture<'_> {
                     self.intake.trouble(Fault::Stalled, now, &reason);
                 }
                 // No pause after a wait: a frame that comes now should be stamped now.
-                self.stop.sleep(deadline, Stage::Drain);
+                self.stop.sleep(deadline, RunState::Drain);
             }
             camera::Error::OtherSize { .. } => self.intake.unusable(Fault::Geometry, now, &error.to_string()),
             camera::Error::Frozen { captured, .. } => {
@@ -94,7 +94,7 @@ impl Capture<'_> {
             _ => {
                 self.intake.counters.camera_errors.add(1);
                 self.intake.trouble(Fault::Camera, now, &error.to_string());
-                self.stop.sleep(now + PAUSE, Stage::Drain);
+                self.stop.sleep(now + PAUSE, RunState::Drain);
             }
         }
     }
@@ -139,7 +139,7 @@ impl Previous {
 pub(super) struct Intake<'a> {
     inbox: &'a Inbox,
     counters: &'a Counters,
-    line: Line,
+    plc_link: PlcLink,
     trigger: Trigger,
     /// Only where triggers make the parts.
     matching: Option<Matching>,
@@ -161,7 +161,13 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(inbox: &'a Inbox, counters: &'a Counters, line: Line, trigger: Trigger, due: Duration) -> Self {
+    pub(super) fn new(
+        inbox: &'a Inbox,
+        counters: &'a Counters,
+        plc_link: PlcLink,
+        trigger: Trigger,
+        due: Duration,
+    ) -> Self {
         let heard = clock::now();
         let matching = match trigger {
             Trigger::External { matching, .. } => Some(matching),
@@ -170,7 +176,7 @@ impl<'a> Intake<'a> {
         Self {
             inbox,
             counters,
-            line,
+            plc_link,
             trigger,
             matching,
             due,
@@ -198,7 +204,7 @@ impl<'a> Intake<'a> {
             self.show(None);
         }
         if self.frames == 0 {
-            self.line.update(|handshake| handshake.set(Condition::Starting, false));
+            self.plc_link.update(|handshake| handshake.set(Condition::Starting, false));
         }
         self.gap(frame);
         self.frames += 1;
@@ -213,7 +219,7 @@ impl<'a> Intake<'a> {
 
     /// A part that the camera itself brings.
     fn number(&mut self, at: Timestamp) -> Opened {
-        let opened = Opened { sequence: self.line.number(), part_id: 0, at };
+        let opened = Opened { sequence: self.plc_link.number(), part_id: 0, at };
         self.open = Some(opened);
         opened
     }
@@ -273,7 +279,7 @@ impl<'a> Intake<'a> {
                 let choice = if ticket.taken { choose(ticket, Neighbours { after, ..past }) } else { Choice::None };
                 (choice != Choice::Wait).then_some(choice)
             };
-            let (ticket, choice) = self.line.next_ticket(turn)?;
+            let (ticket, choice) = self.plc_link.next_ticket(turn)?;
             self.open = Some(ticket.into());
             self.past.before = Some(ticket.at);
             if !matches!(choice, Choice::This | Choice::Previous) {
@@ -303,7 +309,7 @@ impl<'a> Intake<'a> {
 
     /// No frame will come any more: what waits ends in a fault.
     fn finish(&mut self) {
-        self.line.update(|handshake| handshake.set(Condition::Stopping, true));
+        self.plc_link.update(|handshake| handshake.set(Condition::Stopping, true));
         if let Some(opened) = self.open {
             self.fault(opened, Fault::Stopped);
         }
@@ -369,7 +375,7 @@ impl<'a> Intake<'a> {
     /// trigger alone: READY stays for it.
     fn show(&self, trouble: Option<Fault>) {
         let shown = trouble.filter(|fault| !(self.trigger.fires() && is_of_a_frame(*fault)));
-        self.line.update(|handshake| {
+        self.plc_link.update(|handshake| {
             for (fault, condition) in TROUBLES {
                 handshake.set(condition, shown == Some(fault));
             }

@@ -76,7 +76,7 @@ pub(super) struct Connection(UnixStream);
 impl Connection {
     /// False if the client does not take it: it went away, or reads nothing.
     pub(super) fn tell(&self, reply: &Reply) -> bool {
-        (&self.0).write_all(reply.words(true).as_bytes()).is_ok()
+        (&self.0).write_all(reply.text(true).as_bytes()).is_ok()
     }
 
     /// False once the other end is closed.

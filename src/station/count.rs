@@ -23,7 +23,7 @@ impl Counter {
 }
 
 /// The reasons for faults, in the order of [`Counts::faults`].
-pub const FAULTS: [(Fault, &str); 10] = [
+pub const FAULT_NAMES: [(Fault, &str); 10] = [
     (Fault::Camera, "camera"),
     (Fault::Stalled, "stalled"),
     (Fault::Geometry, "geometry"),
@@ -42,15 +42,15 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(super) struct Counters {
             $(pub(super) $name: Counter,)*
-            faults: [Counter; FAULTS.len()],
+            faults: [Counter; FAULT_NAMES.len()],
         }
 
         /// What a station has counted since its start.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct Counts {
             $($(#[$doc])* pub $name: u64,)*
-            /// Fault verdicts by reason, in the order of [`FAULTS`].
-            pub faults: [u64; FAULTS.len()],
+            /// Fault verdicts by reason, in the order of [`FAULT_NAMES`].
+            pub faults: [u64; FAULT_NAMES.len()],
         }
 
         impl Counters {
@@ -103,7 +103,7 @@ impl Counters {
             Verdict::Pass => self.pass.add(1),
             Verdict::Reject(_) => self.reject.add(1),
             Verdict::Fault(fault) => {
-                let counters = FAULTS.iter().zip(&self.faults);
+                let counters = FAULT_NAMES.iter().zip(&self.faults);
                 counters.filter(|((known, _), _)| known == fault).for_each(|(_, counter)| counter.add(1));
             }
         }
@@ -113,7 +113,7 @@ impl Counters {
 impl Counts {
     /// Fault verdicts of one reason.
     pub fn fault(&self, fault: Fault) -> u64 {
-        FAULTS.iter().zip(&self.faults).find(|((known, _), _)| *known == fault).map_or(0, |(_, count)| *count)
+        FAULT_NAMES.iter().zip(&self.faults).find(|((known, _), _)| *known == fault).map_or(0, |(_, count)| *count)
     }
 
     /// All fault verdicts.
@@ -142,7 +142,7 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { frames, pass, reject, .. } = self;
         write!(f, "{frames} frames, {pass} pass, {reject} reject, {} fault", self.all_faults())?;
-        let mut reasons = FAULTS.iter().zip(&self.faults).filter(|(_, count)| **count > 0).peekable();
+        let mut reasons = FAULT_NAMES.iter().zip(&self.faults).filter(|(_, count)| **count > 0).peekable();
         if reasons.peek().is_some() {
             let words: Vec<String> = reasons.map(|((_, name), count)| format!("{name} {count}")).collect();
             write!(f, " ({})", words.join(", "))?;
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_number() {
-        for (fault, _) in FAULTS {
+        for (fault, _) in FAULT_NAMES {
             let counters = Counters::default();
             counters.verdict(&Verdict::Fault(fault));
             assert_eq!((counters.read().fault(fault), counters.read().all_faults()), (1, 1), "{fault:?}");

@@ -128,14 +128,14 @@ struct State {
 
 /// Faults that may wait; with more, capture waits too. Inspect passes faults on at once, so that this many come together only
 /// if a single inspection takes as long as a thousand frames.
-const FAULTS: usize = 1024;
+const MAX_WAITING_FAULTS: usize = 1024;
 
 impl Inbox {
     pub(super) fn new(trigger: Trigger) -> Self {
         let parts = trigger.room();
         // One more is being judged, and one being filled: a buffer is always free.
         let free = std::iter::repeat_with(Buffer::default).take(parts + 2).collect();
-        let items = VecDeque::with_capacity(parts + FAULTS);
+        let items = VecDeque::with_capacity(parts + MAX_WAITING_FAULTS);
         Self { trigger, state: Mutex::new(State { items, parts: 0, free, closed: false }), changed: Condvar::new() }
     }
 
@@ -199,7 +199,7 @@ impl Inbox {
     /// True if an older part had to go; none if closed.
     fn push(&self, item: Item) -> Option<bool> {
         let mut state = self.lock();
-        while state.items.len() - state.parts >= FAULTS && !state.closed {
+        while state.items.len() - state.parts >= MAX_WAITING_FAULTS && !state.closed {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.closed {

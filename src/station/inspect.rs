@@ -12,17 +12,17 @@ use crossbeam_channel::{Receiver, Sender};
 use super::actuate::Judged;
 use super::count::Counters;
 use super::inbox::{Buffer, Inbox, Item, Next, Part};
-use super::stop::{Stage, Stop};
+use super::stop::{RunState, Stop};
 use super::swap::{Judging, Swap};
 use super::trusted::Trusted;
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
 use crate::handshake::Condition;
-use crate::line::Line;
 use crate::mask::Stored;
 use crate::outcome::{Opened, Outcome};
 use crate::pipeline::{Inspection, Pipeline};
+use crate::plc_link::PlcLink;
 use crate::pulse::{Pulse, SILENCE};
 use crate::record::Keep;
 use crate::verdict::{Fault, Verdict};
@@ -70,7 +70,7 @@ pub(super) struct Inspect<'a> {
     pub(super) archive: Archive,
     /// Room for the masks of rejected parts that wait for their due times; without it a part goes without its mask.
     pub(super) masks: Receiver<Stored>,
-    pub(super) line: Line,
+    pub(super) plc_link: PlcLink,
     pub(super) pulse: Pulse,
     /// How long one inspection takes.
     pub(super) inspection: Duration,
@@ -99,27 +99,27 @@ impl Inspect<'_> {
 
     /// Between two parts: jobs that are asked for, bundles that are ready, and how the new one does.
     fn change(&mut self) {
-        let job = self.line.take_job();
+        let job = self.plc_link.take_job();
         let Some(swap) = &mut self.swap else { return self.refuse_job(job) };
         if !swap.is_attended() {
-            self.stop.ask(Stage::Drain); // that thread panicked: the service starts the station again
+            self.stop.ask(RunState::Drain); // that thread panicked: the service starts the station again
         }
         job.into_iter().for_each(|job| swap.ask_job(job));
         let mut judging = Judging { trusted: &mut self.trusted, bundle: &mut self.bundle };
-        swap.turn(&mut judging, &self.line, self.counters);
+        swap.turn(&mut judging, &self.plc_link, self.counters);
     }
 
     /// Without other bundles a job is refused, and the PLC is told so.
     fn refuse_job(&self, job: Option<u16>) {
         let Some(job) = job else { return };
         log::warn!("job {job} was asked for and refused: this station has one bundle");
-        self.line.update(|handshake| handshake.job_done(false));
+        self.plc_link.update(|handshake| handshake.job_done(false));
     }
 
     /// What judged before judges again, if there is something that is on trial. True if it does.
     fn fall_back(&mut self, reason: &str) -> bool {
         let Some(swap) = &mut self.swap else { return false };
-        swap.fail(&mut Judging { trusted: &mut self.trusted, bundle: &mut self.bundle }, &self.line, reason)
+        swap.fail(&mut Judging { trusted: &mut self.trusted, bundle: &mut self.bundle }, &self.plc_link, reason)
     }
 
     fn run_once(&mut self, item: Item) {
@@ -152,10 +152,10 @@ impl Inspect<'_> {
         if let Some(swap) = &mut self.swap {
             swap.count();
         }
-        self.line.update(|handshake| handshake.judged(&judged.outcome.verdict));
+        self.plc_link.update(|handshake| handshake.judged(&judged.outcome.verdict));
         if self.judged.send(judged).is_err() {
             // Nobody drives the outputs any more, and they are in their safe state.
-            self.stop.ask(Stage::Now);
+            self.stop.ask(RunState::Halt);
         }
     }
 
@@ -178,7 +178,7 @@ impl Inspect<'_> {
 
     /// What makes it pointless to look at a part.
     fn obstacle(&mut self, part: &Part) -> Option<Fault> {
-        if self.stop.stage() == Stage::Now {
+        if self.stop.state() == RunState::Halt {
             return Some(Fault::Stopped);
         }
         if self.trusted.panics >= PANICS {
@@ -274,9 +274,9 @@ impl Inspect<'_> {
             }
         }
         self.trusted.panics = PANICS;
-        self.line.update(|handshake| handshake.set(Condition::Engine, true));
+        self.plc_link.update(|handshake| handshake.set(Condition::Engine, true));
         log::error!("the engine is given up and the station stops: deploy another bundle, and please report this");
-        self.stop.ask(Stage::Drain);
+        self.stop.ask(RunState::Drain);
     }
 
     /// Hands a part to the recorder if it is one to keep; returns the buffer that capture gets in its place.
@@ -312,8 +312,8 @@ fn keep_mask(masks: &Receiver<Stored>, inspection: &Inspection) -> Option<Stored
 impl Drop for Inspect<'_> {
     fn drop(&mut self) {
         let patience = if std::thread::panicking() {
-            self.line.update(|handshake| handshake.set(Condition::Panic, true));
-            self.stop.ask(Stage::Drain);
+            self.plc_link.update(|handshake| handshake.set(Condition::Panic, true));
+            self.stop.ask(RunState::Drain);
             PATIENCE
         } else {
             self.inbox.close(); // the thread did not start: nobody else may wait for it

@@ -13,7 +13,7 @@ use super::Error;
 use super::count::Counters;
 use super::inspect::{Archive, Empty, Kept};
 use crate::clock;
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Duty, Pulse, SLOW};
 use crate::record::{Keep, Recorder};
 
@@ -34,7 +34,7 @@ pub(super) struct Record {
 /// Starts the thread. The archive has as many empty buffers as parts may wait in it.
 pub(super) fn start(
     recorder: Option<Recorder>,
-    line: &Line,
+    plc_link: &PlcLink,
     counters: &Arc<Counters>,
 ) -> Result<(Archive, Record), Error> {
     let (parts, to_record) = bounded(RECORDS);
@@ -44,7 +44,7 @@ pub(super) fn start(
     }
     let keep = recorder.as_ref().map_or(Keep::None, Recorder::keep);
     let (end, ended) = bounded(0);
-    let (pulse, counting) = (line.pulse("record", Duty::Guest), counters.clone());
+    let (pulse, counting) = (plc_link.pulse("record", Duty::Guest), counters.clone());
     let run = move || {
         let _end: Sender<()> = end; // dropped with the thread, by a panic too
         if let Some(recorder) = recorder {

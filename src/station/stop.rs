@@ -7,13 +7,13 @@ use crate::clock::{self, Timestamp};
 
 /// How far a stop has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum RunState {
     /// Not asked for.
     Run,
     /// No new parts; those captured are judged, told and recorded.
     Drain,
     /// Parts that are not judged yet become faults; nothing waits for its due time.
-    Now,
+    Halt,
 }
 
 /// A request to stop, shared between the station, its threads and whoever hears the signals.
@@ -22,39 +22,39 @@ pub struct Stop(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    stage: Mutex<Stage>,
+    state: Mutex<RunState>,
     changed: Condvar,
 }
 
 impl Default for Stop {
     fn default() -> Self {
-        Self(Arc::new(Shared { stage: Mutex::new(Stage::Run), changed: Condvar::new() }))
+        Self(Arc::new(Shared { state: Mutex::new(RunState::Run), changed: Condvar::new() }))
     }
 }
 
 impl Stop {
-    /// Asks for a stage; a stop never goes back.
-    pub fn ask(&self, stage: Stage) {
-        let mut current = self.0.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = (*current).max(stage);
+    /// Asks for a state; a stop never goes back.
+    pub fn ask(&self, state: RunState) {
+        let mut current = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = (*current).max(state);
         self.0.changed.notify_all();
     }
 
     /// One more press: drain first, then at once.
-    pub fn press(&self) -> Stage {
-        self.ask(if self.stage() == Stage::Run { Stage::Drain } else { Stage::Now });
-        self.stage()
+    pub fn press(&self) -> RunState {
+        self.ask(if self.state() == RunState::Run { RunState::Drain } else { RunState::Halt });
+        self.state()
     }
 
     /// How far it has gone.
-    pub fn stage(&self) -> Stage {
-        *self.0.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn state(&self) -> RunState {
+        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sleeps until `until` (monotonic), or until the stop reaches `stage`.
-    pub(super) fn sleep(&self, until: Timestamp, stage: Stage) {
-        let mut current = self.0.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        while *current < stage {
+    /// Sleeps until `until` (monotonic), or until the stop reaches `state`.
+    pub(super) fn sleep(&self, until: Timestamp, state: RunState) {
+        let mut current = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while *current < state {
             let left = until.saturating_sub(clock::now());
             if left.is_zero() {
                 return;
@@ -74,14 +74,14 @@ mod tests {
         let stop = Stop::default();
         let far = clock::now() + Duration::from_secs(60);
         std::thread::scope(|scope| {
-            let sleeper = scope.spawn(|| stop.sleep(far, Stage::Now));
-            assert_eq!(stop.press(), Stage::Drain);
-            stop.sleep(far, Stage::Drain);
-            assert_eq!(stop.press(), Stage::Now);
+            let sleeper = scope.spawn(|| stop.sleep(far, RunState::Halt));
+            assert_eq!(stop.press(), RunState::Drain);
+            stop.sleep(far, RunState::Drain);
+            assert_eq!(stop.press(), RunState::Halt);
             sleeper.join().unwrap();
         });
-        stop.ask(Stage::Drain);
-        assert_eq!(stop.stage(), Stage::Now);
+        stop.ask(RunState::Drain);
+        assert_eq!(stop.state(), RunState::Halt);
         assert!(clock::now() < far);
     }
 }

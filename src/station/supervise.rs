@@ -6,15 +6,15 @@
 
 use std::time::Duration;
 
-use super::heat::Heat;
+use super::temperature::Sensor;
 use crate::clock::{self, Timestamp};
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::pulse::{LOOK, Pulse, SILENCE};
 
 /// The supervisor.
 pub(super) struct Supervise {
-    line: Line,
-    heat: Heat,
+    plc_link: PlcLink,
+    sensor: Sensor,
     pulse: Pulse,
     /// Half of the time after which systemd takes the process for dead; none if it does not watch.
     watchdog: Option<Duration>,
@@ -23,9 +23,9 @@ pub(super) struct Supervise {
 }
 
 impl Supervise {
-    pub(super) fn new(line: Line, pulse: Pulse) -> Self {
+    pub(super) fn new(plc_link: PlcLink, pulse: Pulse) -> Self {
         let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-        Self { line, heat: Heat::default(), pulse, watchdog, fed: Timestamp::ZERO, hung: vec![] }
+        Self { plc_link, sensor: Sensor::default(), pulse, watchdog, fed: Timestamp::ZERO, hung: vec![] }
     }
 
     /// Until `over`, which hangs up when the station has nothing more to tell.
@@ -37,14 +37,14 @@ impl Supervise {
 
     fn look(&mut self, now: Timestamp) {
         self.pulse.beat(now, SILENCE);
-        let temperature = self.heat.read();
-        self.line.update(|handshake| handshake.heat(temperature));
-        self.line.glance(); // who waits for the bell alone sees what has changed with time
+        let temperature = self.sensor.read();
+        self.plc_link.update(|handshake| handshake.set_temperature(temperature));
+        self.plc_link.glance(); // who waits for the bell alone sees what has changed with time
         self.say(now);
-        if self.line.pulses().trouble(now).hung {
+        if self.plc_link.pulses().trouble(now).hung {
             return;
         }
-        self.line.beat(now);
+        self.plc_link.beat(now);
         if self.watchdog.is_some_and(|interval| now.saturating_sub(self.fed) >= interval) {
             self.fed = now;
             notify(sd_notify::NotifyState::Watchdog);
@@ -53,7 +53,7 @@ impl Supervise {
 
     /// Each thread that stands still is said once, and once when it goes on.
     fn say(&mut self, now: Timestamp) {
-        let hung = self.line.pulses().hung(now);
+        let hung = self.plc_link.pulses().hung(now);
         for name in hung.iter().filter(|name| !self.hung.contains(name)) {
             log::error!("the {name} thread stands still");
         }

@@ -12,8 +12,8 @@ use super::count::{Counters, Counts};
 use super::trusted::Trusted;
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
-use crate::line::Line;
 use crate::pipeline::Pipeline;
+use crate::plc_link::PlcLink;
 use crate::trial::{Behind, ITS_OWN, Installed, Move, Seen, Told, Trials};
 use crate::verdict::Fault;
 
@@ -115,28 +115,28 @@ impl Swap {
     }
 
     /// Between two parts: a bundle that is ready takes its place, or it is looked how the new one does.
-    pub(super) fn turn(&mut self, judging: &mut Judging, line: &Line, counters: &Counters) {
+    pub(super) fn turn(&mut self, judging: &mut Judging, plc_link: &PlcLink, counters: &Counters) {
         if !self.desk.lock().trials.is_moving() {
             return;
         }
         let told = told(&counters.read());
-        let seen = Seen { judged: self.judged, told, crowded: line.crowded(), job: line.status().job };
+        let seen = Seen { judged: self.judged, told, crowded: plc_link.crowded(), job: plc_link.status().job };
         let step = self.desk.lock().trials.turn(&seen);
         match step {
-            Move::Install => self.install(judging, line, &seen),
-            step => drop(self.follow(step, judging, line)),
+            Move::Install => self.install(judging, plc_link, &seen),
+            step => drop(self.follow(step, judging, plc_link)),
         }
     }
 
     /// What judges failed. True if what stood by judges again.
-    pub(super) fn fail(&mut self, judging: &mut Judging, line: &Line, reason: &str) -> bool {
-        let in_force = line.status().job;
+    pub(super) fn fail(&mut self, judging: &mut Judging, plc_link: &PlcLink, reason: &str) -> bool {
+        let in_force = plc_link.status().job;
         let step = self.desk.lock().trials.fail(reason, in_force);
-        self.follow(step, judging, line)
+        self.follow(step, judging, plc_link)
     }
 
     /// True if another pipeline judges.
-    fn follow(&mut self, step: Move, judging: &mut Judging, line: &Line) -> bool {
+    fn follow(&mut self, step: Move, judging: &mut Judging, plc_link: &PlcLink) -> bool {
         match step {
             Move::Stay | Move::Install => return false,
             Move::Decline => {
@@ -145,21 +145,21 @@ impl Swap {
                 papers.retired.extend(declined);
             }
             Move::Release => self.retire(None),
-            Move::Back(release) => self.go_back(judging, line, release),
+            Move::Back(release) => self.go_back(judging, plc_link, release),
         }
         self.desk.ring();
         matches!(step, Move::Back(_))
     }
 
     /// The candidate judges from the next part on, if it fits the frames.
-    fn install(&mut self, judging: &mut Judging, line: &Line, seen: &Seen) {
+    fn install(&mut self, judging: &mut Judging, plc_link: &PlcLink, seen: &Seen) {
         let Some(mut next) = self.desk.lock().candidate.take() else { return };
         if let Err(error) = fit(&mut next, judging.trusted.pipeline.geometry()) {
             let mut papers = self.desk.lock();
             let step = papers.trials.misfit(error);
             papers.retired.push(next);
             drop(papers);
-            self.follow(step, judging, line);
+            self.follow(step, judging, plc_link);
             return self.desk.ring();
         }
         let installed = self.desk.lock().trials.installed(seen);
@@ -170,7 +170,7 @@ impl Swap {
             Behind::Kept => self.desk.lock().retired.push(before),
             Behind::Nothing => self.retire(Some(before)),
         }
-        line.update(|handshake| {
+        plc_link.update(|handshake| {
             handshake.run_release(release);
             match job {
                 Some(job) => handshake.run_job(job),
@@ -180,13 +180,13 @@ impl Swap {
         self.desk.ring();
     }
 
-    fn go_back(&mut self, judging: &mut Judging, line: &Line, release: u32) {
+    fn go_back(&mut self, judging: &mut Judging, plc_link: &PlcLink, release: u32) {
         let Some(mut before) = self.standby.take() else { return };
         if let Err(error) = fit(&mut before, judging.trusted.pipeline.geometry()) {
             log::error!("the bundle before does not fit these frames: {error}");
         }
         let failed = judging.replace(before);
-        line.update(|handshake| handshake.run_release(release));
+        plc_link.update(|handshake| handshake.run_release(release));
         let mut papers = self.desk.lock();
         papers.retired.push(failed);
     }

@@ -19,10 +19,10 @@ use super::spec::refusal;
 pub const MAX_LINE: usize = 96;
 
 /// A line's text.
-pub type Line = heapless::String<MAX_LINE>;
+pub type TextLine = heapless::String<MAX_LINE>;
 
 /// The lines of a message: none where this profile has no word for it.
-pub fn lines(message: &Message, mut take: impl FnMut(Line)) {
+pub fn lines(message: &Message, mut take: impl FnMut(TextLine)) {
     match message {
         Message::Verdict(verdict) => take(verdict_line(verdict)),
         Message::Regions(regions) => (0..regions.regions.len()).for_each(|index| take(region_line(regions, index))),
@@ -33,7 +33,7 @@ pub fn lines(message: &Message, mut take: impl FnMut(Line)) {
     }
 }
 
-fn verdict_line(verdict: &Verdict) -> Line {
+fn verdict_line(verdict: &Verdict) -> TextLine {
     let Verdict { result_id, ok, reason, class, score, latency, regions, part_id, release } = *verdict;
     let word = if ok { "OK" } else { "NG" };
     let (whole, part) = (score / 10_000, score % 10_000);
@@ -43,16 +43,16 @@ fn verdict_line(verdict: &Verdict) -> Line {
     ))
 }
 
-fn region_line(telegram: &Regions, index: usize) -> Line {
+fn region_line(telegram: &Regions, index: usize) -> TextLine {
     let region = telegram.regions.get(index).copied().unwrap_or_default();
-    let super::Region { x, y, width, height, center_x, center_y, area, peak } = region;
+    let super::WireRegion { x, y, width, height, center_x, center_y, area, peak } = region;
     let (id, number) = (telegram.result_id, usize::from(telegram.first) + index);
     let (whole, part) = (peak / 10_000, peak % 10_000);
     finish(format_args!("R,{id},{number},{x},{y},{width},{height},{center_x},{center_y},{area},{whole}.{part:04}"))
 }
 
-fn finish(fields: core::fmt::Arguments) -> Line {
-    let mut line = Line::new();
+fn finish(fields: core::fmt::Arguments) -> TextLine {
+    let mut line = TextLine::new();
     // The longest line, all fields at their longest, has 82 characters: the test below holds that.
     let _ = line.write_fmt(fields);
     let crc = crc16(line.as_bytes());
@@ -116,7 +116,7 @@ fn number(digits: &[u8]) -> Option<u32> {
 }
 
 /// The answer to a line: followed, or refused with a code.
-pub fn answer(command: Option<Command>, refused: Option<u8>) -> Line {
+pub fn answer(command: Option<Command>, refused: Option<u8>) -> TextLine {
     let mut what: heapless::String<16> = heapless::String::new();
     // A letter, a comma and ten digits have room.
     let _ = match command {
@@ -133,7 +133,7 @@ pub fn answer(command: Option<Command>, refused: Option<u8>) -> Line {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Region;
+    use super::super::WireRegion;
     use super::*;
 
     fn all(message: &Message) -> Vec<String> {
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn the_longest_line_fits() {
         let side = u16::MAX;
-        let region = Region {
+        let region = WireRegion {
             x: side,
             y: side,
             width: side,

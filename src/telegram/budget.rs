@@ -21,7 +21,7 @@ pub const SHARE_PERCENT: u64 = 90;
 
 /// A line and what is asked of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line {
+pub struct SerialLine {
     /// Bits a second.
     pub baud: u32,
     /// Bits of a byte on the wire: 10 without parity, 11 with.
@@ -36,7 +36,7 @@ pub struct Line {
     pub masks: bool,
 }
 
-impl Line {
+impl SerialLine {
     /// How long so many bytes take, microseconds, rounded up.
     pub fn time_us(&self, bytes: usize) -> u64 {
         (bytes as u64 * u64::from(self.bits) * 1_000_000).div_ceil(u64::from(self.baud.max(1)))
@@ -154,8 +154,14 @@ impl core::fmt::Display for Problem {
 mod tests {
     use super::*;
 
-    const LINE: Line =
-        Line { baud: 115_200, bits: 10, parts_per_minute: 600, head_of_line_ms: 10, frame_bytes: 240, masks: true };
+    const LINE: SerialLine = SerialLine {
+        baud: 115_200,
+        bits: 10,
+        parts_per_minute: 600,
+        head_of_line_ms: 10,
+        frame_bytes: 240,
+        masks: true,
+    };
 
     #[test]
     fn times_and_sizes() {
@@ -171,9 +177,9 @@ mod tests {
     fn what_cannot_work_says_so() {
         assert_eq!(LINE.problem(500), None);
         assert!(matches!(LINE.problem(2000), Some(Problem::Rate { usable: 1036, .. })));
-        let slow = Line { baud: 9600, ..LINE };
+        let slow = SerialLine { baud: 9600, ..LINE };
         assert!(matches!(slow.problem(3), Some(Problem::HeadOfLine { bytes: 49, .. })));
-        assert_eq!(Line { masks: false, ..slow }.problem(2000), None);
-        assert!(Line { masks: false, baud: 1200, ..slow }.problem(0).is_some());
+        assert_eq!(SerialLine { masks: false, ..slow }.problem(2000), None);
+        assert!(SerialLine { masks: false, baud: 1200, ..slow }.problem(0).is_some());
     }
 }

@@ -112,7 +112,7 @@ pub struct Verdict {
 
 /// One region, in frame pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Region {
+pub struct WireRegion {
     /// Box: left edge.
     pub x: u16,
     /// Box: top edge.
@@ -143,7 +143,7 @@ pub struct Regions {
     /// The inspected rectangle in frame pixels, of several the box around them, x, y, width, height: a mask covers exactly this.
     pub roi: [u16; 4],
     /// Largest first.
-    pub regions: heapless::Vec<Region, MAX_REGIONS>,
+    pub regions: heapless::Vec<WireRegion, MAX_REGIONS>,
 }
 
 /// MASK_CHUNK: a piece of a mask's run lengths.
@@ -449,7 +449,7 @@ impl Verdict {
     }
 }
 
-impl Region {
+impl WireRegion {
     fn put(&self, out: &mut Writer) {
         let Self { x, y, width, height, center_x, center_y, area, peak } = *self;
         for side in [x, y, width, height, center_x, center_y] {
@@ -477,7 +477,7 @@ impl Regions {
     fn parse(from: &mut Reader) -> Result<Self, Malformed> {
         let (mut telegram, listed) = Self::read(from).ok_or(Malformed::Short(kind::REGIONS))?;
         for _ in 0..listed {
-            let region = Region::read(from).ok_or(Malformed::Short(kind::REGIONS))?;
+            let region = WireRegion::read(from).ok_or(Malformed::Short(kind::REGIONS))?;
             telegram.regions.push(region).map_err(|_| Malformed::Contradiction(kind::REGIONS))?;
         }
         Ok(telegram)

@@ -64,7 +64,7 @@ impl Reply {
     }
 
     /// For people, or as JSON.
-    pub fn words(&self, as_json: bool) -> String {
+    pub fn text(&self, as_json: bool) -> String {
         if as_json {
             return format!("{}\n", json!(self));
         }

@@ -4,7 +4,7 @@ use crate::verdict::Fault;
 
 /// How the first parts of a bundle are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Watch {
+pub struct TrialLimits {
     /// So many.
     pub parts: u64,
     /// So many of them may be late, find no place to wait or be of another size; one more, or any failure of the engine, and it is given up.
@@ -64,17 +64,17 @@ impl First {
     }
 
     /// What there is to say, if anything: it is through, or why not. Counts what was told, so that parts before it do not count.
-    pub(super) fn judge(&mut self, watch: Watch, seen: &Seen) -> Option<Result<(), String>> {
+    pub(super) fn judge(&mut self, limits: TrialLimits, seen: &Seen) -> Option<Result<(), String>> {
         let since = self.since(&seen.told)?;
         let parts = seen.told.parts.saturating_sub(since.parts);
         let own = seen.told.faults.saturating_sub(since.faults);
         let faults = own + seen.crowded.saturating_sub(self.crowded);
-        if faults > watch.faults {
+        if faults > limits.faults {
             return Some(Err(format!(
                 "after {parts} parts {faults} were late, found no place to wait or had another size, and {} may",
-                watch.faults
+                limits.faults
             )));
         }
-        (parts >= watch.parts).then_some(Ok(()))
+        (parts >= limits.parts).then_some(Ok(()))
     }
 }

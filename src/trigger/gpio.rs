@@ -1,5 +1,5 @@
 //! GPIO inputs. In: edges of the trigger's line and of the PLC's acknowledgement, with the kernel's time and its own debouncing. Out: parts and
-//! acknowledgements at the [`Line`].
+//! acknowledgements at the [`PlcLink`].
 //!
 //! A thread of its own waits for edges, so that a trigger has its number and its time whatever the camera and the engine do. A chip that
 //! vanishes is told once and tried again; until it is back, READY is low ([`Condition::Inputs`]).
@@ -20,7 +20,7 @@ use super::Edges;
 use crate::chip::{self, Error, Found, Pin};
 use crate::clock::{self, Timestamp};
 use crate::handshake::Condition;
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Duty, Pulse, SILENCE};
 
 /// Edges that the kernel keeps until they are read.
@@ -71,7 +71,7 @@ impl Pull {
 
 /// The inputs of a station.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Options {
+pub struct TriggerOptions {
     /// The chip, by name, label or path; empty: whichever has the lines.
     pub chip: String,
     /// A part is there; without a name there is none.
@@ -95,15 +95,15 @@ pub struct Gpio {
 
 impl Gpio {
     /// Opens the lines and waits for edges from now on.
-    pub fn start(options: Options, line: Line, flash: Option<Sender<Timestamp>>) -> Result<Self, Error> {
+    pub fn start(options: TriggerOptions, plc_link: PlcLink, flash: Option<Sender<Timestamp>>) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
-        let edges = Edges::new(line.clone(), options.debounce, flash);
-        let pulse = line.pulse("gpio inputs", Duty::Vital);
-        let mut inputs = Inputs { lines: Some(Lines::open(&options)?), options, line, edges, stop: stop.clone() };
+        let edges = Edges::new(plc_link.clone(), options.debounce, flash);
+        let pulse = plc_link.pulse("gpio inputs", Duty::Vital);
+        let mut inputs = Inputs { lines: Some(Lines::open(&options)?), options, plc_link, edges, stop: stop.clone() };
         let run = move || {
             if catch_unwind(AssertUnwindSafe(|| inputs.run(&pulse))).is_err() {
                 log::error!("the thread of the GPIO inputs panicked: please report this");
-                inputs.line.update(|handshake| handshake.set(Condition::Panic, true));
+                inputs.plc_link.update(|handshake| handshake.set(Condition::Panic, true));
             }
         };
         let thread = std::thread::Builder::new().name("gpio inputs".into()).spawn(run);
@@ -127,8 +127,8 @@ impl Drop for Gpio {
 
 /// What the thread owns.
 struct Inputs {
-    options: Options,
-    line: Line,
+    options: TriggerOptions,
+    plc_link: PlcLink,
     edges: Edges,
     stop: Arc<AtomicBool>,
     lines: Option<Lines>,
@@ -153,7 +153,7 @@ impl Inputs {
             std::thread::sleep(RETRY);
             self.lines = Some(Lines::open(&self.options)?);
             self.edges.restart();
-            self.line.update(|handshake| handshake.set(Condition::Inputs, false));
+            self.plc_link.update(|handshake| handshake.set(Condition::Inputs, false));
             log::warn!("the GPIO inputs are back");
             return Ok(());
         };
@@ -162,14 +162,14 @@ impl Inputs {
             lines.trigger.each(|at, number| self.edges.edge(at, number))?;
         }
         if ack {
-            lines.ack.each(|_, _| self.line.update(|handshake| handshake.acknowledged()))?;
+            lines.ack.each(|_, _| self.plc_link.update(|handshake| handshake.acknowledged()))?;
         }
         Ok(())
     }
 
     fn lose(&mut self, error: &Error) {
         if self.lines.take().is_some() {
-            self.line.update(|handshake| handshake.set(Condition::Inputs, true));
+            self.plc_link.update(|handshake| handshake.set(Condition::Inputs, true));
             log::error!("{error}; no trigger is seen until the GPIO inputs are back");
         }
     }
@@ -185,8 +185,8 @@ struct Lines {
 }
 
 impl Lines {
-    fn open(options: &Options) -> Result<Self, Error> {
-        let Options { trigger, ack, edge, .. } = options;
+    fn open(options: &TriggerOptions) -> Result<Self, Error> {
+        let TriggerOptions { trigger, ack, edge, .. } = options;
         let trigger = Input::open(options, trigger, *edge)?;
         Ok(Self { trigger, ack: Input::open(options, ack, Edge::Rising)? })
     }
@@ -211,7 +211,7 @@ impl Lines {
 }
 
 impl Input {
-    fn open(options: &Options, pin: &Pin, edge: Edge) -> Result<Self, Error> {
+    fn open(options: &TriggerOptions, pin: &Pin, edge: Edge) -> Result<Self, Error> {
         if !pin.is_set() {
             return Ok(Self(None));
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fcam::bundle::{Parcel, Release, SigningKey, generate};
 use fcam::station::control::Socket;
-use fcam::station::{Shelf, Watch};
+use fcam::station::{Releases, TrialLimits};
 use fcam::store::{Id, Room, Store};
 use tempfile::TempDir;
 
@@ -69,15 +69,15 @@ impl Installed {
     }
 
     /// For a station that starts with `tiny.1`.
-    pub fn shelf(&self, watch: Watch) -> Shelf {
-        Shelf {
+    pub fn releases(&self, limits: TrialLimits) -> Releases {
+        Releases {
             store: self.store.clone(),
             socket: Some(Socket::open(&self.socket()).unwrap()),
             running: Some(id("tiny.1")),
             spare: vec![],
             trial: false,
             jobs: Default::default(),
-            watch,
+            limits,
         }
     }
 }

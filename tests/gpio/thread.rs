@@ -4,26 +4,26 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use fcam::clock::{self, Timestamp};
-use fcam::handshake::{Condition, Options as Handshake};
-use fcam::line::Line;
+use fcam::handshake::{Condition, HandshakeOptions};
 use fcam::outcome::{Opened, Outcome};
+use fcam::plc_link::PlcLink;
 use fcam::signal::{LEAD, SETUP, Signaller};
 use fcam::sink::Sink;
-use fcam::sink::gpio::{Gpio, Levels, Options, Role};
+use fcam::sink::gpio::{Gpio, GpioOptions, Levels, Role};
 use fcam::verdict::{Fault, Verdict};
 
 use super::lines::Lines;
 
 const MS: Duration = Duration::from_millis(1);
 
-fn line() -> Line {
-    let line = Line::new(Handshake { queue: 4, ..Handshake::default() });
-    line.update(|handshake| handshake.set(Condition::Starting, false));
-    line
+fn plc_link() -> PlcLink {
+    let plc_link = PlcLink::new(HandshakeOptions { queue: 4, ..HandshakeOptions::default() });
+    plc_link.update(|handshake| handshake.set(Condition::Starting, false));
+    plc_link
 }
 
-fn start(lines: &Lines, line: &Line) -> Gpio {
-    let gpio = Gpio::with_lines(lines.open(), Options::default(), line).unwrap();
+fn start(lines: &Lines, plc_link: &PlcLink) -> Gpio {
+    let gpio = Gpio::with_lines(lines.open(), GpioOptions::default(), plc_link).unwrap();
     lines.until(|levels| levels.get(Role::Ready));
     gpio
 }
@@ -39,8 +39,8 @@ fn pass(sequence: u64, captured: Timestamp) -> Outcome {
 
 #[test]
 fn it_is_safe_before_the_first_part_and_after_the_last() {
-    let (lines, line) = (Lines::default(), line());
-    let mut gpio = start(&lines, &line);
+    let (lines, plc_link) = (Lines::default(), plc_link());
+    let mut gpio = start(&lines, &plc_link);
     assert_eq!(lines.edges()[0].1, Levels::SAFE, "from the first moment on");
     assert!(!lines.now().get(Role::Ng));
     gpio.apply(&pass(0, clock::now())).unwrap();
@@ -56,36 +56,36 @@ fn it_is_safe_before_the_first_part_and_after_the_last() {
 
 #[test]
 fn heartbeat_and_condition_are_seen() {
-    let (lines, line) = (Lines::default(), line());
-    let _gpio = start(&lines, &line);
+    let (lines, plc_link) = (Lines::default(), plc_link());
+    let _gpio = start(&lines, &plc_link);
     for beat in 1..4 {
-        line.beat(beat * Duration::from_millis(250));
-        let high = line.status().heartbeat;
+        plc_link.beat(beat * Duration::from_millis(250));
+        let high = plc_link.status().heartbeat;
         assert_eq!(high, beat % 2 == 1);
         lines.until(|levels| levels.get(Role::Healthy) == high);
     }
-    line.update(|handshake| handshake.set(Condition::Camera, true));
+    plc_link.update(|handshake| handshake.set(Condition::Camera, true));
     lines.until(|levels| levels == Levels::SAFE);
-    line.update(|handshake| handshake.set(Condition::Camera, false));
+    plc_link.update(|handshake| handshake.set(Condition::Camera, false));
     lines.until(|levels| levels.get(Role::Ready) && !levels.get(Role::Ng) && !levels.get(Role::Fault));
 }
 
 #[test]
 fn an_output_that_is_cut_takes_ready_away_until_it_is_back() {
-    let (lines, line) = (Lines::default(), line());
-    let mut gpio = start(&lines, &line);
+    let (lines, plc_link) = (Lines::default(), plc_link());
+    let mut gpio = start(&lines, &plc_link);
     lines.cut.store(true, Relaxed);
     gpio.apply(&pass(0, clock::now() - 15 * MS)).unwrap();
     lines.until(|levels| levels.get(Role::Ok) && levels.get(Role::Ng) && levels.get(Role::Fault));
     let end = clock::now() + Duration::from_secs(10);
-    while !line.update(|handshake| handshake.holds(Condition::Outputs)) {
+    while !plc_link.update(|handshake| handshake.holds(Condition::Outputs)) {
         assert!(clock::now() < end);
     }
-    assert!(!line.status().ready && line.status().code == 24);
+    assert!(!plc_link.status().ready && plc_link.status().code == 24);
     assert!(gpio.apply(&pass(1, clock::now())).is_err(), "nobody is told");
     lines.cut.store(false, Relaxed);
     lines.until(|levels| levels.get(Role::Ready));
-    assert!(line.status().ready, "{:?}", line.status());
+    assert!(plc_link.status().ready, "{:?}", plc_link.status());
     assert!(lines.pulses(Role::Valid).is_empty(), "no part was valid while the output failed");
     gpio.apply(&outcome(2, clock::now(), Verdict::Fault(Fault::Late), 10 * MS)).unwrap();
     lines.until(|levels| levels.get(Role::Valid) && levels.get(Role::Ng) && !levels.get(Role::Ok));
@@ -93,8 +93,8 @@ fn an_output_that_is_cut_takes_ready_away_until_it_is_back() {
 
 #[test]
 fn a_queue_that_is_full_is_an_error_and_no_wait() {
-    let (lines, line) = (Lines::default(), line());
-    let mut gpio = start(&lines, &line);
+    let (lines, plc_link) = (Lines::default(), plc_link());
+    let mut gpio = start(&lines, &plc_link);
     let far = clock::now() + Duration::from_secs(3600);
     let began = clock::now();
     let refused = (0..200).filter(|sequence| gpio.apply(&pass(*sequence, far)).is_err()).count();
@@ -107,8 +107,8 @@ fn a_queue_that_is_full_is_an_error_and_no_wait() {
 #[test]
 fn valid_rises_when_it_is_due() {
     let count = std::env::var("FCAM_PARTS").map_or(100, |count| count.parse().unwrap());
-    let (lines, line) = (Lines::default(), line());
-    let mut gpio = start(&lines, &line);
+    let (lines, plc_link) = (Lines::default(), plc_link());
+    let mut gpio = start(&lines, &plc_link);
     let mut due = vec![];
     for sequence in 0..count {
         let captured = clock::now();

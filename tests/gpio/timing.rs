@@ -5,7 +5,7 @@ use std::time::Duration;
 use fcam::clock::Timestamp;
 use fcam::signal::SETUP;
 use fcam::sink::gpio::timing::{LATE, Part, Shown};
-use fcam::sink::gpio::{Levels, Options, Role, Timing};
+use fcam::sink::gpio::{GpioOptions, Levels, Role, Timing};
 use proptest::prelude::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -27,7 +27,7 @@ fn drain(timing: &mut Timing, now: Timestamp, written: &mut Vec<(Timestamp, Leve
 }
 
 /// Parts come in when their data is due; the thread wakes up so much too late each time.
-fn play(options: Options, parts: &[Part], lags: &[Duration]) -> (Timing, Vec<(Timestamp, Levels)>) {
+fn play(options: GpioOptions, parts: &[Part], lags: &[Duration]) -> (Timing, Vec<(Timestamp, Levels)>) {
     let mut timing = Timing::new(options);
     timing.show(RUNNING);
     let mut written = vec![(Duration::ZERO, Levels::SAFE)];
@@ -135,7 +135,7 @@ proptest! {
     #[test]
     fn in_time_it_is_the_model(gaps in prop::collection::vec((1u32..80, 4u32..120, any::<bool>()), 1..30)) {
         let parts = parts(&gaps);
-        let (timing, written) = play(Options::default(), &parts, &[]);
+        let (timing, written) = play(GpioOptions::default(), &parts, &[]);
         hold_to_the_rules(&written, &parts)?;
         let intervals = model(&parts);
         let last = intervals.last().unwrap().end + MS;
@@ -155,7 +155,7 @@ proptest! {
     ) {
         let parts = parts(&gaps);
         let lags: Vec<Duration> = lags.into_iter().map(Duration::from_micros).collect();
-        let (_, written) = play(Options::default(), &parts, &lags);
+        let (_, written) = play(GpioOptions::default(), &parts, &lags);
         hold_to_the_rules(&written, &parts)?;
         prop_assert_eq!(written.last().unwrap().1, at(&[(Duration::ZERO, modelled(&[], MS))], MS));
     }
@@ -163,7 +163,7 @@ proptest! {
     /// Both bytes are seen at the rising edges of their strobe, settled, and do not change while it is high.
     #[test]
     fn two_bytes_of_zones_come_with_a_strobe_each(zones: u16, hold in 16u32..200, lags in prop::collection::vec(0u64..3_000, 1..20)) {
-        let options = Options { two_bytes: true, ..Options::default() };
+        let options = GpioOptions { two_bytes: true, ..GpioOptions::default() };
         let part = Part { zones, ok: false, timed: false, ..part(0, false, 10 * MS, MS * hold) };
         let lags: Vec<Duration> = lags.into_iter().map(Duration::from_micros).collect();
         let (_, written) = play(options, &[part], &lags);
@@ -189,14 +189,14 @@ proptest! {
 #[test]
 fn an_ok_that_must_be_late_is_never_at_its_line() {
     let parts = parts(&[(1, 4, false), (1, 4, false), (1, 4, false), (1, 4, false), (5, 4, true)]);
-    let (timing, written) = play(Options::default(), &parts, &[]);
+    let (timing, written) = play(GpioOptions::default(), &parts, &[]);
     assert_eq!(timing.late(), 1);
     assert!(written.iter().all(|(_, levels)| !levels.get(Role::Ok)), "{written:?}");
 }
 
 #[test]
 fn two_bytes_in_time() {
-    let options = Options { two_bytes: true, ..Options::default() };
+    let options = GpioOptions { two_bytes: true, ..GpioOptions::default() };
     let part = Part { zones: 0xA5C3, ..part(0, false, 10 * MS, 80 * MS) };
     let (_, written) = play(options, &[part], &[]);
     let seen = |ms: u64| {
@@ -223,7 +223,7 @@ fn two_bytes_in_time() {
 
 #[test]
 fn between_parts_ng_stands_unless_the_station_runs() {
-    let mut timing = Timing::new(Options::default());
+    let mut timing = Timing::new(GpioOptions::default());
     assert_eq!(timing.step(MS), None, "it begins safe");
     timing.show(RUNNING);
     let running = timing.step(MS).unwrap();
@@ -239,7 +239,7 @@ fn between_parts_ng_stands_unless_the_station_runs() {
 
 #[test]
 fn pictures_of_no_parts_never_drive_ok() {
-    let mut timing = Timing::new(Options::default());
+    let mut timing = Timing::new(GpioOptions::default());
     timing.show(Shown { simulated: true, ..RUNNING });
     timing.step(MS);
     assert!(timing.part(part(0, true, 10 * MS, 50 * MS)));
@@ -250,7 +250,7 @@ fn pictures_of_no_parts_never_drive_ok() {
 #[test]
 fn a_part_without_a_due_time_is_shown_at_once_and_never_late() {
     let part = Part { timed: false, due: MS, data: MS, ..part(0, true, MS, 20 * MS) };
-    let mut timing = Timing::new(Options::default());
+    let mut timing = Timing::new(GpioOptions::default());
     timing.show(RUNNING);
     timing.step(MS);
     assert!(timing.part(part));
@@ -262,7 +262,7 @@ fn a_part_without_a_due_time_is_shown_at_once_and_never_late() {
 
 #[test]
 fn a_failed_output_shows_both_and_comes_back_with_nothing_half_shown() {
-    let mut timing = Timing::new(Options::default());
+    let mut timing = Timing::new(GpioOptions::default());
     timing.show(RUNNING);
     timing.step(MS);
     assert!(timing.part(part(0, true, 10 * MS, 50 * MS)));
@@ -282,7 +282,7 @@ fn a_failed_output_shows_both_and_comes_back_with_nothing_half_shown() {
 
 #[test]
 fn a_flash_follows_its_edge() {
-    let options = Options { flash_delay: 300 * US, flash_width: 500 * US, ..Options::default() };
+    let options = GpioOptions { flash_delay: 300 * US, flash_width: 500 * US, ..GpioOptions::default() };
     let mut timing = Timing::new(options);
     timing.show(RUNNING);
     timing.step(MS);

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use fcam::handshake::{Condition, Controls, Handshake, MAX_OPEN, OVERDUE, Options, Status};
-use fcam::line::Line;
+use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions, MAX_OPEN, OVERDUE, Status};
 use fcam::outcome::{Opened, Outcome};
+use fcam::plc_link::PlcLink;
 use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Verdict};
 
 pub const NOW: Duration = Duration::from_secs(100);
 
-pub fn started(options: Options) -> Handshake {
+pub fn started(options: HandshakeOptions) -> Handshake {
     let mut handshake = Handshake::new(options);
     handshake.set(Condition::Starting, false);
     handshake
@@ -32,7 +32,7 @@ fn write(handshake: &mut Handshake, controls: Controls) -> Status {
 
 #[test]
 fn valid_waits_for_result_ack_to_fall() {
-    let mut handshake = started(Options { queue: 2, ..Options::default() });
+    let mut handshake = started(HandshakeOptions { queue: 2, ..HandshakeOptions::default() });
     (0..2).for_each(|_| assert!(handshake.trigger(NOW, 0).unwrap().taken));
     tell(&mut handshake, 0, Verdict::Pass);
     let ack = Controls { result_ack: true, ..Controls::default() };
@@ -49,7 +49,7 @@ fn valid_waits_for_result_ack_to_fall() {
 
 #[test]
 fn results_that_are_given_up_are_told() {
-    let mut handshake = started(Options { queue: 4, ..Options::default() });
+    let mut handshake = started(HandshakeOptions { queue: 4, ..HandshakeOptions::default() });
     let buffering = Controls { buffer_results: true, ..Controls::default() };
     write(&mut handshake, buffering);
     for id in 0..3 {
@@ -63,7 +63,7 @@ fn results_that_are_given_up_are_told() {
 
 #[test]
 fn a_missed_trigger_beside_a_full_buffer_is_an_overrun() {
-    let mut handshake = started(Options { queue: 9, ..Options::default() });
+    let mut handshake = started(HandshakeOptions { queue: 9, ..HandshakeOptions::default() });
     write(&mut handshake, Controls { buffer_results: true, ..Controls::default() });
     (0..8).for_each(|_| assert!(handshake.trigger(NOW, 0).unwrap().taken));
     assert!(!handshake.trigger(NOW, 0).unwrap().taken, "there would be no place for its result");
@@ -75,7 +75,7 @@ fn a_missed_trigger_beside_a_full_buffer_is_an_overrun() {
 
 #[test]
 fn parts_that_wait_for_their_due_time_take_no_place() {
-    let mut handshake = started(Options { queue: 1, ..Options::default() });
+    let mut handshake = started(HandshakeOptions { queue: 1, ..HandshakeOptions::default() });
     for id in 0..5 {
         assert!(handshake.trigger(NOW, 0).unwrap().taken, "part {id}");
         handshake.judged(&Verdict::Pass);
@@ -87,33 +87,33 @@ fn parts_that_wait_for_their_due_time_take_no_place() {
 
 #[test]
 fn a_trigger_that_nothing_would_close_takes_no_number() {
-    let line = Line::new(Options { external: false, ..Options::default() });
-    line.update(|handshake| handshake.set(Condition::Starting, false));
-    assert_eq!(line.trigger(NOW, 7), None);
+    let plc_link = PlcLink::new(HandshakeOptions { external: false, ..HandshakeOptions::default() });
+    plc_link.update(|handshake| handshake.set(Condition::Starting, false));
+    assert_eq!(plc_link.trigger(NOW, 7), None);
     let controls = Controls { trigger: true, trigger_enable: true, ..Controls::default() };
-    let status = line.control(controls, NOW);
+    let status = plc_link.control(controls, NOW);
     assert!(status.missed && status.trigger_ack && status.counts.missed == 2 && status.trigger_id.is_none());
-    assert!(line.next_ticket(|_, _| Some(())).is_none());
-    assert_eq!(line.number(), 0);
+    assert!(plc_link.next_ticket(|_, _| Some(())).is_none());
+    assert_eq!(plc_link.number(), 0);
 
-    let line = Line::default();
-    assert!(!line.trigger(NOW, 1).unwrap().taken, "it starts");
-    line.update(|handshake| handshake.set(Condition::Stopping, true));
-    assert_eq!(line.trigger(NOW, 2), None, "capture has gone, and would never fetch it");
+    let plc_link = PlcLink::default();
+    assert!(!plc_link.trigger(NOW, 1).unwrap().taken, "it starts");
+    plc_link.update(|handshake| handshake.set(Condition::Stopping, true));
+    assert_eq!(plc_link.trigger(NOW, 2), None, "capture has gone, and would never fetch it");
 }
 
 #[test]
 fn a_flood_of_triggers_is_bounded() {
-    let line = Line::default();
-    let tickets = (0..3 * MAX_OPEN).filter_map(|_| line.trigger(NOW, 0)).count();
-    assert_eq!((tickets, line.status().counts.missed as usize), (MAX_OPEN, 3 * MAX_OPEN));
-    line.update(|handshake| tell(handshake, 0, Verdict::Fault(Fault::Missed)));
-    assert_eq!(line.trigger(NOW, 0).unwrap().sequence, MAX_OPEN as u64);
+    let plc_link = PlcLink::default();
+    let tickets = (0..3 * MAX_OPEN).filter_map(|_| plc_link.trigger(NOW, 0)).count();
+    assert_eq!((tickets, plc_link.status().counts.missed as usize), (MAX_OPEN, 3 * MAX_OPEN));
+    plc_link.update(|handshake| tell(handshake, 0, Verdict::Fault(Fault::Missed)));
+    assert_eq!(plc_link.trigger(NOW, 0).unwrap().sequence, MAX_OPEN as u64);
 }
 
 #[test]
 fn a_plc_that_never_came_is_lost_too() {
-    let options = Options { plc_timeout: Duration::from_millis(500), ..Options::default() };
+    let options = HandshakeOptions { plc_timeout: Duration::from_millis(500), ..HandshakeOptions::default() };
     let mut handshake = started(options);
     handshake.tick(NOW, Trouble::default());
     assert!(handshake.ready());
@@ -130,7 +130,7 @@ fn a_plc_that_never_came_is_lost_too() {
 
 #[test]
 fn a_thread_that_hangs_takes_ready_down_until_it_goes_on() {
-    let mut handshake = started(Options::default());
+    let mut handshake = started(HandshakeOptions::default());
     let hung = Trouble { hung: true, down: false };
     for (trouble, condition) in [
         (hung, Some(Condition::Hung)),
@@ -149,7 +149,7 @@ fn a_thread_that_hangs_takes_ready_down_until_it_goes_on() {
 
 #[test]
 fn a_result_that_does_not_come_takes_ready_down_whatever_keeps_it() {
-    let mut handshake = started(Options { queue: 4, ..Options::default() });
+    let mut handshake = started(HandshakeOptions { queue: 4, ..HandshakeOptions::default() });
     let (within, ms) = (Duration::from_millis(20), Duration::from_millis(1));
     handshake.promise(within);
     handshake.trigger(NOW, 0);
@@ -169,7 +169,7 @@ fn a_result_that_does_not_come_takes_ready_down_whatever_keeps_it() {
 
 #[test]
 fn a_channel_that_tells_too_late_is_latched() {
-    let mut handshake = started(Options::default());
+    let mut handshake = started(HandshakeOptions::default());
     handshake.told_late();
     assert!(handshake.status().late && handshake.ready());
     handshake.clear();
@@ -178,16 +178,16 @@ fn a_channel_that_tells_too_late_is_latched() {
 
 #[test]
 fn a_sensor_that_is_gone_has_not_cooled_down() {
-    let mut handshake = started(Options { limit: Some(850), ..Options::default() });
+    let mut handshake = started(HandshakeOptions { limit: Some(850), ..HandshakeOptions::default() });
     for (heat, hot) in [(Some(850), false), (Some(851), true), (None, true), (Some(801), true), (Some(800), false)] {
-        handshake.heat(heat);
+        handshake.set_temperature(heat);
         assert_eq!(handshake.holds(Condition::Overheated), hot, "{heat:?}");
     }
 }
 
 #[test]
 fn a_job_asked_for_during_another_change_is_refused_and_told() {
-    let mut handshake = started(Options::default());
+    let mut handshake = started(HandshakeOptions::default());
     assert!(handshake.ask_job(2) && handshake.ask_job(2));
     assert!(!handshake.ask_job(3));
     assert!(!handshake.ready() && handshake.job_asked() == Some(2));
@@ -201,7 +201,7 @@ fn a_job_asked_for_during_another_change_is_refused_and_told() {
 /// Whoever sees to jobs may look so rarely that he never sees the station without one.
 #[test]
 fn each_change_of_the_job_is_given_out_once() {
-    let mut handshake = started(Options::default());
+    let mut handshake = started(HandshakeOptions::default());
     for changed in [false, false, true] {
         assert!(handshake.ask_job(2));
         assert_eq!((handshake.take_job(), handshake.take_job(), handshake.job_asked()), (Some(2), None, Some(2)));
@@ -214,7 +214,7 @@ fn each_change_of_the_job_is_given_out_once() {
 
 #[test]
 fn only_parts_that_find_no_place_are_counted_as_such() {
-    let mut handshake = started(Options { queue: 1, ..Options::default() });
+    let mut handshake = started(HandshakeOptions { queue: 1, ..HandshakeOptions::default() });
     handshake.trigger(NOW, 0);
     handshake.trigger(NOW, 0);
     assert_eq!(handshake.crowded(), 1);
@@ -229,7 +229,7 @@ fn only_parts_that_find_no_place_are_counted_as_such() {
 
 #[test]
 fn a_job_waits_for_the_parts_of_the_old_one() {
-    let mut handshake = started(Options { queue: 2, ..Options::default() });
+    let mut handshake = started(HandshakeOptions { queue: 2, ..HandshakeOptions::default() });
     handshake.trigger(NOW, 0);
     handshake.judged(&Verdict::Pass);
     handshake.ask_job(2);
@@ -243,7 +243,7 @@ fn a_job_waits_for_the_parts_of_the_old_one() {
 
 #[test]
 fn pictures_that_are_not_of_parts_are_never_ok() {
-    let mut handshake = started(Options { simulated: true, ..Options::default() });
+    let mut handshake = started(HandshakeOptions { simulated: true, ..HandshakeOptions::default() });
     handshake.trigger(NOW, 0);
     tell(&mut handshake, 0, Verdict::Pass);
     let status = handshake.status();

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use fcam::handshake::{Condition, Controls, Counts, HEARTBEAT, MAX_OPEN, MAX_RESULTS, OVERDUE, Options, Status, Told};
+use fcam::handshake::{
+    Condition, Controls, Counts, HEARTBEAT, HandshakeOptions, MAX_OPEN, MAX_RESULTS, OVERDUE, Status, Told,
+};
 use fcam::outcome::Outcome;
 use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Verdict};
@@ -48,12 +50,12 @@ enum Fact {
 /// The list.
 #[derive(Debug, Clone)]
 pub struct Model {
-    options: Options,
+    options: HandshakeOptions,
     facts: Vec<Fact>,
 }
 
 impl Model {
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: HandshakeOptions) -> Self {
         Self { options, facts: vec![Fact::Holds(Condition::Starting, true)] }
     }
 

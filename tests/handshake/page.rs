@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::time::Duration;
 
-use fcam::handshake::{Condition, Controls, Handshake, Options, Status};
+use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions, Status};
 use fcam::pulse::Trouble;
 use fcam::verdict::Verdict;
 
@@ -129,7 +129,7 @@ impl Scene {
 }
 
 fn states() -> Vec<(&'static str, &'static str, Scene)> {
-    let options = Options { plc_timeout: Duration::from_secs(1), ..Options::default() };
+    let options = HandshakeOptions { plc_timeout: Duration::from_secs(1), ..HandshakeOptions::default() };
     let mut ready = Scene::new(started(options));
     ready.handshake.beat(NOW);
     ready.handshake.tick(NOW, Trouble::default());

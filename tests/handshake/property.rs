@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fcam::handshake::{Condition, Controls, Handshake, Options, Status, short_id};
+use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions, Status, short_id};
 use fcam::outcome::{Opened, Outcome};
 use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Findings, Verdict};
@@ -95,11 +95,11 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn options() -> impl Strategy<Value = Options> {
+fn options() -> impl Strategy<Value = HandshakeOptions> {
     let plc_timeout = prop::sample::select(vec![0u64, 1000]).prop_map(Duration::from_millis);
     let limit = prop::sample::select(vec![None, Some(850)]);
     (prop::bool::weighted(0.9), 1usize..5, plc_timeout, any::<bool>(), limit).prop_map(
-        |(external, queue, plc_timeout, simulated, limit)| Options {
+        |(external, queue, plc_timeout, simulated, limit)| HandshakeOptions {
             external,
             queue,
             plc_timeout,
@@ -123,7 +123,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(options: Options) -> Self {
+    fn new(options: HandshakeOptions) -> Self {
         let (handshake, model) = (Handshake::new(options), Model::new(options));
         let now = Duration::from_secs(1000);
         let (controls, external) = (Controls::default(), options.external);
@@ -204,7 +204,7 @@ impl Pair {
             }
             Event::Heat(heat) => {
                 self.model.heat(*heat);
-                self.handshake.heat(*heat);
+                self.handshake.set_temperature(*heat);
             }
             Event::Promise(ms) => {
                 self.model.promise(Duration::from_millis(*ms));
@@ -232,7 +232,7 @@ impl Pair {
 fn never(before: &Status, after: &Status, controls: &Controls) {
     assert!(!(after.ok() && after.ng()), "OK and NG");
     assert!(
-        !after.ok() || after.valid && after.result.as_ref().unwrap().outcome.words.ok && !after.simulated,
+        !after.ok() || after.valid && after.result.as_ref().unwrap().outcome.plc.ok && !after.simulated,
         "OK without a reason"
     );
     assert_eq!(after.valid, after.ok() || after.ng(), "a valid result is OK or NG");
@@ -248,7 +248,7 @@ fn never(before: &Status, after: &Status, controls: &Controls) {
     assert!(usize::from(after.waiting) <= fcam::handshake::MAX_RESULTS);
 }
 
-fn run(options: Options, events: &[Event]) -> Pair {
+fn run(options: HandshakeOptions, events: &[Event]) -> Pair {
     let mut pair = Pair::new(options);
     pair.run(&Event::Set(0, false));
     let mut before = pair.handshake.status();
@@ -277,7 +277,7 @@ proptest! {
     /// A PLC that buffers and acknowledges sees each result once, in order, unless OVERRUN says otherwise.
     #[test]
     fn buffered_results_all_arrive(steps in vec((any::<bool>(), any::<bool>(), any::<bool>()), 1..200)) {
-        let mut pair = Pair::new(Options { queue: 4, ..Options::default() });
+        let mut pair = Pair::new(HandshakeOptions { queue: 4, ..HandshakeOptions::default() });
         pair.run(&Event::Set(0, false));
         pair.controls.buffer_results = true;
         pair.run(&Event::Write(vec![10]));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fcam::camera::{Camera, Error, Frame, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::line::Line;
+use fcam::plc_link::PlcLink;
 use fcam::station::control::{Client, Reply, Request};
 use rustix::fs::{FlockOperation, flock};
 
@@ -37,8 +37,8 @@ fn dribble(installed: &Installed, over: &AtomicBool) -> (String, Duration) {
 
 #[test]
 fn clients_that_dribble_hold_no_job_and_no_operator() {
-    let (installed, shelf) = with_jobs(STRICT);
-    let judging = Judging::new(shelf);
+    let (installed, releases) = with_jobs(STRICT);
+    let judging = Judging::new(releases);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let dribbling: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| dribble(&installed, &over))).collect();
@@ -62,7 +62,7 @@ fn clients_that_dribble_hold_no_job_and_no_operator() {
 #[test]
 fn what_is_no_request_is_refused_in_words() {
     let installed = Installed::new();
-    let judging = Judging::new(installed.shelf(STRICT));
+    let judging = Judging::new(installed.releases(STRICT));
     let endless = [b'x'; 5000];
     for (sent, why) in
         [(&b"hello\n"[..], "cannot be read"), (&endless, "longer than 4096 bytes"), (b"\n", "cannot be read")]
@@ -108,19 +108,19 @@ impl Camera for Restless {
 #[test]
 fn a_change_that_is_held_holds_no_part() {
     let installed = Installed::new();
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let camera = Restless { fired, bytes: vec![], pictures: 0 };
-    let (mut station, told) = station(Box::new(camera), FIRED, None, &line);
+    let (mut station, told) = station(Box::new(camera), FIRED, None, &plc_link);
     station.options.signaller.delay = Duration::ZERO;
-    station.shelf = Some(installed.shelf(STRICT));
-    let running = start(station, &line);
+    station.releases = Some(installed.releases(STRICT));
+    let running = start(station, &plc_link);
     let folder = std::fs::File::open(installed.store.dir()).unwrap();
     flock(&folder, FlockOperation::LockExclusive).unwrap();
     let mut client = Client::connect(&installed.socket()).unwrap().unwrap();
     client.ask(&Request::Activate(id("tiny.2"))).unwrap();
     for part in 0..300 {
-        let ticket = line.trigger(clock::now(), part).unwrap();
+        let ticket = plc_link.trigger(clock::now(), part).unwrap();
         if ticket.taken {
             fire.send(Fire { at: ticket.at, good: true, trouble: None }).unwrap();
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fcam::camera::{Camera, Error, Frame, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake::Ticket;
-use fcam::line::Line;
+use fcam::plc_link::PlcLink;
 
 use crate::SPACING;
 use crate::plc::Plc;
@@ -102,7 +102,7 @@ impl Camera for Sensor {
 
 /// Brings parts at the claimed rate, in bursts now and then.
 pub struct Conveyor<'a> {
-    pub line: &'a Line,
+    pub plc_link: &'a PlcLink,
     pub fire: Sender<Fire>,
     pub plc: &'a Plc,
     pub chance: Random,
@@ -130,7 +130,7 @@ impl Conveyor<'_> {
         // A link that is cut for a while, and one that is noisy all the time, are the PLC's.
         let at = clock::now();
         self.plc.expect(at);
-        let ticket = self.line.trigger(at, part_id).unwrap();
+        let ticket = self.plc_link.trigger(at, part_id).unwrap();
         self.fire.send(Fire { at, good, trouble }).unwrap();
         Part { ticket, good, trouble }
     }

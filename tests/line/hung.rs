@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::line::Line;
 use fcam::modbus::WordOrder;
-use fcam::record::{Keep, Options as Records, Picture, Recorder};
-use fcam::sink::modbus::{Options, Tcp};
+use fcam::plc_link::PlcLink;
+use fcam::record::{Keep, PictureFormat, Recorder, RecorderOptions};
+use fcam::sink::modbus::{ModbusOptions, Tcp};
 use fcam::sink::{JsonLines, Modbus, Serial, Sink};
 use fcam::verdict::{Fault, Verdict};
 
@@ -89,18 +89,24 @@ fn hammer(address: SocketAddr, stop: &AtomicBool) {
     }
 }
 
-fn modbus(line: &Line) -> (Modbus, SocketAddr) {
+fn modbus(plc_link: &PlcLink) -> (Modbus, SocketAddr) {
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let idle = Duration::from_secs(60);
     let tcp = Tcp { listen, write: false, masters: vec![], connections: 4, idle };
-    let options = Options { tcp: Some(tcp), rtu: None, order: WordOrder::Big, delay: DELAY, config: 0 };
-    (Modbus::start(options, line.clone()).unwrap(), listen)
+    let options = ModbusOptions { tcp: Some(tcp), rtu: None, order: WordOrder::Big, delay: DELAY, config: 0 };
+    (Modbus::start(options, plc_link.clone()).unwrap(), listen)
 }
 
 fn recorder(dir: &Path, hung: Hung) -> Recorder {
     let free_mb = if hung.full_disk { u64::MAX >> 21 } else { 0 };
-    let options =
-        Records { dir: dir.into(), keep: Keep::Rejects, picture: Picture::Png, max_files: 20, max_mb: 100, free_mb };
+    let options = RecorderOptions {
+        dir: dir.into(),
+        keep: Keep::Rejects,
+        picture: PictureFormat::Png,
+        max_files: 20,
+        max_mb: 100,
+        free_mb,
+    };
     let recorder = Recorder::open(options);
     if hung.hung_disk {
         // Opening a pipe that nobody reads waits for ever, as a disk that is gone does.
@@ -115,22 +121,22 @@ fn recorder(dir: &Path, hung: Hung) -> Recorder {
 }
 
 fn run(hung: Hung, triggers: u64) -> (Table, Seen, u64) {
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let link = if hung.serial { Link::new(BAUD).hanging() } else { Link::new(BAUD) };
-    let serial = Serial::start(serial_options(link.path().into()), line.clone()).unwrap();
-    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &line);
+    let serial = Serial::start(serial_options(link.path().into()), plc_link.clone()).unwrap();
+    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &plc_link);
     station.sinks.pop(); // the one that is slow itself
-    let (modbus, address) = modbus(&line);
+    let (modbus, address) = modbus(&plc_link);
     station.sinks.push(Box::new(modbus));
     let (nobody_reads, out) = std::io::pipe().unwrap();
     if hung.json {
-        let json: Box<dyn Sink> = Box::new(JsonLines::start("a pipe", out, &line).unwrap());
+        let json: Box<dyn Sink> = Box::new(JsonLines::start("a pipe", out, &plc_link).unwrap());
         station.sinks.push(json);
     }
     let dir = tempfile::tempdir().unwrap();
     station.recorder = Some(recorder(dir.path(), hung));
-    let running = start(station, &line);
+    let running = start(station, &plc_link);
     let plc = Plc::start(link, DELAY + PATIENCE);
     let stop = Arc::new(AtomicBool::new(false));
     let watcher: JoinHandle<Seen> = std::thread::spawn({
@@ -141,7 +147,7 @@ fn run(hung: Hung, triggers: u64) -> (Table, Seen, u64) {
         let stop = stop.clone();
         std::thread::spawn(move || hammer(address, &stop))
     });
-    let parts = Conveyor { line: &line, fire, plc: &plc, chance: Random(1) }.run(triggers);
+    let parts = Conveyor { plc_link: &plc_link, fire, plc: &plc, chance: Random(1) }.run(triggers);
     std::thread::sleep(DELAY + Duration::from_millis(200));
     stop.store(true, Relaxed);
     let seen = watcher.join().unwrap();

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use fcam::clock;
 use fcam::handshake;
-use fcam::line::Line;
+use fcam::plc_link::PlcLink;
 use fcam::station::control::{Client, Reply, Request};
-use fcam::station::{Report, Watch};
+use fcam::station::{Report, TrialLimits};
 use fcam::verdict::{Fault, Verdict};
 
 use crate::conveyor::{Conveyor, Fire, Sensor};
@@ -57,16 +57,16 @@ pub fn words(said: &[Reply]) -> Vec<String> {
 fn no_part_is_lost_while_bundles_are_changed() {
     let triggers = number("FCAM_LINE_TRIGGERS", 4000);
     let installed = Installed::new();
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
     let link = Link::new(BAUD);
-    let serial = fcam::sink::Serial::start(crate::serial_options(link.path().into()), line.clone()).unwrap();
-    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &line);
+    let serial = fcam::sink::Serial::start(crate::serial_options(link.path().into()), plc_link.clone()).unwrap();
+    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, Some(serial), &plc_link);
     // So that a busy machine keeps up, and its late parts are no reason to go back.
     station.options.signaller.delay = ROOMY;
     station.options.engine.threads = 2; // those of an engine that is replaced end, while the next one's judge
-    station.shelf = Some(installed.shelf(Watch { parts: 20, faults: 1_000_000 }));
-    let running = start(station, &line);
+    station.releases = Some(installed.releases(TrialLimits { parts: 20, faults: 1_000_000 }));
+    let running = start(station, &plc_link);
     let plc = Plc::start(link, ROOMY + PATIENCE);
     let changes = AtomicU64::new(0);
     let parts = std::thread::scope(|scope| {
@@ -92,7 +92,7 @@ fn no_part_is_lost_while_bundles_are_changed() {
         // A quarter of them more, as often as it takes: a busy machine proves slowly.
         for quarter in 0..60 {
             let (fire, chance) = (fire.clone(), Random(1 + quarter));
-            parts.extend(Conveyor { line: &line, fire, plc: &plc, chance }.run(triggers / 4));
+            parts.extend(Conveyor { plc_link: &plc_link, fire, plc: &plc, chance }.run(triggers / 4));
             if changing.is_finished() || (quarter >= 3 && changes.load(Relaxed) >= 2) {
                 break;
             }
@@ -118,7 +118,7 @@ fn no_part_is_lost_while_bundles_are_changed() {
 
 /// Good parts one after the other until `enough` says so; returns what was told of each.
 fn good_parts(
-    line: &Line,
+    plc_link: &PlcLink,
     fire: &std::sync::mpsc::Sender<Fire>,
     told: &Receiver<Told>,
     enough: impl Fn() -> bool,
@@ -127,11 +127,11 @@ fn good_parts(
     let patience = clock::now() + Duration::from_secs(120);
     while !enough() {
         assert!(clock::now() < patience, "nothing happens");
-        if line.status().busy || !line.status().ready {
+        if plc_link.status().busy || !plc_link.status().ready {
             std::thread::yield_now();
             continue;
         }
-        let ticket = line.trigger(clock::now(), all.len() as u32 + 1).unwrap();
+        let ticket = plc_link.trigger(clock::now(), all.len() as u32 + 1).unwrap();
         if ticket.taken {
             fire.send(Fire { at: ticket.at, good: true, trouble: None }).unwrap();
         }
@@ -148,21 +148,21 @@ struct Changed {
 }
 
 /// A station of good parts, and what came of one request while they came.
-fn changed(installed: &Installed, watch: Watch, request: &Request, slow: Duration) -> Changed {
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+fn changed(installed: &Installed, limits: TrialLimits, request: &Request, slow: Duration) -> Changed {
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
-    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
+    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &plc_link);
     station.options.signaller.delay = slow;
-    station.shelf = Some(installed.shelf(watch));
-    let running = start(station, &line);
+    station.releases = Some(installed.releases(limits));
+    let running = start(station, &plc_link);
     let (told, said) = std::thread::scope(|scope| {
         let asking = scope.spawn(|| ask(installed, request));
-        let mut all = good_parts(&line, &fire, &told, || asking.is_finished());
+        let mut all = good_parts(&plc_link, &fire, &told, || asking.is_finished());
         let more = clock::now() + Duration::from_millis(200);
-        all.extend(good_parts(&line, &fire, &told, || clock::now() > more));
+        all.extend(good_parts(&plc_link, &fire, &told, || clock::now() > more));
         (all, asking.join().unwrap())
     });
-    let job = line.status().job;
+    let job = plc_link.status().job;
     drop(fire);
     Changed { told, said, report: running.join().unwrap(), job }
 }
@@ -172,9 +172,9 @@ fn one_bundle_judges_up_to_a_part_and_the_other_from_the_next_one_on() {
     let installed = Installed::new();
     let rejects_all = [("score = 0.5", "score = 0.0"), ("verdict = \"pass\"", "verdict = \"reject\"")];
     installed.install(&installed.changed("strict", &rejects_all), "tiny", 4);
-    let watch = Watch { parts: 10, faults: 1_000_000 };
+    let limits = TrialLimits { parts: 10, faults: 1_000_000 };
     let Changed { told, said, report, job } =
-        changed(&installed, watch, &Request::Activate(id("tiny.4")), Duration::ZERO);
+        changed(&installed, limits, &Request::Activate(id("tiny.4")), Duration::ZERO);
     assert_eq!(words(&said), ["proving", "running", "passed"]);
     let judged: Vec<bool> = told
         .iter()
@@ -194,14 +194,14 @@ fn one_bundle_judges_up_to_a_part_and_the_other_from_the_next_one_on() {
 fn a_bundle_that_is_late_is_given_up_and_the_one_before_goes_on() {
     let installed = Installed::new();
     // Every part is late, whoever judges it.
-    let watch = Watch { parts: 1_000_000, faults: 3 };
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let limits = TrialLimits { parts: 1_000_000, faults: 3 };
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
-    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
+    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &plc_link);
     station.options.signaller.delay = Duration::from_secs(1);
     station.sinks.insert(0, Box::new(Hold));
-    station.shelf = Some(installed.shelf(watch));
-    let running = start(station, &line);
+    station.releases = Some(installed.releases(limits));
+    let running = start(station, &plc_link);
     let (mut sent, mut heard) = (0, 0);
     let said = std::thread::scope(|scope| {
         let asking = scope.spawn(|| ask(&installed, &Request::Activate(id("tiny.2"))));
@@ -211,10 +211,10 @@ fn a_bundle_that_is_late_is_given_up_and_the_one_before_goes_on() {
             std::thread::sleep(Duration::from_millis(10));
             heard += told.try_iter().count();
             // So many are under way that all of them are late, and no more.
-            if sent > heard + 40 || !line.status().ready {
+            if sent > heard + 40 || !plc_link.status().ready {
                 continue;
             }
-            if let Some(ticket) = line.trigger(clock::now(), 1) {
+            if let Some(ticket) = plc_link.trigger(clock::now(), 1) {
                 sent += 1;
                 if ticket.taken {
                     fire.send(Fire { at: ticket.at, good: true, trouble: None }).unwrap();
@@ -223,7 +223,7 @@ fn a_bundle_that_is_late_is_given_up_and_the_one_before_goes_on() {
         }
         asking.join().unwrap()
     });
-    assert_eq!(line.status().release, 1, "the PLC is told of the release that judges again");
+    assert_eq!(plc_link.status().release, 1, "the PLC is told of the release that judges again");
     drop(fire);
     let report = running.join().unwrap();
     assert_eq!(words(&said), ["proving", "running", "failed"]);
@@ -258,22 +258,22 @@ fn the_plc_chooses_among_bundles_by_their_jobs() {
         ("name = \"tiny\"", "name = \"strict\""),
     ];
     installed.install(&installed.changed("strict", &rejects_all), "strict", 9);
-    let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
-    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
+    let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &plc_link);
     station.options.signaller.delay = Duration::ZERO;
-    let mut shelf = installed.shelf(Watch { parts: 5, faults: 1_000_000 });
+    let mut releases = installed.releases(TrialLimits { parts: 5, faults: 1_000_000 });
     let tiny = "tiny.1".parse().unwrap();
-    shelf.jobs =
+    releases.jobs =
         [(1, tiny), (2, "strict".parse().unwrap()), (3, "tiny.3".parse().unwrap()), (4, "none".parse().unwrap())]
             .into();
-    station.shelf = Some(shelf);
-    let running = start(station, &line);
-    assert_eq!((line.status().job, line.status().release), (1, 1), "of the bundle that it starts with");
+    station.releases = Some(releases);
+    let running = start(station, &plc_link);
+    assert_eq!((plc_link.status().job, plc_link.status().release), (1, 1), "of the bundle that it starts with");
     let some = std::cell::Cell::new(0);
     let judge = || {
         some.set(0);
-        let told = good_parts(&line, &fire, &told, || some.replace(some.get() + 1) > 200);
+        let told = good_parts(&plc_link, &fire, &told, || some.replace(some.get() + 1) > 200);
         let judged: Vec<bool> = told
             .iter()
             .filter(|told| !matches!(told.outcome.verdict, Verdict::Fault(_)))
@@ -283,10 +283,10 @@ fn the_plc_chooses_among_bundles_by_their_jobs() {
         judged.first().copied()
     };
     let change = |job: u16| {
-        assert!(line.update(|handshake| handshake.ask_job(job)));
+        assert!(plc_link.update(|handshake| handshake.ask_job(job)));
         let patience = clock::now() + Duration::from_secs(60);
         let status = loop {
-            let status = line.status();
+            let status = plc_link.status();
             if !status.job_busy {
                 break status;
             }

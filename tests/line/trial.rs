@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use fcam::clock;
 use fcam::handshake::{self, Controls, Status};
-use fcam::line::Line;
+use fcam::plc_link::PlcLink;
 use fcam::station::control::{Client, Reply, Request};
-use fcam::station::{Report, Shelf, Watch};
+use fcam::station::{Releases, Report, TrialLimits};
 
 use crate::conveyor::{Fire, Sensor};
 use crate::installed::{Installed, id};
@@ -16,11 +16,11 @@ use crate::swap::{ask, words};
 use crate::{FIRED, QUEUE, Told, start, station};
 
 /// None of their first parts may go wrong, and no number of good ones is enough.
-pub const STRICT: Watch = Watch { parts: 1_000_000, faults: 0 };
+pub const STRICT: TrialLimits = TrialLimits { parts: 1_000_000, faults: 0 };
 
 /// A station with other bundles, at a line of good parts.
 pub struct Judging {
-    pub line: Line,
+    pub plc_link: PlcLink,
     fire: Sender<Fire>,
     told: Receiver<Told>,
     running: JoinHandle<Report>,
@@ -35,24 +35,24 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 impl Judging {
-    pub fn new(shelf: Shelf) -> Self {
-        let line = Line::new(handshake::Options { external: true, queue: QUEUE, ..Default::default() });
+    pub fn new(releases: Releases) -> Self {
+        let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
         let (fire, fired) = channel();
-        let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &line);
+        let (mut station, told) = station(Box::new(Sensor::new(fired)), FIRED, None, &plc_link);
         station.options.signaller.delay = Duration::ZERO;
-        station.shelf = Some(shelf);
-        let running = start(station, &line);
-        Self { line, fire, told, running }
+        station.releases = Some(releases);
+        let running = start(station, &plc_link);
+        Self { plc_link, fire, told, running }
     }
 
     fn status(&self) -> Status {
-        self.line.status()
+        self.plc_link.status()
     }
 
     /// So many triggers at once, and their results.
     fn triggers(&self, count: usize) {
         let tickets: Vec<_> =
-            (0..count).map(|part| self.line.trigger(clock::now(), part as u32 + 1).unwrap()).collect();
+            (0..count).map(|part| self.plc_link.trigger(clock::now(), part as u32 + 1).unwrap()).collect();
         for ticket in tickets.iter().filter(|ticket| ticket.taken) {
             self.fire.send(Fire { at: ticket.at, good: true, trouble: None }).unwrap();
         }
@@ -69,7 +69,7 @@ impl Judging {
 
     /// The PLC asks for a job that can be had.
     pub fn change_job(&self, job: u16) {
-        assert!(self.line.update(|handshake| handshake.ask_job(job)));
+        assert!(self.plc_link.update(|handshake| handshake.ask_job(job)));
         until("the job is settled", || !self.status().job_busy);
         assert_eq!((self.status().job, self.status().job_failed), (job, false));
     }
@@ -103,20 +103,20 @@ fn failure(client: &mut Client) -> String {
 }
 
 /// With `strict.9` for job 2; job 1 is `tiny`.
-pub fn with_jobs(watch: Watch) -> (Installed, Shelf) {
+pub fn with_jobs(limits: TrialLimits) -> (Installed, Releases) {
     let installed = Installed::new();
     installed.install(&installed.changed("strict", &[("name = \"tiny\"", "name = \"strict\"")]), "strict", 9);
-    let mut shelf = installed.shelf(watch);
-    shelf.jobs = [(1, "tiny".parse().unwrap()), (2, "strict".parse().unwrap())].into();
-    (installed, shelf)
+    let mut releases = installed.releases(limits);
+    releases.jobs = [(1, "tiny".parse().unwrap()), (2, "strict".parse().unwrap())].into();
+    (installed, releases)
 }
 
 #[test]
 fn a_job_that_is_refused_may_be_asked_for_again_at_once() {
-    let (_installed, shelf) = with_jobs(STRICT);
-    let judging = Judging::new(shelf);
+    let (_installed, releases) = with_jobs(STRICT);
+    let judging = Judging::new(releases);
     for job in [9, 9, 9, 9, 9] {
-        assert!(judging.line.update(|handshake| handshake.ask_job(job)));
+        assert!(judging.plc_link.update(|handshake| handshake.ask_job(job)));
         until("the answer", || !judging.status().job_busy);
         assert!(judging.status().job_failed);
     }
@@ -126,8 +126,8 @@ fn a_job_that_is_refused_may_be_asked_for_again_at_once() {
 
 #[test]
 fn after_a_change_of_jobs_the_release_before_takes_the_place_of_one_that_fails() {
-    let (installed, shelf) = with_jobs(STRICT);
-    let judging = Judging::new(shelf);
+    let (installed, releases) = with_jobs(STRICT);
+    let judging = Judging::new(releases);
     let _client = judging.try_out(&installed, "tiny.2");
     judging.change_job(2);
     judging.change_job(1);
@@ -147,8 +147,8 @@ fn after_a_change_of_jobs_the_release_before_takes_the_place_of_one_that_fails()
 /// Not the bundle that judges: the operator's is for the parts of another job.
 #[test]
 fn a_bundle_of_another_job_waits_for_its_parts() {
-    let (installed, shelf) = with_jobs(Watch { parts: 0, faults: 0 });
-    let judging = Judging::new(shelf);
+    let (installed, releases) = with_jobs(TrialLimits { parts: 0, faults: 0 });
+    let judging = Judging::new(releases);
     judging.change_job(2);
     assert_eq!(words(&ask(&installed, &Request::Activate(id("tiny.2")))), ["proving", "waiting"]);
     assert_eq!((judging.status().job, judging.status().release), (2, 9));
@@ -166,9 +166,9 @@ fn a_bundle_of_another_job_waits_for_its_parts() {
 /// Releases for two jobs, one after the other: each is watched when its parts come.
 #[test]
 fn a_bundle_that_waits_is_watched_when_its_job_comes() {
-    let (installed, shelf) = with_jobs(STRICT);
+    let (installed, releases) = with_jobs(STRICT);
     installed.install(&installed.changed("newer", &[("name = \"tiny\"", "name = \"strict\"")]), "strict", 10);
-    let judging = Judging::new(shelf);
+    let judging = Judging::new(releases);
     judging.change_job(2);
     assert_eq!(words(&ask(&installed, &Request::Activate(id("tiny.2")))), ["proving", "waiting"]);
     let _client = judging.try_out(&installed, "strict.9");
@@ -185,8 +185,8 @@ fn a_bundle_that_waits_is_watched_when_its_job_comes() {
 /// The PLC chose it, it was never activated, and the operator does that now.
 #[test]
 fn a_bundle_is_nothing_to_fall_back_to_for_itself() {
-    let (installed, shelf) = with_jobs(STRICT);
-    let judging = Judging::new(shelf);
+    let (installed, releases) = with_jobs(STRICT);
+    let judging = Judging::new(releases);
     judging.change_job(2);
     let mut client = judging.try_out(&installed, "strict.9");
     judging.crowd();
@@ -201,7 +201,7 @@ fn a_bundle_is_nothing_to_fall_back_to_for_itself() {
 #[test]
 fn a_bundle_on_trial_that_is_asked_for_again_is_still_on_trial() {
     let installed = Installed::new();
-    let judging = Judging::new(installed.shelf(STRICT));
+    let judging = Judging::new(installed.releases(STRICT));
     let _first = judging.try_out(&installed, "tiny.2");
     let mut again = judging.try_out(&installed, "tiny.2");
     judging.crowd();
@@ -215,7 +215,7 @@ fn a_bundle_on_trial_that_is_asked_for_again_is_still_on_trial() {
 fn a_bundle_on_trial_is_nothing_to_fall_back_to() {
     let installed = Installed::new();
     installed.install(&installed.changed("more", &[]), "tiny", 4);
-    let judging = Judging::new(installed.shelf(STRICT));
+    let judging = Judging::new(installed.releases(STRICT));
     let _first = judging.try_out(&installed, "tiny.2");
     let mut second = judging.try_out(&installed, "tiny.4");
     judging.crowd();
@@ -235,7 +235,7 @@ fn a_bundle_on_trial_that_is_rolled_back_says_so() {
         installed.store.update(|state| state.activate(&id(name))).unwrap();
         installed.store.update(|state| state.pass(&id(name))).unwrap();
     }
-    let judging = Judging::new(installed.shelf(STRICT));
+    let judging = Judging::new(installed.releases(STRICT));
     let _client = judging.try_out(&installed, "tiny.2");
     assert_eq!(words(&ask(&installed, &Request::Rollback)), ["proving", "passed"]);
     let state = installed.store.state().unwrap();
@@ -249,7 +249,7 @@ fn a_bundle_on_trial_that_is_rolled_back_says_so() {
 fn the_only_bundle_judges_on() {
     let installed = Installed::new();
     installed.store.update(|state| state.activate(&id("tiny.1"))).unwrap();
-    let judging = Judging::new(Shelf { trial: true, ..installed.shelf(STRICT) });
+    let judging = Judging::new(Releases { trial: true, ..installed.releases(STRICT) });
     judging.crowd();
     until("its trial is over", || installed.store.state().unwrap().trials.is_empty());
     let state = installed.store.state().unwrap();
@@ -262,9 +262,9 @@ fn the_only_bundle_judges_on() {
 #[test]
 fn parts_that_a_bundle_does_not_see_say_nothing_of_it() {
     let installed = Installed::new();
-    let judging = Judging::new(installed.shelf(Watch { parts: 10, faults: 0 }));
+    let judging = Judging::new(installed.releases(TrialLimits { parts: 10, faults: 0 }));
     let mut client = judging.try_out(&installed, "tiny.2");
-    let offline = |set_offline| judging.line.control(Controls { set_offline, ..Controls::default() }, clock::now());
+    let offline = |set_offline| judging.plc_link.control(Controls { set_offline, ..Controls::default() }, clock::now());
     offline(true);
     judging.triggers(100);
     assert_eq!(client.next(Duration::from_millis(300)).unwrap(), None, "it is not through");

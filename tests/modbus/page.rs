@@ -8,7 +8,7 @@ use fcam::handshake::{Status, Told};
 use fcam::modbus::adu::{rtu_answer, tcp_answer};
 use fcam::modbus::identity::OBJECTS;
 use fcam::modbus::map::{CONTROL, REGION, STATUS, TABLE, WRITTEN};
-use fcam::modbus::{Access, Codec, Exception, Image, Moment, Picture, WordOrder, Words};
+use fcam::modbus::{Access, Codec, ControlRegisters, Exception, Image, MaskPages, Moment, WordOrder};
 use fcam::outcome::Opened;
 use fcam::verdict::{Findings, Verdict};
 
@@ -60,7 +60,10 @@ fn image() -> Image {
     let told = Told::new(&outcome, Duration::from_micros(12_300));
     let status =
         Status { ready: true, valid: true, run: true, result: Some(told), trigger_id: Some(11), ..Status::default() };
-    Image::new(&Moment { status: &status, mask: &Picture::default(), page: 0, deadline: 0, config: 0 }, WordOrder::Big)
+    Image::new(
+        &Moment { status: &status, mask: &MaskPages::default(), page: 0, deadline: 0, config: 0 },
+        WordOrder::Big,
+    )
 }
 
 fn access(access: Access) -> Result<(), Exception> {
@@ -72,7 +75,7 @@ fn access(access: Access) -> Result<(), Exception> {
         }
         Access::Write { address, from } => {
             let values = from.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-            Words::default().with(address, values).map(drop)
+            ControlRegisters::default().with(address, values).map(drop)
         }
     }
 }

@@ -5,18 +5,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use fcam::handshake::{self, Condition, Ticket};
-use fcam::line::Line;
 use fcam::mask::{Mask, Region, Run, Stored};
 use fcam::modbus::WordOrder;
 use fcam::outcome::{Opened, Outcome};
+use fcam::plc_link::PlcLink;
 use fcam::preprocess::Roi;
-use fcam::sink::modbus::{Options, Rtu, Tcp};
+use fcam::sink::modbus::{ModbusOptions, Rtu, Tcp};
 use fcam::sink::serial::Parity;
 use fcam::sink::{Modbus, Sink};
 use fcam::verdict::{Findings, Verdict};
 
 pub struct Station {
-    pub line: Line,
+    pub plc_link: PlcLink,
     pub sink: Modbus,
     pub address: SocketAddr,
 }
@@ -31,12 +31,13 @@ pub fn tcp(listen: SocketAddr) -> Tcp {
 }
 
 fn start(tcp: Option<Tcp>, rtu: Option<Rtu>) -> Station {
-    let line = Line::new(handshake::Options { queue: 200, ..handshake::Options::default() });
-    line.update(|handshake| handshake.set(Condition::Starting, false));
+    let plc_link = PlcLink::new(handshake::HandshakeOptions { queue: 200, ..handshake::HandshakeOptions::default() });
+    plc_link.update(|handshake| handshake.set(Condition::Starting, false));
     let address = tcp.as_ref().map_or(free_port(), |tcp| tcp.listen);
-    let options = Options { tcp, rtu, order: WordOrder::Big, delay: Duration::from_millis(30), config: 0xaabb_ccdd };
-    let sink = Modbus::start(options, line.clone()).unwrap();
-    Station { line, sink, address }
+    let options =
+        ModbusOptions { tcp, rtu, order: WordOrder::Big, delay: Duration::from_millis(30), config: 0xaabb_ccdd };
+    let sink = Modbus::start(options, plc_link.clone()).unwrap();
+    Station { plc_link, sink, address }
 }
 
 impl Station {
@@ -53,13 +54,13 @@ impl Station {
 
     /// The next trigger that was taken or missed.
     pub fn ticket(&self) -> Option<Ticket> {
-        self.line.next_ticket(|_, _| Some(())).map(|(ticket, _)| ticket)
+        self.plc_link.next_ticket(|_, _| Some(())).map(|(ticket, _)| ticket)
     }
 
     /// Tells part `sequence`, and draws its mask.
     pub fn tell(&mut self, sequence: u64) {
         let outcome = outcome(sequence);
-        self.line.update(|handshake| handshake.told(&outcome, Duration::from_micros(sequence % 100 * 100)));
+        self.plc_link.update(|handshake| handshake.told(&outcome, Duration::from_micros(sequence % 100 * 100)));
         self.sink.apply(&outcome).unwrap();
         if matches!(outcome.verdict, Verdict::Reject(_)) {
             self.sink.draw(&outcome, Some(&mask(sequence).view()));

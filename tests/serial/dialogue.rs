@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fcam::clock;
 use fcam::handshake::{Condition, MAX_OPEN};
-use fcam::line::Line as Station;
+use fcam::plc_link::PlcLink;
 use fcam::sink::{Serial, Sink};
 use fcam::telegram::{Message, Received, Receiver, State, encode};
 
@@ -176,7 +176,7 @@ fn a_storm_of_triggers_of_which_every_tenth_is_damaged() {
 #[test]
 fn a_flood_is_bounded_and_refused() {
     let plc = Plc::new(false);
-    let station = Station::default();
+    let station = PlcLink::default();
     let serial = Serial::start(options(&plc, 4_000_000), station.clone()).unwrap();
     let mut sent = 0;
     // A pseudo-terminal may lose bytes of a flood; what comes is counted.
@@ -199,7 +199,7 @@ fn a_flood_is_bounded_and_refused() {
 #[test]
 fn a_heartbeat_tells_how_the_station_is_and_at_once_when_it_fails() {
     let plc = Plc::new(false);
-    let station = Station::default();
+    let station = PlcLink::default();
     let serial = Serial::start(options(&plc, 115_200), station.clone()).unwrap();
     let state = |state: State, code: u8| {
         plc.wait("state", |messages| {
@@ -214,7 +214,7 @@ fn a_heartbeat_tells_how_the_station_is_and_at_once_when_it_fails() {
     let begun = Instant::now();
     state(State::Fault, 2);
     println!("the fault was told after {:.1?}", begun.elapsed());
-    station.update(|handshake| handshake.heat(Some(483)));
+    station.update(|handshake| handshake.set_temperature(Some(483)));
     let warm = |message: &Message| matches!(message, Message::Heartbeat { temperature: 483, .. });
     plc.wait("temperature", |messages| messages.iter().any(|(_, message)| warm(message)).then_some(()));
     drop(serial);
@@ -225,7 +225,7 @@ fn a_heartbeat_tells_how_the_station_is_and_at_once_when_it_fails() {
 #[test]
 fn answers_never_delay_a_verdict() {
     let plc = Plc::new(false);
-    let station = Station::default();
+    let station = PlcLink::default();
     let mut serial = Serial::start(options(&plc, 9600), station.clone()).unwrap();
     (0..40).for_each(|n| plc.trigger(n, n.into()));
     plc.answer(0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fcam::camera::{Camera, Error, Frame, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::outcome::Outcome;
-use fcam::pipeline::Options;
+use fcam::pipeline::PipelineOptions;
 use fcam::signal::Signaller;
 use fcam::sink::{self, Sink};
 use fcam::station::{self, Report, Station, Stop, Trigger};
@@ -135,7 +135,7 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
         bundle: common::tiny_bundle(),
         camera: Box::new(camera),
         geometry: Some(Geometry::packed(64, 64, PixelFormat::Rgb8).unwrap()),
-        options: Options {
+        options: PipelineOptions {
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
@@ -146,11 +146,11 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
         trigger,
         timeout: Duration::from_millis(30),
         frames: None,
-        line: Default::default(),
+        plc_link: Default::default(),
         sinks: vec![Box::new(Memory { told: sender, takes: Duration::ZERO })],
         recorder: None,
         summary: Duration::from_secs(60),
-        shelf: None,
+        releases: None,
     };
     (station, told)
 }

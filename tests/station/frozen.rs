@@ -6,7 +6,7 @@ use std::time::Duration;
 use fcam::camera::{Camera, Error, Frame, Live};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::line::Line;
+use fcam::plc_link::PlcLink;
 use fcam::station::{Matching, Rule, Trigger};
 use fcam::verdict::Fault;
 
@@ -20,7 +20,7 @@ type Seen = Arc<Mutex<Vec<(bool, u8)>>>;
 
 /// Notes what the PLC sees before each frame, and triggers parts then.
 struct Watched {
-    line: Line,
+    plc_link: PlcLink,
     camera: Live,
     /// Before which of the frames, counted from 0, a part comes.
     parts: Vec<usize>,
@@ -30,9 +30,9 @@ struct Watched {
 impl Camera for Watched {
     fn next(&mut self, deadline: Timestamp) -> Result<Frame<'_>, Error> {
         let mut seen = self.seen.lock().unwrap();
-        let status = self.line.update(|handshake| handshake.status());
+        let status = self.plc_link.update(|handshake| handshake.status());
         if self.parts.contains(&seen.len()) {
-            assert!(self.line.trigger(clock::now(), seen.len() as u32).is_some_and(|ticket| ticket.taken));
+            assert!(self.plc_link.trigger(clock::now(), seen.len() as u32).is_some_and(|ticket| ticket.taken));
         }
         seen.push((status.ready, status.code));
         self.camera.next(deadline)
@@ -45,10 +45,11 @@ impl Camera for Watched {
 
 fn run(steps: Vec<Step>, interval: Duration, trigger: Trigger, parts: &[usize]) -> (Ran, Vec<(bool, u8)>) {
     let (mut station, told) = fake::station(Fake::new(vec![], Duration::ZERO), trigger);
-    station.line = Line::new(handshake::Options { external: !parts.is_empty(), queue: 8, ..Default::default() });
-    let (line, seen) = (station.line.clone(), Seen::default());
+    station.plc_link =
+        PlcLink::new(handshake::HandshakeOptions { external: !parts.is_empty(), queue: 8, ..Default::default() });
+    let (plc_link, seen) = (station.plc_link.clone(), Seen::default());
     let camera = Live::new(Box::new(Fake::new(steps, interval)), LIMIT);
-    station.camera = Box::new(Watched { line, camera, parts: parts.into(), seen: Arc::clone(&seen) });
+    station.camera = Box::new(Watched { plc_link, camera, parts: parts.into(), seen: Arc::clone(&seen) });
     let outcome = fake::run(station, &told);
     let seen = std::mem::take(&mut *seen.lock().unwrap());
     (outcome, seen)

@@ -5,10 +5,10 @@ use std::time::Duration;
 use fcam::camera::{self, Camera, Frame};
 use fcam::clock::{self, Timestamp};
 use fcam::handshake;
-use fcam::line::Line;
 use fcam::outcome::Outcome;
+use fcam::plc_link::PlcLink;
 use fcam::preprocess::Roi;
-use fcam::record::{Keep, Options, Picture, Recorder};
+use fcam::record::{Keep, PictureFormat, Recorder, RecorderOptions};
 use fcam::signal::LEAD;
 use fcam::sink::{Error, Sink};
 use fcam::station::{self, Matching, Report, Rule, Station, Trigger};
@@ -211,11 +211,11 @@ impl Sink for Hangs {
 
 /// What whoever asks is shown while a thread hangs: how long READY stayed high, and whether HEARTBEAT went on after it fell.
 fn watched(station: Station) -> (Duration, bool, Report) {
-    let line = station.line.clone();
+    let plc_link = station.plc_link.clone();
     let running = std::thread::spawn(move || fake::try_run(station).unwrap());
     let until = |ready: bool| {
         let begun = clock::now();
-        while line.status().ready != ready {
+        while plc_link.status().ready != ready {
             assert!(clock::now() < begun + Duration::from_secs(30), "READY stays {}", !ready);
             std::thread::sleep(MS);
         }
@@ -225,11 +225,11 @@ fn watched(station: Station) -> (Duration, bool, Report) {
     let begun = clock::now();
     until(false);
     let fell = clock::now() - begun;
-    assert_eq!(line.status().code, fcam::handshake::Condition::Hung.code());
-    let before = line.status().heartbeat;
+    assert_eq!(plc_link.status().code, fcam::handshake::Condition::Hung.code());
+    let before = plc_link.status().heartbeat;
     let beats = (0..100).any(|_| {
         std::thread::sleep(5 * MS);
-        line.status().heartbeat != before
+        plc_link.status().heartbeat != before
     });
     until(true);
     (fell, beats, running.join().unwrap())
@@ -281,7 +281,7 @@ fn a_panic_of_the_camera_drains_what_was_captured() {
 
 /// Shows a part that was triggered, then panics while three more triggers wait.
 struct Doomed {
-    line: Line,
+    plc_link: PlcLink,
     camera: Fake,
     asked: u32,
 }
@@ -295,7 +295,7 @@ impl Camera for Doomed {
             _ => 0..0,
         };
         for part_id in triggered {
-            assert!(self.line.trigger(clock::now(), part_id).is_some_and(|ticket| ticket.taken), "part {part_id}");
+            assert!(self.plc_link.trigger(clock::now(), part_id).is_some_and(|ticket| ticket.taken), "part {part_id}");
         }
         self.camera.next(deadline)
     }
@@ -310,9 +310,9 @@ fn triggers_that_wait_when_capture_panics_are_faults() {
     let matching = Matching { rule: Rule::Nearest, delay: Duration::ZERO, window: Duration::from_secs(30) };
     let trigger = Trigger::External { queue: 8, matching };
     let (mut station, told) = fake::station(Fake::new(vec![], MS), trigger);
-    station.line = Line::new(handshake::Options { external: true, queue: 8, ..Default::default() });
+    station.plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: 8, ..Default::default() });
     let steps = vec![frame(BRIGHT), frame(BRIGHT), Step::Panic];
-    station.camera = Box::new(Doomed { line: station.line.clone(), camera: Fake::new(steps, MS), asked: 0 });
+    station.camera = Box::new(Doomed { plc_link: station.plc_link.clone(), camera: Fake::new(steps, MS), asked: 0 });
     let Ran { report, parts, safe } = fake::run(station, &told);
     assert_eq!((report.panicked.as_slice(), safe), (&["capture"][..], true));
     let ended: Vec<_> = parts.iter().map(|(outcome, _)| (outcome.part_id, outcome.verdict.clone())).collect();
@@ -326,7 +326,14 @@ fn a_disk_that_refuses_never_stops_the_station() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let options = Options { dir: file, keep: Keep::All, picture: Picture::Png, max_files: 10, max_mb: 100, free_mb: 0 };
+    let options = RecorderOptions {
+        dir: file,
+        keep: Keep::All,
+        picture: PictureFormat::Png,
+        max_files: 10,
+        max_mb: 100,
+        free_mb: 0,
+    };
     let (mut station, told) = fake::station(Fake::new(alternating(50), MS), ROOMY);
     station.recorder = Some(Recorder::open(options));
     let ran = fake::run(station, &told);
@@ -337,10 +344,10 @@ fn a_disk_that_refuses_never_stops_the_station() {
 #[test]
 fn what_is_kept_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = RecorderOptions {
         dir: dir.path().into(),
         keep: Keep::Rejects,
-        picture: Picture::Jpg,
+        picture: PictureFormat::Jpg,
         max_files: 1000,
         max_mb: 100,
         free_mb: 0,

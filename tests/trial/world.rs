@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fcam::store::{Id, State};
 use fcam::trial::{
-    Action, Asker, Behind, Book, Entry, Installed, Jobs, Move, Reply, Request, Seen, Trials, Watch, job_of,
+    Action, Asker, Behind, Book, Entry, Installed, Jobs, Move, Reply, Request, Seen, TrialLimits, Trials, job_of,
 };
 
-pub const WATCH: Watch = Watch { parts: 3, faults: 1 };
+pub const WATCH: TrialLimits = TrialLimits { parts: 3, faults: 1 };
 
 pub fn id(text: &str) -> Id {
     Id::try_from(text.to_owned()).unwrap()

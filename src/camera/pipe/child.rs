@@ -27,12 +27,12 @@ const WORDS_GRACE: Duration = Duration::from_millis(100);
 /// What the pipe is asked to hold, instead of 64 KiB: fewer wake-ups a frame. The kernel's limit for users is 1 MiB.
 const PIPE_BYTES: usize = 1 << 20;
 /// Of the last line of standard error.
-const MAX_WORDS: usize = 300;
+const MAX_LINE: usize = 300;
 
 pub(super) struct Child {
     process: std::process::Child,
     stdout: ChildStdout,
-    words: Arc<Mutex<Words>>,
+    last_line: Arc<Mutex<LastLine>>,
     drain: Option<JoinHandle<()>>,
     output_ended: Option<Timestamp>,
     /// Then its number may belong to someone else, and is not signalled any more.
@@ -51,7 +51,7 @@ pub(super) enum Got {
 /// How a child ended.
 pub(super) struct Status {
     pub(super) clean: bool,
-    pub(super) words: String,
+    pub(super) last_line: String,
 }
 
 impl Child {
@@ -68,11 +68,13 @@ impl Child {
         let (Some(stdout), Some(stderr)) = (process.stdout.take(), process.stderr.take()) else {
             return Err(std::io::Error::other("the command has no output")); // both were asked for above
         };
-        let words = Arc::new(Mutex::new(Words::default()));
-        let mut child = Self { process, stdout, words: words.clone(), drain: None, output_ended: None, reaped: false };
+        let last_line = Arc::new(Mutex::new(LastLine::default()));
+        let mut child =
+            Self { process, stdout, last_line: last_line.clone(), drain: None, output_ended: None, reaped: false };
         fcntl_setfl(&child.stdout, fcntl_getfl(&child.stdout)? | OFlags::NONBLOCK)?;
         let _ = rustix::pipe::fcntl_setpipe_size(&child.stdout, PIPE_BYTES); // a wish: a smaller pipe works as well
-        let drain = std::thread::Builder::new().name("camera-stderr".into()).spawn(move || drain(stderr, &words))?;
+        let drain =
+            std::thread::Builder::new().name("camera-stderr".into()).spawn(move || drain(stderr, &last_line))?;
         child.drain = Some(drain);
         Ok(child)
     }
@@ -123,12 +125,12 @@ impl Child {
         self.signal(Signal::KILL);
         if !self.wait_exit(clock::now() + KILL_GRACE) {
             log::warn!("camera process {} does not end: its driver holds it", self.process.id());
-            return Status { clean: false, words: "it does not end".into() };
+            return Status { clean: false, last_line: "it does not end".into() };
         }
         self.reaped = true;
         match self.process.wait() {
-            Ok(status) => Status { clean: status.success(), words: status.to_string() },
-            Err(error) => Status { clean: false, words: error.to_string() },
+            Ok(status) => Status { clean: status.success(), last_line: status.to_string() },
+            Err(error) => Status { clean: false, last_line: error.to_string() },
         }
     }
 
@@ -158,7 +160,7 @@ impl Child {
         while self.drain.as_ref().is_some_and(|thread| !thread.is_finished()) && clock::now() < until {
             sleep(Duration::from_millis(1));
         }
-        self.words.lock().map_or_else(|_| String::new(), |words| words.text())
+        self.last_line.lock().map_or_else(|_| String::new(), |last_line| last_line.text())
     }
 }
 
@@ -171,14 +173,14 @@ impl Drop for Child {
 }
 
 /// Reads standard error to its end.
-fn drain(mut stderr: ChildStderr, words: &Mutex<Words>) {
+fn drain(mut stderr: ChildStderr, last_line: &Mutex<LastLine>) {
     let mut chunk = [0; 4096];
     loop {
         match stderr.read(&mut chunk) {
             Ok(0) => return,
             Ok(count) => {
-                if let Ok(mut words) = words.lock() {
-                    words.push(chunk.get(..count).unwrap_or_default());
+                if let Ok(mut last_line) = last_line.lock() {
+                    last_line.push(chunk.get(..count).unwrap_or_default());
                 }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -189,14 +191,14 @@ fn drain(mut stderr: ChildStderr, words: &Mutex<Words>) {
 
 /// The last line of a stream that has words in it; carriage returns end lines too (progress displays).
 #[derive(Default)]
-struct Words {
+struct LastLine {
     /// The last full line.
     last: Vec<u8>,
     /// The line being written.
     line: Vec<u8>,
 }
 
-impl Words {
+impl LastLine {
     fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if matches!(byte, b'\n' | b'\r') {
@@ -204,7 +206,7 @@ impl Words {
                     std::mem::swap(&mut self.last, &mut self.line);
                 }
                 self.line.clear();
-            } else if self.line.len() < MAX_WORDS {
+            } else if self.line.len() < MAX_LINE {
                 self.line.push(byte);
             }
         }
@@ -230,12 +232,12 @@ mod tests {
             ("one\rtwo\rthree", "three"),
             ("error: \u{1b}[31mno camera\u{1b}[0m\r\n", "error: [31mno camera[0m"),
         ] {
-            let mut words = Words::default();
-            stream.as_bytes().chunks(3).for_each(|chunk| words.push(chunk));
-            assert_eq!(words.text(), expected, "{stream:?}");
+            let mut last_line = LastLine::default();
+            stream.as_bytes().chunks(3).for_each(|chunk| last_line.push(chunk));
+            assert_eq!(last_line.text(), expected, "{stream:?}");
         }
-        let mut words = Words::default();
-        (0..1000).for_each(|_| words.push(&[b'x'; 4096]));
-        assert_eq!(words.text().len(), MAX_WORDS);
+        let mut last_line = LastLine::default();
+        (0..1000).for_each(|_| last_line.push(&[b'x'; 4096]));
+        assert_eq!(last_line.text().len(), MAX_LINE);
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Place, PlaceArgs};
 use crate::engine::Settings;
-use crate::pipeline::Options;
+use crate::pipeline::PipelineOptions;
 use crate::proof;
 use crate::signal::Signaller;
 use crate::station::control::{self, Client, Reply, Request};
@@ -91,7 +91,7 @@ fn prove(place: &Place, id: &Id) -> anyhow::Result<()> {
     let signed = place.store.load(id, &float_layers)?;
     let engine = Settings { float_layers, ..Settings::default() };
     let signaller = Signaller { delay: Duration::ZERO, hold: Duration::ZERO };
-    let options = Options {
+    let options = PipelineOptions {
         engine,
         layout: Default::default(),
         score_threshold: None,
@@ -131,16 +131,16 @@ impl How {
                 }
                 // Not the answer yet: beside it for people, a line before it for programs.
                 Some(reply @ Reply::Proving { .. }) if as_json => {
-                    std::io::stdout().write_all(reply.words(true).as_bytes())?;
+                    std::io::stdout().write_all(reply.text(true).as_bytes())?;
                 }
-                Some(reply @ Reply::Proving { .. }) => eprint!("{}", reply.words(false)),
-                Some(reply @ (Reply::Passed { .. } | Reply::Waiting { .. })) => return Ok(reply.words(as_json)),
+                Some(reply @ Reply::Proving { .. }) => eprint!("{}", reply.text(false)),
+                Some(reply @ (Reply::Passed { .. } | Reply::Waiting { .. })) => return Ok(reply.text(as_json)),
                 Some(reply) => last = Some(reply),
                 None => break,
             }
         }
         match last {
-            Some(reply @ Reply::Running { .. }) => Ok(reply.words(as_json)),
+            Some(reply @ Reply::Running { .. }) => Ok(reply.text(as_json)),
             _ => bail!("the station does not answer: look at its log"),
         }
     }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::cli::{CLEAN, NOT_STARTED};
+use crate::cli::{EXIT_CLEAN, EXIT_NOT_STARTED};
 use crate::config;
-use crate::telegram::budget::{ABORT, CHUNK, HEARTBEAT, HELLO, Line, VERDICT};
+use crate::telegram::budget::{ABORT, CHUNK, HEARTBEAT, HELLO, SerialLine, VERDICT};
 use crate::telegram::message::MAX_REGIONS;
 
 /// Print what telegrams take of a serial line; exit code 2 if they do not fit
@@ -44,11 +44,11 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn line(&self) -> Result<(Line, usize), config::Error> {
+    fn line(&self) -> Result<(SerialLine, usize), config::Error> {
         if let Some(path) = &self.config {
             return config::serial_line(path);
         }
-        let line = Line {
+        let line = SerialLine {
             baud: self.baud,
             bits: if self.parity { 11 } else { 10 },
             parts_per_minute: self.parts_per_minute,
@@ -63,13 +63,13 @@ impl Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let (line, mask) = args.line()?;
     let problem = line.problem(mask).map(|problem| problem.to_string());
-    let words = if args.json { format!("{}\n", report(&line, mask, &problem)) } else { text(&line, mask, &problem) };
-    std::io::stdout().write_all(words.as_bytes())?;
-    Ok(if problem.is_some() { NOT_STARTED } else { CLEAN })
+    let output = if args.json { format!("{}\n", report(&line, mask, &problem)) } else { text(&line, mask, &problem) };
+    std::io::stdout().write_all(output.as_bytes())?;
+    Ok(if problem.is_some() { EXIT_NOT_STARTED } else { EXIT_CLEAN })
 }
 
 /// Name and bytes, frames and all.
-fn rows(line: &Line, mask: usize) -> Vec<(&'static str, usize)> {
+fn rows(line: &SerialLine, mask: usize) -> Vec<(&'static str, usize)> {
     let mut rows = vec![("HELLO", HELLO), ("HEARTBEAT", HEARTBEAT), ("VERDICT", VERDICT)];
     if line.masks {
         rows.push(("REGIONS, 8", line.regions(MAX_REGIONS)));
@@ -82,11 +82,11 @@ fn rows(line: &Line, mask: usize) -> Vec<(&'static str, usize)> {
 }
 
 /// Share of the time between two parts, 0..1.
-fn share(line: &Line, bytes: usize) -> f64 {
+fn share(line: &SerialLine, bytes: usize) -> f64 {
     line.time_us(bytes) as f64 / line.part_us() as f64
 }
 
-fn report(line: &Line, mask: usize, problem: &Option<String>) -> Value {
+fn report(line: &SerialLine, mask: usize, problem: &Option<String>) -> Value {
     let row = |(name, bytes): (&str, usize)| json!({ "message": name, "bytes": bytes, "us": line.time_us(bytes), "share": share(line, bytes) });
     let messages: Vec<Value> = rows(line, mask).into_iter().map(row).collect();
     json!({
@@ -96,13 +96,13 @@ fn report(line: &Line, mask: usize, problem: &Option<String>) -> Value {
     })
 }
 
-fn text(line: &Line, mask: usize, problem: &Option<String>) -> String {
+fn text(line: &SerialLine, mask: usize, problem: &Option<String>) -> String {
     let mut out = format!("{:<18}{:>8}{:>10}{:>8}\n", "message", "bytes", "ms", "share");
     for (name, bytes) in rows(line, mask) {
         let (ms, share) = (line.time_us(bytes) as f64 / 1e3, 100.0 * share(line, bytes));
         let _ = writeln!(out, "{name:<18}{bytes:>8}{ms:>10.2}{share:>7.1}%"); // a String takes everything
     }
-    let Line { baud, bits, parts_per_minute, .. } = line;
+    let SerialLine { baud, bits, parts_per_minute, .. } = line;
     let _ = writeln!(
         out,
         "{baud} baud, {bits} bits a byte, {parts_per_minute} parts a minute: {} bytes fit between two parts, {} of them for a mask's frames",

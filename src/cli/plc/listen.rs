@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use serial2::SerialPort;
 
-use crate::cli::{CLEAN, FAULTS};
+use crate::cli::{EXIT_CLEAN, EXIT_FAULTS};
 use crate::telegram::receive::GAP_MS;
 use crate::telegram::{Chunk, Message, Received, Receiver, Verdict, crc32, runs, spec};
 
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let errors = u64::from(listener.receiver.errors) + listener.broken;
     log::info!("{} telegrams, {errors} errors", listener.seen);
-    Ok(if errors == 0 { CLEAN } else { FAULTS })
+    Ok(if errors == 0 { EXIT_CLEAN } else { EXIT_FAULTS })
 }
 
 struct Listener<'a> {
@@ -154,7 +154,7 @@ impl Listener<'_> {
             json!({ "sequence": frame.sequence, "type": name, "lost": lost, "fields": fields }).to_string()
         } else {
             let gap = if lost > 0 { format!("  ({lost} telegrams lost before)") } else { String::new() };
-            format!("{:>5} {name:<10} {}{gap}", frame.sequence, words(fields))
+            format!("{:>5} {name:<10} {}{gap}", frame.sequence, text_of(fields))
         };
         let mut out = std::io::stdout();
         writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
@@ -233,7 +233,7 @@ fn verdict_fields(verdict: &Verdict) -> Value {
 }
 
 /// `key value` pairs for a person.
-fn words(fields: &Value) -> String {
+fn text_of(fields: &Value) -> String {
     let pairs = fields.as_object().into_iter().flatten().map(|(key, value)| match value {
         Value::String(text) => format!("{key} {text}"),
         other => format!("{key} {other}"),

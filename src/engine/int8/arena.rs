@@ -7,7 +7,7 @@ use std::cell::UnsafeCell;
 
 /// The memory of a network's tensors.
 pub struct Arena {
-    lines: Box<[UnsafeCell<Line>]>,
+    lines: Box<[UnsafeCell<CacheLine>]>,
     #[cfg(fenced)]
     length: usize,
 }
@@ -19,7 +19,7 @@ unsafe impl Sync for Arena {}
 impl Arena {
     /// That many bytes of this value.
     pub fn filled(length: usize, value: u8) -> Self {
-        let lines = (0..length.div_ceil(64)).map(|_| UnsafeCell::new(Line([value; 64]))).collect();
+        let lines = (0..length.div_ceil(64)).map(|_| UnsafeCell::new(CacheLine([value; 64]))).collect();
         let new = Self {
             lines,
             #[cfg(fenced)]
@@ -45,18 +45,18 @@ impl Arena {
 /// Bytes at a multiple of 64: a cache line, and the widest vector.
 #[derive(Debug, Clone, Default)]
 pub struct Bytes {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     length: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+struct CacheLine([u8; 64]);
 
 impl Bytes {
     /// That many zeros.
     pub fn zeros(length: usize) -> Self {
-        let new = Self { lines: vec![Line([0; 64]); length.div_ceil(64)], length };
+        let new = Self { lines: vec![CacheLine([0; 64]); length.div_ceil(64)], length };
         #[cfg(fenced)]
         super::shadow::close(new.as_ptr(), length..new.lines.len() * 64);
         new

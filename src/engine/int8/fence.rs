@@ -7,11 +7,11 @@ use std::ops::Range;
 
 use super::arena::Arena;
 use super::kernels::Output;
-use super::region::Window;
+use super::layer_graph::Window;
 use super::shadow;
 use super::step::{Border, Step, View, Work};
 
-/// Bytes that only a kernel which works on whole vectors of a row may read past what it needs: see `Kernels::single` and [`View`].
+/// Bytes that only a kernel which works on whole vectors of a row may read past what it needs: see `Kernels::one_channel` and [`View`].
 const PAST_THE_END: usize = 64;
 
 /// The arena, as bytes that may be touched or not.
@@ -112,7 +112,7 @@ impl Fence {
                 let of = if matches!(layer.output, Output::Int8 { .. }) { Of::Int8 } else { Of::Float };
                 self.rows(to, of, rows);
             }
-            Work::Single { from, to, window, .. } => {
+            Work::OneChannel { from, to, window, .. } => {
                 self.seen(from, to, window, true);
                 self.rows(to, Of::Float, rows);
             }

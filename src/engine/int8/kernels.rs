@@ -133,19 +133,19 @@ pub struct Kernels {
     /// Dense convolution.
     ///
     /// # Safety
-    /// The CPU has the instruction set; the strip and the layer fit each other and the memory behind the strip's pointers, see
-    /// [`Strip`].
-    pub dense: unsafe fn(&Dense, &Strip),
+    /// The CPU has the instruction set; the span and the layer fit each other and the memory behind the span's pointers, see
+    /// [`RowSpan`].
+    pub dense: unsafe fn(&Dense, &RowSpan),
     /// Depthwise convolution.
     ///
     /// # Safety
     /// As `dense`.
-    pub depthwise: unsafe fn(&Depthwise, &Strip),
+    pub depthwise: unsafe fn(&Depthwise, &RowSpan),
     /// A convolution of one output channel, the head of a map; none where `dense` does it as well.
     ///
     /// # Safety
     /// As `dense`; each run of a tap is readable to the end of its last 64 bytes.
-    pub single: Option<unsafe fn(&Single, &Strip)>,
+    pub one_channel: Option<unsafe fn(&OneChannel, &RowSpan)>,
     /// The steps that work lane by lane.
     pub lanes: lanes::Table,
     /// The float tail.
@@ -164,7 +164,7 @@ pub struct Kernels {
 /// bytes after it, lie in memory that is initialised and that nobody writes meanwhile, and all lanes of all blocks at `output + y * out_row + x * out_pixel`
 /// lie in memory that nobody else touches meanwhile.
 #[derive(Debug, Clone)]
-pub struct Strip {
+pub struct RowSpan {
     /// The first byte under the window's first tap for output pixel (0, 0).
     pub input: *const u8,
     /// Bytes that the window moves for one output row.
@@ -265,7 +265,7 @@ pub struct Dense {
 
 /// A convolution of one output channel to a float tensor: the dot product runs along the bytes of the window's rows.
 #[derive(Debug, Clone)]
-pub struct Single {
+pub struct OneChannel {
     /// Byte offset of each run of bytes under the window.
     pub taps: Vec<usize>,
     /// Pieces of 64 bytes a run.

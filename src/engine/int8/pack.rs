@@ -3,8 +3,8 @@
 #![expect(clippy::indexing_slicing, reason = "every length is made here; loading turns a panic into an error")]
 
 use super::arena::Bytes;
-use super::kernels::{Block, DEPTH, Dense, Depthwise, Kernels, LANES, Narrow, Output, Single, Together};
-use super::region::Conv;
+use super::kernels::{Block, DEPTH, Dense, Depthwise, Kernels, LANES, Narrow, OneChannel, Output, Together};
+use super::layer_graph::Conv;
 
 /// What the plan knows of the tensor that a layer reads.
 pub struct Source<'a> {
@@ -269,7 +269,7 @@ impl Runs<'_> {
 }
 
 /// A convolution of one output channel, which stays float.
-pub fn single(conv: &Conv, source: &Source, kernels: &Kernels) -> Single {
+pub fn one_channel(conv: &Conv, source: &Source, kernels: &Kernels) -> OneChannel {
     const PIECE: usize = 64;
     let [rows, columns] = conv.window.size;
     let [down, right] = conv.window.dilation;
@@ -294,7 +294,7 @@ pub fn single(conv: &Conv, source: &Source, kernels: &Kernels) -> Single {
         }
     }
     let scale = multiplier(unit.unit, None);
-    Single {
+    OneChannel {
         taps,
         pieces,
         weights: Bytes::of(&weights),

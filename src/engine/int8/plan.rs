@@ -1,4 +1,4 @@
-//! A region as a list of steps for one instruction set: everything that can be decided is decided here, once, at load.
+//! A layer graph as a list of steps for one instruction set: everything that can be decided is decided here, once, at load.
 //!
 //! A tensor of int8 lies in the arena as NHWC, a pixel's channels in lanes (multiples of 16), with a border of zeros around it as wide as
 //! the convolutions that read it reach: so no kernel knows of padding. The parts of a Concat lie in the joint tensor from the
@@ -10,8 +10,8 @@ use super::arena::{self, Arena, Request};
 use super::kernels::float;
 use super::kernels::lanes::Numbers;
 use super::kernels::{Kernels, LANES, Output};
+use super::layer_graph::{Clamp, Conv, Id, Layer, LayerGraph, Op, Window};
 use super::pack::{self, Source};
-use super::region::{Clamp, Conv, Id, Layer, Op, Region, Window};
 use super::step::{Border, Step, View, Work};
 
 /// A network ready to run: steps, and the arena that their tensors lie in.
@@ -38,9 +38,9 @@ struct Layout {
 }
 
 impl Plan {
-    /// Lays a region out for one instruction set, and steps that are computed in at most `parts` parts.
-    pub fn new(region: &Region, kernels: &'static Kernels, parts: usize) -> Self {
-        let mut builder = Builder { region, kernels, layouts: vec![Layout::default(); region.facts.len()] };
+    /// Lays a layer graph out for one instruction set, and steps that are computed in at most `parts` parts.
+    pub fn new(graph: &LayerGraph, kernels: &'static Kernels, parts: usize) -> Self {
+        let mut builder = Builder { graph, kernels, layouts: vec![Layout::default(); graph.facts.len()] };
         builder.lay_out();
         builder.pad();
         builder.build(parts)
@@ -89,7 +89,7 @@ impl Plan {
 }
 
 struct Builder<'a> {
-    region: &'a Region,
+    graph: &'a LayerGraph,
     kernels: &'static Kernels,
     layouts: Vec<Layout>,
 }
@@ -105,22 +105,22 @@ fn is_depthwise(conv: &Conv, channels: usize, output: Option<f32>) -> bool {
 
 impl Builder<'_> {
     fn scale(&self, id: Id) -> Option<f32> {
-        self.region.facts[id].scale
+        self.graph.facts[id].scale
     }
 
     /// Which lane each channel has: forward, since most layers keep the lanes of what they read.
     fn lay_out(&mut self) {
-        let input = self.region.input;
-        let channels = self.region.facts[input].channels;
-        let mut readers = self.region.layers.iter().filter(|layer| layer.op.inputs().contains(&input));
+        let input = self.graph.input;
+        let channels = self.graph.facts[input].channels;
+        let mut readers = self.graph.layers.iter().filter(|layer| layer.op.inputs().contains(&input));
         let packed = readers.all(|layer| matches!(&layer.op, Op::Conv(conv) if conv.group == 1));
         let pixel = if packed && channels < LANES { channels } else { padded(channels) };
         self.layouts[input] = Layout { lanes: (0..channels).collect(), pixel, ..Layout::default() };
-        for layer in &self.region.layers {
-            let fact = &self.region.facts[layer.output];
+        for layer in &self.graph.layers {
+            let fact = &self.graph.facts[layer.output];
             let (mut lanes, mut pixel) = ((0..fact.channels).collect(), padded(fact.channels));
             match &layer.op {
-                Op::Conv(conv) if !is_depthwise(conv, self.region.facts[conv.input].channels, fact.scale) => {}
+                Op::Conv(conv) if !is_depthwise(conv, self.graph.facts[conv.input].channels, fact.scale) => {}
                 Op::Quantize { .. } => {} // channels in order
                 Op::Concat { inputs } => (lanes, pixel) = self.join(layer.output, inputs),
                 op if fact.scale.is_some() => {
@@ -146,7 +146,7 @@ impl Builder<'_> {
             let width = part.lanes.iter().max().map_or(0, |lane| padded(lane + 1));
             let twice = inputs[..index].contains(id);
             let moves =
-                part.part_of.is_none() && self.scale(*id) == self.scale(joint) && *id != self.region.input && !twice;
+                part.part_of.is_none() && self.scale(*id) == self.scale(joint) && *id != self.graph.input && !twice;
             if moves {
                 self.layouts[*id].part_of = Some((joint, start));
             }
@@ -166,9 +166,9 @@ impl Builder<'_> {
 
     /// The zeros that convolutions ask for around what they read.
     fn pad(&mut self) {
-        for layer in &self.region.layers {
+        for layer in &self.graph.layers {
             let Op::Conv(conv) = &layer.op else { continue };
-            let (from, to) = (&self.region.facts[conv.input], &self.region.facts[layer.output]);
+            let (from, to) = (&self.graph.facts[conv.input], &self.graph.facts[layer.output]);
             let Window { size, stride, dilation, pads } = conv.window;
             let below = |axis: usize, out: usize, length: usize, before: usize| {
                 ((out - 1) * stride[axis] + (size[axis] - 1) * dilation[axis] + 1).saturating_sub(before + length)
@@ -183,7 +183,7 @@ impl Builder<'_> {
     }
 
     fn view(&self, id: Id, offset: usize) -> View {
-        let fact = &self.region.facts[id];
+        let fact = &self.graph.facts[id];
         let (root, lane) = self.root(id);
         let layout = &self.layouts[root];
         let [top, left, _, right] = layout.pads;
@@ -204,22 +204,22 @@ impl Builder<'_> {
 
     /// Bytes of a tensor with its border, and room to read one vector past its end.
     fn size(&self, id: Id) -> usize {
-        let (fact, layout) = (&self.region.facts[id], &self.layouts[id]);
+        let (fact, layout) = (&self.graph.facts[id], &self.layouts[id]);
         let [top, left, bottom, right] = layout.pads;
         (top + fact.height + bottom) * (left + fact.width + right) * layout.pixel + 64
     }
 
     fn build(mut self, parts: usize) -> Plan {
         // A tensor lives from its first writer to its last reader; step 0 is the input, step i + 1 is layer i.
-        let last = self.region.layers.len() + 1;
-        self.touch(self.region.input, 0);
-        for (index, layer) in self.region.layers.iter().enumerate() {
+        let last = self.graph.layers.len() + 1;
+        self.touch(self.graph.input, 0);
+        for (index, layer) in self.graph.layers.iter().enumerate() {
             self.touch(layer.output, index + 1);
             for id in layer.op.inputs() {
                 self.touch(id, index + 1);
             }
         }
-        for id in &self.region.outputs {
+        for id in &self.graph.outputs {
             self.touch(*id, last);
         }
         let roots: Vec<Id> = (0..self.layouts.len())
@@ -235,11 +235,11 @@ impl Builder<'_> {
         // One line of scratch a part for each bilinear enlargement.
         let widest = |layer: &Layer| match &layer.op {
             Op::ResizeLinear { input } => {
-                (self.region.facts[*input].width * self.region.facts[*input].channels * 4).next_multiple_of(64)
+                (self.graph.facts[*input].width * self.graph.facts[*input].channels * 4).next_multiple_of(64)
             }
             _ => 0,
         };
-        let line = self.region.layers.iter().map(widest).max().unwrap_or(0);
+        let line = self.graph.layers.iter().map(widest).max().unwrap_or(0);
         requests.push(Request { size: line * parts, first: 0, last });
         let (offsets, end) = arena::place(&requests);
         let lines =
@@ -255,15 +255,15 @@ impl Builder<'_> {
             name: "input".into(),
             label: "input",
             macs: 0,
-            rows: self.region.facts[self.region.input].height,
-            work: Work::Input { to: views[self.region.input] },
-            border: self.border(self.region.input, &views, 0),
+            rows: self.graph.facts[self.graph.input].height,
+            work: Work::Input { to: views[self.graph.input] },
+            border: self.border(self.graph.input, &views, 0),
         }];
-        for (index, layer) in self.region.layers.iter().enumerate() {
+        for (index, layer) in self.graph.layers.iter().enumerate() {
             let border = self.border(layer.output, &views, index + 1);
             steps.extend(self.steps(layer, &views, lines, border));
         }
-        let outputs = self.region.outputs.iter().map(|id| views[*id]).collect();
+        let outputs = self.graph.outputs.iter().map(|id| views[*id]).collect();
         let arena = Arena::filled(end + 64, self.kernels.flip); // what is never written is zero
         Plan { steps, arena, outputs, kernels: self.kernels }
     }
@@ -295,7 +295,7 @@ impl Builder<'_> {
 
     /// True if no value of a tensor can be below zero.
     fn is_non_negative(&self, id: Id) -> bool {
-        let Some(layer) = self.region.layers.iter().find(|layer| layer.output == id) else { return false };
+        let Some(layer) = self.graph.layers.iter().find(|layer| layer.output == id) else { return false };
         match &layer.op {
             Op::Conv(Conv { clamp, .. })
             | Op::Add { clamp, .. }
@@ -326,7 +326,7 @@ impl Builder<'_> {
     /// The steps of a layer: one, but for a Concat whose parts have to be copied.
     fn steps(&self, layer: &Layer, views: &[View], lines: View, border: Option<Border>) -> Vec<Step> {
         let to = views[layer.output];
-        let fact = &self.region.facts[layer.output];
+        let fact = &self.graph.facts[layer.output];
         let scale = fact.scale.unwrap_or(1.0);
         let ratio = |id: Id| (f64::from(self.scale(id).unwrap_or(1.0)) / f64::from(scale)) as f32;
         let mut macs = 0;
@@ -385,14 +385,24 @@ impl Builder<'_> {
     fn conv(&self, conv: &Conv, scale: Option<f32>, channels: usize, from: View, to: View) -> Work {
         let source = self.source(conv.input, &from);
         let window = conv.window;
-        let input_channels = self.region.facts[conv.input].channels;
+        let input_channels = self.graph.facts[conv.input].channels;
         if let (Some(scale), true) = (scale, is_depthwise(conv, input_channels, scale)) {
             let bounds = Self::bounds(conv.clamp, scale);
             let layer = Box::new(pack::depthwise(conv, &source, to.lanes, scale, bounds, self.kernels));
             return Work::Depthwise { layer, from, to, window };
         }
-        if scale.is_none() && channels == 1 && conv.group == 1 && from.pixel >= LANES && self.kernels.single.is_some() {
-            return Work::Single { layer: Box::new(pack::single(conv, &source, self.kernels)), from, to, window };
+        if scale.is_none()
+            && channels == 1
+            && conv.group == 1
+            && from.pixel >= LANES
+            && self.kernels.one_channel.is_some()
+        {
+            return Work::OneChannel {
+                layer: Box::new(pack::one_channel(conv, &source, self.kernels)),
+                from,
+                to,
+                window,
+            };
         }
         let output = match scale {
             Some(scale) => {

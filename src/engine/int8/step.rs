@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::kernels::float;
 use super::kernels::lanes::{Numbers, Taps};
-use super::kernels::{Dense, Depthwise, Kernels, LANES, Single, Strip};
-use super::region::{Function, Window};
+use super::kernels::{Dense, Depthwise, Kernels, LANES, OneChannel, RowSpan};
+use super::layer_graph::{Function, Window};
 
 /// Where a tensor lies: offsets in bytes from the arena's start.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,8 +57,8 @@ pub enum Work {
         to: View,
         window: Window,
     },
-    Single {
-        layer: Box<Single>,
+    OneChannel {
+        layer: Box<OneChannel>,
         from: View,
         to: View,
         window: Window,
@@ -208,14 +208,14 @@ impl Work {
         unsafe {
             match self {
                 Self::Input { to } => take_input(input, base, to, rows, kernels.flip),
-                Self::Dense { layer, from, to, window } => (kernels.dense)(layer, &strip(base, from, to, window, rows)),
-                Self::Single { layer, from, to, window } => {
-                    if let Some(single) = kernels.single {
-                        single(layer, &strip(base, from, to, window, rows));
+                Self::Dense { layer, from, to, window } => (kernels.dense)(layer, &span(base, from, to, window, rows)),
+                Self::OneChannel { layer, from, to, window } => {
+                    if let Some(one_channel) = kernels.one_channel {
+                        one_channel(layer, &span(base, from, to, window, rows));
                     }
                 }
                 Self::Depthwise { layer, from, to, window } => {
-                    (kernels.depthwise)(layer, &strip(base, from, to, window, rows));
+                    (kernels.depthwise)(layer, &span(base, from, to, window, rows));
                 }
                 Self::FloatConv { layer, from, to } => {
                     let all = floats(base, from, 0..from.height);
@@ -294,14 +294,14 @@ impl Work {
 
 /// # Safety
 /// The views lie in the arena at `base`.
-unsafe fn strip(base: *mut u8, from: &View, to: &View, window: &Window, rows: Range<usize>) -> Strip {
+unsafe fn span(base: *mut u8, from: &View, to: &View, window: &Window, rows: Range<usize>) -> RowSpan {
     let Window { stride: [down, right], pads: [top, left, ..], .. } = *window;
     // SAFETY: the tensor has a border at least as wide as the pads.
     let input = unsafe { base.add(from.offset - top * from.row - left * from.pixel) };
     // SAFETY: as the caller's.
     let output = unsafe { to.at(base, 0, 0) };
     let (in_row, in_pixel) = (from.row * down, from.pixel * right);
-    Strip { input, in_row, in_pixel, output, out_row: to.row, out_pixel: to.pixel, width: to.width, rows }
+    RowSpan { input, in_row, in_pixel, output, out_row: to.row, out_pixel: to.pixel, width: to.width, rows }
 }
 
 /// Calls `work(y, x, to, n)` for runs of `n` bytes that are contiguous in all views: whole rows, or else pixels.

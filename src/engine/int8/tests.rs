@@ -5,9 +5,9 @@
 use proptest::prelude::*;
 
 use super::kernels::{Isa, Kernels};
+use super::layer_graph::{Clamp, Conv, Fact, FloatConv, Function, Id, Layer, LayerGraph, Op, Window};
 use super::plan::Plan;
 use super::pool::Pool;
-use super::region::{Clamp, Conv, Fact, FloatConv, Function, Id, Layer, Op, Region, Window};
 
 /// What kind of numbers a network has.
 #[derive(Debug, Clone, Copy)]
@@ -102,9 +102,9 @@ impl Numbers {
     }
 }
 
-/// A region under construction: one tensor leads to the next.
+/// A layer graph under construction: one tensor leads to the next.
 struct Builder {
-    region: Region,
+    graph: LayerGraph,
     numbers: Numbers,
     at: Id,
 }
@@ -112,18 +112,18 @@ struct Builder {
 impl Builder {
     fn new(height: usize, width: usize, channels: usize, seed: u64, range: Range) -> Self {
         let input = Fact { height, width, channels, scale: Some(1.0 / 128.0) };
-        let region = Region { facts: vec![input], layers: vec![], input: 0, outputs: vec![] };
-        Self { region, numbers: Numbers(seed | 1, range), at: 0 }
+        let graph = LayerGraph { facts: vec![input], layers: vec![], input: 0, outputs: vec![] };
+        Self { graph, numbers: Numbers(seed | 1, range), at: 0 }
     }
 
     fn fact(&self) -> Fact {
-        self.region.facts[self.at].clone()
+        self.graph.facts[self.at].clone()
     }
 
     fn push(&mut self, op: Op, fact: Fact) -> Id {
-        self.region.facts.push(fact);
-        let output = self.region.facts.len() - 1;
-        self.region.layers.push(Layer { name: format!("layer {output}"), op, output });
+        self.graph.facts.push(fact);
+        let output = self.graph.facts.len() - 1;
+        self.graph.layers.push(Layer { name: format!("layer {output}"), op, output });
         self.at = output;
         output
     }
@@ -246,20 +246,20 @@ impl Builder {
     }
 
     /// Everything out as floats: by Dequantize, and by a convolution that ends in floats.
-    fn finish(mut self, channels: usize) -> Region {
+    fn finish(mut self, channels: usize) -> LayerGraph {
         let (int8, fact) = (self.at, self.fact());
         let whole = self.push(Op::Dequantize { input: int8 }, Fact { scale: None, ..fact.clone() });
         self.at = int8;
         let window = Window { size: [3, 3], stride: [1, 1], dilation: [1, 1], pads: [1; 4] };
         self.conv(channels, 1, (window, [fact.height, fact.width]), true);
-        self.region.outputs = vec![whole, self.at];
-        self.region
+        self.graph.outputs = vec![whole, self.at];
+        self.graph
     }
 }
 
 /// The bits of all outputs.
-fn run(region: &Region, kernels: &'static Kernels, input: &[i8], parts: usize) -> Vec<Vec<u32>> {
-    let plan = Plan::new(region, kernels, parts);
+fn run(graph: &LayerGraph, kernels: &'static Kernels, input: &[i8], parts: usize) -> Vec<Vec<u32>> {
+    let plan = Plan::new(graph, kernels, parts);
     for step in plan.steps() {
         for part in 0..parts {
             plan.fence(step, part, parts);
@@ -269,7 +269,7 @@ fn run(region: &Region, kernels: &'static Kernels, input: &[i8], parts: usize) -
     }
     plan.unfence();
     // SAFETY: all steps are done.
-    (0..region.outputs.len()).map(|index| bits(unsafe { plan.output(index) })).collect()
+    (0..graph.outputs.len()).map(|index| bits(unsafe { plan.output(index) })).collect()
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -281,14 +281,14 @@ pub(super) fn outputs(pool: &Pool) -> Vec<Vec<u32>> {
     [0, 1].map(|index| bits(pool.output(index))).to_vec()
 }
 
-fn check(region: &Region, input: &[i8], parts: usize) -> Result<(), TestCaseError> {
+fn check(graph: &LayerGraph, input: &[i8], parts: usize) -> Result<(), TestCaseError> {
     let Some(portable) = Isa::Portable.kernels() else { return Err(TestCaseError::fail("portable")) };
-    let wanted = run(region, portable, input, 1);
+    let wanted = run(graph, portable, input, 1);
     let all = Isa::ALL.into_iter().filter_map(Isa::kernels);
     #[cfg(target_arch = "x86_64")]
     let all = all.chain(super::kernels::reencoded());
     for kernels in all {
-        let outputs = run(region, kernels, input, parts);
+        let outputs = run(graph, kernels, input, parts);
         for (index, (output, wanted)) in outputs.iter().zip(&wanted).enumerate() {
             let wrong = output.iter().zip(wanted).position(|(a, b)| a != b);
             prop_assert_eq!(wrong, None, "{} differs in output {}", kernels.isa.name(), index);
@@ -315,13 +315,13 @@ proptest! {
             builder.add(part);
         }
         let input: Vec<i8> = (0..height * width * channels).map(|_| builder.numbers.byte()).collect();
-        let region = builder.finish(last);
-        check(&region, &input, threads)?;
+        let graph = builder.finish(last);
+        check(&graph, &input, threads)?;
     }
 }
 
 /// A network with each kind of step once, and an input: few enough numbers for an interpreter.
-pub(super) fn one_of_each() -> (Region, Vec<i8>) {
+pub(super) fn one_of_each() -> (LayerGraph, Vec<i8>) {
     let window = |out, size, stride, groups| (out, [size; 2], [stride; 2], groups);
     let dense = |(out, size, stride, groups)| Part::Dense { out, size, stride, dilation: 1, groups, same: true };
     let float = |(out, size, stride, groups)| Part::Float { out, size, stride, dilation: 1, groups, same: true };
@@ -343,36 +343,36 @@ pub(super) fn one_of_each() -> (Region, Vec<i8>) {
         builder.add(part);
     }
     let input: Vec<i8> = (0..6 * 5 * 3).map(|_| builder.numbers.byte()).collect();
-    let mut region = builder.finish(2);
-    float_tail(&mut region);
-    (region, input)
+    let mut graph = builder.finish(2);
+    float_tail(&mut graph);
+    (graph, input)
 }
 
 /// In two shares.
 #[test]
 fn one_of_each_step() {
-    let (region, input) = one_of_each();
-    let checked = check(&region, &input, 2);
+    let (graph, input) = one_of_each();
+    let checked = check(&graph, &input, 2);
     assert!(checked.is_ok(), "{checked:?}");
 }
 
 /// The last output through a function, enlarged, and its mean.
-fn float_tail(region: &mut Region) {
-    let Some(last) = region.outputs.last_mut() else { return };
+fn float_tail(graph: &mut LayerGraph) {
+    let Some(last) = graph.outputs.last_mut() else { return };
     for make in [
         |input| Op::Map { input, function: Function::Sigmoid },
         |input| Op::ResizeLinear { input },
         |input| Op::Mean { input },
     ] {
-        let (op, mut fact) = (make(*last), region.facts[*last].clone());
+        let (op, mut fact) = (make(*last), graph.facts[*last].clone());
         (fact.height, fact.width) = match op {
             Op::ResizeLinear { .. } => (fact.height * 2, fact.width * 2),
             Op::Mean { .. } => (1, 1),
             _ => (fact.height, fact.width),
         };
-        region.facts.push(fact);
-        *last = region.facts.len() - 1;
-        region.layers.push(Layer { name: "tail".into(), op, output: *last });
+        graph.facts.push(fact);
+        *last = graph.facts.len() - 1;
+        graph.layers.push(Layer { name: "tail".into(), op, output: *last });
     }
 }
 
@@ -384,16 +384,16 @@ fn the_ends_of_int8_add_up() {
             let mut builder = Builder::new(6, 7, 32, 1, Range::Ends);
             let Some(window) = builder.window([size; 2], [1; 2], 1, true) else { continue };
             builder.conv(32, group, window, false);
-            if let Some(Layer { op: Op::Conv(conv), .. }) = builder.region.layers.last_mut() {
+            if let Some(Layer { op: Op::Conv(conv), .. }) = builder.graph.layers.last_mut() {
                 conv.weights.fill(weight);
                 conv.scales.fill(1e-3);
                 conv.clamp = Clamp::NONE;
             }
-            if let Some(fact) = builder.region.facts.last_mut() {
+            if let Some(fact) = builder.graph.facts.last_mut() {
                 fact.scale = Some(group.min(2) as f32 * 0.01);
             }
-            let region = builder.finish(1);
-            let checked = check(&region, &[-128; 6 * 7 * 32], 1);
+            let graph = builder.finish(1);
+            let checked = check(&graph, &[-128; 6 * 7 * 32], 1);
             assert!(checked.is_ok(), "{group} groups, {size} x {size}, weights of {weight}: {checked:?}");
         }
     }
@@ -417,19 +417,19 @@ fn groups_see_their_own_channels() {
 fn a_bias_outlives_absurd_scales() {
     let mut builder = Builder::new(3, 3, 16, 5, Range::All);
     let Some(window) = builder.window([1; 2], [1; 2], 1, true) else { return };
-    builder.region.facts[0].scale = Some(2e28);
+    builder.graph.facts[0].scale = Some(2e28);
     builder.conv(16, 1, window, false);
-    if let Some(Layer { op: Op::Conv(conv), .. }) = builder.region.layers.last_mut() {
+    if let Some(Layer { op: Op::Conv(conv), .. }) = builder.graph.layers.last_mut() {
         conv.weights.fill(0);
         conv.scales.fill(2e27);
         conv.bias.fill(0.5);
         conv.clamp = Clamp::NONE;
     }
-    if let Some(fact) = builder.region.facts.last_mut() {
+    if let Some(fact) = builder.graph.facts.last_mut() {
         fact.scale = Some(0.1);
     }
-    let (region, input) = (builder.finish(1), [1; 9 * 16]);
-    let portable = Isa::Portable.kernels().map(|kernels| run(&region, kernels, &input, 1));
+    let (graph, input) = (builder.finish(1), [1; 9 * 16]);
+    let portable = Isa::Portable.kernels().map(|kernels| run(&graph, kernels, &input, 1));
     let values = portable.into_iter().flatten().next().unwrap_or_default();
     assert!(!values.is_empty() && values.iter().all(|bits| f32::from_bits(*bits) == 0.5), "{values:?}");
 }

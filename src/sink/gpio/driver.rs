@@ -14,7 +14,7 @@ use super::{Open, Shared, Write};
 use crate::chip::Error;
 use crate::clock::{self, Timestamp};
 use crate::handshake::Condition;
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::pulse::{LOOK, Pulse, SILENCE};
 
 /// Between two tries to open the lines.
@@ -31,7 +31,7 @@ pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
     /// Rings when the status has changed.
     pub(super) bell: Receiver<()>,
-    pub(super) line: Line,
+    pub(super) plc_link: PlcLink,
     pub(super) timing: Timing,
     pub(super) open: Open,
     /// None while they cannot be driven.
@@ -49,7 +49,7 @@ impl Driver {
             if self.posts.is_empty() {
                 pulse.set_down(false); // what filled the queue is shown
             }
-            let shown = if end.is_some() { Shown::STOPPED } else { Shown::new(&self.line.glance()) };
+            let shown = if end.is_some() { Shown::STOPPED } else { Shown::new(&self.plc_link.glance()) };
             self.timing.show(shown);
             self.write_due();
             self.reopen();
@@ -74,7 +74,7 @@ impl Driver {
                 "{} OK came too late at the outputs and were shown as NG: is the processor overloaded?",
                 told.1
             );
-            self.line.update(|handshake| handshake.told_late());
+            self.plc_link.update(|handshake| handshake.told_late());
         }
         if told.0 > self.told.0 && self.told.0 == 0 {
             log::warn!("a part came while the last one's levels stood: signals.hold_ms is too long for this line");
@@ -100,7 +100,7 @@ impl Driver {
         }
         self.shared.up.store(false, Relaxed);
         self.retry = clock::now() + RETRY;
-        self.line.update(|handshake| handshake.set(Condition::Outputs, true));
+        self.plc_link.update(|handshake| handshake.set(Condition::Outputs, true));
     }
 
     fn reopen(&mut self) {
@@ -114,7 +114,7 @@ impl Driver {
                 let gone = self.timing.recover() as u64;
                 self.shared.missed.fetch_add(gone, Relaxed);
                 self.shared.up.store(true, Relaxed);
-                self.line.update(|handshake| handshake.set(Condition::Outputs, false));
+                self.plc_link.update(|handshake| handshake.set(Condition::Outputs, false));
                 log::warn!("the GPIO outputs are back");
                 self.write_due();
             }

@@ -30,7 +30,7 @@ pub const LATE: Duration = Duration::from_millis(5);
 
 /// What a station fixes once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Options {
+pub struct GpioOptions {
     /// The zones are sixteen, and come in two bytes with a strobe each.
     pub two_bytes: bool,
     /// From the trigger's edge to the flash.
@@ -66,7 +66,7 @@ impl Part {
         let due = valid.map_or(outcome.due(), |valid| valid.due);
         Self {
             sequence: outcome.sequence,
-            ok: outcome.words.ok,
+            ok: outcome.plc.ok,
             zones: outcome.zones,
             data: ok.map_or(due, |ok| ok.due),
             due,
@@ -112,9 +112,9 @@ impl Shown {
     }
 }
 
-/// Where a part's presentation stands. A stage that is entered is written out before the next is looked at.
+/// Where a part's presentation stands. A phase that is entered is written out before the next is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     /// OK, NG and zones change.
     Data,
     /// They stand, and VALID waits.
@@ -134,10 +134,10 @@ const MARKS: [u32; 4] = [2, 3, 4, 6];
 /// The state machine.
 #[derive(Debug)]
 pub struct Timing {
-    options: Options,
+    options: GpioOptions,
     shown: Shown,
     parts: Deque<Part, PARTS>,
-    standing: Option<(Part, Stage)>,
+    standing: Option<(Part, Phase)>,
     flashes: Deque<Timestamp, FLASHES>,
     lit_until: Option<Timestamp>,
     broken: bool,
@@ -148,7 +148,7 @@ pub struct Timing {
 
 impl Timing {
     /// Lines at rest: [`Levels::SAFE`].
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: GpioOptions) -> Self {
         Self {
             options,
             shown: Shown::STOPPED,
@@ -233,8 +233,8 @@ impl Timing {
         let front = self.parts.front().map(|part| part.data);
         let part = match self.standing {
             None => front,
-            Some((_, Stage::Setup { until })) => Some(until),
-            Some((part, Stage::Valid { rose, marks, since })) => {
+            Some((_, Phase::Setup { until })) => Some(until),
+            Some((part, Phase::Valid { rose, marks, since })) => {
                 let cut = front.map(|data| data.max(rose + SETUP));
                 [cut, Some(self.turn(&part, rose, marks, since))].into_iter().flatten().min()
             }
@@ -253,41 +253,41 @@ impl Timing {
         }
     }
 
-    /// The next stage, if its time has come.
-    fn advance(&mut self, now: Timestamp) -> Option<(Part, Stage)> {
-        let Some((part, stage)) = self.standing else { return self.begin(now) };
-        let next = match stage {
-            Stage::Data => Stage::Setup { until: part.due.max(now + SETUP) },
-            Stage::Setup { until } if now < until => stage,
-            Stage::Setup { .. } if is_late(&part, now) => return Some((self.spoil(part), Stage::Data)),
-            Stage::Setup { .. } => Stage::Rise,
-            Stage::Rise => Stage::Valid { rose: now, marks: 0, since: now },
-            Stage::Valid { rose, marks, since } => self.stand(&part, rose, marks, since, now),
-            Stage::Fall { .. } => return self.begin(now),
+    /// The next phase, if its time has come.
+    fn advance(&mut self, now: Timestamp) -> Option<(Part, Phase)> {
+        let Some((part, phase)) = self.standing else { return self.begin(now) };
+        let next = match phase {
+            Phase::Data => Phase::Setup { until: part.due.max(now + SETUP) },
+            Phase::Setup { until } if now < until => phase,
+            Phase::Setup { .. } if is_late(&part, now) => return Some((self.spoil(part), Phase::Data)),
+            Phase::Setup { .. } => Phase::Rise,
+            Phase::Rise => Phase::Valid { rose: now, marks: 0, since: now },
+            Phase::Valid { rose, marks, since } => self.stand(&part, rose, marks, since, now),
+            Phase::Fall { .. } => return self.begin(now),
         };
         Some((part, next))
     }
 
-    fn begin(&mut self, now: Timestamp) -> Option<(Part, Stage)> {
+    fn begin(&mut self, now: Timestamp) -> Option<(Part, Phase)> {
         let due = self.parts.front().is_some_and(|part| part.data <= now);
         let mut part = due.then(|| self.parts.pop_front()).flatten()?;
         part.ok &= !self.shown.simulated;
         let part = if is_late(&part, now + SETUP) { self.spoil(part) } else { part }; // VALID cannot rise earlier
-        Some((part, Stage::Data))
+        Some((part, Phase::Data))
     }
 
     /// VALID stays until its time is over, or the next part needs the lines.
-    fn stand(&mut self, part: &Part, rose: Timestamp, marks: usize, since: Timestamp, now: Timestamp) -> Stage {
+    fn stand(&mut self, part: &Part, rose: Timestamp, marks: usize, since: Timestamp, now: Timestamp) -> Phase {
         if self.parts.front().is_some_and(|next| next.data <= now) && now >= rose + SETUP {
             self.cut += u64::from(now < rose + part.hold);
-            return Stage::Fall { marks };
+            return Phase::Fall { marks };
         }
         match now < self.turn(part, rose, marks, since) {
-            true => Stage::Valid { rose, marks, since },
+            true => Phase::Valid { rose, marks, since },
             false if self.options.two_bytes && marks < MARKS.len() => {
-                Stage::Valid { rose, marks: marks + 1, since: now }
+                Phase::Valid { rose, marks: marks + 1, since: now }
             }
-            false => Stage::Fall { marks },
+            false => Phase::Fall { marks },
         }
     }
 
@@ -317,16 +317,16 @@ impl Timing {
         match self.standing {
             _ if self.broken => levels.with(Role::Ok, true).with(Role::Ng, true),
             None => levels.with(Role::Ng, !self.shown.run),
-            Some((part, stage)) => self.present(levels, &part, stage),
+            Some((part, phase)) => self.present(levels, &part, phase),
         }
     }
 
-    fn present(&self, levels: Levels, part: &Part, stage: Stage) -> Levels {
-        let (valid, marks) = match stage {
-            Stage::Data | Stage::Setup { .. } => (false, 0),
-            Stage::Rise => (true, 0),
-            Stage::Valid { marks, .. } => (true, marks),
-            Stage::Fall { marks } => (false, marks),
+    fn present(&self, levels: Levels, part: &Part, phase: Phase) -> Levels {
+        let (valid, marks) = match phase {
+            Phase::Data | Phase::Setup { .. } => (false, 0),
+            Phase::Rise => (true, 0),
+            Phase::Valid { marks, .. } => (true, marks),
+            Phase::Fall { marks } => (false, marks),
         };
         let [low, high] = part.zones.to_le_bytes();
         levels

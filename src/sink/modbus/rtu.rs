@@ -13,7 +13,7 @@ use serial2::SerialPort;
 
 use super::super::serial::port;
 use super::Rtu;
-use super::bank::{Bank, Window};
+use super::registers::{Registers, Window};
 use crate::clock::{self, Timestamp};
 use crate::modbus::Codec;
 use crate::modbus::adu::{BROADCAST, Dropped, MAX_RTU, rtu, rtu_answer, rtu_goes_on, silence};
@@ -30,7 +30,7 @@ const PIECES: Duration = Duration::from_millis(20);
 /// One unit on one line.
 pub(super) struct Unit {
     options: Rtu,
-    bank: Arc<Bank>,
+    registers: Arc<Registers>,
     port: Option<SerialPort>,
     window: Window,
     codec: Codec,
@@ -49,11 +49,11 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    pub(super) fn new(options: Rtu, bank: Arc<Bank>) -> Self {
+    pub(super) fn new(options: Rtu, registers: Arc<Registers>) -> Self {
         let now = clock::now();
         Self {
             options,
-            bank,
+            registers,
             port: None,
             window: Window::default(),
             codec: Codec::default(),
@@ -70,7 +70,7 @@ impl Unit {
     }
 
     pub(super) fn run(mut self, pulse: &Pulse) {
-        while !self.bank.is_closed() {
+        while !self.registers.is_closed() {
             pulse.beat(clock::now(), SILENCE);
             pulse.set_down(self.port.is_none());
             match self.listen() {
@@ -137,7 +137,7 @@ impl Unit {
     }
 
     fn damaged(&self) {
-        self.bank.counters.damaged.fetch_add(1, Relaxed);
+        self.registers.counters.damaged.fetch_add(1, Relaxed);
     }
 
     /// Two-wire transceivers may hear themselves, and the answer to a write of one register looks like its request.
@@ -146,17 +146,17 @@ impl Unit {
     }
 
     fn follow(&mut self) {
-        let Self { options, bank, window, codec, frame, last, .. } = self;
+        let Self { options, registers, window, codec, frame, last, .. } = self;
         let (Some(&to), Ok(pdu)) = (frame.first(), rtu(frame, options.unit)) else { return };
         if to == BROADCAST && !is_write(pdu) {
             return;
         }
         // The part was there when the frame was, not when the silence after it was over.
-        let answer = codec.answer(pdu, |access| bank.serve(access, window, true, *last));
-        bank.count(answer);
+        let answer = codec.answer(pdu, |access| registers.serve(access, window, true, *last));
+        registers.count(answer);
         rtu_answer(options.unit, answer, &mut self.sent);
         if !std::mem::replace(&mut self.asked, true) {
-            self.bank.masters.fetch_add(1, Relaxed);
+            self.registers.masters.fetch_add(1, Relaxed);
         }
         if to == BROADCAST {
             self.sent.clear();
@@ -188,7 +188,7 @@ impl Unit {
             Ok(opened) => {
                 self.port = Some(opened);
                 self.frame.clear();
-                self.bank.set_line(true);
+                self.registers.set_line(true);
                 let again = if std::mem::take(&mut self.lost) { " again" } else { "" };
                 log::info!("{}: open{again}, Modbus unit {unit}, {baud} baud", port.display());
             }
@@ -199,7 +199,7 @@ impl Unit {
     /// The device is gone, or takes nothing: told once, tried again and again.
     fn lose(&mut self, error: &std::io::Error) {
         self.port = None;
-        self.bank.set_line(false);
+        self.registers.set_line(false);
         self.retry = clock::now() + RETRY;
         if !std::mem::replace(&mut self.lost, true) {
             log::warn!("{}: {error}; its master gets no answers until it is back", self.options.port.display());

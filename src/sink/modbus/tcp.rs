@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Tcp;
-use super::bank::{Bank, Window};
+use super::registers::{Registers, Window};
 use crate::clock::{self, Timestamp};
 use crate::modbus::Codec;
 use crate::modbus::adu::{MAX_TCP, TCP_HEADER, Tcp as Found, tcp, tcp_answer};
@@ -31,14 +31,14 @@ const STUCK: Duration = Duration::from_secs(1);
 /// The listener and its connections.
 pub(super) struct Server {
     options: Arc<Tcp>,
-    bank: Arc<Bank>,
+    registers: Arc<Registers>,
     listener: Option<TcpListener>,
     connections: Vec<JoinHandle<()>>,
 }
 
 impl Server {
     /// Binds the address. One that this machine does not have yet is waited for; one that cannot be had is an error.
-    pub(super) fn bind(options: Tcp, bank: Arc<Bank>) -> Result<Self> {
+    pub(super) fn bind(options: Tcp, registers: Arc<Registers>) -> Result<Self> {
         let listener = match listen(options.listen) {
             Ok(listener) => Some(listener),
             Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
@@ -47,12 +47,12 @@ impl Server {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { options: Arc::new(options), bank, listener, connections: vec![] })
+        Ok(Self { options: Arc::new(options), registers, listener, connections: vec![] })
     }
 
     pub(super) fn run(mut self, pulse: &Pulse) {
         let mut failing = false;
-        while !self.bank.is_closed() {
+        while !self.registers.is_closed() {
             pulse.beat(clock::now(), SILENCE);
             match &self.listener {
                 Some(listener) => match accept(listener) {
@@ -93,14 +93,14 @@ impl Server {
         } else {
             return self.serve(stream, from);
         };
-        self.bank.counters.turned_away.fetch_add(1, Relaxed);
+        self.registers.counters.turned_away.fetch_add(1, Relaxed);
         log::debug!("Modbus: {from} {refusal}");
     }
 
     fn serve(&mut self, stream: TcpStream, from: SocketAddr) {
-        let (options, bank) = (self.options.clone(), self.bank.clone());
+        let (options, registers) = (self.options.clone(), self.registers.clone());
         let serve = move || {
-            let ended = Connection::new(stream, &options, &bank).and_then(Connection::run);
+            let ended = Connection::new(stream, &options, &registers).and_then(Connection::run);
             log::debug!("Modbus: {from} {}", ended.map_or_else(|error| error.to_string(), |why| format!("{why:?}")));
         };
         match std::thread::Builder::new().name("modbus-master".into()).spawn(serve) {
@@ -156,7 +156,7 @@ const ROOM: usize = 4 * MAX_TCP;
 struct Connection<'a> {
     stream: TcpStream,
     options: &'a Tcp,
-    bank: &'a Bank,
+    registers: &'a Registers,
     window: Window,
     codec: Codec,
     bytes: heapless::Vec<u8, ROOM>,
@@ -167,14 +167,14 @@ struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    fn new(stream: TcpStream, options: &'a Tcp, bank: &'a Bank) -> Result<Self> {
+    fn new(stream: TcpStream, options: &'a Tcp, registers: &'a Registers) -> Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SLICE))?;
         stream.set_write_timeout(Some(SLICE))?;
-        bank.masters.fetch_add(1, Relaxed);
+        registers.masters.fetch_add(1, Relaxed);
         let (window, codec, bytes) = (Window::default(), Codec::default(), heapless::Vec::new());
-        Ok(Self { stream, options, bank, window, codec, bytes, quiet: clock::now(), begun: None })
+        Ok(Self { stream, options, registers, window, codec, bytes, quiet: clock::now(), begun: None })
     }
 
     fn run(mut self) -> Result<Ended> {
@@ -202,7 +202,7 @@ impl<'a> Connection<'a> {
                 Found::Frame(length) => self.answer(length, now)?,
                 Found::Partial => break,
                 Found::Garbage => {
-                    self.bank.counters.damaged.fetch_add(1, Relaxed);
+                    self.registers.counters.damaged.fetch_add(1, Relaxed);
                     return Ok(Some(Ended::Garbage));
                 }
             }
@@ -214,9 +214,9 @@ impl<'a> Connection<'a> {
     fn answer(&mut self, length: usize, now: Timestamp) -> Result<()> {
         let request = self.bytes.get(..length).unwrap_or_default();
         let pdu = request.get(TCP_HEADER + 1..).unwrap_or_default();
-        let (bank, window, write) = (self.bank, &mut self.window, self.options.write);
-        let answer = self.codec.answer(pdu, |access| bank.serve(access, window, write, now));
-        bank.count(answer);
+        let (registers, window, write) = (self.registers, &mut self.window, self.options.write);
+        let answer = self.codec.answer(pdu, |access| registers.serve(access, window, write, now));
+        registers.count(answer);
         let mut out = heapless::Vec::new();
         tcp_answer(request, answer, &mut out);
         write_whole(&mut self.stream, &out)?;
@@ -228,10 +228,10 @@ impl<'a> Connection<'a> {
     fn tired(&self, now: Timestamp) -> Option<Ended> {
         let dawdles = self.begun.is_some_and(|begun| now.saturating_sub(begun) > DAWDLE);
         let idle = now.saturating_sub(self.quiet) > self.options.idle;
-        match (self.bank.is_closed(), dawdles, idle) {
+        match (self.registers.is_closed(), dawdles, idle) {
             (true, _, _) => Some(Ended::Stopped),
             (_, true, _) => {
-                self.bank.counters.damaged.fetch_add(1, Relaxed);
+                self.registers.counters.damaged.fetch_add(1, Relaxed);
                 Some(Ended::Dawdled)
             }
             (_, _, true) => Some(Ended::Idle),
@@ -242,7 +242,7 @@ impl<'a> Connection<'a> {
 
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
-        self.bank.masters.fetch_sub(1, Relaxed);
+        self.registers.masters.fetch_sub(1, Relaxed);
     }
 }
 

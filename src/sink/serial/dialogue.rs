@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Shared;
 use crate::clock::Timestamp;
-use crate::line::Line;
+use crate::plc_link::PlcLink;
 use crate::telegram::ascii::{self, Command};
 use crate::telegram::spec::refusal;
 use crate::telegram::{self, Malformed, Message, Received};
@@ -46,7 +46,7 @@ struct Recent {
 
 /// The PLC's side of the line.
 pub(super) struct Dialogue {
-    station: Line,
+    plc_link: PlcLink,
     shared: Arc<Shared>,
     /// Triggers make the parts.
     external: bool,
@@ -56,8 +56,8 @@ pub(super) struct Dialogue {
 }
 
 impl Dialogue {
-    pub(super) fn new(station: Line, shared: Arc<Shared>, external: bool) -> Self {
-        Self { station, shared, external, recent: heapless::Deque::new(), job: None }
+    pub(super) fn new(plc_link: PlcLink, shared: Arc<Shared>, external: bool) -> Self {
+        Self { plc_link, shared, external, recent: heapless::Deque::new(), job: None }
     }
 
     /// A telegram. Its own come back on two-wire lines, and an answer is never answered.
@@ -104,7 +104,7 @@ impl Dialogue {
         if self.repeated(asked, part_id, at) {
             return done(asked);
         }
-        match self.station.trigger(at, part_id) {
+        match self.plc_link.trigger(at, part_id) {
             Some(_) => {
                 self.remember(asked, part_id, at);
                 done(asked)
@@ -134,7 +134,7 @@ impl Dialogue {
         match self.job {
             Some((before, same)) if before == asked && same == job => None, // repeated
             Some(_) => Some(refuse(asked, refusal::JOB_BUSY)),
-            None if self.station.update(|handshake| handshake.ask_job(job)) => {
+            None if self.plc_link.update(|handshake| handshake.ask_job(job)) => {
                 self.job = Some((asked, job));
                 self.settle()
             }
@@ -145,7 +145,7 @@ impl Dialogue {
     /// The answer to a job change, once it is over.
     pub(super) fn settle(&mut self) -> Option<Answer> {
         let (asked, job) = self.job?;
-        let status = self.station.status();
+        let status = self.plc_link.status();
         if status.job_busy {
             return None;
         }
@@ -158,7 +158,7 @@ impl Dialogue {
         self.shared.acknowledged.fetch_add(1, Relaxed);
         let newest = self.shared.verdict.load(Relaxed);
         if sequence.is_none_or(|sequence| u32::from(sequence) == newest) {
-            self.station.update(|handshake| handshake.acknowledged());
+            self.plc_link.update(|handshake| handshake.acknowledged());
         }
     }
 }

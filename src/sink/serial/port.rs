@@ -7,7 +7,7 @@ use std::time::Duration;
 use serial2::rs4xx::Rs485Config;
 use serial2::{CharSize, FlowControl, SerialPort, Settings, StopBits};
 
-use super::{Options, Parity};
+use super::{Parity, SerialOptions};
 use crate::clock;
 
 /// A device that takes nothing for so long is as good as cut.
@@ -23,8 +23,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 const SILENCE: Duration = Duration::from_millis(20);
 
 /// Opens and sets up the device of a station's telegrams.
-pub(super) fn open(options: &Options) -> Result<SerialPort> {
-    let Options { port, line, parity, rs485, .. } = options;
+pub(super) fn open(options: &SerialOptions) -> Result<SerialPort> {
+    let SerialOptions { port, line, parity, rs485, .. } = options;
     let mut port = configure(port, line.baud, *parity, rs485.then_some("serial.rs485"))?;
     port.set_read_timeout(SILENCE)?;
     Ok(port)

@@ -8,13 +8,13 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 use serial2::SerialPort;
 
 use super::dialogue::{Answer, Asked};
-use super::picture::Picture;
-use super::{ANSWERS, Options, Post, Profile, Shared, port, words};
+use super::mask_frames::MaskFrames;
+use super::{ANSWERS, Post, Profile, SerialOptions, Shared, port, telegrams};
 use crate::clock::{self, Timestamp};
 use crate::handshake::{Condition, Status};
-use crate::line::Line;
 use crate::mask::Stored;
 use crate::outcome::Outcome;
+use crate::plc_link::PlcLink;
 use crate::pulse::{Pulse, SILENCE};
 use crate::signal::Signaller;
 use crate::telegram::message::{MINOR, NO_TEMPERATURE};
@@ -30,8 +30,8 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Everything that the thread owns.
 pub(super) struct Writer {
-    options: Options,
-    station: Line,
+    options: SerialOptions,
+    plc_link: PlcLink,
     inbox: Receiver<Post>,
     /// The reader's answers; its sender is kept, so that they never end.
     answers: (Sender<Answer>, Receiver<Answer>),
@@ -40,7 +40,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     port: Option<Arc<SerialPort>>,
     sequence: u16,
-    picture: Picture,
+    mask_frames: MaskFrames,
     began: Timestamp,
     /// When what was written has left the wire, by its rate.
     free: Timestamp,
@@ -58,8 +58,8 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(
-        options: Options,
-        station: Line,
+        options: SerialOptions,
+        plc_link: PlcLink,
         inbox: Receiver<Post>,
         answers: (Sender<Answer>, Receiver<Answer>),
         empty: Sender<Stored>,
@@ -67,10 +67,10 @@ impl Writer {
         pulse: Pulse,
     ) -> Self {
         let began = clock::now();
-        let simulated = station.glance().simulated;
+        let simulated = plc_link.glance().simulated;
         Self {
             options,
-            station,
+            plc_link,
             inbox,
             answers,
             owed: heapless::Deque::new(),
@@ -78,7 +78,7 @@ impl Writer {
             shared,
             port: None,
             sequence: 0,
-            picture: Picture::default(),
+            mask_frames: MaskFrames::default(),
             began,
             free: began,
             retry: began,
@@ -115,7 +115,7 @@ impl Writer {
         match post {
             Post::Verdict(outcome) => self.tell(&outcome),
             Post::Mask { result_id, mask } => {
-                let room = self.picture.begin(result_id, mask);
+                let room = self.mask_frames.begin(result_id, mask);
                 let _ = self.empty.try_send(room); // there is room for each
             }
             Post::NoMask { result_id } => self.abort(result_id, Abort::Overrun),
@@ -132,7 +132,7 @@ impl Writer {
     /// Until the line is free for what waits; otherwise until it is time to look around.
     fn wait(&self) -> Duration {
         let rest = self.free.saturating_sub(clock::now());
-        let waits = self.picture.pending() || !self.owed.is_empty();
+        let waits = self.mask_frames.pending() || !self.owed.is_empty();
         if self.port.is_some() && waits { rest.min(LOOK) } else { LOOK }
     }
 
@@ -142,13 +142,13 @@ impl Writer {
         if now < self.free || self.port.is_none() {
             return;
         }
-        let status = self.station.status();
+        let status = self.plc_link.status();
         let lines = self.options.profile == Profile::Ascii;
         if let Some(answer) = self.owed.pop_front() {
             self.answer(answer);
         } else if self.state != Some(trouble(&status)) || now >= self.free + HEARTBEAT {
             self.heartbeat(state(&status), &status);
-        } else if let Some(message) = self.picture.next(&self.options.line, lines) {
+        } else if let Some(message) = self.mask_frames.next(&self.options.line, lines) {
             if matches!(message, Message::MaskAbort { .. }) {
                 self.shared.masks_lost.fetch_add(1, Relaxed);
             }
@@ -167,10 +167,10 @@ impl Writer {
     /// Whatever kept the verdict, an OK leaves in time or is none.
     fn tell(&mut self, outcome: &Outcome) {
         let now = clock::now();
-        let late = outcome.words.ok && self.is_late(outcome, now);
+        let late = outcome.plc.ok && self.is_late(outcome, now);
         let mut telegram = match late {
-            true => words::verdict(&outcome.spoiled(Fault::Late, &self.signaller()), self.simulated),
-            false => words::verdict(outcome, self.simulated),
+            true => telegrams::verdict(&outcome.spoiled(Fault::Late, &self.signaller()), self.simulated),
+            false => telegrams::verdict(outcome, self.simulated),
         };
         if late {
             self.say_late(outcome.sequence);
@@ -183,13 +183,13 @@ impl Writer {
         } else {
             self.shared.missed.fetch_add(1, Relaxed);
         }
-        if self.picture.stop() {
-            self.abort(self.picture.result_id, Abort::Superseded);
+        if self.mask_frames.stop() {
+            self.abort(self.mask_frames.result_id, Abort::Superseded);
         }
     }
 
     /// True if the telegram would leave the station later than the line's own part of the promise allows: the due time, and what a verdict may wait
-    /// for the frame on the wire ([`crate::telegram::budget::Line::head_of_line_ms`]).
+    /// for the frame on the wire ([`crate::telegram::budget::SerialLine::head_of_line_ms`]).
     fn is_late(&self, outcome: &Outcome, now: Timestamp) -> bool {
         let wire = Duration::from_millis(self.options.line.head_of_line_ms.into());
         self.signaller().is_late(outcome.captured + wire, now.max(self.free))
@@ -205,7 +205,7 @@ impl Writer {
             let port = self.options.port.display();
             log::error!("{port}: part {sequence} leaves too late to be OK and is told as NG; more are only counted");
         }
-        self.station.update(|handshake| handshake.told_late());
+        self.plc_link.update(|handshake| handshake.told_late());
     }
 
     fn abort(&mut self, result_id: u32, reason: Abort) {
@@ -238,7 +238,7 @@ impl Writer {
                 self.shared.set_port(Some(port.clone()));
                 self.port = Some(port);
                 self.state = None;
-                let Options { line, config, external, .. } = self.options;
+                let SerialOptions { line, config, external, .. } = self.options;
                 let (caps, frame_bytes) = (u8::from(line.masks) | u8::from(external) << 1, line.frame_bytes as u16);
                 if self.send(&Message::Hello { minor: MINOR, caps, frame_bytes, config }) {
                     self.shared.up.store(true, Relaxed);
@@ -259,7 +259,7 @@ impl Writer {
         self.shared.up.store(false, Relaxed);
         self.pulse.set_down(true);
         self.retry = clock::now() + RETRY;
-        if self.picture.stop() {
+        if self.mask_frames.stop() {
             self.shared.masks_lost.fetch_add(1, Relaxed);
         }
         if !std::mem::replace(&mut self.lost, true) {
@@ -299,10 +299,10 @@ impl Writer {
     }
 
     fn close(&mut self) {
-        if self.picture.stop() {
-            self.abort(self.picture.result_id, Abort::Stopping);
+        if self.mask_frames.stop() {
+            self.abort(self.mask_frames.result_id, Abort::Stopping);
         }
-        let status = self.station.status();
+        let status = self.plc_link.status();
         self.heartbeat(State::Stopping, &status);
         let Shared { missed, masks_lost, acknowledged, unanswered, .. } = &*self.shared;
         let [missed, masks, acknowledged, unanswered] =

@@ -10,11 +10,11 @@ use crate::camera::{Camera, Pattern};
 use crate::clock;
 use crate::engine::int8::sabotage::{self, Blow, Strike, Whom};
 use crate::outcome::Outcome;
-use crate::pipeline::Options;
+use crate::pipeline::PipelineOptions;
 use crate::signal::Signaller;
 use crate::sink::{Error, Sink};
 use crate::station::control::{Client, Reply, Request, Socket};
-use crate::station::{Report, Shelf, Stage, Station, Stop, Trigger, Watch};
+use crate::station::{Releases, Report, RunState, Station, Stop, TrialLimits, Trigger};
 use crate::store::{Id, Room, Store};
 use crate::verdict::{Fault, Verdict};
 
@@ -89,7 +89,7 @@ fn run_struck(frames: u64, threads: usize, strikes: &[(u64, Strike)]) -> (Report
 }
 
 fn finish((station, collected): (Station, Receiver<Outcome>)) -> (Report, Vec<Outcome>) {
-    let line = station.line.clone();
+    let line = station.plc_link.clone();
     let report = station.run(&Stop::default()).unwrap();
     let outcomes: Vec<Outcome> = collected.try_iter().collect();
     assert_eq!(line.number(), outcomes.len() as u64, "every number that was given out has its result");
@@ -104,7 +104,7 @@ fn station(frames: u64) -> (Station, Receiver<Outcome>) {
     let station = Station {
         geometry: Some(camera.geometry()),
         camera: Box::new(camera) as Box<dyn Camera>,
-        options: Options {
+        options: PipelineOptions {
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
@@ -116,11 +116,11 @@ fn station(frames: u64) -> (Station, Receiver<Outcome>) {
         trigger: Trigger::EveryFrame { queue: 256 },
         timeout: Duration::from_secs(10),
         frames: None,
-        line: Default::default(),
+        plc_link: Default::default(),
         sinks: vec![Box::new(Collect(sender))],
         recorder: None,
         summary: Duration::from_secs(60),
-        shelf: None,
+        releases: None,
     };
     (station, collected)
 }
@@ -234,17 +234,17 @@ fn a_station_that_ends_keeps_the_bundle_that_it_had() {
     let dir = tempfile::tempdir().unwrap();
     let (store, socket) = (store(dir.path()), dir.path().join("control.sock"));
     let before = store.state().unwrap();
-    let shelf = Shelf {
+    let releases = Releases {
         store: store.clone(),
         socket: Some(Socket::open(&socket).unwrap()),
         running: Some(id(1)),
         spare: vec![],
         trial: false,
         jobs: Default::default(),
-        watch: Watch { parts: 1, faults: 0 },
+        limits: TrialLimits { parts: 1, faults: 0 },
     };
     let (station, _) = station(1);
-    let (swap, attend) = shelf.attend(&station.options, station.geometry.unwrap(), &station.line);
+    let (swap, attend) = releases.attend(&station.options, station.geometry.unwrap(), &station.plc_link);
     let attending = std::thread::spawn(|| attend.run());
     let mut client = Client::connect(&socket).unwrap().unwrap();
     client.ask(&Request::Activate(id(2))).unwrap();
@@ -267,14 +267,14 @@ fn a_panic_on_trial_brings_the_bundle_before_back() {
     let dir = tempfile::tempdir().unwrap();
     let (store, socket) = (store(dir.path()), dir.path().join("control.sock"));
     let (mut station, collected) = station(1_000_000);
-    station.shelf = Some(Shelf {
+    station.releases = Some(Releases {
         store: store.clone(),
         socket: Some(Socket::open(&socket).unwrap()),
         running: Some(id(1)),
         spare: vec![],
         trial: false,
         jobs: Default::default(),
-        watch: Watch { parts: 1_000_000, faults: 1_000_000 },
+        limits: TrialLimits { parts: 1_000_000, faults: 1_000_000 },
     });
     let stop = Stop::default();
     let (report, said) = std::thread::scope(|scope| {
@@ -291,7 +291,7 @@ fn a_panic_on_trial_brings_the_bundle_before_back() {
                 break;
             }
         }
-        stop.ask(Stage::Drain);
+        stop.ask(RunState::Drain);
         (running.join().unwrap(), said)
     });
     let reason = "the engine panicked at a part".to_owned();

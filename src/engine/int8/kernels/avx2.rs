@@ -12,7 +12,7 @@
 use std::arch::x86_64::*;
 
 use super::x86::{depthwise, depthwise_order, opaque};
-use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Output, Strip, float, lanes};
+use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Output, RowSpan, float, lanes};
 
 /// True if this CPU and its operating system have all that the plain kernels use.
 pub fn is_available() -> bool {
@@ -86,7 +86,7 @@ macro_rules! kernels {
                 int16_sums: false,
                 dense,
                 depthwise,
-                single: None,
+                one_channel: None,
                 lanes: lanes::AVX2,
                 float: float::AVX2,
                 peak,
@@ -96,33 +96,33 @@ macro_rules! kernels {
             const M: usize = $tile;
 
             #[target_feature(enable = $features)]
-            unsafe fn dense(layer: &Dense, strip: &Strip) {
+            unsafe fn dense(layer: &Dense, span: &RowSpan) {
                 for block in &layer.blocks {
-                    // SAFETY: the caller's; each tile's pixels are the strip's.
-                    unsafe { tiles(layer, block, strip) };
+                    // SAFETY: the caller's; each tile's pixels are the span's.
+                    unsafe { tiles(layer, block, span) };
                 }
             }
 
-            /// All pixels of a strip, M at a time across row ends; the last tile repeats its last pixel.
+            /// All pixels of a span, M at a time across row ends; the last tile repeats its last pixel.
             #[target_feature(enable = $features)]
-            unsafe fn tiles(layer: &Dense, block: &Block, strip: &Strip) {
-                let pixels = strip.rows.len() * strip.width;
+            unsafe fn tiles(layer: &Dense, block: &Block, span: &RowSpan) {
+                let pixels = span.rows.len() * span.width;
                 let mut pixel = 0;
-                let (mut y, mut x) = (strip.rows.start, 0);
+                let (mut y, mut x) = (span.rows.start, 0);
                 while pixel < pixels {
-                    let (mut input, mut output) = ([strip.input; M], [strip.output; M]);
+                    let (mut input, mut output) = ([span.input; M], [span.output; M]);
                     for m in 0..M {
-                        input[m] = strip.input.wrapping_add(y * strip.in_row + x * strip.in_pixel + block.input);
-                        output[m] = strip.output.wrapping_add(y * strip.out_row + x * strip.out_pixel);
+                        input[m] = span.input.wrapping_add(y * span.in_row + x * span.in_pixel + block.input);
+                        output[m] = span.output.wrapping_add(y * span.out_row + x * span.out_pixel);
                         pixel += 1;
                         if pixel < pixels {
                             x += 1;
-                            if x == strip.width {
+                            if x == span.width {
                                 (x, y) = (0, y + 1);
                             }
                         }
                     }
-                    // SAFETY: the pointers are those of pixels of the strip.
+                    // SAFETY: the pointers are those of pixels of the span.
                     unsafe {
                         if layer.extreme {
                             tile::<true>(layer, block, &input, &output);
@@ -214,15 +214,15 @@ macro_rules! kernels {
             }
 
             #[target_feature(enable = $features)]
-            unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
+            unsafe fn depthwise(layer: &Depthwise, span: &RowSpan) {
                 for block in &layer.blocks {
                     // SAFETY: the caller's.
                     unsafe {
                         match (block.width, layer.extreme) {
-                            (2, false) => ymm::rows(layer, block, strip),
-                            (_, false) => xmm::rows(layer, block, strip),
-                            (2, true) => ymm_wide::rows(layer, block, strip),
-                            (_, true) => xmm_wide::rows(layer, block, strip),
+                            (2, false) => ymm::rows(layer, block, span),
+                            (_, false) => xmm::rows(layer, block, span),
+                            (2, true) => ymm_wide::rows(layer, block, span),
+                            (_, true) => xmm_wide::rows(layer, block, span),
                         }
                     }
                 }

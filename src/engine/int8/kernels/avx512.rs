@@ -17,7 +17,7 @@
 use std::arch::x86_64::*;
 
 use super::x86::{depthwise, depthwise_order, opaque};
-use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, Output, Single, Strip, float, lanes};
+use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, OneChannel, Output, RowSpan, float, lanes};
 
 pub const KERNELS: Kernels = Kernels {
     isa: Isa::Avx512vnni,
@@ -30,7 +30,7 @@ pub const KERNELS: Kernels = Kernels {
     int16_sums: false,
     dense,
     depthwise,
-    single: Some(single),
+    one_channel: Some(one_channel),
     lanes: lanes::AVX512,
     float: float::AVX512,
     peak,
@@ -60,35 +60,33 @@ fn order(width: usize, accumulator: usize) -> usize {
 // --- dense ----------------------------------------------------------------------------------------------------------
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-unsafe fn dense(layer: &Dense, strip: &Strip) {
+unsafe fn dense(layer: &Dense, span: &RowSpan) {
     for block in &layer.blocks {
-        // SAFETY: the caller's; each tile's pixels are the strip's.
+        // SAFETY: the caller's; each tile's pixels are the span's.
         unsafe {
             match block.width {
-                4 => tiles::<4, 6>(layer, block, strip),
-                3 => tiles::<3, 8>(layer, block, strip),
-                2 => tiles::<2, 12>(layer, block, strip),
-                _ => tiles::<1, 12>(layer, block, strip),
+                4 => tiles::<4, 6>(layer, block, span),
+                3 => tiles::<3, 8>(layer, block, span),
+                2 => tiles::<2, 12>(layer, block, span),
+                _ => tiles::<1, 12>(layer, block, span),
             }
         }
     }
 }
 
-/// All pixels of a strip, M at a time across row ends; the last tile repeats its last pixel.
+/// All pixels of a span, M at a time across row ends; the last tile repeats its last pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &Block, strip: &Strip) {
-    let mut left = strip.rows.len() * strip.width;
+unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &Block, span: &RowSpan) {
+    let mut left = span.rows.len() * span.width;
     if left == 0 {
         return;
     }
     // From the last pixel of a row to the first of the next.
-    let (in_turn, out_turn) = (
-        strip.in_row.wrapping_sub(strip.width * strip.in_pixel),
-        strip.out_row.wrapping_sub(strip.width * strip.out_pixel),
-    );
-    let mut from = strip.input.wrapping_add(strip.rows.start * strip.in_row + block.input);
-    let mut to = strip.output.wrapping_add(strip.rows.start * strip.out_row);
-    let mut x = strip.width;
+    let (in_turn, out_turn) =
+        (span.in_row.wrapping_sub(span.width * span.in_pixel), span.out_row.wrapping_sub(span.width * span.out_pixel));
+    let mut from = span.input.wrapping_add(span.rows.start * span.in_row + block.input);
+    let mut to = span.output.wrapping_add(span.rows.start * span.out_row);
+    let mut x = span.width;
     while left > 0 {
         let mut input = [from; M];
         let mut output = [to; M];
@@ -96,17 +94,17 @@ unsafe fn tiles<const V: usize, const M: usize>(layer: &Dense, block: &Block, st
             (input[m], output[m]) = (from, to);
             if left > 1 {
                 left -= 1;
-                (from, to) = (from.wrapping_add(strip.in_pixel), to.wrapping_add(strip.out_pixel));
+                (from, to) = (from.wrapping_add(span.in_pixel), to.wrapping_add(span.out_pixel));
                 x -= 1;
                 if x == 0 {
-                    x = strip.width;
+                    x = span.width;
                     (from, to) = (from.wrapping_add(in_turn), to.wrapping_add(out_turn));
                 }
             } else if m == M - 1 {
                 left = 0;
             }
         }
-        // SAFETY: the pointers are those of pixels of the strip.
+        // SAFETY: the pointers are those of pixels of the span.
         unsafe { tile::<V, M>(layer, block, &input, &output) };
     }
 }
@@ -255,19 +253,19 @@ unsafe fn store_float<const V: usize, const M: usize>(
 /// Sixteen pixels at a time: each sums along its window into a vector of its own, and the sixteen vectors are added up crosswise. The
 /// last tile of a row repeats pixels of the one before.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-unsafe fn single(layer: &Single, strip: &Strip) {
-    for y in strip.rows.clone() {
+unsafe fn one_channel(layer: &OneChannel, span: &RowSpan) {
+    for y in span.rows.clone() {
         let mut x = 0;
-        while x < strip.width {
-            // SAFETY: pixels x..x + n are the strip's; a run is readable to the end of its last piece.
+        while x < span.width {
+            // SAFETY: pixels x..x + n are the span's; a run is readable to the end of its last piece.
             unsafe {
-                let n = (strip.width - x).min(16);
-                let input = strip.input.add(y * strip.in_row + x * strip.in_pixel);
-                let sums = window_sums(layer, input, strip.in_pixel, n);
+                let n = (span.width - x).min(16);
+                let input = span.input.add(y * span.in_row + x * span.in_pixel);
+                let sums = window_sums(layer, input, span.in_pixel, n);
                 let value = _mm512_cvtepi32_ps(_mm512_add_epi32(sums, _mm512_set1_epi32(layer.bias)));
                 let value = _mm512_fmadd_ps(value, _mm512_set1_ps(layer.scale), _mm512_set1_ps(layer.rest));
                 let value = _mm512_min_ps(_mm512_max_ps(value, _mm512_set1_ps(layer.low)), _mm512_set1_ps(layer.high));
-                let output = strip.output.add(y * strip.out_row + x * strip.out_pixel).cast::<f32>();
+                let output = span.output.add(y * span.out_row + x * span.out_pixel).cast::<f32>();
                 _mm512_mask_storeu_ps(output, 0xffff >> (16 - n), value);
                 x += n;
             }
@@ -278,7 +276,7 @@ unsafe fn single(layer: &Single, strip: &Strip) {
 /// The sums under the windows of `n` neighbouring pixels, at most 16.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn window_sums(layer: &Single, input: *const u8, pixel: usize, n: usize) -> __m512i {
+unsafe fn window_sums(layer: &OneChannel, input: *const u8, pixel: usize, n: usize) -> __m512i {
     let at = |i: usize| input.wrapping_add(i.min(n - 1) * pixel);
     let mut sums = [_mm512_setzero_si512(); 16];
     let mut weights = layer.weights.as_ptr();
@@ -311,14 +309,14 @@ unsafe fn window_sums(layer: &Single, input: *const u8, pixel: usize, n: usize) 
 // --- depthwise ------------------------------------------------------------------------------------------------------
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
+unsafe fn depthwise(layer: &Depthwise, span: &RowSpan) {
     for block in &layer.blocks {
         // SAFETY: the caller's.
         unsafe {
             match block.width {
-                4 => zmm::rows(layer, block, strip),
-                2 => ymm::rows(layer, block, strip),
-                _ => xmm::rows(layer, block, strip),
+                4 => zmm::rows(layer, block, span),
+                2 => ymm::rows(layer, block, span),
+                _ => xmm::rows(layer, block, span),
             }
         }
     }

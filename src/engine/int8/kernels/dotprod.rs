@@ -18,7 +18,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::neon::{ANY, FLOAT, RELU, SHORT, Walk, for_each_sum, load2, narrow, round, store};
-use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Narrow, Output, Single, Strip, float, lanes};
+use super::{Block, DEPTH, Dense, Depthwise, Isa, Kernels, LANES, Narrow, OneChannel, Output, RowSpan, float, lanes};
 
 pub const KERNELS: Kernels = Kernels {
     isa: Isa::Dotprod,
@@ -31,7 +31,7 @@ pub const KERNELS: Kernels = Kernels {
     int16_sums: false,
     dense,
     depthwise,
-    single: Some(single),
+    one_channel: Some(one_channel),
     lanes: lanes::NEON,
     float: float::PORTABLE,
     peak,
@@ -58,24 +58,24 @@ fn sdot(sum: int32x4_t, x: int8x16_t, w: int8x16_t) -> int32x4_t {
 // --- dense ------------------------------------------------------------------------------------------------------------
 
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn dense(layer: &Dense, strip: &Strip) {
+unsafe fn dense(layer: &Dense, span: &RowSpan) {
     // SAFETY: the caller's.
     unsafe {
         match (layer.output, layer.narrow) {
-            (Output::Float { .. }, _) => tiles::<FLOAT>(layer, strip),
-            (_, Narrow::Any) => tiles::<ANY>(layer, strip),
-            (_, Narrow::Short) => tiles::<SHORT>(layer, strip),
-            (_, Narrow::Relu) => tiles::<RELU>(layer, strip),
+            (Output::Float { .. }, _) => tiles::<FLOAT>(layer, span),
+            (_, Narrow::Any) => tiles::<ANY>(layer, span),
+            (_, Narrow::Short) => tiles::<SHORT>(layer, span),
+            (_, Narrow::Relu) => tiles::<RELU>(layer, span),
         }
     }
 }
 
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn tiles<const K: u8>(layer: &Dense, strip: &Strip) {
+unsafe fn tiles<const K: u8>(layer: &Dense, span: &RowSpan) {
     for block in &layer.blocks {
-        // SAFETY: the caller's; every tile's pixels are the strip's.
+        // SAFETY: the caller's; every tile's pixels are the span's.
         unsafe {
-            let mut walk = Walk::new(strip);
+            let mut walk = Walk::new(span);
             while walk.left() >= 6 {
                 let (input, output) = walk.take::<6>();
                 store::<K, 6>(layer, block, sums_6(layer, block, input), output);
@@ -185,49 +185,49 @@ sums!(
 );
 
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn single(layer: &Single, strip: &Strip) {
+unsafe fn one_channel(layer: &OneChannel, span: &RowSpan) {
     // SAFETY: the caller's; `sdot` is called on a CPU that has it.
-    unsafe { for_each_sum(layer, strip, |sum, x, w| sdot(sum, x, w)) }
+    unsafe { for_each_sum(layer, span, |sum, x, w| sdot(sum, x, w)) }
 }
 
 // --- depthwise --------------------------------------------------------------------------------------------------------
 
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
+unsafe fn depthwise(layer: &Depthwise, span: &RowSpan) {
     match layer.narrow {
         // SAFETY: the caller's.
-        Narrow::Any => unsafe { blocks::<ANY>(layer, strip) },
-        Narrow::Short => unsafe { blocks::<SHORT>(layer, strip) },
-        Narrow::Relu => unsafe { blocks::<RELU>(layer, strip) },
+        Narrow::Any => unsafe { blocks::<ANY>(layer, span) },
+        Narrow::Short => unsafe { blocks::<SHORT>(layer, span) },
+        Narrow::Relu => unsafe { blocks::<RELU>(layer, span) },
     }
 }
 
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn blocks<const K: u8>(layer: &Depthwise, strip: &Strip) {
+unsafe fn blocks<const K: u8>(layer: &Depthwise, span: &RowSpan) {
     for block in &layer.blocks {
         for lane in (0..block.width * LANES).step_by(HALF) {
             // SAFETY: the lanes are the block's.
             let numbers = unsafe { Lanes::new(layer, block, lane) };
             let shape = (layer.rows, layer.columns, layer.stride, layer.extreme);
-            let mut y = strip.rows.start;
-            while y < strip.rows.end {
-                // SAFETY: y is a row of the strip; all that follows stays in its pixels.
+            let mut y = span.rows.start;
+            while y < span.rows.end {
+                // SAFETY: y is a row of the span; all that follows stays in its pixels.
                 unsafe {
-                    let input = strip.input.add(y * strip.in_row + block.lane + lane);
-                    let output = strip.output.add(y * strip.out_row + block.lane + lane);
+                    let input = span.input.add(y * span.in_row + block.lane + lane);
+                    let output = span.output.add(y * span.out_row + block.lane + lane);
                     match shape {
                         (3, 3, 1, _) => {
                             // The last of an odd number of rows is its own partner, as is one that shares no rows with the next.
-                            let pair = y + 1 < strip.rows.end && strip.in_row == layer.row;
-                            let second = if pair { output.add(strip.out_row) } else { output };
+                            let pair = y + 1 < span.rows.end && span.in_row == layer.row;
+                            let second = if pair { output.add(span.out_row) } else { output };
                             let fourth = if pair { 3 * layer.row } else { 2 * layer.row };
-                            two_rows::<K>(layer, &numbers, strip, input, fourth, [output, second]);
+                            two_rows::<K>(layer, &numbers, span, input, fourth, [output, second]);
                             y += usize::from(pair);
                         }
-                        (3, 3, 2, _) if strip.width > 1 => halved::<K>(layer, &numbers, strip, input, output),
-                        (5, 5, 1, false) => row::<K, 5, 5, 1, 4>(layer, &numbers, strip, input, output),
-                        (5, 5, 2, false) => row::<K, 5, 5, 2, 4>(layer, &numbers, strip, input, output),
-                        _ => any::<K>(layer, &numbers, strip, input, output),
+                        (3, 3, 2, _) if span.width > 1 => halved::<K>(layer, &numbers, span, input, output),
+                        (5, 5, 1, false) => row::<K, 5, 5, 1, 4>(layer, &numbers, span, input, output),
+                        (5, 5, 2, false) => row::<K, 5, 5, 2, 4>(layer, &numbers, span, input, output),
+                        _ => any::<K>(layer, &numbers, span, input, output),
                     }
                 }
                 y += 1;
@@ -440,7 +440,7 @@ macro_rules! rolled_step {
 /// One output row of a 3 x 3 window at stride 2, 8 lanes, two pixels at a time: the column between two pixels is loaded and interleaved
 /// once. The last pixel of an odd row is computed with its neighbour again.
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn halved<const K: u8>(layer: &Depthwise, numbers: &Lanes, strip: &Strip, input: *const u8, output: *mut u8) {
+unsafe fn halved<const K: u8>(layer: &Depthwise, numbers: &Lanes, span: &RowSpan, input: *const u8, output: *mut u8) {
     // SAFETY: the caller's: columns 0..2 * width + 1 of three rows are readable, 8 lanes of width pixels are writable; bias and rest have 8
     // values. The assembly reads and writes just that.
     unsafe {
@@ -475,7 +475,7 @@ unsafe fn halved<const K: u8>(layer: &Depthwise, numbers: &Lanes, strip: &Strip,
                         $($bound = in(vreg) $value,)*
                         n = inout(reg) n => _, p = inout(reg) input => _, column = in(reg) layer.column,
                         row1 = in(reg) layer.row, row2 = in(reg) 2 * layer.row,
-                        o = inout(reg) output => _, pixel = in(reg) strip.out_pixel,
+                        o = inout(reg) output => _, pixel = in(reg) span.out_pixel,
                         bias = in(reg) numbers.bias, rest = in(reg) numbers.rest,
                         options(nostack)
                     )
@@ -487,10 +487,10 @@ unsafe fn halved<const K: u8>(layer: &Depthwise, numbers: &Lanes, strip: &Strip,
                 _ => halved!(any, low = numbers.low, high = numbers.high),
             }
         };
-        pairs(input, output, strip.width / 2);
-        if strip.width % 2 == 1 {
-            let x = strip.width - 2;
-            pairs(input.add(x * strip.in_pixel), output.add(x * strip.out_pixel), 1);
+        pairs(input, output, span.width / 2);
+        if span.width % 2 == 1 {
+            let x = span.width - 2;
+            pairs(input.add(x * span.in_pixel), output.add(x * span.out_pixel), 1);
         }
     }
 }
@@ -504,7 +504,7 @@ unsafe fn halved<const K: u8>(layer: &Depthwise, numbers: &Lanes, strip: &Strip,
 unsafe fn two_rows<const K: u8>(
     layer: &Depthwise,
     numbers: &Lanes,
-    strip: &Strip,
+    span: &RowSpan,
     input: *const u8,
     fourth: usize,
     output: [*mut u8; 2],
@@ -526,7 +526,7 @@ unsafe fn two_rows<const K: u8>(
         let first = begin(second, begin(four_rows(input, rows), start, 0), 1);
         let second = begin(second, start, 0);
         // The loop is entered where its last pixel ends it.
-        let entry = (3 - strip.width % 3) % 3;
+        let entry = (3 - span.width % 3) % 3;
         let [a, b, c] = match entry {
             0 => [first, second, start],
             1 => [start, first, second],
@@ -550,10 +550,10 @@ unsafe fn two_rows<const K: u8>(
                     s0 = in(vreg) numbers.scale[0], s1 = in(vreg) numbers.scale[1],
                     x0 = out(vreg) _, x1 = out(vreg) _, x2 = out(vreg) _, x3 = out(vreg) _,
                     $($bound = in(vreg) $value,)*
-                    entry = in(reg) entry, n = inout(reg) strip.width.div_ceil(3) => _,
+                    entry = in(reg) entry, n = inout(reg) span.width.div_ceil(3) => _,
                     p = inout(reg) input.add(2 * layer.column) => _, column = in(reg) layer.column,
                     row1 = in(reg) rows[0], row2 = in(reg) rows[1], row3 = in(reg) rows[2],
-                    o0 = inout(reg) output[0] => _, o1 = inout(reg) output[1] => _, pixel = in(reg) strip.out_pixel,
+                    o0 = inout(reg) output[0] => _, o1 = inout(reg) output[1] => _, pixel = in(reg) span.out_pixel,
                     bias = in(reg) numbers.bias, rest = in(reg) numbers.rest,
                     options(nostack)
                 )
@@ -572,28 +572,28 @@ unsafe fn two_rows<const K: u8>(
 unsafe fn row<const K: u8, const R: usize, const C: usize, const S: usize, const T: usize>(
     layer: &Depthwise,
     numbers: &Lanes,
-    strip: &Strip,
+    span: &RowSpan,
     input: *const u8,
     output: *mut u8,
 ) {
-    // SAFETY: pixels x..x + T are the strip's.
+    // SAFETY: pixels x..x + T are the span's.
     unsafe {
         let mut x = 0;
-        while x < strip.width {
-            let at = |x: usize| (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-            if strip.width >= T && strip.width - x > T / 2 {
-                x = x.min(strip.width - T);
+        while x < span.width {
+            let at = |x: usize| (input.add(x * span.in_pixel), output.add(x * span.out_pixel));
+            if span.width >= T && span.width - x > T / 2 {
+                x = x.min(span.width - T);
                 let (from, to) = at(x);
-                pixels::<K, R, C, S, T>(layer, numbers, from, to, strip.out_pixel);
+                pixels::<K, R, C, S, T>(layer, numbers, from, to, span.out_pixel);
                 x += T;
-            } else if strip.width >= 4 {
-                x = x.min(strip.width - 4);
+            } else if span.width >= 4 {
+                x = x.min(span.width - 4);
                 let (from, to) = at(x);
-                pixels::<K, R, C, S, 4>(layer, numbers, from, to, strip.out_pixel);
+                pixels::<K, R, C, S, 4>(layer, numbers, from, to, span.out_pixel);
                 x += 4;
             } else {
                 let (from, to) = at(x);
-                pixels::<K, R, C, S, 1>(layer, numbers, from, to, strip.out_pixel);
+                pixels::<K, R, C, S, 1>(layer, numbers, from, to, span.out_pixel);
                 x += 1;
             }
         }
@@ -737,15 +737,15 @@ unsafe fn pixels<const K: u8, const R: usize, const C: usize, const S: usize, co
 
 /// Any window, one pixel at a time.
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn any<const K: u8>(layer: &Depthwise, numbers: &Lanes, strip: &Strip, input: *const u8, output: *mut u8) {
+unsafe fn any<const K: u8>(layer: &Depthwise, numbers: &Lanes, span: &RowSpan, input: *const u8, output: *mut u8) {
     // SAFETY: as in `pixels`.
     unsafe {
-        for x in 0..strip.width {
+        for x in 0..span.width {
             let mut sums = load2(numbers.bias);
             let mut index = 0;
             for group in (0..layer.rows).step_by(DEPTH) {
                 for step in 0..layer.columns {
-                    let at = input.add(x * strip.in_pixel + group * layer.row + step * layer.column);
+                    let at = input.add(x * span.in_pixel + group * layer.row + step * layer.column);
                     let taps = match layer.rows - group {
                         1 => column::<1>(at, layer.row),
                         2 => column::<2>(at, layer.row),
@@ -757,7 +757,7 @@ unsafe fn any<const K: u8>(layer: &Depthwise, numbers: &Lanes, strip: &Strip, in
                     index += 1;
                 }
             }
-            let to = output.add(x * strip.out_pixel);
+            let to = output.add(x * span.out_pixel);
             numbers.finish::<K>([sums, sums], [to, to]);
         }
     }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::super::region::{Clamp, FloatConv, Function, Window};
+use super::super::layer_graph::{Clamp, FloatConv, Function, Window};
 
 /// The float tail compiled for one instruction set.
 pub struct Table {
@@ -201,7 +201,7 @@ fn double(line: &[f32], to: &mut [f32]) {
 /// 1.5 * 2^23: adding it leaves a number's nearest integer, half to even, in the low bits (for |x| < 2^22).
 const ROUND: f32 = 12_582_912.0;
 
-/// [`super::super::region::quantize`] in a form that the compiler vectorises. Bounds are whole numbers, so clamping first is clamping after.
+/// [`super::super::layer_graph::quantize`] in a form that the compiler vectorises. Bounds are whole numbers, so clamping first is clamping after.
 #[inline(always)]
 fn quantize(scale: f32, flip: u8, from: &[f32], to: &mut [u8]) {
     for (to, from) in to.iter_mut().zip(from) {
@@ -396,7 +396,7 @@ mod tests {
             let mut found = vec![0; values.len()];
             quantize(scale, 0x80, &values, &mut found);
             for (value, found) in values.iter().zip(&found) {
-                let wanted = super::super::super::region::quantize(*value, scale);
+                let wanted = super::super::super::layer_graph::quantize(*value, scale);
                 assert_eq!((found ^ 0x80) as i8, wanted, "{value} / {scale}");
             }
         }

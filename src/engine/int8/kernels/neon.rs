@@ -17,7 +17,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::{
-    Block, Dense, Depthwise, Isa, Kernels, LANES, Narrow, Output, Single, Strip, Together, float, lanes, portable,
+    Block, Dense, Depthwise, Isa, Kernels, LANES, Narrow, OneChannel, Output, RowSpan, Together, float, lanes, portable,
 };
 
 pub const KERNELS: Kernels = Kernels {
@@ -31,7 +31,7 @@ pub const KERNELS: Kernels = Kernels {
     int16_sums: true,
     dense,
     depthwise,
-    single: Some(single),
+    one_channel: Some(one_channel),
     lanes: lanes::NEON,
     float: float::PORTABLE,
     peak,
@@ -39,7 +39,7 @@ pub const KERNELS: Kernels = Kernels {
 
 // --- shared -----------------------------------------------------------------------------------------------------------
 
-/// A strip's pixels in order, across row ends.
+/// A span's pixels in order, across row ends.
 pub struct Walk {
     input: *const u8,
     output: *mut u8,
@@ -58,17 +58,17 @@ impl Walk {
     /// From the first pixel.
     ///
     /// # Safety
-    /// The strip is sound, see [`Strip`].
+    /// The span is sound, see [`RowSpan`].
     #[inline]
-    pub unsafe fn new(strip: &Strip) -> Self {
-        let Strip { in_row, in_pixel, out_row, out_pixel, width, ref rows, .. } = *strip;
+    pub unsafe fn new(span: &RowSpan) -> Self {
+        let RowSpan { in_row, in_pixel, out_row, out_pixel, width, ref rows, .. } = *span;
         let total = width * rows.len();
         let in_gap = in_row as isize - (width * in_pixel) as isize;
         let out_gap = out_row as isize - (width * out_pixel) as isize;
         // Rows without gaps are one row.
         let width = if in_gap == 0 && out_gap == 0 { total } else { width };
-        // SAFETY: the caller's: the strip's rows lie there.
-        let (input, output) = unsafe { (strip.input.add(rows.start * in_row), strip.output.add(rows.start * out_row)) };
+        // SAFETY: the caller's: the span's rows lie there.
+        let (input, output) = unsafe { (span.input.add(rows.start * in_row), span.output.add(rows.start * out_row)) };
         Self { input, output, left: width, total, width, in_pixel, out_pixel, in_gap, out_gap }
     }
 
@@ -215,7 +215,7 @@ pub unsafe fn finish<const K: u8>(
 /// Stores the 16 accumulators of a dense block for each of M pixels.
 ///
 /// # Safety
-/// The strip's soundness: the block's lanes of each output pixel are writable.
+/// The span's soundness: the block's lanes of each output pixel are writable.
 #[inline(always)]
 pub unsafe fn store<const K: u8, const M: usize>(
     layer: &Dense,
@@ -257,24 +257,24 @@ pub unsafe fn store<const K: u8, const M: usize>(
 
 // --- dense ------------------------------------------------------------------------------------------------------------
 
-unsafe fn dense(layer: &Dense, strip: &Strip) {
+unsafe fn dense(layer: &Dense, span: &RowSpan) {
     // SAFETY: the caller's; of an extreme layer the weights lie as the portable kernel wants them.
     unsafe {
         match (layer.output, layer.narrow) {
-            _ if layer.extreme => (portable::KERNELS.dense)(layer, strip),
-            (Output::Float { .. }, _) => tiles::<FLOAT>(layer, strip),
-            (_, Narrow::Any) => tiles::<ANY>(layer, strip),
-            (_, Narrow::Short) => tiles::<SHORT>(layer, strip),
-            (_, Narrow::Relu) => tiles::<RELU>(layer, strip),
+            _ if layer.extreme => (portable::KERNELS.dense)(layer, span),
+            (Output::Float { .. }, _) => tiles::<FLOAT>(layer, span),
+            (_, Narrow::Any) => tiles::<ANY>(layer, span),
+            (_, Narrow::Short) => tiles::<SHORT>(layer, span),
+            (_, Narrow::Relu) => tiles::<RELU>(layer, span),
         }
     }
 }
 
-unsafe fn tiles<const K: u8>(layer: &Dense, strip: &Strip) {
+unsafe fn tiles<const K: u8>(layer: &Dense, span: &RowSpan) {
     for block in &layer.blocks {
-        // SAFETY: the caller's; every tile's pixels are the strip's.
+        // SAFETY: the caller's; every tile's pixels are the span's.
         unsafe {
-            let mut walk = Walk::new(strip);
+            let mut walk = Walk::new(span);
             while walk.left() >= 3 {
                 let (input, output) = walk.take::<3>();
                 tile_3::<K>(layer, block, input, output);
@@ -420,10 +420,10 @@ tile!(
     2 p2 "v8" "v9" "v10" "v11" t0 t1 a2 b2 c2 d2
 );
 
-unsafe fn single(layer: &Single, strip: &Strip) {
+unsafe fn one_channel(layer: &OneChannel, span: &RowSpan) {
     // SAFETY: the caller's. Every aarch64 CPU has NEON.
     unsafe {
-        for_each_sum(layer, strip, |sum, x, w| {
+        for_each_sum(layer, span, |sum, x, w| {
             let sum = vpadalq_s16(sum, vmull_s8(vget_low_s8(x), vget_low_s8(w)));
             vpadalq_s16(sum, vmull_high_s8(x, w))
         });
@@ -433,16 +433,16 @@ unsafe fn single(layer: &Single, strip: &Strip) {
 /// A convolution of one output channel, given how to add the products of 16 bytes: four pixels at a time, whose sums meet at the end.
 ///
 /// # Safety
-/// As for [`Kernels::single`].
+/// As for [`Kernels::one_channel`].
 #[inline(always)]
 pub unsafe fn for_each_sum(
-    layer: &Single,
-    strip: &Strip,
+    layer: &OneChannel,
+    span: &RowSpan,
     add: impl Fn(int32x4_t, int8x16_t, int8x16_t) -> int32x4_t + Copy,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let mut walk = Walk::new(strip);
+        let mut walk = Walk::new(span);
         while walk.left() >= 4 {
             let (input, output) = walk.take::<4>();
             single_pixels(layer, input, output, add);
@@ -457,7 +457,7 @@ pub unsafe fn for_each_sum(
 /// M (1 or 4) of these pixels.
 #[inline(always)]
 unsafe fn single_pixels<const M: usize>(
-    layer: &Single,
+    layer: &OneChannel,
     input: [*const u8; M],
     output: [*mut u8; M],
     add: impl Fn(int32x4_t, int8x16_t, int8x16_t) -> int32x4_t,
@@ -492,26 +492,26 @@ unsafe fn single_pixels<const M: usize>(
 
 // --- depthwise --------------------------------------------------------------------------------------------------------
 
-unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
+unsafe fn depthwise(layer: &Depthwise, span: &RowSpan) {
     if layer.extreme {
         // SAFETY: the caller's; the layouts are the same.
-        return unsafe { (portable::KERNELS.depthwise)(layer, strip) };
+        return unsafe { (portable::KERNELS.depthwise)(layer, span) };
     }
     for block in &layer.blocks {
         for lane in (0..block.width * LANES).step_by(LANES) {
             // SAFETY: the lanes are the block's.
             let numbers = unsafe { Lanes::new(layer, block, lane) };
-            for y in strip.rows.clone() {
-                // SAFETY: y is a row of the strip; all that follows stays in its pixels.
+            for y in span.rows.clone() {
+                // SAFETY: y is a row of the span; all that follows stays in its pixels.
                 unsafe {
-                    let input = strip.input.add(y * strip.in_row + block.lane + lane);
-                    let output = strip.output.add(y * strip.out_row + block.lane + lane);
+                    let input = span.input.add(y * span.in_row + block.lane + lane);
+                    let output = span.output.add(y * span.out_row + block.lane + lane);
                     match (layer.rows, layer.columns, layer.stride) {
-                        (3, 3, 1) if strip.width >= 4 => row::<3, 3, 1>(layer, &numbers, strip, input, output),
-                        (3, 3, 2) if strip.width >= 4 => row::<3, 3, 2>(layer, &numbers, strip, input, output),
-                        (5, 5, 1) if strip.width >= 4 => row::<5, 5, 1>(layer, &numbers, strip, input, output),
-                        (5, 5, 2) if strip.width >= 4 => row::<5, 5, 2>(layer, &numbers, strip, input, output),
-                        _ => any(layer, &numbers, strip, input, output),
+                        (3, 3, 1) if span.width >= 4 => row::<3, 3, 1>(layer, &numbers, span, input, output),
+                        (3, 3, 2) if span.width >= 4 => row::<3, 3, 2>(layer, &numbers, span, input, output),
+                        (5, 5, 1) if span.width >= 4 => row::<5, 5, 1>(layer, &numbers, span, input, output),
+                        (5, 5, 2) if span.width >= 4 => row::<5, 5, 2>(layer, &numbers, span, input, output),
+                        _ => any(layer, &numbers, span, input, output),
                     }
                 }
             }
@@ -586,19 +586,19 @@ impl Lanes {
 unsafe fn row<const R: usize, const C: usize, const S: usize>(
     layer: &Depthwise,
     numbers: &Lanes,
-    strip: &Strip,
+    span: &RowSpan,
     input: *const u8,
     output: *mut u8,
 ) {
     let mut x = 0;
-    while x < strip.width {
-        x = x.min(strip.width - 4);
-        // SAFETY: pixels x..x + 4 are the strip's.
+    while x < span.width {
+        x = x.min(span.width - 4);
+        // SAFETY: pixels x..x + 4 are the span's.
         unsafe {
-            let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
+            let (from, to) = (input.add(x * span.in_pixel), output.add(x * span.out_pixel));
             match numbers.together {
-                Together::All => all_together::<R, C, S>(layer, numbers, from, to, strip.out_pixel),
-                Together::Rows(rows) => by_row::<R, C, S>(layer, numbers, rows, from, to, strip.out_pixel),
+                Together::All => all_together::<R, C, S>(layer, numbers, from, to, span.out_pixel),
+                Together::Rows(rows) => by_row::<R, C, S>(layer, numbers, rows, from, to, span.out_pixel),
             }
         }
         x += 4;
@@ -805,22 +805,22 @@ unsafe fn by_row<const R: usize, const C: usize, const S: usize>(
 }
 
 /// Any window, one pixel and one tap at a time.
-unsafe fn any(layer: &Depthwise, numbers: &Lanes, strip: &Strip, input: *const u8, output: *mut u8) {
+unsafe fn any(layer: &Depthwise, numbers: &Lanes, span: &RowSpan, input: *const u8, output: *mut u8) {
     // SAFETY: as in `pixels`.
     unsafe {
-        for x in 0..strip.width {
+        for x in 0..span.width {
             let mut sums = load4(numbers.bias);
             let mut weights = numbers.weights;
             for row in 0..layer.rows {
                 for column in 0..layer.columns {
-                    let at = input.add(x * strip.in_pixel + row * layer.row + column * layer.column);
+                    let at = input.add(x * span.in_pixel + row * layer.row + column * layer.column);
                     let (value, weight) = (vld1q_s8(at.cast()), vld1q_s8(weights));
                     let low = vmull_s8(vget_low_s8(value), vget_low_s8(weight));
                     widen(&mut sums, low, vmull_high_s8(value, weight));
                     weights = weights.add(numbers.tap);
                 }
             }
-            numbers.store::<1>([sums], output.add(x * strip.out_pixel), 0);
+            numbers.store::<1>([sums], output.add(x * span.out_pixel), 0);
         }
     }
 }

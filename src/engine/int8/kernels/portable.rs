@@ -1,6 +1,6 @@
 //! The definition: what every other kernel must give, to the bit. Plain Rust, one accumulator at a time.
 
-use super::{Dense, Depthwise, Isa, Kernels, LANES, Output, Strip, float, lanes};
+use super::{Dense, Depthwise, Isa, Kernels, LANES, Output, RowSpan, float, lanes};
 
 /// Values are stored as they are; accumulators come in the order of the channels.
 pub const KERNELS: Kernels = Kernels {
@@ -14,7 +14,7 @@ pub const KERNELS: Kernels = Kernels {
     int16_sums: false,
     dense,
     depthwise,
-    single: None,
+    one_channel: None,
     lanes: lanes::PORTABLE,
     float: float::PORTABLE,
     peak,
@@ -25,15 +25,15 @@ pub fn requantize(accumulator: i32, [scale, rest]: [f32; 2], low: f32, high: f32
     (accumulator as f32).mul_add(scale, rest).round_ties_even().max(low).min(high) as i8
 }
 
-unsafe fn dense(layer: &Dense, strip: &Strip) {
-    for y in strip.rows.clone() {
-        for x in 0..strip.width {
+unsafe fn dense(layer: &Dense, span: &RowSpan) {
+    for y in span.rows.clone() {
+        for x in 0..span.width {
             for block in &layer.blocks {
-                // SAFETY: y and x are in the strip, so every tap lies in its input and every lane in its output; `weights`, `bias` and
+                // SAFETY: y and x are in the span, so every tap lies in its input and every lane in its output; `weights`, `bias` and
                 // `scale` hold what the layer's shape says.
                 unsafe {
-                    let input = strip.input.add(y * strip.in_row + x * strip.in_pixel + block.input);
-                    let output = strip.output.add(y * strip.out_row + x * strip.out_pixel);
+                    let input = span.input.add(y * span.in_row + x * span.in_pixel + block.input);
+                    let output = span.output.add(y * span.out_row + x * span.out_pixel);
                     for accumulator in 0..block.width * LANES {
                         let sum = dot(layer, block.weights, block.width * LANES, accumulator, input);
                         let at = block.lane + accumulator;
@@ -72,9 +72,9 @@ unsafe fn store(output: Output, sum: i32, numbers: [f32; 2], lane: usize, to: *m
     }
 }
 
-unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
-    for y in strip.rows.clone() {
-        for x in 0..strip.width {
+unsafe fn depthwise(layer: &Depthwise, span: &RowSpan) {
+    for y in span.rows.clone() {
+        for x in 0..span.width {
             for block in &layer.blocks {
                 for accumulator in 0..block.width * LANES {
                     let lane = block.lane + accumulator;
@@ -82,11 +82,10 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
                     for row in 0..layer.rows {
                         for column in 0..layer.columns {
                             let at = block.weights + (row * layer.columns + column) * block.width * LANES + accumulator;
-                            let offset =
-                                y * strip.in_row + x * strip.in_pixel + row * layer.row + column * layer.column;
+                            let offset = y * span.in_row + x * span.in_pixel + row * layer.row + column * layer.column;
                             // SAFETY: as in `dense`.
                             let (value, weight) = unsafe {
-                                (*strip.input.add(offset + lane) as i8, *layer.weights.as_ptr().add(at) as i8)
+                                (*span.input.add(offset + lane) as i8, *layer.weights.as_ptr().add(at) as i8)
                             };
                             sum = sum.wrapping_add(i32::from(value) * i32::from(weight));
                         }
@@ -96,7 +95,7 @@ unsafe fn depthwise(layer: &Depthwise, strip: &Strip) {
                         let sum = (*layer.bias.as_ptr().add(lane)).wrapping_add(sum);
                         let numbers = [*layer.scale.as_ptr().add(lane), *layer.rest.as_ptr().add(lane)];
                         let value = requantize(sum, numbers, layer.low, layer.high);
-                        *strip.output.add(y * strip.out_row + x * strip.out_pixel + lane) = value as u8;
+                        *span.output.add(y * span.out_row + x * span.out_pixel + lane) = value as u8;
                     }
                 }
             }

@@ -58,18 +58,18 @@ macro_rules! depthwise {
             const COLUMN: usize = 4 * $bytes;
 
             #[target_feature(enable = $features)]
-            pub unsafe fn rows(layer: &Depthwise, block: &Block, strip: &Strip) {
-                for y in strip.rows.clone() {
-                    // SAFETY: y is a row of the strip; all that follows stays in its pixels.
+            pub unsafe fn rows(layer: &Depthwise, block: &Block, span: &RowSpan) {
+                for y in span.rows.clone() {
+                    // SAFETY: y is a row of the span; all that follows stays in its pixels.
                     unsafe {
-                        let input = strip.input.add(y * strip.in_row + block.lane);
-                        let output = strip.output.add(y * strip.out_row + block.lane);
+                        let input = span.input.add(y * span.in_row + block.lane);
+                        let output = span.output.add(y * span.out_row + block.lane);
                         match (layer.rows, layer.columns, layer.stride) {
-                            (3, 3, 1) => row_of_three::<1>(layer, block, strip, input, output),
-                            (3, 3, 2) => row_of_three::<2>(layer, block, strip, input, output),
-                            (5, 5, 1) => row_of_five::<1>(layer, block, strip, input, output),
-                            (5, 5, 2) => row_of_five::<2>(layer, block, strip, input, output),
-                            _ => any(layer, block, strip, input, output),
+                            (3, 3, 1) => row_of_three::<1>(layer, block, span, input, output),
+                            (3, 3, 2) => row_of_three::<2>(layer, block, span, input, output),
+                            (5, 5, 1) => row_of_five::<1>(layer, block, span, input, output),
+                            (5, 5, 2) => row_of_five::<2>(layer, block, span, input, output),
+                            _ => any(layer, block, span, input, output),
                         }
                     }
                 }
@@ -79,20 +79,20 @@ macro_rules! depthwise {
             #[inline(never)]
             #[target_feature(enable = $features)]
             unsafe fn row_of_three<const S: usize>(
-                layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8,
+                layer: &Depthwise, block: &Block, span: &RowSpan, input: *const u8, output: *mut u8,
             ) {
                 const T: usize = 4;
                 let mut x = 0;
-                // SAFETY: pixels x..x + T are the strip's.
+                // SAFETY: pixels x..x + T are the span's.
                 unsafe {
-                    while x + T <= strip.width {
-                        let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-                        three::<S, T>(layer, block, from, to, strip.out_pixel);
+                    while x + T <= span.width {
+                        let (from, to) = (input.add(x * span.in_pixel), output.add(x * span.out_pixel));
+                        three::<S, T>(layer, block, from, to, span.out_pixel);
                         x += T;
                     }
-                    while x < strip.width {
-                        let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-                        three::<S, 1>(layer, block, from, to, strip.out_pixel);
+                    while x < span.width {
+                        let (from, to) = (input.add(x * span.in_pixel), output.add(x * span.out_pixel));
+                        three::<S, 1>(layer, block, from, to, span.out_pixel);
                         x += 1;
                     }
                 }
@@ -132,17 +132,17 @@ macro_rules! depthwise {
             #[inline(never)]
             #[target_feature(enable = $features)]
             unsafe fn row_of_five<const S: usize>(
-                layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8,
+                layer: &Depthwise, block: &Block, span: &RowSpan, input: *const u8, output: *mut u8,
             ) {
                 let mut x = 0;
-                // SAFETY: each call's pixels are the strip's.
+                // SAFETY: each call's pixels are the span's.
                 unsafe {
-                    while x < strip.width {
-                        let (from, to) = (input.add(x * strip.in_pixel), output.add(x * strip.out_pixel));
-                        x += match strip.width - x {
-                            8.. => five::<S, 8>(layer, block, from, to, strip.out_pixel),
-                            4.. => five::<S, 4>(layer, block, from, to, strip.out_pixel),
-                            _ => five::<S, 1>(layer, block, from, to, strip.out_pixel),
+                    while x < span.width {
+                        let (from, to) = (input.add(x * span.in_pixel), output.add(x * span.out_pixel));
+                        x += match span.width - x {
+                            8.. => five::<S, 8>(layer, block, from, to, span.out_pixel),
+                            4.. => five::<S, 4>(layer, block, from, to, span.out_pixel),
+                            _ => five::<S, 1>(layer, block, from, to, span.out_pixel),
                         };
                     }
                 }
@@ -199,15 +199,15 @@ macro_rules! depthwise {
 
             /// Any window, one pixel at a time.
             #[target_feature(enable = $features)]
-            unsafe fn any(layer: &Depthwise, block: &Block, strip: &Strip, input: *const u8, output: *mut u8) {
+            unsafe fn any(layer: &Depthwise, block: &Block, span: &RowSpan, input: *const u8, output: *mut u8) {
                 // SAFETY: as above.
                 unsafe {
-                    for x in 0..strip.width {
+                    for x in 0..span.width {
                         let mut weights = layer.weights.as_ptr().add(block.weights);
                         let mut sums = start(layer, block);
                         for group in (0..layer.rows).step_by(4) {
                             for step in 0..layer.columns {
-                                let at = input.add(x * strip.in_pixel + group * layer.row + step * layer.column);
+                                let at = input.add(x * span.in_pixel + group * layer.row + step * layer.column);
                                 let taps = match layer.rows - group {
                                     1 => column::<1>(at, layer.row),
                                     2 => column::<2>(at, layer.row),
@@ -218,7 +218,7 @@ macro_rules! depthwise {
                                 weights = weights.add(COLUMN);
                             }
                         }
-                        finish(layer, block, sums, output.add(x * strip.out_pixel));
+                        finish(layer, block, sums, output.add(x * span.out_pixel));
                     }
                 }
             }

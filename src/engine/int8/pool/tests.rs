@@ -178,8 +178,8 @@ fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
 }
 
 fn pool(threads: usize) -> (Pool, Vec<i8>) {
-    let (region, input) = one_of_each();
-    let plan = Plan::new(&region, Isa::Auto.kernels().unwrap(), Pool::parts(threads));
+    let (graph, input) = one_of_each();
+    let plan = Plan::new(&graph, Isa::Auto.kernels().unwrap(), Pool::parts(threads));
     (Pool::new(plan, threads).unwrap(), input)
 }
 
@@ -341,9 +341,9 @@ fn a_thread_that_would_leave_a_part_ends_the_process() {
 #[cfg(raced)]
 #[ignore = "a race on purpose: ThreadSanitizer has to find it"]
 fn a_planted_race() {
-    let (region, input) = one_of_each();
+    let (graph, input) = one_of_each();
     for kernels in Isa::ALL.into_iter().filter_map(Isa::kernels) {
-        let plan = Plan::new(&region, kernels, 2);
+        let plan = Plan::new(&graph, kernels, 2);
         std::thread::scope(|scope| {
             for part in 0..2 {
                 let (plan, input) = (&plan, &input);

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clock::{self, Timestamp};
-use crate::handshake::{Controls, Glance, Handshake, MAX_OPEN, Options, Status, Ticket};
+use crate::handshake::{Controls, Glance, Handshake, HandshakeOptions, MAX_OPEN, Status, Ticket};
 use crate::pulse::{Duty, Pulse, Pulses, Trouble};
 
 /// A shared handshake.
 #[derive(Debug, Clone)]
-pub struct Line(Arc<Shared>);
+pub struct PlcLink(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -29,15 +29,15 @@ struct State {
     tickets: VecDeque<Ticket>,
 }
 
-impl Default for Line {
+impl Default for PlcLink {
     fn default() -> Self {
-        Self::new(Options::default())
+        Self::new(HandshakeOptions::default())
     }
 }
 
-impl Line {
+impl PlcLink {
     /// A line of a station that starts.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: HandshakeOptions) -> Self {
         let state = State { handshake: Handshake::new(options), tickets: VecDeque::with_capacity(MAX_OPEN) };
         Self(Arc::new(Shared { state: Mutex::new(state), bells: Mutex::default(), pulses: Pulses::default() }))
     }

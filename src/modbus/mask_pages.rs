@@ -7,7 +7,7 @@ use crate::telegram::{crc32, runs};
 
 /// A mask's bytes and what they are of. Its room is kept from part to part.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Picture {
+pub struct MaskPages {
     /// The part, as RESULT_ID; 0 none.
     pub id: u16,
     /// How the bytes are to be read; 0 if there are none.
@@ -23,7 +23,7 @@ pub struct Picture {
     bytes: Vec<u8>,
 }
 
-impl Picture {
+impl MaskPages {
     /// Becomes a part's mask; without one, a picture with no bytes under the part's number.
     pub fn set(&mut self, sequence: u64, mask: Option<&Mask>) {
         let side = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
@@ -76,15 +76,15 @@ mod tests {
         let roi = Roi { x: 1, y: 2, width: 40, height: 20 };
         let mask = [Run { row: 0, start: 1, end: 3 }];
         let mask = Mask { width: 4, height: 2, roi, runs: &mask, regions: &[], region_count: 0 };
-        let mut picture = Picture::default();
-        picture.set(6, Some(&mask));
-        assert_eq!((picture.id, picture.len(), picture.codec, picture.roi), (7, 3, 1, [1, 2, 40, 20]));
-        assert_eq!([0, 1, 2].map(|index| picture.word(index)), [0x0102, 0x0500, 0]);
-        assert_eq!(picture.crc, crc32(&[1, 2, 5]));
-        let mut copy = Picture::default();
-        copy.copy(&picture);
-        assert_eq!(copy, picture);
-        picture.set(7, None);
-        assert_eq!((picture.id, picture.len(), picture.codec, picture.crc), (8, 0, 0, 0));
+        let mut pages = MaskPages::default();
+        pages.set(6, Some(&mask));
+        assert_eq!((pages.id, pages.len(), pages.codec, pages.roi), (7, 3, 1, [1, 2, 40, 20]));
+        assert_eq!([0, 1, 2].map(|index| pages.word(index)), [0x0102, 0x0500, 0]);
+        assert_eq!(pages.crc, crc32(&[1, 2, 5]));
+        let mut copy = MaskPages::default();
+        copy.copy(&pages);
+        assert_eq!(copy, pages);
+        pages.set(7, None);
+        assert_eq!((pages.id, pages.len(), pages.codec, pages.crc), (8, 0, 0, 0));
     }
 }

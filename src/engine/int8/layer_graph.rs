@@ -9,7 +9,7 @@ mod read;
 #[cfg(test)]
 pub use read::quantize;
 
-/// Index of a tensor in [`Region::facts`].
+/// Index of a tensor in [`LayerGraph::facts`].
 pub type Id = usize;
 
 /// What is known of a tensor at load. One picture: the batch is 1 everywhere.
@@ -264,7 +264,7 @@ pub struct Layer {
 
 /// A network as integer layers, in an order in which each reads what is there.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Region {
+pub struct LayerGraph {
     /// The tensors.
     pub facts: Vec<Fact>,
     /// The layers.
@@ -287,7 +287,7 @@ pub struct Unsupported {
     pub reason: String,
 }
 
-impl Region {
+impl LayerGraph {
     /// Reads the graph of a checked file. `input` is its only input, `outputs` the names of what is asked for, `float_layers` those of
     /// the convolutions that are computed in float.
     pub fn read(
@@ -296,9 +296,9 @@ impl Region {
         outputs: &[&str],
         float_layers: &[String],
     ) -> Result<Self, Unsupported> {
-        let mut region = read::read(model, input, outputs, float_layers)?;
-        region.prune();
-        Ok(region)
+        let mut graph = read::read(model, input, outputs, float_layers)?;
+        graph.prune();
+        Ok(graph)
     }
 
     /// Drops layers that no output needs, and folds a lone clamp into the layer before it.

@@ -3,9 +3,9 @@
 //! A mask that is too large for the line goes at half or quarter scale, marked, and if that does not fit either it is not sent at all: never
 //! a part of it, which would look like a part with fewer defects.
 
-use super::words;
+use super::telegrams;
 use crate::mask::Stored;
-use crate::telegram::budget::Line;
+use crate::telegram::budget::SerialLine;
 use crate::telegram::message::{CODEC_RUNS, MAX_REGIONS};
 use crate::telegram::{Abort, Chunk, Message, Regions, crc32, runs};
 
@@ -14,18 +14,18 @@ const SCALES: [u32; 3] = [1, 2, 4];
 
 /// What is still to be sent of a part. Its room is kept from part to part.
 #[derive(Default)]
-pub(super) struct Picture {
+pub(super) struct MaskFrames {
     pub(super) result_id: u32,
     /// As it came; then as it is sent, where that is smaller.
     full: Stored,
     small: Stored,
     scale: u32,
     bytes: Vec<u8>,
-    stage: Stage,
+    next_frame: Next,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-enum Stage {
+enum Next {
     /// Regions from this number on.
     Regions(usize),
     /// The mask from this byte on.
@@ -36,56 +36,56 @@ enum Stage {
     Done,
 }
 
-impl Picture {
+impl MaskFrames {
     /// Begins with a part's mask; gives back the room of the one before.
     pub(super) fn begin(&mut self, result_id: u32, mask: Stored) -> Stored {
         self.result_id = result_id;
-        self.stage = Stage::Regions(0);
+        self.next_frame = Next::Regions(0);
         std::mem::replace(&mut self.full, mask)
     }
 
     /// Lets go of what was not sent; true if there was something.
     pub(super) fn stop(&mut self) -> bool {
-        std::mem::take(&mut self.stage) != Stage::Done
+        std::mem::take(&mut self.next_frame) != Next::Done
     }
 
     pub(super) fn pending(&self) -> bool {
-        self.stage != Stage::Done
+        self.next_frame != Next::Done
     }
 
     /// The next message; `lines` stops behind the regions.
-    pub(super) fn next(&mut self, line: &Line, lines: bool) -> Option<Message> {
-        match self.stage {
-            Stage::Regions(first) => Some(self.regions(first, line, lines)),
-            Stage::Mask(offset) => Some(self.chunk(offset, line)),
-            Stage::Omit => {
-                self.stage = Stage::Done;
+    pub(super) fn next(&mut self, line: &SerialLine, lines: bool) -> Option<Message> {
+        match self.next_frame {
+            Next::Regions(first) => Some(self.regions(first, line, lines)),
+            Next::Mask(offset) => Some(self.chunk(offset, line)),
+            Next::Omit => {
+                self.next_frame = Next::Done;
                 Some(Message::MaskAbort { result_id: self.result_id, reason: Abort::Omitted })
             }
-            Stage::Done => None,
+            Next::Done => None,
         }
     }
 
-    fn regions(&mut self, first: usize, line: &Line, lines: bool) -> Message {
+    fn regions(&mut self, first: usize, line: &SerialLine, lines: bool) -> Message {
         let mask = self.full.view();
         let listed = mask.regions.iter().take(MAX_REGIONS);
         let regions: heapless::Vec<_, MAX_REGIONS> =
-            listed.skip(first).take(line.regions_each()).map(words::region).collect();
-        let roi = [mask.roi.x, mask.roi.y, mask.roi.width, mask.roi.height].map(words::side);
-        let (found, all) = (words::small(mask.region_count), mask.regions.len().min(MAX_REGIONS));
+            listed.skip(first).take(line.regions_each()).map(telegrams::region).collect();
+        let roi = [mask.roi.x, mask.roi.y, mask.roi.width, mask.roi.height].map(telegrams::side);
+        let (found, all) = (telegrams::small(mask.region_count), mask.regions.len().min(MAX_REGIONS));
         let next = first + regions.len();
-        let telegram = Regions { result_id: self.result_id, found, first: words::small(first), roi, regions };
-        self.stage = match (next < all, lines) {
-            (true, _) => Stage::Regions(next),
-            (false, true) => Stage::Done,
-            (false, false) if self.fit(line) => Stage::Mask(0),
-            (false, false) => Stage::Omit,
+        let telegram = Regions { result_id: self.result_id, found, first: telegrams::small(first), roi, regions };
+        self.next_frame = match (next < all, lines) {
+            (true, _) => Next::Regions(next),
+            (false, true) => Next::Done,
+            (false, false) if self.fit(line) => Next::Mask(0),
+            (false, false) => Next::Omit,
         };
         Message::Regions(telegram)
     }
 
     /// Encodes at the largest scale that fits; false if none does.
-    fn fit(&mut self, line: &Line) -> bool {
+    fn fit(&mut self, line: &SerialLine) -> bool {
         SCALES.iter().any(|&scale| {
             self.scale = scale;
             self.small.reduce(&self.full.view(), scale);
@@ -95,12 +95,12 @@ impl Picture {
         })
     }
 
-    fn chunk(&mut self, offset: usize, line: &Line) -> Message {
+    fn chunk(&mut self, offset: usize, line: &SerialLine) -> Message {
         let rest = self.bytes.get(offset..).unwrap_or_default();
         let data = rest.get(..line.chunk_data()).unwrap_or(rest);
         let end = offset + data.len();
         let last = end == self.bytes.len();
-        self.stage = if last { Stage::Done } else { Stage::Mask(end) };
+        self.next_frame = if last { Next::Done } else { Next::Mask(end) };
         let mask = self.small.view();
         Message::MaskChunk(Chunk {
             result_id: self.result_id,
@@ -108,8 +108,8 @@ impl Picture {
             total: self.bytes.len() as u32,
             codec: CODEC_RUNS,
             scale: self.scale as u8,
-            width: words::side(mask.width),
-            height: words::side(mask.height),
+            width: telegrams::side(mask.width),
+            height: telegrams::side(mask.height),
             reduced: self.scale > 1,
             data: data.iter().copied().collect(),
             crc: last.then(|| crc32(&self.bytes)),
@@ -136,10 +136,10 @@ mod tests {
     }
 
     fn messages(baud: u32, parts_per_minute: u32) -> Vec<Message> {
-        let line = Line { baud, bits: 10, parts_per_minute, head_of_line_ms: 50, frame_bytes: 240, masks: true };
-        let mut picture = Picture::default();
-        picture.begin(9, chessboard());
-        let all: Vec<Message> = std::iter::from_fn(|| picture.next(&line, false)).collect();
+        let line = SerialLine { baud, bits: 10, parts_per_minute, head_of_line_ms: 50, frame_bytes: 240, masks: true };
+        let mut frames = MaskFrames::default();
+        frames.begin(9, chessboard());
+        let all: Vec<Message> = std::iter::from_fn(|| frames.next(&line, false)).collect();
         let longest = all.iter().map(|message| crate::telegram::encode(0, message).len()).max().unwrap();
         assert!(longest <= line.low_priority_frame(), "{longest} bytes hold a verdict up");
         all

@@ -16,7 +16,7 @@ use super::super::super::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
 use super::super::super::qdq::rules::how_to_allow;
 use super::super::super::qdq::tensor;
 use super::super::super::qdq::wiring::{DEQUANTIZE, QUANTIZE, attribute, axis, input, name, output};
-use super::{Clamp, Conv, Fact, FloatConv, Function, Id, Layer, Op, Region, Unsupported, Window, clamp_of};
+use super::{Clamp, Conv, Fact, FloatConv, Function, Id, Layer, LayerGraph, Op, Unsupported, Window, clamp_of};
 
 /// Reads the graph of a checked file.
 pub(super) fn read(
@@ -24,12 +24,12 @@ pub(super) fn read(
     input: [usize; 3],
     outputs: &[&str],
     float_layers: &[String],
-) -> Result<Region, Unsupported> {
+) -> Result<LayerGraph, Unsupported> {
     let Some(graph) = &model.graph else { return Err(unsupported("", "", "the file has no graph")) };
     let mut reader = Reader::new(graph, input, float_layers);
     reader.read(graph)?;
     let outputs = outputs.iter().map(|name| reader.float(name)).collect::<Result<Vec<Id>, _>>()?;
-    Ok(Region { facts: reader.facts, layers: reader.layers, input: 0, outputs })
+    Ok(LayerGraph { facts: reader.facts, layers: reader.layers, input: 0, outputs })
 }
 
 /// A value of the ONNX graph while it is read.

@@ -7,15 +7,15 @@ use std::os::unix::fs::FileExt;
 const ZONE: &str = "/sys/class/thermal/thermal_zone0/temp";
 
 /// A sensor, where the machine has one.
-pub(super) struct Heat(Option<File>);
+pub(super) struct Sensor(Option<File>);
 
-impl Default for Heat {
+impl Default for Sensor {
     fn default() -> Self {
         Self(File::open(ZONE).ok())
     }
 }
 
-impl Heat {
+impl Sensor {
     /// 0.1 degrees Celsius.
     pub(super) fn read(&self) -> Option<i16> {
         let mut bytes = [0; 16];

@@ -3,11 +3,11 @@
 use crate::mask;
 use crate::outcome::{Outcome, share};
 use crate::telegram::message::{NO_CLASS, SIMULATED};
-use crate::telegram::{Region, Verdict};
+use crate::telegram::{Verdict, WireRegion};
 
 /// The telegram of a part; the latency is filled in when it is sent. Pictures that are not of parts are never OK.
 pub(super) fn verdict(outcome: &Outcome, simulated: bool) -> Verdict {
-    let words = outcome.words;
+    let words = outcome.plc;
     Verdict {
         result_id: outcome.sequence as u32,
         ok: words.ok && !simulated,
@@ -21,9 +21,9 @@ pub(super) fn verdict(outcome: &Outcome, simulated: bool) -> Verdict {
     }
 }
 
-pub(super) fn region(region: &mask::Region) -> Region {
+pub(super) fn region(region: &mask::Region) -> WireRegion {
     let [x, y] = region.centroid;
-    Region {
+    WireRegion {
         x: side(region.x),
         y: side(region.y),
         width: side(region.width),

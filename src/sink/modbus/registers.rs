@@ -7,23 +7,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
 use crate::handshake::{Condition, Status};
-use crate::line::Line;
 use crate::modbus::control::{CONTROLS, PAGE};
 use crate::modbus::map::{HEAD, MIRROR};
 use crate::modbus::pdu::is_refusal;
-use crate::modbus::{Access, Exception, Image, Moment, Picture, WordOrder, Words};
+use crate::modbus::{Access, ControlRegisters, Exception, Image, MaskPages, Moment, WordOrder};
+use crate::plc_link::PlcLink;
 
 /// What a connection sees of the mask: its own page, and the mask whose head it has read, until it reads a head again.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     page: u16,
-    kept: Option<Picture>,
+    kept: Option<MaskPages>,
 }
 
 /// The registers.
 #[derive(Debug)]
-pub(super) struct Bank {
-    line: Line,
+pub(super) struct Registers {
+    plc_link: PlcLink,
     order: WordOrder,
     deadline: u16,
     config: u32,
@@ -38,8 +38,8 @@ pub(super) struct Bank {
 
 #[derive(Debug, Default)]
 struct State {
-    words: Words,
-    mask: Picture,
+    controls: ControlRegisters,
+    mask: MaskPages,
 }
 
 /// What came.
@@ -53,10 +53,10 @@ pub(super) struct Counters {
     pub(super) turned_away: AtomicU64,
 }
 
-impl Bank {
-    pub(super) fn new(line: Line, order: WordOrder, deadline: u16, config: u32) -> Self {
+impl Registers {
+    pub(super) fn new(plc_link: PlcLink, order: WordOrder, deadline: u16, config: u32) -> Self {
         Self {
-            line,
+            plc_link,
             order,
             deadline,
             config,
@@ -107,8 +107,8 @@ impl Bank {
     }
 
     fn holdings(&self, address: usize, window: &Window, into: &mut [u8]) -> Result<(), Exception> {
-        let words = self.lock().words.paged(window.page);
-        fill(into, words.words().get(address..address + into.len() / 2))
+        let controls = self.lock().controls.paged(window.page);
+        fill(into, controls.all().get(address..address + into.len() / 2))
     }
 
     fn write(
@@ -126,21 +126,21 @@ impl Bank {
         }
         let values = from.chunks_exact(2).map(|pair| pair.iter().fold(0, |word, byte| word << 8 | u16::from(*byte)));
         let mut state = self.lock();
-        let words = state.words.with(address, values)?;
+        let controls = state.controls.with(address, values)?;
         if turns.contains(&PAGE) {
-            window.page = words.page();
+            window.page = controls.page();
         }
-        state.words = words.paged(0);
+        state.controls = controls.paged(0);
         // Under the lock, so that the line hears of writes in the order in which they were taken.
         if turns.len() > usize::from(turns.contains(&PAGE)) {
-            self.line.control(words.controls(self.order), now);
+            self.plc_link.control(controls.controls(self.order), now);
         }
         Ok(())
     }
 
     /// What is shown of the station; once it is safe, nothing that a part could pass by.
     fn status(&self) -> Status {
-        let status = self.line.status();
+        let status = self.plc_link.status();
         if !self.safe.load(Relaxed) {
             return status;
         }
@@ -149,7 +149,7 @@ impl Bank {
     }
 
     /// A new mask is there; its place gets the room of the one before.
-    pub(super) fn publish(&self, mask: &mut Picture) {
+    pub(super) fn publish(&self, mask: &mut MaskPages) {
         std::mem::swap(&mut self.lock().mask, mask);
     }
 

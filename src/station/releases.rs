@@ -20,12 +20,12 @@ use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
 use crate::handshake::Condition;
-use crate::line::Line;
-use crate::pipeline::{Options, Pipeline};
+use crate::pipeline::{Pipeline, PipelineOptions};
+use crate::plc_link::PlcLink;
 use crate::proof;
 use crate::pulse::{Duty, SLOW};
 use crate::store::{Id, Reference, State, Store};
-use crate::trial::{self, Action, Asker, Book, Entry, Jobs, Reply, Trials, Watch};
+use crate::trial::{self, Action, Asker, Book, Entry, Jobs, Reply, TrialLimits, Trials};
 
 /// It is looked so often whether the station ends.
 const TICK: Duration = Duration::from_millis(50);
@@ -37,7 +37,7 @@ const REQUESTS: usize = 4;
 const LOWEST: i32 = 19;
 
 /// Where other bundles come from, and who may ask for them.
-pub struct Shelf {
+pub struct Releases {
     /// What is installed.
     pub store: Store,
     /// Where the operator asks.
@@ -51,22 +51,22 @@ pub struct Shelf {
     /// The bundle of each job that the PLC may ask for.
     pub jobs: BTreeMap<u16, Reference>,
     /// How a new bundle is watched.
-    pub watch: Watch,
+    pub limits: TrialLimits,
 }
 
-impl Shelf {
+impl Releases {
     /// The job that a bundle is for; 0 if there is none.
     pub fn job_of(&self, id: Option<&Id>) -> u16 {
         trial::job_of(&self.jobs, id)
     }
 
     /// The two ends between the inspect thread and the one that has bundles ready. `options` and `geometry` are those of what judges.
-    pub(super) fn attend(self, options: &Options, geometry: Geometry, line: &Line) -> (Swap, Attend) {
-        let trials = Trials::new(self.jobs.clone(), self.watch, self.running.clone(), self.trial);
+    pub(super) fn attend(self, options: &PipelineOptions, geometry: Geometry, plc_link: &PlcLink) -> (Swap, Attend) {
+        let trials = Trials::new(self.jobs.clone(), self.limits, self.running.clone(), self.trial);
         let desk = Desk::new(trials);
         let swap = Swap::new(Arc::clone(&desk));
-        let (options, line) = (options.clone(), line.clone());
-        (swap, Attend { shelf: self, options, geometry, line, desk, askers: BTreeMap::new(), next: 0 })
+        let (options, plc_link) = (options.clone(), plc_link.clone());
+        (swap, Attend { releases: self, options, geometry, plc_link, desk, askers: BTreeMap::new(), next: 0 })
     }
 
     /// The next best bundle for the start; says of each why it is not.
@@ -88,10 +88,10 @@ impl Shelf {
 
 /// The thread that has bundles ready.
 pub(super) struct Attend {
-    shelf: Shelf,
-    options: Options,
+    releases: Releases,
+    options: PipelineOptions,
     geometry: Geometry,
-    line: Line,
+    plc_link: PlcLink,
     desk: Arc<Desk>,
     /// Who asked, and listens.
     askers: BTreeMap<Asker, Connection>,
@@ -104,7 +104,7 @@ type Proven = Result<Ready, String>;
 impl Attend {
     /// Until the inspect thread is gone.
     pub(super) fn run(mut self) {
-        let socket = self.shelf.socket.take();
+        let socket = self.releases.socket.take();
         let desk = Arc::clone(&self.desk);
         std::thread::scope(|scope| {
             let requests = socket.as_ref().map_or_else(never, |socket| self.listen(scope, socket, &desk));
@@ -120,13 +120,13 @@ impl Attend {
         desk: &'scope Desk,
     ) -> Receiver<(Request, Connection)> {
         let (heard, requests) = bounded(REQUESTS);
-        let line = self.line.clone();
+        let plc_link = self.plc_link.clone();
         let hear = move || {
             let reception = Reception::new(socket, heard);
             let heard = catch_unwind(AssertUnwindSafe(|| reception.run(|| desk.lock().inspects)));
             if heard.is_err() {
                 log::error!("the control thread panicked: please report this");
-                line.update(|handshake| handshake.set(Condition::Panic, true));
+                plc_link.update(|handshake| handshake.set(Condition::Panic, true));
             }
         };
         if let Err(error) = std::thread::Builder::new().name("control".into()).spawn_scoped(scope, hear) {
@@ -138,7 +138,7 @@ impl Attend {
     fn serve<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, mut requests: Receiver<(Request, Connection)>) {
         let (finished, proofs) = bounded(1);
         let desk = Arc::clone(&self.desk);
-        let pulse = self.line.pulse("bundles", Duty::Guest);
+        let pulse = self.plc_link.pulse("bundles", Duty::Guest);
         while self.look() {
             pulse.beat(clock::now(), SLOW);
             self.work(scope, &finished);
@@ -197,14 +197,14 @@ impl Attend {
         self.act(scope, finished);
         while self.desk.lock().trials.is_waiting() {
             let book = self.book();
-            let in_force = self.line.status().job;
+            let in_force = self.plc_link.status().job;
             self.desk.lock().trials.begin(&book, in_force);
             self.act(scope, finished);
         }
     }
 
     fn book(&self) -> Book {
-        let store = &self.shelf.store;
+        let store = &self.releases.store;
         let said = |error: crate::store::Error| error.to_string();
         Book { state: store.state().map_err(said), installed: store.installed().map_err(said) }
     }
@@ -218,7 +218,7 @@ impl Attend {
                 Some(Action::Enter(entry)) => self.write(|jobs, state| entry.apply(jobs, state)),
                 Some(Action::Undo(entry, before)) => self.write(|_, state| entry.undo(&before, state)),
                 Some(Action::Tell(asker, reply)) => self.tell(asker, &reply),
-                Some(Action::Job(changed)) => self.line.update(|handshake| handshake.job_done(changed)),
+                Some(Action::Job(changed)) => self.plc_link.update(|handshake| handshake.job_done(changed)),
                 Some(Action::Say(level, words)) => log::log!(level, "{words}"),
                 None => return,
             }
@@ -226,8 +226,8 @@ impl Attend {
     }
 
     fn commit(&mut self, entry: &Entry) {
-        let jobs = &self.shelf.jobs;
-        let written = self.shelf.store.update(|state| {
+        let jobs = &self.releases.jobs;
+        let written = self.releases.store.update(|state| {
             let before = state.clone();
             entry.apply(jobs, state);
             before
@@ -242,7 +242,7 @@ impl Attend {
 
     /// The state is for the next start: what cannot be written is said, and the station goes on.
     fn write(&self, change: impl FnOnce(&Jobs, &mut State)) {
-        if let Err(error) = self.shelf.store.update(|state| change(&self.shelf.jobs, state)) {
+        if let Err(error) = self.releases.store.update(|state| change(&self.releases.jobs, state)) {
             log::error!("the next start may have another bundle than the one that runs: {error}");
         }
     }
@@ -257,7 +257,7 @@ impl Attend {
 
     /// Loads a bundle and replays its proof on this machine, on a thread of its own.
     fn begin_proof<'scope>(&self, scope: &'scope Scope<'scope, '_>, id: Id, finished: Sender<Proven>) {
-        let (store, options, geometry) = (self.shelf.store.clone(), self.options.clone(), self.geometry);
+        let (store, options, geometry) = (self.releases.store.clone(), self.options.clone(), self.geometry);
         let failed = finished.clone();
         let prove = move || {
             let proven = catch_unwind(AssertUnwindSafe(|| prove(&store, &options, geometry, &id)));
@@ -278,10 +278,11 @@ impl Drop for Attend {
 }
 
 /// The bundle and its pipeline, proven at the lowest priority.
-fn prove(store: &Store, options: &Options, geometry: Geometry, id: &Id) -> Proven {
+fn prove(store: &Store, options: &PipelineOptions, geometry: Geometry, id: &Id) -> Proven {
     // The threads of an engine have the priority of the thread that made them, so that it is proven on one. What it computes is the same on
     // any number.
-    let alone = Options { engine: crate::engine::Settings { threads: 1, ..options.engine.clone() }, ..options.clone() };
+    let alone =
+        PipelineOptions { engine: crate::engine::Settings { threads: 1, ..options.engine.clone() }, ..options.clone() };
     let prove = || -> Result<(Bundle, Pipeline), String> {
         if let Err(error) = rustix::process::setpriority_process(None, LOWEST) {
             log::debug!("the thread that proves {id} has the usual priority: {error}");
@@ -301,7 +302,7 @@ fn prove(store: &Store, options: &Options, geometry: Geometry, id: &Id) -> Prove
     if options.engine.threads > 1 && !pipeline.is_tensorrt() {
         let proven = pipeline.options().engine.clone();
         let engine = crate::engine::Settings { threads: options.engine.threads, ..proven };
-        let options = Options { engine, ..options.clone() };
+        let options = PipelineOptions { engine, ..options.clone() };
         pipeline = Pipeline::new(&bundle, geometry, options).map_err(|error| error.to_string())?;
         warm(&mut pipeline);
     }

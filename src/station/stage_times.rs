@@ -12,9 +12,9 @@ pub const STAGES: [&str; 8] =
 
 /// A histogram for each of [`STAGES`]; parts that were not judged are in the last alone.
 #[derive(Debug, Clone, Default)]
-pub struct Stages([Latency; STAGES.len()]);
+pub struct StageTimes([Latency; STAGES.len()]);
 
-impl Stages {
+impl StageTimes {
     /// A part that was judged at `judged`, its outputs `due` and set at `told`. Waiting for the due time is no stage.
     pub(super) fn add(&mut self, outcome: &Outcome, judged: Timestamp, due: Timestamp, told: Timestamp) {
         let (seen, timings) = (outcome.captured, outcome.timings);
@@ -42,7 +42,7 @@ impl Stages {
     }
 }
 
-impl fmt::Display for Stages {
+impl fmt::Display for StageTimes {
     /// A table in milliseconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:16}{:>9}{:>9}{:>9}{:>9}  ms", "stage", "p50", "p99", "p99.9", "max")?;
@@ -74,7 +74,7 @@ mod tests {
     fn stages_add_up_to_the_whole() {
         let ms = Duration::from_millis;
         let timings = Timings { preprocess: ms(2), engine: ms(5), mask: ms(1), ..Timings::default() };
-        let mut stages = Stages::default();
+        let mut stages = StageTimes::default();
         stages.add(&outcome(ms(100), timings), ms(118), ms(130), ms(131));
         let found: Vec<u128> = stages.iter().map(|(_, latency)| latency.max().as_millis()).collect();
         assert_eq!(found, [10, 2, 5, 1, 0, 1, 14, 31]);
