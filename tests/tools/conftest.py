@@ -42,7 +42,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 @pytest.fixture(scope="session")
 def fcam() -> Path:
     """The fcam binary, as `verify` finds it; the test is skipped where there is none that can answer."""
-    from fcam_tools import verify  # after the path is set
+    from fcam_tools.export import verify  # after the path is set
 
     binary = verify.find_fcam()
     if binary is None or not os.access(binary, os.X_OK):

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, disk, pilot, report, runs, train
-from fcam_tools.errors import ToolError
-from fcam_tools.model import Net
+from fcam_tools import __main__
+from fcam_tools.common import disk
+from fcam_tools.common.errors import ToolError
+from fcam_tools.judge import pilot, report
+from fcam_tools.model.network import Net
+from fcam_tools.train import runs, train
 from PIL import Image
 from trees import BOX, HEIGHT, TREES, WIDTH, mask
 

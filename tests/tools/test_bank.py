@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools.bank import Bank
-from fcam_tools.errors import ToolError
+from fcam_tools.common.errors import ToolError
+from fcam_tools.judge.memory_bank import Bank
 from PIL import Image
 
 SIZE = (96, 64)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fcam_tools import compare, data, metrics, truth
-from fcam_tools.compare import Network
-from fcam_tools.errors import ToolError
+from fcam_tools import data
+from fcam_tools.common.errors import ToolError
+from fcam_tools.judge import compare, truth
+from fcam_tools.judge.compare import Network
+from fcam_tools.measure import metrics
 from PIL import Image
 
 COUNT = 40

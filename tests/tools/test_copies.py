@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fcam_tools import __main__, data, synth
+from fcam_tools import __main__, data
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data import copies
-from fcam_tools.errors import ToolError
+from fcam_tools.synth import synth
 from PIL import Image
 
 

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from fcam_tools import data, table
+from fcam_tools import data
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data import group, layout, split, tree
-from fcam_tools.errors import ToolError
+from fcam_tools.judge import table
 from PIL import Image
 from trees import TREES, Tree, picture
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fcam_tools import __main__, deploy
+from fcam_tools import __main__
+from fcam_tools.ship import deploy
 
 ROOT = Path(__file__).parents[2]
 STANDIN = Path(__file__).with_name("camera_standin.py")

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fcam_tools import __main__, inspect, metrics, runs, train
-from fcam_tools.errors import ArgumentError, ToolError
+from fcam_tools import __main__
+from fcam_tools.common.errors import ArgumentError, ToolError
+from fcam_tools.judge import inspect
+from fcam_tools.measure import metrics
+from fcam_tools.train import runs, train
 
 
 def raise_numpy() -> None:
@@ -100,7 +103,7 @@ def test_a_bug_is_told_where_no_file_can_be_written(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr("fcam_tools.errors.tempfile.gettempdir", lambda: str(tmp_path / "file"))
+    monkeypatch.setattr("fcam_tools.common.errors.tempfile.gettempdir", lambda: str(tmp_path / "file"))
     assert verb(raise_numpy, "inspect") == 2
     assert "please report it with what --debug prints" in capsys.readouterr().err
 

@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from fcam_tools import disk, export, qdq, quantize, verify
-from fcam_tools.errors import ToolError
-from fcam_tools.model import Net
+from fcam_tools.common import disk
+from fcam_tools.common.errors import ToolError
+from fcam_tools.export import export, qdq, quantize, verify
+from fcam_tools.model.network import Net
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 from PIL import Image
 

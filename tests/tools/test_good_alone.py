@@ -14,11 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, data, judgement, made_up, model, redeploy
+from fcam_tools import __main__, data
+from fcam_tools.common.errors import ToolError
+from fcam_tools.data import made_up
+from fcam_tools.data.made_up import good_threshold
 from fcam_tools.data.reading import read_picture
-from fcam_tools.errors import ToolError
-from fcam_tools.made_up import good_threshold
-from fcam_tools.truth import truth_of
+from fcam_tools.judge.truth import truth_of
+from fcam_tools.measure import judgement
+from fcam_tools.model import network
+from fcam_tools.ship import redeploy
 from PIL import Image
 
 QUICK = ["--size", "96", "--window", "48", "--windows", "12", "--outline-steps", "200", "--precision", "fp32"]
@@ -214,7 +218,7 @@ def test_inspect_takes_them(few: Path, capsys: pytest.CaptureFixture[str]) -> No
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """Pictures, checkpoint and bundle."""
-    if importlib.util.find_spec(model.PACKAGED_WEIGHTS[model.DEFAULT_BACKBONE][0]) is None:
+    if importlib.util.find_spec(network.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE][0]) is None:
         pytest.skip("no packaged weights: install tools/requirements.lock")
     root = tmp_path_factory.mktemp("chain")
     good(root / "set" / "ok", 80)

@@ -11,9 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, contact, data, model, suspect, train
+from fcam_tools import __main__, data
+from fcam_tools.common import contact
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import Picture
-from fcam_tools.errors import ToolError
+from fcam_tools.judge import suspect
+from fcam_tools.model import network
+from fcam_tools.train import train
 from PIL import Image
 from trees import HEIGHT, TREES, WIDTH, mask, picture
 
@@ -185,7 +189,7 @@ def test_a_link_to_nowhere_is_named_and_the_rest_looked_at(
 
 
 def test_lopsided_classes_are_warned_of(tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
-    from fcam_tools import inspect
+    from fcam_tools.judge import inspect
 
     monkeypatch.setattr(inspect, "FEW", 2)
     monkeypatch.setattr(inspect, "LOPSIDED", 3)
@@ -268,7 +272,7 @@ def two_looks(tmp_path: Path) -> Path:
 
 
 def test_sheet_and_page_show_wrong_labels(two_looks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if importlib.util.find_spec(model.PACKAGED_WEIGHTS[model.DEFAULT_BACKBONE][0]) is None:
+    if importlib.util.find_spec(network.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE][0]) is None:
         pytest.skip("no packaged weights: install tools/requirements.lock")
     sheet, page = tmp_path / "out" / "sheet.png", tmp_path / "out" / "page.html"
     found = told(capsys, two_looks, "--sheet", sheet, "--html", page, "--suspects", 2)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fcam_tools import judgement
-from fcam_tools.judgement import Figures, Setting
-from fcam_tools.metrics import image_auroc
+from fcam_tools.measure import judgement
+from fcam_tools.measure.judgement import Figures, Setting
+from fcam_tools.measure.metrics import image_auroc
 from scipy.stats import norm
 
 GOOD = Figures("test", 40, 60, 1, 41, 0.67, 0.97)

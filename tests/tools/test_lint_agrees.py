@@ -1,5 +1,5 @@
-"""The host tool's linter (fcam_tools.qdq) and the camera's (`fcam check`) say the same of the same files: those of
-tests/common/bad, and the tiny network mutated in the ways that TensorRT would not take."""
+"""The host tool's linter (fcam_tools.export.qdq) and the camera's (`fcam check`) say the same of the same files: those
+of tests/common/bad, and the tiny network mutated in the ways that TensorRT would not take."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from fcam_tools import qdq
+from fcam_tools.export import qdq
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 COMMON = Path(__file__).parents[1] / "common"

@@ -12,10 +12,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchcam.methods
-from fcam_tools import crf, labels, losses, methods, model, operators, sampling, seeds, train
-from fcam_tools.errors import ToolError
-from fcam_tools.model import Features, Net
-from fcam_tools.unet import UNet
+from fcam_tools.common.errors import ToolError
+from fcam_tools.export import operators
+from fcam_tools.model import network
+from fcam_tools.model.network import Features, Net
+from fcam_tools.model.unet import UNet
+from fcam_tools.train import crf, labels, losses, methods, sampling, seeds, train
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -192,8 +194,8 @@ def test_head_of_two_channels_is_a_softmax() -> None:
     assert torch.allclose(torch.sigmoid(found)[:, 0], both.softmax(1)[:, 1], atol=1e-6)
 
 
-@pytest.mark.parametrize("backbone", [*model.EDGE_BACKBONES, "vgg16_bn", "lcnet_050"])
-@pytest.mark.parametrize("decoder", model.DECODERS)
+@pytest.mark.parametrize("backbone", [*network.EDGE_BACKBONES, "vgg16_bn", "lcnet_050"])
+@pytest.mark.parametrize("decoder", network.DECODERS)
 def test_edge_backbones_give_a_map_as_large_as_the_picture(backbone: str, decoder: str) -> None:
     with torch.device("meta"):
         net = Net(3, backbone, decoder=decoder).eval()
@@ -211,7 +213,7 @@ def test_unknown_backbones_and_strides_are_refused_by_name() -> None:
 
 
 def test_wide_backbones_keep_what_is_frozen() -> None:
-    features = model.make_features("resnet50_wide", 8)
+    features = network.make_features("resnet50_wide", 8)
     features.freeze(4)
     features.train()
     trained = [name for name, p in features.named_parameters() if p.requires_grad]
@@ -225,7 +227,7 @@ def test_rescaling_moves_the_bias_of_a_net_without_batchnorm() -> None:
     plain, rescaled = (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()) for _ in range(2))
     rescaled.load_state_dict(plain.state_dict())
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    model.rescale_input(rescaled, mean, std)
+    network.rescale_input(rescaled, mean, std)
     values = torch.randint(0, 256, (1, 3, 8, 8)).float()
     own = (values / 255 - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
     assert torch.allclose(plain(own), rescaled((values - 128) / 128), atol=1e-4)

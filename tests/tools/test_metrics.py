@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import scipy.ndimage
-from fcam_tools import metrics
-from fcam_tools.metrics import Aupro, FixedThreshold, MaxBoxAcc, PixelCurve, Scorer
+from fcam_tools.measure import metrics
+from fcam_tools.measure.metrics import Aupro, FixedThreshold, MaxBoxAcc, PixelCurve, Scorer
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 

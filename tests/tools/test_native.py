@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import methods, native, train
-from fcam_tools.model import Net
+from fcam_tools.model.network import Net
+from fcam_tools.train import methods, native, train
 from PIL import Image
 
 SMALL = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fcam_tools import nets, peers
+from fcam_tools.bench import nets, peers
 
 SIZE = 64  # a tenth of the work of 224
 # Fifty layers down, at 2 x 2 pixels, a grey level of the picture moves ONNX Runtime's own score by 0.8, the map hardly.

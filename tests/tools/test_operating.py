@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fcam_tools import operating
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data import Picture
-from fcam_tools.errors import ToolError
-from fcam_tools.operating import Prices
+from fcam_tools.measure import operating
+from fcam_tools.measure.operating import Prices
 
 
 def example(count: int, seed: int = 0, shift: float = 1.5) -> tuple[np.ndarray, np.ndarray]:

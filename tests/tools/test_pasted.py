@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fcam_tools import feed, parallel, pasted, thaw
-from fcam_tools.model import Net
+from fcam_tools.common import parallel
+from fcam_tools.data import pasted
+from fcam_tools.model.network import Net
+from fcam_tools.train import feed, from_onnx
 
 SIDE = 96
 
@@ -76,7 +78,9 @@ def test_statistics_come_back_and_the_answers_stay() -> None:
     x = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.no_grad():
         before = net(x)
-    thaw.restore_statistics(net, np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8), batch=4)
+    from_onnx.restore_statistics(
+        net, np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8), batch=4
+    )
     with torch.no_grad():
         after = net(x)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(before, after, strict=True))

@@ -14,10 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fcam_tools import __main__, data, program
+from fcam_tools import __main__, data
+from fcam_tools.common import program
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.copies import prints_of
 from fcam_tools.data.reading import marks_in, size_of
-from fcam_tools.errors import ToolError
 from PIL import ExifTags, Image, ImageOps
 from trees import BOX, HEIGHT, TREES, WIDTH
 

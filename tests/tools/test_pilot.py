@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, corruptions, judgement, pilot
+from fcam_tools import __main__
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data import Dataset, Picture
-from fcam_tools.errors import ToolError
-from fcam_tools.judgement import Figures
-from fcam_tools.model import Net
+from fcam_tools.judge import corruptions, pilot
+from fcam_tools.measure import judgement
+from fcam_tools.measure.judgement import Figures
+from fcam_tools.model.network import Net
 from PIL import Image
 
 

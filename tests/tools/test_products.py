@@ -11,11 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fcam_tools import __main__, sets, truth
+from fcam_tools import __main__
 from fcam_tools.data import tree
-from fcam_tools.products import CHOOSING, GOOD, PRODUCTS, REPORTING, collection, picture, relight
-from fcam_tools.products.part import HEIGHT, WIDTH
-from fcam_tools.surfaces import SURFACES
+from fcam_tools.judge import truth
+from fcam_tools.synth import sets
+from fcam_tools.synth.products import CHOOSING, GOOD, PRODUCTS, REPORTING, collection, picture, relight
+from fcam_tools.synth.products.part import HEIGHT, WIDTH
+from fcam_tools.synth.surfaces import SURFACES
 from PIL import Image
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from fcam_tools import __main__, redeploy, verify
-from fcam_tools.errors import ToolError
-from fcam_tools.judgement import Figures
+from fcam_tools import __main__
+from fcam_tools.common.errors import ToolError
+from fcam_tools.export import verify
+from fcam_tools.measure.judgement import Figures
+from fcam_tools.ship import redeploy
 from test_deploy import Fleet, camera, fleet  # noqa: F401 fixtures
 from trees import squares
 

@@ -19,13 +19,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import __main__, data, disk, feed, parallel, runs, train, tune
-from fcam_tools.errors import ToolError
+from fcam_tools import __main__, data
+from fcam_tools.common import disk, parallel
+from fcam_tools.common.errors import ToolError
+from fcam_tools.train import feed, runs, train, tune
 from trees import TREES, squares
 
 # A process to fork from, with torch imported once: each child is as clean as a new one, and starts at once.
 CLEAN = multiprocessing.get_context("forkserver")
-CLEAN.set_forkserver_preload(["fcam_tools.train", "sklearn.metrics", "timm"])
+CLEAN.set_forkserver_preload(["fcam_tools.train.train", "sklearn.metrics", "timm"])
 QUICK = (
     "--recipe",
     "inspection",
@@ -489,7 +491,7 @@ def test_work_is_collected_in_order() -> None:
 def test_search_goes_on_and_says_its_budget_first(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "fcam_tools.tune")
+    caplog.set_level("INFO", "fcam_tools.train.tune")
     command = ["tune", str(pictures), "--out", str(tmp_path / "j"), "--no-pretrained", "--size", "32", "--batch", "16"]
     command += ["--epochs", "2", "--precision", "fp32", "--json"]
     assert __main__.main([*command, "--trials", "2"]) == 0

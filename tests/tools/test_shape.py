@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 import pytest
-from fcam_tools import shape, train
+from fcam_tools.data import shape
+from fcam_tools.train import train
 
 
 @pytest.mark.parametrize(

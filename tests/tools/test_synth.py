@@ -10,10 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fcam_tools import __main__, defects, sets, synth
-from fcam_tools.defects import DEFECTS, LARGEST, SMALLEST, VISIBLE
-from fcam_tools.errors import ToolError
-from fcam_tools.surfaces import SURFACES
+from fcam_tools import __main__
+from fcam_tools.common.errors import ToolError
+from fcam_tools.synth import defects, sets, synth
+from fcam_tools.synth.defects import DEFECTS, LARGEST, SMALLEST, VISIBLE
+from fcam_tools.synth.surfaces import SURFACES
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 

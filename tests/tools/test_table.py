@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fcam_tools import synth, table, train
-from fcam_tools.errors import ToolError
-from fcam_tools.metrics import PixelCurve
+from fcam_tools.common.errors import ToolError
+from fcam_tools.judge import table
+from fcam_tools.measure.metrics import PixelCurve
+from fcam_tools.synth import synth
+from fcam_tools.train import train
 from PIL import Image
 
 WORDS = ("--backbones", "lcnet_035", "--no-pretrained", "--size", "64", "--epochs", "1", "--decoder-epochs", "1")
@@ -46,7 +48,7 @@ def run(source: Path, out: Path, *seeds: str) -> list[dict[str, str]]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(table.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    return os.environ | {"PYTHONPATH": str(Path(table.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:

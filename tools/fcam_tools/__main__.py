@@ -1,4 +1,5 @@
-"""The command line: `fcam-tools VERB ...`, one verb a module, each with `add_arguments` and `run`."""
+"""The command line: `fcam-tools VERB ...`, one verb a module, with `add_arguments` and `run`, in the folder that VERBS
+names."""
 
 from __future__ import annotations
 
@@ -9,27 +10,28 @@ import sys
 import traceback
 import warnings
 
-from fcam_tools import __version__, memory
-from fcam_tools.errors import ToolError, note_bug
+from fcam_tools import __version__
+from fcam_tools.common import malloc
+from fcam_tools.common.errors import ToolError, note_bug
 
 DEBUG = "print the traceback of an error too"
 VERBS = {
-    "synth": "make a procedural inspection data set with exact masks",
-    "inspect": "say what is in a data set, and what is wrong with it",
-    "pilot": "say whether it is worth it: a small cross-validated run, and one HTML report",
-    "train": "train a classifier and a decoder on image labels",
-    "tune": "search a small space for a better recipe, within a budget",
-    "runs": "list the runs that training left, with their metrics",
-    "evaluate": "score maps and verdicts on a test split",
-    "table": "compare maps and decoders over backbones on one data set: CSV, Markdown, plot",
-    "adapt": "fit a bundle to a new site, or refuse to make it worse",
-    "compare": "score two networks side by side, and show the pictures on which they disagree",
-    "export": "quantise a checkpoint and write it as a bundle with its proof",
-    "deploy": "bring a signed bundle to several cameras over ssh, the canary first",
-    "redeploy": "train, export, sign and deploy: one command from new pictures to the cameras",
-    "nets": "write bundles of well-known backbones with random weights, to test and time engines on",
-    "peers": "time fcam beside ONNX Runtime, OpenVINO and stock tract",
-    "verify": "compare PyTorch, ONNX Runtime and the camera on a bundle's golden pictures",
+    "synth": ("synth", "make a procedural inspection data set with exact masks"),
+    "inspect": ("judge", "say what is in a data set, and what is wrong with it"),
+    "pilot": ("judge", "say whether it is worth it: a small cross-validated run, and one HTML report"),
+    "train": ("train", "train a classifier and a decoder on image labels"),
+    "tune": ("train", "search a small space for a better recipe, within a budget"),
+    "runs": ("train", "list the runs that training left, with their metrics"),
+    "evaluate": ("judge", "score maps and verdicts on a test split"),
+    "table": ("judge", "compare maps and decoders over backbones on one data set: CSV, Markdown, plot"),
+    "adapt": ("ship", "fit a bundle to a new site, or refuse to make it worse"),
+    "compare": ("judge", "score two networks side by side, and show the pictures on which they disagree"),
+    "export": ("export", "quantise a checkpoint and write it as a bundle with its proof"),
+    "deploy": ("ship", "bring a signed bundle to several cameras over ssh, the canary first"),
+    "redeploy": ("ship", "train, export, sign and deploy: one command from new pictures to the cameras"),
+    "nets": ("bench", "write bundles of well-known backbones with random weights, to test and time engines on"),
+    "peers": ("bench", "time fcam beside ONNX Runtime, OpenVINO and stock tract"),
+    "verify": ("export", "compare PyTorch, ONNX Runtime and the camera on a bundle's golden pictures"),
 }
 
 
@@ -56,17 +58,17 @@ def one(argv: list[str], chosen: str) -> int:
     parser.add_argument("--version", action="version", version=f"fcam-tools {__version__}")
     parser.add_argument("--debug", action="store_true", help=DEBUG)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name, summary in VERBS.items():
+    for name, (folder, summary) in VERBS.items():
         verb = verbs.add_parser(name, help=summary, description=summary)
         verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=DEBUG)
         if name == chosen:  # torch takes seconds to import: only the verb that runs pays
-            importlib.import_module(f"fcam_tools.{name}").add_arguments(verb)
+            importlib.import_module(f"fcam_tools.{folder}.{name}").add_arguments(verb)
     args = parser.parse_args(argv)
     if args.debug:
         logging.getLogger("fcam_tools").setLevel(logging.DEBUG)
-    memory.keep_freed()
+    malloc.keep_freed()
     try:
-        return importlib.import_module(f"fcam_tools.{args.verb}").run(args)
+        return importlib.import_module(f"fcam_tools.{VERBS[args.verb][0]}.{args.verb}").run(args)
     except Exception as error:
         if args.debug:
             traceback.print_exception(error)

@@ -5,7 +5,7 @@ A source is
 - `NAME:PATH` or `NAME:PATH#OPTION`: a published set (known.py has names, layouts and licences); plain `elpv` too.
 
 A layout is never guessed. The licence of a published set is printed to stderr each time it is loaded. No mask and no
-box is handed out here (`fcam_tools.truth` does, to `evaluate`): training cannot reach the pixels' truth.
+box is handed out here (`fcam_tools.judge.truth` does, to `evaluate`): training cannot reach the pixels' truth.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture, checked
 from fcam_tools.data.known import KNOWN
 from fcam_tools.data.reading import SUFFIXES, read_picture, read_pictures
 from fcam_tools.data.split import split_of
 from fcam_tools.data.tree import MASKS, OK_NAMES, is_ok, load_tree
-from fcam_tools.errors import ToolError
 
 __all__ = [
     "KNOWN",

@@ -11,10 +11,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import Dataset, Picture, Splits
 from fcam_tools.data.layout import choose, need_file, need_folder, need_pictures, read_table, refuse_option
 from fcam_tools.data.split import DEFECTS_OF_TEST, VAL_OF_TRAIN, joined, ranked
-from fcam_tools.errors import ToolError
 
 MVTEC = "CATEGORY/{train/good,test/{good,DEFECT...},ground_truth/DEFECT}"
 MVTEC2 = "CATEGORY/{train/good,validation/good,test_public/{good,bad,ground_truth/bad}}"

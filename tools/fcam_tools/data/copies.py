@@ -26,10 +26,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from fcam_tools import program
+from fcam_tools.common import program
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture
 from fcam_tools.data.reading import open_rgb
-from fcam_tools.errors import ToolError
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """What training sees. In: labelled pictures. Out: `Dataset`, by split; no mask, no box, and no way to one.
 
-Pixel labels live in `fcam_tools.truth`, which reads the same sets for `evaluate` alone.
+Pixel labels live in `fcam_tools.judge.truth`, which reads the same sets for `evaluate` alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcam_tools.errors import ToolError
+from fcam_tools.common.errors import ToolError
 
 SPLITS = ("train", "val", "test")
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import Dataset, Picture
 from fcam_tools.data.tree import DEFECT
-from fcam_tools.errors import ToolError
 
 CHOICES = ("auto", "all", "one")
 ENOUGH = 40  # training pictures from which a kind is a class of its own; chosen, not measured

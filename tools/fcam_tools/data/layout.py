@@ -6,8 +6,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.reading import pictures_in
-from fcam_tools.errors import ToolError
 
 
 def need_folder(path: Path, layout: str) -> Path:

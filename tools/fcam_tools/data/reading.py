@@ -17,8 +17,8 @@ import numpy as np
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import Picture
-from fcam_tools.errors import ToolError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 PNG_SIGNATURE, PNG_DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24  # IHDR's bit depth

@@ -12,11 +12,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture, Splits
 from fcam_tools.data.layout import choose, need_file, need_folder, need_pictures, number, read_table, refuse_option
 from fcam_tools.data.reading import is_picture, marks_in, pictures_in
 from fcam_tools.data.split import VAL_OF_TRAIN, joined, ranked
-from fcam_tools.errors import ToolError
 
 DAGM = "ClassN/{Train,Test}/{NNNN.PNG,Label/NNNN_label.PNG}"
 KSDD = "kosNN/{PartN.jpg,PartN_label.bmp}"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture
 from fcam_tools.data.layout import need_file, need_folder, number, read_fields
 from fcam_tools.data.split import VAL_OF_TRAIN, joined, ranked
-from fcam_tools.errors import ToolError
 
 WSOL = "FOLDER/{train,val,test}/{image_ids.txt,class_labels.txt}, given as NAME:PICTURES#FOLDER"
 CUB = "CUB_200_2011/{images/,images.txt,classes.txt,image_class_labels.txt,train_test_split.txt,bounding_boxes.txt}"

@@ -17,12 +17,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture
 from fcam_tools.data.group import grouped
 from fcam_tools.data.layout import read_text
 from fcam_tools.data.reading import is_picture
 from fcam_tools.data.split import by_hash, filled, ranked, without_val
-from fcam_tools.errors import ToolError
 
 OK_NAMES = ("good", "ok")
 MASKS = "ground_truth"

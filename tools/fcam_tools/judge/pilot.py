@@ -1,0 +1,460 @@
+"""Is it worth it? In: labelled pictures of a part. Out: one HTML file that says go, more data, or no, and why.
+
+Cross-validated: each picture is judged by a network that never saw it, trained on the other folds with a small recipe;
+pictures of one part, folder or day (data/group.py) and copies of each other share a fold.
+Everything is chosen with image labels alone (the classifier's epoch, the decoder's, the thresholds); where masks exist,
+the map of that choice is scored beside the oracle's (the decoder's epoch that masks would have chosen), so that nobody
+takes the one for the other.
+
+Where the pictures do not show that anything was learnt (judgement.py), the verdict says so: then nothing is said of the
+parts, and no reason is given that the network could not know. Else the verdict compares what the cheapest operating
+point does to pictures that did not choose it with two goals, an escape rate and a false-reject rate:
+- go: both reached, and enough pictures were seen to be sure of it (upper end of the exact 95 % interval);
+- more data: reached but not sure (how many more OK and defective pictures would show it), or not reached but the
+  learning curve, a power law, gets there with at most eight times the pictures;
+- no: neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from fcam_tools import data
+from fcam_tools.common import disk, parallel
+from fcam_tools.common.errors import ToolError
+from fcam_tools.data import Dataset, Picture
+from fcam_tools.data.copies import tied
+from fcam_tools.judge import corruptions, report
+from fcam_tools.judge.found import Goals, Judged, Pilot
+from fcam_tools.judge.truth import Truth, truth_of
+from fcam_tools.measure import held_out, judgement, operating
+from fcam_tools.measure.metrics import PixelCurve, Scorer, image_ap, image_auroc
+from fcam_tools.measure.operating import Prices
+from fcam_tools.model.network import Net, multiply_adds, net_of
+from fcam_tools.train import seeds, train
+from fcam_tools.train.feed import key_of
+
+log = logging.getLogger(__name__)
+
+QUICK = {"size": 192, "epochs": 5, "decoder_epochs": 2}
+SHARES = (0.25, 0.5)  # of the training pictures, for the learning curve; the whole is there already
+CORRUPTED = 80  # pictures for each corruption
+FARTHEST = 8.0  # how much more data is still worth talking about
+EQUAL = Prices(1.0, 1.0, 0.5)  # without prices: the sum of the two rates
+
+# Multiply-adds a second of fcam's int8 engine. x86: the default bundle's 373.6 M in 3.19 ms, measured. ARM: counted
+# instructions of the same network (105.1 M on a Cortex-A72, 58.2 M on a Cortex-A76), at the boards' clocks and one to
+# two instructions a cycle: an estimate, no measurement. src/engine/int8/PERFORMANCE.md has both. The Jetson's cores are
+# Cortex-A78AE, with the A76's instructions; its GPU is not estimated.
+BOARDS: dict[str, tuple[tuple[float, float], str]] = {
+    "x86-64 with AVX512-VNNI, one core": ((117e9, 117e9), "measured on an AMD EPYC"),
+    "Raspberry Pi 5, one core": ((15.4e9, 30.8e9), "counted instructions at 1 to 2 a cycle, 2.4 GHz"),
+    "Raspberry Pi 4, one core": ((5.3e9, 10.7e9), "counted instructions at 1 to 2 a cycle, 1.5 GHz"),
+    "Jetson Orin Nano, one core, without its GPU": (
+        (9.6e9, 19.3e9),
+        "instructions counted on a Cortex-A76 at 1 to 2 a cycle, 1.5 GHz",
+    ),
+}
+
+# Folds.
+
+
+def folds_of(pictures: Sequence[Picture], count: int, seed: int) -> list[list[Picture]]:
+    """`count` folds with shares of each class as equal as groups allow, which are not divided."""
+    folds: list[list[Picture]] = [[] for _ in range(count)]
+    rng = np.random.default_rng(key_of("folds", seed))
+    for label, own in by_label(pictures).items():
+        if len(own) < 2 * count:
+            raise ToolError(
+                f"a class has {len(own)} pictures (those of one part, folder or day, and copies, count once), {count} "
+                f"folds need {2 * count}: add some or --folds 2"
+            )
+        for index in rng.permutation(len(own)):
+            least_of_it = min(folds, key=lambda fold: sum(picture.label == label for picture in fold))
+            least_of_it.extend(own[index])
+    return folds
+
+
+def by_label(pictures: Sequence[Picture]) -> dict[int, list[list[Picture]]]:
+    """Groups by the highest of their labels; a picture on its own is one."""
+    groups: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.group or str(picture.path), []).append(picture)
+    out: dict[int, list[list[Picture]]] = {}
+    for group in groups.values():
+        out.setdefault(max(picture.label for picture in group), []).append(group)
+    return dict(sorted(out.items()))
+
+
+def thinned(pictures: Sequence[Picture], share: float, seed: int) -> list[Picture]:
+    """A share of each class's groups, two at least; a smaller share is part of a larger one."""
+    rng = np.random.default_rng(key_of("thinned", seed))
+    return [
+        picture
+        for own in by_label(pictures).values()
+        for index in rng.permutation(len(own))[: max(2, round(share * len(own)))]
+        for picture in own[index]
+    ]
+
+
+def dataset_for(whole: Dataset, rest: Sequence[Picture], seed: int) -> Dataset:
+    """What a fold's network learns from: a sixth of the rest is for validation."""
+    val, *train_folds = folds_of(rest, 6 if least(rest) >= 12 else 2, seed + 1)
+    splits = {"train": tuple(p for fold in train_folds for p in fold), "val": tuple(val), "test": ()}
+    return replace(whole, splits=splits)
+
+
+def least(pictures: Sequence[Picture]) -> int:
+    """Groups of the class that has the fewest."""
+    return min(len(own) for own in by_label(pictures).values())
+
+
+# Judging.
+
+
+@torch.no_grad()
+def judge(net: Net, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Defect scores, most probable classes and maps (uint8) of pictures [N, H, W, 3]."""
+    scores, classes, maps = [], [], []
+    for start in range(0, len(pixels), train.CHUNK):
+        logits, found = net(seeds.to_input(torch.from_numpy(pixels[start : start + train.CHUNK])))
+        probable = logits.float().softmax(1)
+        scores.append((1 - probable[:, 0]).clamp(0, 1).numpy())
+        classes.append(probable.argmax(1).numpy())
+        maps.append((found[:, 0].clamp(0, 1) * 255).round().byte().numpy())
+    return np.concatenate(scores).astype(np.float64), np.concatenate(classes), np.concatenate(maps)
+
+
+class Masks:
+    """The mask of any picture of a data set, whatever its split. Refuses a wrong one at once: training takes long."""
+
+    def __init__(self, dataset: Dataset, size: int) -> None:
+        self.of: dict[Path, Truth] = {}
+        self.any = False
+        for split in data.SPLITS:
+            truth = truth_of(dataset, split, (size, size))
+            self.of |= dict.fromkeys((picture.path for picture in truth.pictures), truth)
+            for picture in truth.pictures:
+                self.any |= truth.mask(picture) is not None
+
+    def __call__(self, picture: Picture) -> np.ndarray | None:
+        return self.of[picture.path].mask(picture)
+
+
+def pixel_ap(maps: np.ndarray, pictures: Sequence[Picture], masks: Masks) -> float | None:
+    curve = PixelCurve()
+    for found, picture in zip(maps, pictures, strict=True):
+        mask = masks(picture)
+        if mask is None and picture.label:
+            continue
+        curve.update(found / np.float32(255), np.zeros(found.shape, bool) if mask is None else mask)
+    return curve.compute()["pxap"]
+
+
+def oracle_gap(
+    net: Net, every: Sequence[dict], chosen: np.ndarray, pixels: np.ndarray, pictures: Sequence[Picture], masks: Masks
+) -> tuple[float, float]:
+    """PxAP of the decoder that the weak loss chose, and of the one that the masks would have chosen."""
+    own: nn.Module = net.decoder
+    before = {name: value.clone() for name, value in own.state_dict().items()}
+    found = [pixel_ap(chosen, pictures, masks) or 0.0]
+    weak = found[0]
+    for states in every:
+        own.load_state_dict(states)
+        found.append(pixel_ap(judge(net, pixels)[2], pictures, masks) or 0.0)
+    own.load_state_dict(before)
+    return weak, max(found)
+
+
+# The parts of a pilot.
+
+
+def cross_validate(
+    whole: Dataset, folds: list[list[Picture]], recipe: train.Recipe, masks: Masks, out: Pilot
+) -> tuple[Judged, Net]:
+    """All pictures judged out of fold, and the first fold's network."""
+    parts, gaps, first = [], [], None
+    out.still_learning = True
+    for index, fold in enumerate(folds):
+        log.info("fold %d of %d", index + 1, len(folds))
+        rest = [picture for other in folds if other is not fold for picture in other]
+        checkpoint, every = train.fit(recipe, dataset_for(whole, rest, recipe.seed), False, team=parallel.Team())
+        net, pixels = net_of(checkpoint), data.read_pictures(fold, (recipe.size, recipe.size), False)
+        found = judge(net, pixels)
+        parts.append((fold, *found))
+        out.curves.append(checkpoint["history"])
+        out.still_learning &= checkpoint["training"].get("epoch") == recipe.epochs
+        if masks.any:
+            gaps.append(oracle_gap(net, every, found[2], pixels, fold, masks))
+        first = first or net
+    if gaps:
+        weak, best = np.mean(gaps, axis=0)
+        out.oracle = {"pxap_chosen_by_labels": float(weak), "pxap_oracle": float(best)}
+    pictures = [picture for part in parts for picture in part[0]]
+    scores, classes, maps = (np.concatenate([part[i] for part in parts]) for i in (1, 2, 3))
+    assert first is not None
+    return Judged(pictures, np.array([p.label for p in pictures]), scores, classes, maps), first
+
+
+def measured(judged: Judged, masks: Masks, threshold: float) -> dict[str, Any]:
+    """Image metrics with intervals, and pixel metrics where masks exist."""
+    out: dict[str, Any] = {}
+    for name, metric in (("image_auroc", image_auroc), ("image_ap", image_ap)):
+        draws = operating.draws(judged.bad.astype(bool), 300, 0)
+        values = [metric(np.repeat(judged.scores, times), np.repeat(judged.bad, times)) for times in draws]
+        out[name] = metric(judged.scores, judged.bad)
+        out[f"{name}_interval"] = operating.percentiles([value for value in values if value is not None])
+    if masks.any:
+        scorer = Scorer(score_threshold=threshold, taus=100)
+        for picture, score, found in zip(judged.pictures, judged.scores, judged.maps, strict=True):
+            scorer.update(float(score), int(picture.label != 0), found / np.float32(255), masks(picture))
+        named = scorer.compute()
+        out |= {name: named[name] for name in ("pxap", "pixel_auroc", "aupro_030", "max_box_acc_v2", "iou_fixed")}
+    return out
+
+
+def confused(judged: Judged, classes: Sequence[str], threshold: float) -> dict[str, dict[str, int]]:
+    """Of each class: how many pass and are rejected, and as what they were seen."""
+    table = {}
+    for label, name in enumerate(classes):
+        own = judged.labels == label
+        rejected = int((judged.scores[own] >= threshold).sum())
+        seen = {f"seen as {other}": int((judged.classes[own] == i).sum()) for i, other in enumerate(classes)}
+        table[name] = {"passed": int(own.sum()) - rejected, "rejected": rejected} | seen
+    return table
+
+
+def learning_curve(
+    whole: Dataset, folds: list[list[Picture]], recipe: train.Recipe, judged: Judged, prices: Prices
+) -> Iterator[dict[str, Any]]:
+    """The first fold's errors after learning from a part of the rest: `error` is the mean of the two rates."""
+    fold, rest = folds[0], [picture for other in folds[1:] for picture in other]
+    pixels, bad = (
+        data.read_pictures(fold, (recipe.size, recipe.size), False),
+        np.array([int(p.label != 0) for p in fold]),
+    )
+    for share in SHARES:
+        some = thinned(rest, share, recipe.seed)
+        if least(some) < 4:
+            continue
+        log.info("learning curve: %d pictures", len(some))
+        own = replace(recipe, decoder_epochs=0, epochs=round(recipe.epochs / share))  # as many steps as with all
+        checkpoint, _ = train.fit(own, dataset_for(whole, some, recipe.seed), False, team=parallel.Team())
+        yield curve_point(len(some), some, judge(net_of(checkpoint), pixels)[0], bad, prices)
+    yield curve_point(len(rest), rest, judged.scores[: len(fold)], bad, prices)
+
+
+def curve_point(
+    count: int, learnt: Sequence[Picture], scores: np.ndarray, bad: np.ndarray, prices: Prices
+) -> dict[str, Any]:
+    point = operating.choose(scores, bad, prices, 100)
+    return {
+        "pictures": count,
+        "defects": sum(picture.label != 0 for picture in learnt),
+        "image_auroc": image_auroc(scores, bad),
+        "escape_rate": point.unseen_escape_rate,
+        "false_reject_rate": point.unseen_false_reject_rate,
+        "error": (point.unseen_escape_rate + point.unseen_false_reject_rate) / 2,
+    }
+
+
+def power_law(learning: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Of error = a * pictures ** -b by least squares in logarithms: a, b. No fall at all is b <= 0."""
+    counts = np.log([point["pictures"] for point in learning])
+    errors = np.log([max(point["error"], 1e-3) for point in learning])
+    if len(learning) < 2:
+        return float(np.exp(errors[0])), 0.0
+    slope, start = np.polyfit(counts, errors, 1)
+    return float(np.exp(start)), float(-slope)
+
+
+def spoilt(net: Net, fold: Sequence[Picture], size: int, threshold: float) -> Iterator[dict[str, Any]]:
+    """Rates and AUROC of the first fold's network on spoilt pictures, undisturbed ones first."""
+    chosen = [fold[i] for i in np.linspace(0, len(fold) - 1, min(CORRUPTED, len(fold))).astype(int)]
+    pixels, bad = data.read_pictures(chosen, (size, size), False), np.array([int(p.label != 0) for p in chosen])
+
+    def row(name: str, severity: int, values: np.ndarray) -> dict[str, Any]:
+        scores = judge(net, values)[0]
+        rates = operating.at(scores, bad, threshold, EQUAL)
+        told = {"corruption": name, "severity": severity, "image_auroc": image_auroc(scores, bad)}
+        return told | {"escape_rate": rates["escape_rate"], "false_reject_rate": rates["false_reject_rate"]}
+
+    yield row("none", 0, pixels)
+    for name in corruptions.CORRUPTIONS:
+        for severity in (1, 2, 3):
+            yield row(name, severity, np.stack([corruptions.spoil(each, name, severity) for each in pixels]))
+
+
+def latency(net: Net, size: int) -> dict[str, Any]:
+    with torch.no_grad():
+        macs = multiply_adds(lambda: net(torch.zeros(1, 3, size, size)))
+    boards = {
+        name: {"ms": [1000 * macs / fast, 1000 * macs / slow], "source": source}
+        for name, ((slow, fast), source) in BOARDS.items()
+    }
+    return {"multiply_adds": macs, "boards": boards}
+
+
+# The verdict.
+
+
+def pictures_to_be_sure(rate: float, goal: float) -> int | None:
+    """How many pictures show that a rate is below the goal, if it is what it seems; None where that cannot be."""
+    if rate >= goal:
+        return None
+    return next((n for n in range(10, 20_000, 10) if operating.exact_interval(round(rate * n), n)[1] <= goal), None)
+
+
+def decide(out: Pilot, counts: dict[str, int], ok: str) -> dict[str, Any]:
+    """Learnt nothing, go, more data or no; a sentence, and how many of what."""
+    if doubted := unproven(out):
+        return doubted
+    point, goals = out.point, out.goals
+    rates = {"escape": point["unseen_escape_rate"], "false_reject": point["unseen_false_reject_rate"]}
+    wanted = {"escape": goals.escape, "false_reject": goals.reject}
+    reached = all(rates[name] <= wanted[name] for name in rates)
+    if reached and all(point[f"{name}_interval"][1] <= wanted[name] for name in rates):
+        return {"verdict": "go", "why": "both goals are reached, and enough pictures show it"}
+    if reached:
+        missing = {}
+        for name, label, have in (("escape", "defective", point["defects"]), ("false_reject", ok, point["good"])):
+            needed = pictures_to_be_sure(point[f"{name}_rate"], wanted[name])
+            if needed is None:
+                missing[label] = have
+            elif needed > have:
+                missing[label] = needed - have
+        told = " and ".join(f"{count} {name}" for name, count in missing.items())
+        why = f"both goals are reached, but too few pictures show it: add {told} pictures"
+        return {"verdict": "more data", "why": why, "add": missing}
+    weakest = hardest(out.confusion, ok)
+    start, slope = power_law(out.learning)
+    now, goal = out.learning[-1], (goals.escape + goals.reject) / 2
+    if slope > 0.05:
+        needed = math.ceil((start / goal) ** (1 / slope)) if goal < start else now["pictures"]
+        if needed <= FARTHEST * now["pictures"]:
+            more = max(needed - now["pictures"], counts[ok] // 4)
+            why = f"not reached yet, but errors fall with pictures: about {more} more should do"
+            why += f", above all of {weakest}" if weakest else ""
+            return {"verdict": "more data", "why": why, "add": {"pictures": more} | above_all(weakest)}
+    why = "the goals are not reached, and the learning curve does not get there: "
+    if weakest:
+        why += (
+            f"the class {weakest} escapes most; a better view of it (light, lens, resolution) helps more than pictures"
+        )
+    else:
+        why += "a better view (light, lens, resolution) helps more than pictures"
+    if out.still_learning:
+        why += "; but every fold was still learning in its last epoch: try again with more --epochs before giving up"
+    return {"verdict": "no", "why": why}
+
+
+def unproven(out: Pilot) -> dict[str, Any]:
+    """The verdict where pictures do not show that anything was learnt; empty where they do."""
+    if out.held_out is None or not (doubt := judgement.doubt(out.held_out)):
+        return {}
+    causes = judgement.causes(out.held_out, out.setting or judgement.Setting(0, 0, 1.0))
+    more = min(out.held_out.good, out.held_out.defective) < judgement.LEAST_EACH
+    learnt = not more and doubt == judgement.blind(out.held_out)
+    verdict = "more data" if more else "no" if learnt else doubt.partition(";")[0]
+    return {"verdict": verdict, "why": doubt, "perhaps": causes}
+
+
+def setting_of(pictures: Sequence[Picture], recipe: train.Recipe, still_learning: bool) -> judgement.Setting:
+    """All pictures: each is held out once, and learnt from in the other folds."""
+    size = held_out.common_size(pictures)
+    return judgement.Setting(
+        *held_out.sides(pictures), 1.0, size, (recipe.size, recipe.size), still_learning=still_learning
+    )
+
+
+def above_all(weakest: str) -> dict[str, str]:
+    return {"above all": weakest} if weakest else {}
+
+
+def hardest(confusion: dict[str, dict[str, int]], ok: str) -> str:
+    """The defect class that surely escapes more than the others together; empty where these pictures show none."""
+    defects = {name: row for name, row in confusion.items() if name != ok}
+
+    def passed(names: Iterable[str]) -> tuple[int, int]:
+        rows = [defects[name] for name in names]
+        missed = sum(row["passed"] for row in rows)
+        return missed, missed + sum(row["rejected"] for row in rows)
+
+    top = max(defects, key=lambda name: passed([name])[0] / max(1, passed([name])[1]))
+    missed, of = passed(defects.keys() - {top})
+    surely = operating.exact_interval(*passed([top]))[0]
+    return top if of and surely > missed / of else ""
+
+
+def pilot(
+    dataset: Dataset, recipe: train.Recipe, folds: int, prices: Prices | None, goals: Goals
+) -> tuple[Pilot, Judged]:
+    """Everything that the report shows; a few minutes to an hour."""
+    pictures, masks = tied(dataset.pictures(), sys.stderr.isatty()), Masks(dataset, recipe.size)
+    labels = [picture.label for picture in pictures]
+    counts = {name: labels.count(label) for label, name in enumerate(dataset.classes)}
+    chosen = prices or EQUAL
+    out = Pilot(dataset.name, counts, chosen, prices is None, goals, folds, asdict(recipe))
+    parts = folds_of(pictures, folds, recipe.seed)
+    judged, net = cross_validate(dataset, parts, recipe, masks, out)
+    out.point = asdict(operating.choose(judged.scores, judged.bad, chosen))
+    threshold = out.point["threshold"]
+    out.metrics = measured(judged, masks, threshold)
+    out.confusion = confused(judged, dataset.classes, threshold)
+    out.learning = list(learning_curve(dataset, parts, recipe, judged, chosen))
+    rows = spoilt(net, parts[0], recipe.size, threshold)
+    out.robustness = list(tqdm(rows, "corruptions", 25, disable=not sys.stderr.isatty()))
+    out.latency = latency(net, recipe.size)
+    out.marked = sum(masks(picture) is not None for picture in judged.pictures if picture.label)
+    unit = held_out.unit_in(judged.pictures)
+    out.held_out = judgement.figures(judged.scores, judged.bad, threshold, judgement.CROSS, unit)
+    out.setting = setting_of(pictures, recipe, out.still_learning)
+    out.verdict = decide(out, counts, dataset.ok)
+    return out, judged
+
+
+# The verb.
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", help="the data set, as for `train`")
+    parser.add_argument("--out", type=Path, default=Path("pilot.html"), help="the report (default: %(default)s)")
+    parser.add_argument("--folds", type=int, default=3, help="of the cross-validation (default: %(default)s)")
+    parser.add_argument("--goal-escape", type=float, default=Goals.escape, help="default: %(default)s")
+    parser.add_argument("--goal-reject", type=float, default=Goals.reject, help="default: %(default)s")
+    plain = vars(train.Recipe()) | QUICK
+    for name in ("size", "epochs", "decoder_epochs", "batch", "lr", "seed", "backbone", "precision"):
+        value = plain[name]
+        parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value, help="default: %(default)s")
+    parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True)
+    operating.add_price_arguments(parser, masks=False)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.folds < 2:
+        raise ToolError(f"--folds {args.folds}: two at least")
+    disk.prepare(args.out)
+    dataset = data.load(args.data, ok_needed=True)
+    given = {name: getattr(args, name) for name in vars(train.Recipe()) if hasattr(args, name)}
+    prices = operating.prices_of(args, [picture.label for picture in dataset.pictures()])
+    found, judged = pilot(dataset, train.Recipe(**given), args.folds, prices, Goals(args.goal_escape, args.goal_reject))
+    plain = asdict(found) | {"held_out": found.held_out and found.held_out.plain(), "report": str(args.out)}
+    lines = [*found.first, found.headline, *(f"  perhaps {cause}" for cause in found.verdict.get("perhaps", []))]
+    # Before the report: a disk that has filled up meanwhile must not take the verdict along.
+    print(json.dumps(plain) if args.json else "\n".join([*lines, f"the report is {args.out}"]))
+    disk.write(args.out, report.page(found, judged).encode())
+    return 0

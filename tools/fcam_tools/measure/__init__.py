@@ -1,0 +1,1 @@
+"""Numbers without a network: metrics, operating points, and what held-out pictures show."""

@@ -1,0 +1,1 @@
+"""The network: backbones, classifier, decoders, their pretrained weights."""

@@ -1,0 +1,1 @@
+"""To the cameras: deploy, train anew, adapt to another site."""

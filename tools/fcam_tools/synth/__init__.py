@@ -1,0 +1,1 @@
+"""Made-up data sets with exact masks: surfaces, defects, products."""
