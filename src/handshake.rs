@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::outcome::{Opened, Outcome};
-use crate::pulse::Trouble;
 use crate::verdict::{Fault, Verdict};
+use crate::watchdog::Trouble;
 
 mod status;
 mod told;
@@ -530,7 +530,7 @@ impl Handshake {
         self.release = release;
     }
 
-    /// Time passes: what did not show a sign of life for too long is lost. `trouble` is what the pulses say. Whoever asks for the status says this
+    /// Time passes: what did not show a sign of life for too long is lost. `trouble` is what the watchdogs say. Whoever asks for the status says this
     /// first, so that no thread is needed that may hang itself.
     pub fn tick(&mut self, now: Timestamp, trouble: Trouble) {
         let heard = *self.plc_heard.get_or_insert(now);
@@ -561,7 +561,7 @@ impl Handshake {
     }
 
     /// Every thread that judges or tells is alive. True if HEARTBEAT changed.
-    pub fn beat(&mut self, now: Timestamp) -> bool {
+    pub fn turn_heartbeat(&mut self, now: Timestamp) -> bool {
         if self.beaten.is_some_and(|beaten| now.saturating_sub(beaten) < HEARTBEAT) {
             return false;
         }

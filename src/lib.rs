@@ -39,7 +39,7 @@ pub mod signal;
 
 pub mod outcome;
 
-pub mod pulse;
+pub mod watchdog;
 
 pub mod handshake;
 

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clock::{self, Timestamp};
 use crate::handshake::{Controls, Glance, Handshake, HandshakeOptions, MAX_OPEN, Status, Ticket};
-use crate::pulse::{Duty, Pulse, Pulses, Trouble};
+use crate::watchdog::{Duty, Trouble, Watchdog, Watchdogs};
 
 /// A shared handshake.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct PlcLink(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     bells: Mutex<Vec<Sender<()>>>,
-    pulses: Pulses,
+    watchdogs: Watchdogs,
 }
 
 #[derive(Debug)]
@@ -39,17 +39,17 @@ impl PlcLink {
     /// A line of a station that starts.
     pub fn new(options: HandshakeOptions) -> Self {
         let state = State { handshake: Handshake::new(options), tickets: VecDeque::with_capacity(MAX_OPEN) };
-        Self(Arc::new(Shared { state: Mutex::new(state), bells: Mutex::default(), pulses: Pulses::default() }))
+        Self(Arc::new(Shared { state: Mutex::new(state), bells: Mutex::default(), watchdogs: Watchdogs::default() }))
     }
 
     /// The signs of life of the threads that work for this line.
-    pub fn pulses(&self) -> &Pulses {
-        &self.0.pulses
+    pub fn watchdogs(&self) -> &Watchdogs {
+        &self.0.watchdogs
     }
 
-    /// The pulse of a thread that begins.
-    pub fn pulse(&self, name: &'static str, duty: Duty) -> Pulse {
-        self.0.pulses.add(name, duty, clock::now())
+    /// The watchdog of a thread that begins.
+    pub fn watchdog(&self, name: &'static str, duty: Duty) -> Watchdog {
+        self.0.watchdogs.add(name, duty, clock::now())
     }
 
     /// A part is there: it has its number from now on. None if it takes none: see [`Handshake::trigger`].
@@ -103,7 +103,7 @@ impl PlcLink {
     }
 
     fn trouble(&self) -> Trouble {
-        self.0.pulses.trouble(clock::now())
+        self.0.watchdogs.trouble(clock::now())
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -142,8 +142,8 @@ impl PlcLink {
     }
 
     /// Every thread that judges or tells is alive: HEARTBEAT goes on.
-    pub fn beat(&self, now: Timestamp) {
-        self.update(|handshake| handshake.beat(now));
+    pub fn turn_heartbeat(&self, now: Timestamp) {
+        self.update(|handshake| handshake.turn_heartbeat(now));
     }
 
     /// A bell of one's own, which rings when there is something new for lines and lamps to show.

@@ -6,7 +6,7 @@
 //!    ├ every-frame: queue N, one more is a fault for that part; free-run: keeps the newest, counts the dropped
 //!    └ external: READY is low while N wait; a trigger that comes all the same is a fault for that part
 //! actuate ─→ line, and an outbox a channel ([`crate::sink`])
-//! supervise ─ hears the pulses of all
+//! supervise ─ looks at the watchdogs of all
 //! ```
 //!
 //! Rule D is kept here: the line gives every part a sequence number, and each number is closed by exactly one outcome
@@ -28,10 +28,10 @@ use crate::mask::Stored;
 use crate::pipeline::{self, Pipeline};
 use crate::plc_link::PlcLink;
 use crate::proof;
-use crate::pulse::Duty;
 use crate::record::Recorder;
 use crate::sink::Sink;
 use crate::store::Id;
+use crate::watchdog::Duty;
 
 mod actuate;
 mod capture;
@@ -208,7 +208,7 @@ impl Station {
         let (swap, attend) =
             self.releases.map(|releases| releases.attend(&self.options, pipeline.geometry(), &plc_link)).unzip();
         let signaller = self.options.signaller;
-        let vital = |name| plc_link.pulse(name, Duty::Vital);
+        let vital = |name| plc_link.watchdog(name, Duty::Vital);
         let actuate = Actuate {
             inbox: to_actuate,
             plc_link: plc_link.clone(),
@@ -217,7 +217,7 @@ impl Station {
             counters: &counters,
             stop: stop.clone(),
             summary: self.summary,
-            pulse: vital("actuate"),
+            watchdog: vital("actuate"),
             books: Books::new(JUDGED, outputs.0.len()),
             outputs,
         };
@@ -228,7 +228,7 @@ impl Station {
             archive,
             masks,
             plc_link: plc_link.clone(),
-            pulse: vital("inspect"),
+            watchdog: vital("inspect"),
             inspection,
             stop: stop.clone(),
             bundle: Arc::new(self.bundle),
@@ -242,7 +242,7 @@ impl Station {
             timeout: self.timeout,
             frames: self.frames.unwrap_or(u64::MAX),
             stop: stop.clone(),
-            pulse: vital("capture"),
+            watchdog: vital("capture"),
         };
         let supervise = Supervise::new(plc_link.clone(), vital("supervise"));
         let (over, told) = bounded::<()>(0);

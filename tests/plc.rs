@@ -8,8 +8,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions, Status, Ticket, short_id};
-use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Findings, Verdict};
+use fcam::watchdog::Trouble;
 use serde_json::{Value, json};
 
 use crate::outcome;
@@ -134,7 +134,7 @@ impl Camera {
         if self.recovers.take_if(|at| *at <= self.now).is_some() {
             self.handshake.set(Condition::Camera, false);
         }
-        self.handshake.beat(self.now);
+        self.handshake.turn_heartbeat(self.now);
         if self.now.as_millis().is_multiple_of(100) {
             self.handshake.tick(self.now, Trouble::default());
         }

@@ -18,8 +18,8 @@ use crate::clock::{self, Timestamp};
 use crate::handshake::Condition;
 use crate::outcome::Outcome;
 use crate::plc_link::PlcLink;
-use crate::pulse::{Duty, Mark};
 use crate::trigger;
+use crate::watchdog::{Duty, Mark};
 
 mod driver;
 pub mod level;
@@ -45,7 +45,7 @@ const FLASHES: usize = 16;
 pub struct Pulsed {
     /// 0 or 1.
     pub channel: u8,
-    /// Pulses a second.
+    /// Watchdogs a second.
     pub hz: f32,
     /// Share of the time that it is on, 0 to 1: the brightness.
     pub duty: f32,
@@ -114,8 +114,8 @@ impl Gpio {
         let (flash, flashes) = bounded(FLASHES);
         let (end, ended) = bounded(0);
         let shared = Arc::new(Shared { up: AtomicBool::new(true), missed: AtomicU64::new(0) });
-        let pulse = plc_link.pulse("gpio", Duty::Vital);
-        let mark = pulse.mark();
+        let watchdog = plc_link.watchdog("gpio", Duty::Vital);
+        let mark = watchdog.mark();
         let mut driver = Driver {
             posts: inbox,
             flashes,
@@ -130,7 +130,7 @@ impl Gpio {
             told: (0, 0),
         };
         let run = move || {
-            if catch_unwind(AssertUnwindSafe(|| driver.run(pulse))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| driver.run(watchdog))).is_err() {
                 log::error!("the thread of the GPIO outputs panicked: please report this");
                 driver.plc_link.update(|handshake| handshake.set(Condition::Panic, true));
                 driver.shared.up.store(false, Relaxed);

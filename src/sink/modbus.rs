@@ -1,6 +1,6 @@
 //! Modbus registers, on a serial line and on TCP. In: requests of masters, masks of rejected parts. Out: answers (board/plc/modbus.md).
 //!
-//! Nothing is pushed: a master asks, and each request is answered from one picture of one moment (`bank`). Verdicts are told to the
+//! Nothing is pushed: a master asks, and each request is answered from one image of one moment (`registers`). Verdicts are told to the
 //! [`PlcLink`] before any sink, so that telling them here takes no time; a master that hammers, stalls or sends garbage never makes one wait.
 //!
 //! [`Sink::fail_safe`] lowers READY, VALID, OK, NG and RUN in every answer at once; when the sink is dropped, masters have a moment to see that,
@@ -17,7 +17,7 @@ use crate::mask::Mask;
 use crate::modbus::{MaskPages, WordOrder};
 use crate::outcome::Outcome;
 use crate::plc_link::PlcLink;
-use crate::pulse::{Duty, Pulse};
+use crate::watchdog::{Duty, Watchdog};
 
 mod registers;
 mod rtu;
@@ -93,14 +93,14 @@ impl Modbus {
         if let Some(options) = tcp {
             let name = format!("Modbus on {}", options.listen);
             let server = tcp::Server::bind(options, sink.registers.clone()).map_err(failed(&name))?;
-            sink.spawn("modbus-tcp", name, &plc_link, move |pulse| server.run(&pulse))?;
+            sink.spawn("modbus-tcp", name, &plc_link, move |watchdog| server.run(&watchdog))?;
         }
         if let Some(options) = rtu {
             let name = format!("Modbus on {}", options.port.display());
             sink.line = Some(name.clone());
             let mut unit = rtu::Unit::new(options, sink.registers.clone());
             unit.connect();
-            sink.spawn("modbus-rtu", name, &plc_link, move |pulse| unit.run(&pulse))?;
+            sink.spawn("modbus-rtu", name, &plc_link, move |watchdog| unit.run(&watchdog))?;
         }
         Ok(sink)
     }
@@ -110,10 +110,10 @@ impl Modbus {
         thread: &'static str,
         name: String,
         plc_link: &PlcLink,
-        run: impl FnOnce(Pulse) + Send + 'static,
+        run: impl FnOnce(Watchdog) + Send + 'static,
     ) -> Result<(), Error> {
-        let pulse = plc_link.pulse(thread, Duty::Vital);
-        let started = std::thread::Builder::new().name(thread.into()).spawn(move || run(pulse));
+        let watchdog = plc_link.watchdog(thread, Duty::Vital);
+        let started = std::thread::Builder::new().name(thread.into()).spawn(move || run(watchdog));
         let started = started.map_err(failed(&name))?;
         self.threads.push(started);
         Ok(())

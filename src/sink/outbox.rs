@@ -14,7 +14,7 @@ use super::{Error, Sink};
 use crate::clock;
 use crate::outcome::Outcome;
 use crate::plc_link::PlcLink;
-use crate::pulse::{Duty, Pulse, SLOW};
+use crate::watchdog::{Duty, SLOW, Watchdog};
 
 /// Outcomes that may wait.
 const QUEUE: usize = 256;
@@ -43,7 +43,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Starts the thread. `name` is that of the thread and its pulse; `what` is used in messages, such as "standard output". `write` may take any
+    /// Starts the thread. `name` is that of the thread and its watchdog; `what` is used in messages, such as "standard output". `write` may take any
     /// time.
     pub fn start(
         name: &'static str,
@@ -55,8 +55,8 @@ impl Outbox {
         let (posts, inbox) = bounded(QUEUE);
         let (end, ended) = bounded(0);
         let shared = Arc::new(Shared::default());
-        let pulse = plc_link.pulse(name, Duty::Guest);
-        let writer = Writer { what: what.clone(), inbox, shared: shared.clone(), pulse, write, failing: false };
+        let watchdog = plc_link.watchdog(name, Duty::Guest);
+        let writer = Writer { what: what.clone(), inbox, shared: shared.clone(), watchdog, write, failing: false };
         let run = move || {
             let _end: Sender<()> = end; // dropped with the thread, by a panic too
             writer.run();
@@ -120,7 +120,7 @@ struct Writer<W> {
     what: String,
     inbox: Receiver<Outcome>,
     shared: Arc<Shared>,
-    pulse: Pulse,
+    watchdog: Watchdog,
     write: W,
     failing: bool,
 }
@@ -128,9 +128,9 @@ struct Writer<W> {
 impl<W: FnMut(&Outcome) -> std::io::Result<()>> Writer<W> {
     fn run(mut self) {
         loop {
-            self.pulse.rest();
+            self.watchdog.suspend();
             let Ok(outcome) = self.inbox.recv() else { return };
-            self.pulse.beat(clock::now(), SLOW);
+            self.watchdog.feed(clock::now(), SLOW);
             self.write(&outcome);
         }
     }

@@ -21,8 +21,8 @@ use super::{Error, Sink};
 use crate::mask::{Mask, Stored};
 use crate::outcome::Outcome;
 use crate::plc_link::PlcLink;
-use crate::pulse::{Duty, Mark};
 use crate::telegram::budget::SerialLine;
+use crate::watchdog::{Duty, Mark};
 
 mod dialogue;
 mod mask_frames;
@@ -158,12 +158,12 @@ impl Serial {
         let (empty, emptied) = bounded(MASKS);
         let spare = vec![Stored::default(); MASKS];
         let (shared, masks) = (Arc::new(Shared::new()), options.line.masks);
-        let [pulse, hears] = ["serial", "serial-in"].map(|thread| plc_link.pulse(thread, Duty::Vital));
-        let mark = pulse.mark();
+        let [watchdog, hears] = ["serial", "serial-in"].map(|thread| plc_link.watchdog(thread, Duty::Vital));
+        let mark = watchdog.mark();
         let (say, answers) = bounded(ANSWERS);
         let dialogue = dialogue::Dialogue::new(plc_link.clone(), shared.clone(), options.external);
         let reader = reader::Reader::new(options.profile, shared.clone(), dialogue, say.clone());
-        let mut writer = writer::Writer::new(options, plc_link, inbox, (say, answers), empty, shared.clone(), pulse);
+        let mut writer = writer::Writer::new(options, plc_link, inbox, (say, answers), empty, shared.clone(), watchdog);
         // The first parts would be missed if the line were opened in their time only.
         writer.connect();
         let thread = |name: &str| std::thread::Builder::new().name(name.into());

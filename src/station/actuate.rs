@@ -16,10 +16,10 @@ use crate::clock::{self, Timestamp};
 use crate::mask::Stored;
 use crate::outcome::Outcome;
 use crate::plc_link::PlcLink;
-use crate::pulse::{Pulse, SILENCE};
 use crate::signal::Signaller;
 use crate::sink::Sink;
 use crate::verdict::{Fault, Verdict};
+use crate::watchdog::{SILENCE, Watchdog};
 
 /// A stop is noticed this often.
 const TICK: Duration = Duration::from_millis(50);
@@ -69,7 +69,7 @@ pub(super) struct Actuate<'a> {
     pub(super) counters: &'a Counters,
     pub(super) stop: Stop,
     pub(super) summary: Duration,
-    pub(super) pulse: Pulse,
+    pub(super) watchdog: Watchdog,
     pub(super) books: Books,
 }
 
@@ -107,7 +107,7 @@ impl Actuate<'_> {
     pub(super) fn run(mut self) -> Measured {
         let mut open = true;
         while open || !self.books.waiting.is_empty() {
-            self.pulse.beat(clock::now(), SILENCE);
+            self.watchdog.feed(clock::now(), SILENCE);
             self.tell_due();
             self.summarise();
             let wait = self.wait();
@@ -121,7 +121,7 @@ impl Actuate<'_> {
                 Err(RecvTimeoutError::Disconnected) => open = false,
             }
         }
-        self.pulse.rest();
+        self.watchdog.suspend();
         for sink in &mut self.outputs.0 {
             sink.fail_safe();
             self.counters.sink_errors.add(sink.untold());

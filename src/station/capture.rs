@@ -16,8 +16,8 @@ use crate::clock::{self, Timestamp};
 use crate::handshake::{Condition, Ticket};
 use crate::outcome::Opened;
 use crate::plc_link::PlcLink;
-use crate::pulse::{Pulse, SILENCE};
 use crate::verdict::Fault;
+use crate::watchdog::{SILENCE, Watchdog};
 
 /// How long the camera may keep this thread before it looks whether the station stops.
 const SLICE: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ pub(super) struct Capture<'a> {
     /// Frames to take; then the station drains.
     pub(super) frames: u64,
     pub(super) stop: Stop,
-    pub(super) pulse: Pulse,
+    pub(super) watchdog: Watchdog,
 }
 
 impl Capture<'_> {
@@ -54,7 +54,7 @@ impl Capture<'_> {
         let slice = if self.intake.matching.is_some() { TRIGGERED_SLICE } else { SLICE };
         while self.stop.state() == RunState::Run && self.intake.frames < self.frames && !self.intake.closed {
             let now = clock::now();
-            self.pulse.beat(now, if self.intake.sees() { SILENCE } else { OPENING });
+            self.watchdog.feed(now, if self.intake.sees() { SILENCE } else { OPENING });
             let deadline = now + slice;
             match self.run_once(deadline) {
                 Ok(()) => {}

@@ -23,9 +23,9 @@ use crate::mask::Stored;
 use crate::outcome::{Opened, Outcome};
 use crate::pipeline::{Inspection, Pipeline};
 use crate::plc_link::PlcLink;
-use crate::pulse::{Pulse, SILENCE};
 use crate::record::Keep;
 use crate::verdict::{Fault, Verdict};
+use crate::watchdog::{SILENCE, Watchdog};
 
 /// This thread looks around so often when no part comes.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -71,7 +71,7 @@ pub(super) struct Inspect<'a> {
     /// Room for the masks of rejected parts that wait for their due times; without it a part goes without its mask.
     pub(super) masks: Receiver<Stored>,
     pub(super) plc_link: PlcLink,
-    pub(super) pulse: Pulse,
+    pub(super) watchdog: Watchdog,
     /// How long one inspection takes.
     pub(super) inspection: Duration,
     pub(super) stop: Stop,
@@ -87,7 +87,7 @@ impl Inspect<'_> {
     pub(super) fn run(mut self) {
         loop {
             // A busy machine takes several times as long for a part as a quiet one.
-            self.pulse.beat(clock::now(), SILENCE + 4 * self.inspection);
+            self.watchdog.feed(clock::now(), SILENCE + 4 * self.inspection);
             self.change();
             match self.inbox.take(PATIENCE) {
                 Next::Item(item) => self.run_once(item),

@@ -14,8 +14,8 @@ use super::count::Counters;
 use super::inspect::{Archive, Empty, Kept};
 use crate::clock;
 use crate::plc_link::PlcLink;
-use crate::pulse::{Duty, Pulse, SLOW};
 use crate::record::{Keep, Recorder};
+use crate::watchdog::{Duty, SLOW, Watchdog};
 
 /// Parts that may wait to be written to disk.
 const RECORDS: usize = 8;
@@ -44,11 +44,11 @@ pub(super) fn start(
     }
     let keep = recorder.as_ref().map_or(Keep::None, Recorder::keep);
     let (end, ended) = bounded(0);
-    let (pulse, counting) = (plc_link.pulse("record", Duty::Guest), counters.clone());
+    let (watchdog, counting) = (plc_link.watchdog("record", Duty::Guest), counters.clone());
     let run = move || {
         let _end: Sender<()> = end; // dropped with the thread, by a panic too
         if let Some(recorder) = recorder {
-            record(recorder, &to_record, &emptied, &counting, &pulse);
+            record(recorder, &to_record, &emptied, &counting, &watchdog);
         }
     };
     let thread = std::thread::Builder::new().name("record".into()).spawn(run);
@@ -75,12 +75,18 @@ impl Record {
     }
 }
 
-fn record(mut recorder: Recorder, parts: &Receiver<Kept>, emptied: &Sender<Empty>, counters: &Counters, pulse: &Pulse) {
+fn record(
+    mut recorder: Recorder,
+    parts: &Receiver<Kept>,
+    emptied: &Sender<Empty>,
+    counters: &Counters,
+    watchdog: &Watchdog,
+) {
     let mut failing = false;
     loop {
-        pulse.rest();
+        watchdog.suspend();
         let Ok(Kept { part, outcome, mask, drawn }) = parts.recv() else { return };
-        pulse.beat(clock::now(), SLOW);
+        watchdog.feed(clock::now(), SLOW);
         let view = drawn.then(|| mask.view());
         let written =
             part.frame().map_err(Into::into).and_then(|frame| recorder.write(&frame, &outcome, view.as_ref()));

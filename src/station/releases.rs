@@ -23,9 +23,9 @@ use crate::handshake::Condition;
 use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::plc_link::PlcLink;
 use crate::proof;
-use crate::pulse::{Duty, SLOW};
 use crate::store::{Id, Reference, State, Store};
 use crate::trial::{self, Action, Asker, Book, Entry, Jobs, Reply, TrialLimits, Trials};
+use crate::watchdog::{Duty, SLOW};
 
 /// It is looked so often whether the station ends.
 const TICK: Duration = Duration::from_millis(50);
@@ -138,9 +138,9 @@ impl Attend {
     fn serve<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, mut requests: Receiver<(Request, Connection)>) {
         let (finished, proofs) = bounded(1);
         let desk = Arc::clone(&self.desk);
-        let pulse = self.plc_link.pulse("bundles", Duty::Guest);
+        let watchdog = self.plc_link.watchdog("bundles", Duty::Guest);
         while self.look() {
-            pulse.beat(clock::now(), SLOW);
+            watchdog.feed(clock::now(), SLOW);
             self.work(scope, &finished);
             select! {
                 recv(requests) -> request => match request {

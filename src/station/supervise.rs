@@ -1,7 +1,7 @@
-//! The supervisor's thread. In: the pulses of all others. Out: HEARTBEAT on every output, systemd's watchdog (sd_watchdog_enabled(3)), and a line in
+//! The supervisor's thread. In: the watchdogs of all others. Out: HEARTBEAT on every output, systemd's watchdog (sd_watchdog_enabled(3)), and a line in
 //! the log for each thread that stands still.
 //!
-//! It decides nothing that a reader of the status does not find out by itself ([`crate::pulse`]): should it hang, HEARTBEAT stops, and systemd ends the
+//! It decides nothing that a reader of the status does not find out by itself ([`crate::watchdog`]): should it hang, HEARTBEAT stops, and systemd ends the
 //! process. It feeds neither while a thread stands still that must live.
 
 use std::time::Duration;
@@ -9,23 +9,23 @@ use std::time::Duration;
 use super::temperature::Sensor;
 use crate::clock::{self, Timestamp};
 use crate::plc_link::PlcLink;
-use crate::pulse::{LOOK, Pulse, SILENCE};
+use crate::watchdog::{LOOK, SILENCE, Watchdog};
 
 /// The supervisor.
 pub(super) struct Supervise {
     plc_link: PlcLink,
     sensor: Sensor,
-    pulse: Pulse,
+    watchdog: Watchdog,
     /// Half of the time after which systemd takes the process for dead; none if it does not watch.
-    watchdog: Option<Duration>,
+    systemd: Option<Duration>,
     fed: Timestamp,
     hung: Vec<&'static str>,
 }
 
 impl Supervise {
-    pub(super) fn new(plc_link: PlcLink, pulse: Pulse) -> Self {
-        let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-        Self { plc_link, sensor: Sensor::default(), pulse, watchdog, fed: Timestamp::ZERO, hung: vec![] }
+    pub(super) fn new(plc_link: PlcLink, watchdog: Watchdog) -> Self {
+        let systemd = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+        Self { plc_link, sensor: Sensor::default(), watchdog, systemd, fed: Timestamp::ZERO, hung: vec![] }
     }
 
     /// Until `over`, which hangs up when the station has nothing more to tell.
@@ -36,16 +36,16 @@ impl Supervise {
     }
 
     fn look(&mut self, now: Timestamp) {
-        self.pulse.beat(now, SILENCE);
+        self.watchdog.feed(now, SILENCE);
         let temperature = self.sensor.read();
         self.plc_link.update(|handshake| handshake.set_temperature(temperature));
         self.plc_link.glance(); // who waits for the bell alone sees what has changed with time
         self.say(now);
-        if self.plc_link.pulses().trouble(now).hung {
+        if self.plc_link.watchdogs().trouble(now).hung {
             return;
         }
-        self.plc_link.beat(now);
-        if self.watchdog.is_some_and(|interval| now.saturating_sub(self.fed) >= interval) {
+        self.plc_link.turn_heartbeat(now);
+        if self.systemd.is_some_and(|interval| now.saturating_sub(self.fed) >= interval) {
             self.fed = now;
             notify(sd_notify::NotifyState::Watchdog);
         }
@@ -53,7 +53,7 @@ impl Supervise {
 
     /// Each thread that stands still is said once, and once when it goes on.
     fn say(&mut self, now: Timestamp) {
-        let hung = self.plc_link.pulses().hung(now);
+        let hung = self.plc_link.watchdogs().hung(now);
         for name in hung.iter().filter(|name| !self.hung.contains(name)) {
             log::error!("the {name} thread stands still");
         }

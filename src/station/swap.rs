@@ -1,7 +1,7 @@
 //! One bundle takes the place of another, between two parts. In: what [`Trials`] says, and a proven pipeline. Out: the one that ran before, kept
 //! until the first parts of the new one are through.
 //!
-//! The inspect thread has a [`Swap`], the thread that has bundles ready an `Attend` (`shelf`). They meet at a [`Desk`]: one lock, held for a few
+//! The inspect thread has a [`Swap`], the thread that has bundles ready an `Attend` (`releases`). They meet at a [`Desk`]: one lock, held for a few
 //! field accesses, so that neither waits for what the other does.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -21,7 +21,7 @@ use crate::chip::{self, Error, Found, Pin};
 use crate::clock::{self, Timestamp};
 use crate::handshake::Condition;
 use crate::plc_link::PlcLink;
-use crate::pulse::{Duty, Pulse, SILENCE};
+use crate::watchdog::{Duty, SILENCE, Watchdog};
 
 /// Edges that the kernel keeps until they are read.
 const KEPT: u32 = 1024;
@@ -98,10 +98,10 @@ impl Gpio {
     pub fn start(options: TriggerOptions, plc_link: PlcLink, flash: Option<Sender<Timestamp>>) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
         let edges = Edges::new(plc_link.clone(), options.debounce, flash);
-        let pulse = plc_link.pulse("gpio inputs", Duty::Vital);
+        let watchdog = plc_link.watchdog("gpio inputs", Duty::Vital);
         let mut inputs = Inputs { lines: Some(Lines::open(&options)?), options, plc_link, edges, stop: stop.clone() };
         let run = move || {
-            if catch_unwind(AssertUnwindSafe(|| inputs.run(&pulse))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| inputs.run(&watchdog))).is_err() {
                 log::error!("the thread of the GPIO inputs panicked: please report this");
                 inputs.plc_link.update(|handshake| handshake.set(Condition::Panic, true));
             }
@@ -135,9 +135,9 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn run(&mut self, pulse: &Pulse) {
+    fn run(&mut self, watchdog: &Watchdog) {
         while !self.stop.load(Relaxed) {
-            pulse.beat(clock::now(), SILENCE);
+            watchdog.feed(clock::now(), SILENCE);
             if let Err(error) = self.run_once() {
                 self.lose(&error);
             }

@@ -59,7 +59,7 @@ fn heartbeat_and_condition_are_seen() {
     let (lines, plc_link) = (Lines::default(), plc_link());
     let _gpio = start(&lines, &plc_link);
     for beat in 1..4 {
-        plc_link.beat(beat * Duration::from_millis(250));
+        plc_link.turn_heartbeat(beat * Duration::from_millis(250));
         let high = plc_link.status().heartbeat;
         assert_eq!(high, beat % 2 == 1);
         lines.until(|levels| levels.get(Role::Healthy) == high);

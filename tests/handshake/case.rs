@@ -5,8 +5,8 @@ use std::time::Duration;
 use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions, MAX_OPEN, OVERDUE, Status};
 use fcam::outcome::{Opened, Outcome};
 use fcam::plc_link::PlcLink;
-use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Verdict};
+use fcam::watchdog::Trouble;
 
 pub const NOW: Duration = Duration::from_secs(100);
 

@@ -7,8 +7,8 @@ use fcam::handshake::{
     Condition, Controls, Counts, HEARTBEAT, HandshakeOptions, MAX_OPEN, MAX_RESULTS, OVERDUE, Status, Told,
 };
 use fcam::outcome::Outcome;
-use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Verdict};
+use fcam::watchdog::Trouble;
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -326,7 +326,7 @@ impl Model {
     }
 
     /// A telegram or a pulse.
-    pub fn pulse(&mut self) {
+    pub fn watchdog(&mut self) {
         self.note(Fact::Hidden);
         if !self.controls().result_ack {
             self.next();
@@ -366,7 +366,7 @@ impl Model {
         self.note(Fact::Holds(condition, holds));
     }
 
-    pub fn beat(&mut self, now: Duration) {
+    pub fn turn_heartbeat(&mut self, now: Duration) {
         self.note(Fact::Beat(now));
     }
 

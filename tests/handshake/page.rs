@@ -5,8 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions, Status};
-use fcam::pulse::Trouble;
 use fcam::verdict::Verdict;
+use fcam::watchdog::Trouble;
 
 use super::case::{NOW, started, tell};
 
@@ -131,7 +131,7 @@ impl Scene {
 fn states() -> Vec<(&'static str, &'static str, Scene)> {
     let options = HandshakeOptions { plc_timeout: Duration::from_secs(1), ..HandshakeOptions::default() };
     let mut ready = Scene::new(started(options));
-    ready.handshake.beat(NOW);
+    ready.handshake.turn_heartbeat(NOW);
     ready.handshake.tick(NOW, Trouble::default());
     let with = |steps: &[Step]| {
         let mut scene = ready.clone();

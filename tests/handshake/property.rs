@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions, Status, short_id};
 use fcam::outcome::{Opened, Outcome};
-use fcam::pulse::Trouble;
 use fcam::verdict::{Fault, Findings, Verdict};
+use fcam::watchdog::Trouble;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ enum Event {
     Frame,
     Judge,
     Tell(Verdict),
-    Pulse,
+    Watchdog,
     Ask(u16),
     Finish(bool),
     Clear,
@@ -80,7 +80,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Frame),
         6 => Just(Event::Judge),
         8 => verdict().prop_map(Event::Tell),
-        3 => Just(Event::Pulse),
+        3 => Just(Event::Watchdog),
         1 => (0u16..3).prop_map(Event::Ask),
         4 => any::<bool>().prop_map(Event::Finish),
         1 => Just(Event::Clear),
@@ -172,8 +172,8 @@ impl Pair {
                 }
             }
             Event::Tell(verdict) => self.tell(verdict),
-            Event::Pulse => {
-                self.model.pulse();
+            Event::Watchdog => {
+                self.model.watchdog();
                 self.handshake.acknowledged();
             }
             Event::Ask(job) => assert_eq!(self.handshake.ask_job(*job), self.model.ask(*job)),
@@ -194,8 +194,8 @@ impl Pair {
             }
             Event::Pass(ms) => self.now += Duration::from_millis(*ms),
             Event::Beat => {
-                self.model.beat(self.now);
-                self.handshake.beat(self.now);
+                self.model.turn_heartbeat(self.now);
+                self.handshake.turn_heartbeat(self.now);
             }
             Event::Tick(hung, down) => {
                 let trouble = Trouble { hung: *hung, down: *down };

@@ -15,7 +15,7 @@ use crate::chip::Error;
 use crate::clock::{self, Timestamp};
 use crate::handshake::Condition;
 use crate::plc_link::PlcLink;
-use crate::pulse::{LOOK, Pulse, SILENCE};
+use crate::watchdog::{LOOK, SILENCE, Watchdog};
 
 /// Between two tries to open the lines.
 const RETRY: Duration = Duration::from_millis(500);
@@ -42,12 +42,12 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Until the sink ends and what it was told is shown.
-    pub(super) fn run(&mut self, pulse: Pulse) {
+    pub(super) fn run(&mut self, watchdog: Watchdog) {
         let mut end = None;
         while !end.is_some_and(|end| self.timing.waiting() == 0 || clock::now() > end) {
-            pulse.beat(clock::now(), SILENCE);
+            watchdog.feed(clock::now(), SILENCE);
             if self.posts.is_empty() {
-                pulse.set_down(false); // what filled the queue is shown
+                watchdog.set_down(false); // what filled the queue is shown
             }
             let shown = if end.is_some() { Shown::STOPPED } else { Shown::new(&self.plc_link.glance()) };
             self.timing.show(shown);

@@ -18,7 +18,7 @@ use crate::clock::{self, Timestamp};
 use crate::modbus::Codec;
 use crate::modbus::adu::{BROADCAST, Dropped, MAX_RTU, rtu, rtu_answer, rtu_goes_on, silence};
 use crate::modbus::pdu::is_write;
-use crate::pulse::{Pulse, SILENCE};
+use crate::watchdog::{SILENCE, Watchdog};
 
 /// How often a thread that waits looks whether the station stops.
 const SLICE: Duration = Duration::from_millis(50);
@@ -69,10 +69,10 @@ impl Unit {
         }
     }
 
-    pub(super) fn run(mut self, pulse: &Pulse) {
+    pub(super) fn run(mut self, watchdog: &Watchdog) {
         while !self.registers.is_closed() {
-            pulse.beat(clock::now(), SILENCE);
-            pulse.set_down(self.port.is_none());
+            watchdog.feed(clock::now(), SILENCE);
+            watchdog.set_down(self.port.is_none());
             match self.listen() {
                 Ok(true) => {}
                 Ok(false) if self.frame.is_empty() && !self.flooded => {}

@@ -17,7 +17,7 @@ use super::registers::{Registers, Window};
 use crate::clock::{self, Timestamp};
 use crate::modbus::Codec;
 use crate::modbus::adu::{MAX_TCP, TCP_HEADER, Tcp as Found, tcp, tcp_answer};
-use crate::pulse::{Pulse, SILENCE};
+use crate::watchdog::{SILENCE, Watchdog};
 
 /// How often a thread that waits looks whether the station stops.
 const SLICE: Duration = Duration::from_millis(50);
@@ -50,10 +50,10 @@ impl Server {
         Ok(Self { options: Arc::new(options), registers, listener, connections: vec![] })
     }
 
-    pub(super) fn run(mut self, pulse: &Pulse) {
+    pub(super) fn run(mut self, watchdog: &Watchdog) {
         let mut failing = false;
         while !self.registers.is_closed() {
-            pulse.beat(clock::now(), SILENCE);
+            watchdog.feed(clock::now(), SILENCE);
             match &self.listener {
                 Some(listener) => match accept(listener) {
                     Ok(Some((stream, from))) => {

@@ -12,8 +12,8 @@ use serial2::SerialPort;
 use super::dialogue::{Answer, Dialogue};
 use super::{Profile, Shared};
 use crate::clock::{self, Timestamp};
-use crate::pulse::{Pulse, SILENCE};
 use crate::telegram::{self, ascii, receive::GAP_MS};
+use crate::watchdog::{SILENCE, Watchdog};
 
 /// While there is no device.
 const IDLE: Duration = Duration::from_millis(20);
@@ -37,9 +37,9 @@ impl Reader {
         Self { profile, shared, dialogue, answers, receiver, text, skip: false, heard: clock::now() }
     }
 
-    pub(super) fn run(mut self, pulse: &Pulse) {
+    pub(super) fn run(mut self, watchdog: &Watchdog) {
         while !self.shared.stop.load(Relaxed) {
-            pulse.beat(clock::now(), SILENCE);
+            watchdog.feed(clock::now(), SILENCE);
             match self.shared.port() {
                 Some(port) => self.listen(&port),
                 None => std::thread::sleep(IDLE),

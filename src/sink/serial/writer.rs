@@ -15,11 +15,11 @@ use crate::handshake::{Condition, Status};
 use crate::mask::Stored;
 use crate::outcome::Outcome;
 use crate::plc_link::PlcLink;
-use crate::pulse::{Pulse, SILENCE};
 use crate::signal::Signaller;
 use crate::telegram::message::{MINOR, NO_TEMPERATURE};
 use crate::telegram::{Abort, Message, State, ascii, encode};
 use crate::verdict::Fault;
+use crate::watchdog::{SILENCE, Watchdog};
 
 /// A quiet line is told so often that the station lives.
 const HEARTBEAT: Duration = Duration::from_millis(250);
@@ -49,7 +49,7 @@ pub(super) struct Writer {
     told: u64,
     /// Verdicts that left too late to be OK.
     late: u64,
-    pulse: Pulse,
+    watchdog: Watchdog,
     /// Pictures are not of parts: nothing is OK.
     simulated: bool,
     /// Whether the last HEARTBEAT told of a station that needs help, and its code.
@@ -64,7 +64,7 @@ impl Writer {
         answers: (Sender<Answer>, Receiver<Answer>),
         empty: Sender<Stored>,
         shared: Arc<Shared>,
-        pulse: Pulse,
+        watchdog: Watchdog,
     ) -> Self {
         let began = clock::now();
         let simulated = plc_link.glance().simulated;
@@ -85,7 +85,7 @@ impl Writer {
             lost: false,
             told: 0,
             late: 0,
-            pulse,
+            watchdog,
             simulated,
             state: None,
         }
@@ -94,9 +94,9 @@ impl Writer {
     pub(super) fn run(mut self) {
         let (inbox, said, nothing) = (self.inbox.clone(), self.answers.1.clone(), never());
         loop {
-            self.pulse.beat(clock::now(), SILENCE);
+            self.watchdog.feed(clock::now(), SILENCE);
             if inbox.is_empty() {
-                self.pulse.set_down(self.port.is_none()); // what filled the queue was sent
+                self.watchdog.set_down(self.port.is_none()); // what filled the queue was sent
             }
             let answers = if self.owed.is_full() { &nothing } else { &said };
             let wait = self.wait();
@@ -242,7 +242,7 @@ impl Writer {
                 let (caps, frame_bytes) = (u8::from(line.masks) | u8::from(external) << 1, line.frame_bytes as u16);
                 if self.send(&Message::Hello { minor: MINOR, caps, frame_bytes, config }) {
                     self.shared.up.store(true, Relaxed);
-                    self.pulse.set_down(false);
+                    self.watchdog.set_down(false);
                     let again = if std::mem::take(&mut self.lost) { " again" } else { "" };
                     log::info!("{}: open{again}, {} baud", self.options.port.display(), line.baud);
                 }
@@ -257,7 +257,7 @@ impl Writer {
         self.owed.clear();
         self.shared.set_port(None);
         self.shared.up.store(false, Relaxed);
-        self.pulse.set_down(true);
+        self.watchdog.set_down(true);
         self.retry = clock::now() + RETRY;
         if self.mask_frames.stop() {
             self.shared.masks_lost.fetch_add(1, Relaxed);

@@ -445,18 +445,18 @@ pub unsafe fn for_each_sum(
         let mut walk = Walk::new(span);
         while walk.left() >= 4 {
             let (input, output) = walk.take::<4>();
-            single_pixels(layer, input, output, add);
+            one_channel_pixels(layer, input, output, add);
         }
         while walk.left() > 0 {
             let (input, output) = walk.take::<1>();
-            single_pixels(layer, input, output, add);
+            one_channel_pixels(layer, input, output, add);
         }
     }
 }
 
 /// M (1 or 4) of these pixels.
 #[inline(always)]
-unsafe fn single_pixels<const M: usize>(
+unsafe fn one_channel_pixels<const M: usize>(
     layer: &OneChannel,
     input: [*const u8; M],
     output: [*mut u8; M],
