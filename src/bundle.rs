@@ -54,6 +54,17 @@ fn owned(files: BTreeMap<String, Vec<u8>>) -> Contents {
 }
 
 /// A verified bundle, in memory.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+///
+/// let bundle = Bundle::embedded()?;
+/// assert_eq!(bundle.class_names()[bundle.ok_class()], "good");
+///
+/// let error = Bundle::open("nowhere".as_ref()).unwrap_err();
+/// assert!(!error.problems.is_empty()); // everything that is wrong, not the first thing
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Bundle {
     source: String,

@@ -155,6 +155,17 @@ impl Geometry {
 }
 
 /// One picture, with its bytes borrowed from the camera until the next is asked for.
+///
+/// ```
+/// use fcam::camera::{Frame, Geometry, PixelFormat};
+///
+/// let geometry = Geometry::packed(4, 2, PixelFormat::Rgb8)?;
+/// let bytes = [0; 24];
+/// assert!(Frame::new(0, fcam::clock::now(), geometry, &bytes).is_ok());
+/// let short = Frame::new(1, fcam::clock::now(), geometry, &bytes[..23]);
+/// assert_eq!(short.unwrap_err().to_string(), "frame 1 has 23 bytes of 24");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     sequence: u64,

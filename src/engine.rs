@@ -249,7 +249,7 @@ impl Engine {
         let backend = match on_tensorrt {
             Some(network) => Loaded::Tensorrt(Box::new(network)),
             None if quantised && backend != Backend::Tract => {
-                Loaded::Int8(Box::new(int8::Network::load(&proto, shape, &settings)?))
+                Loaded::Int8(Box::new(planned(&proto, shape, &settings)?))
             }
             None => Loaded::Tract(Box::new(tract::Network::load(onnx, quantised, order, shape, threads)?)),
         };
@@ -309,7 +309,11 @@ impl Engine {
             return Err(Error::Shape(format!("its input is not {width} x {height}")));
         }
         match &mut self.backend {
-            Loaded::Int8(network) => network.run(tensor, &mut self.logits, &mut self.map),
+            Loaded::Int8(network) => {
+                network.run(tensor)?;
+                self.logits.copy_from_slice(network.output(0));
+                self.map.copy_from_slice(network.output(1));
+            }
             Loaded::Tract(network) => network.run(tensor, &mut self.logits, &mut self.map)?,
             Loaded::Tensorrt(network) => network.run(tensor, &mut self.logits, &mut self.map)?,
         }
@@ -323,6 +327,20 @@ impl Engine {
         let Shape { width, height, .. } = self.shape;
         Ok(Prediction { logits: &self.logits, scores: &self.scores, map: &self.map, width, height })
     }
+}
+
+/// An int8 network with the contract's outputs, of the shape that the manifest says.
+fn planned(proto: &onnx::ModelProto, shape: Shape, settings: &Settings) -> Result<int8::Network, Error> {
+    let Shape { width, height, classes } = shape;
+    let network = int8::Network::plan(proto, [height, width], &["logits", "map"], settings)?;
+    let wanted = [[1, 1, classes], [height, width, 1]];
+    for (output, wanted) in network.outputs().iter().zip(wanted) {
+        let found = [output.height, output.width, output.channels];
+        if found != wanted {
+            return Err(Error::Shape(format!("an output has the shape {found:?}, the manifest says {wanted:?}")));
+        }
+    }
+    Ok(network)
 }
 
 /// Gives free memory back to the system: loading a network takes twice of what stays.

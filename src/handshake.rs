@@ -206,6 +206,21 @@ enum Job {
 }
 
 /// The state machine.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::handshake::{Condition, Handshake, HandshakeOptions};
+///
+/// let at = Duration::from_secs(1);
+/// let mut handshake = Handshake::new(HandshakeOptions { external: true, ..Default::default() });
+/// assert!(!handshake.ready());
+/// handshake.set(Condition::Starting, false);
+/// assert!(handshake.ready());
+/// // A trigger takes a number, whether it can be judged or not.
+/// let ticket = handshake.trigger(at, 4711).unwrap();
+/// assert_eq!(handshake.status().trigger_id, Some(ticket.sequence));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Handshake {
     options: HandshakeOptions,

@@ -131,6 +131,21 @@ impl Mask<'_> {
 }
 
 /// Makes masks of maps of one size on one ROI; owns the scratch.
+///
+/// ```
+/// use fcam::engine::Prediction;
+/// use fcam::mask::{Masker, Thresholds};
+/// use fcam::preprocess::Roi;
+///
+/// let mut map = [0.0; 16];
+/// map[5] = 0.9; // row 1, column 1
+/// let roi = Roi { x: 100, y: 0, width: 40, height: 40 };
+/// let mut masker = Masker::new(Thresholds { high: 0.8, low: 0.5, min_area_px: 1 }, roi, 4, 4);
+/// let mask = masker.run(&Prediction { logits: &[], scores: &[], map: &map, width: 4, height: 4 });
+/// assert_eq!(mask.run_lengths().collect::<Vec<_>>(), [5, 1, 10]);
+/// let region = &mask.regions[0];
+/// assert_eq!((region.x, region.y, region.width, region.height), (110, 10, 10, 10)); // frame pixels
+/// ```
 pub struct Masker {
     thresholds: Thresholds,
     roi: Roi,

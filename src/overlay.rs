@@ -26,6 +26,23 @@ const TINT: Color = [255, 0, 140];
 const EDGE: Color = [255, 110, 200];
 
 /// Draws overlays; keeps its memory from one picture to the next.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::camera::{Camera, Pattern};
+/// use fcam::overlay::Overlay;
+/// use fcam::pipeline::{Pipeline, PipelineOptions};
+///
+/// let bundle = Bundle::embedded()?;
+/// let mut samples = Pattern::open(bundle.samples().take(1), None)?;
+/// let frame = samples.next(fcam::clock::now())?;
+/// let mut pipeline = Pipeline::new(&bundle, frame.geometry(), PipelineOptions::default())?;
+/// let inspection = pipeline.inspect(&frame);
+/// let mut overlay = Overlay::default();
+/// let rgb = overlay.draw(&frame, &inspection.mask, &inspection.outcome, &bundle.class_names());
+/// assert_eq!(rgb.len(), (frame.geometry().width * frame.geometry().height * 3) as usize);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Overlay {
     layout: Layout,

@@ -34,6 +34,20 @@ pub struct PipelineOptions {
     pub signaller: Signaller,
 }
 
+impl Default for PipelineOptions {
+    /// Whole frames, the bundle's own threshold, every frame alone, outputs at once and for 50 ms.
+    fn default() -> Self {
+        Self {
+            engine: Settings::default(),
+            layout: Layout::default(),
+            score_threshold: None,
+            vote: None,
+            zones: Zones::default(),
+            signaller: Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) },
+        }
+    }
+}
+
 /// Everything known about one part.
 #[derive(Debug)]
 pub struct Inspection<'a> {

@@ -96,6 +96,19 @@ pub enum Error {
 }
 
 /// Turns frames of one geometry into tensors of one size, a tensor for each tile.
+///
+/// ```
+/// use fcam::camera::{Frame, Geometry, PixelFormat};
+/// use fcam::preprocess::{Preprocessor, Roi};
+///
+/// let geometry = Geometry::packed(64, 48, PixelFormat::Gray8)?;
+/// let roi = Roi { x: 16, y: 8, width: 32, height: 32 };
+/// let mut preprocessor = Preprocessor::new(geometry, roi, 8, 8)?;
+/// let bytes = vec![200; geometry.frame_bytes()];
+/// let tensor = preprocessor.run(&Frame::new(0, fcam::clock::now(), geometry, &bytes)?);
+/// assert_eq!(tensor.values, [200 - 128; 8 * 8 * 3].map(|value: i32| value as i8));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Preprocessor {
     geometry: Geometry,
     /// Each tile, and the resizer that brings its size to the network's.

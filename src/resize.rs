@@ -29,6 +29,15 @@ const STORE_SLACK: usize = 1;
 pub type Size = (u32, u32);
 
 /// Brings pictures of one size to another.
+///
+/// ```
+/// use fcam::resize::Resizer;
+///
+/// let mut resizer = Resizer::new((4, 2), (2, 1), true); // gray, halved
+/// let mut out = vec![];
+/// resizer.run(&[10, 10, 20, 20, 10, 10, 20, 20], 4, |row| out.extend_from_slice(row));
+/// assert_eq!(out, [11, 19]); // a triangle of twice the width: neighbours count a little
+/// ```
 #[derive(Debug)]
 pub struct Resizer {
     kernel: Kernel,

@@ -35,6 +35,18 @@ pub struct Signal {
 pub type Outputs = heapless::Vec<Signal, 4>;
 
 /// Timing of the outputs.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::signal::{LEAD, Output, Signaller};
+///
+/// let signaller = Signaller { delay: Duration::from_millis(100), hold: Duration::from_millis(50) };
+/// let captured = Duration::from_secs(7);
+/// let [ok, ng, valid] = signaller.run(captured, false).into_array().unwrap();
+/// assert_eq!((ok.output, ok.level, ng.output, ng.level), (Output::Ok, false, Output::Ng, true));
+/// assert_eq!((valid.due, ng.due), (captured + signaller.delay, captured + signaller.delay - LEAD));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signaller {
     /// From the capture to the edge of VALID. OK and NG are set up `LEAD` earlier.

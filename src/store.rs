@@ -225,6 +225,15 @@ impl Default for Room {
 }
 
 /// A folder of installed bundles.
+///
+/// ```
+/// use fcam::store::Store;
+///
+/// let dir = tempfile::tempdir()?;
+/// let store = Store::new(dir.path(), dir.path().join("keys"));
+/// assert!(store.installed()?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,

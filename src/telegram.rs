@@ -73,6 +73,20 @@ impl MaskCrc {
 }
 
 /// One frame: sync, length, header, the message's payload, CRC.
+///
+/// ```
+/// use fcam::telegram::{self, Message, Receiver};
+///
+/// let message = Message::Trigger { part_id: 7 };
+/// let frame = telegram::encode(1, &message);
+/// assert_eq!(telegram::crc16(&frame[2..]), 0); // over LEN to CRC
+/// let mut receiver = Receiver::default();
+/// let mut heard = vec![];
+/// for &byte in [0x00, 0xa5].iter().chain(&frame) {
+///     receiver.push(byte, |received| heard.push(Message::parse(received.kind, &received.payload)));
+/// }
+/// assert_eq!(heard, [Ok(message)]); // what came before the frame is skipped
+/// ```
 pub fn encode(sequence: u16, message: &Message) -> Bytes {
     let payload = message.payload();
     let mut frame = Bytes::new();

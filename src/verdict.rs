@@ -85,6 +85,14 @@ impl Fault {
 }
 
 /// Decides. Built from the bundle's classes and threshold.
+///
+/// ```
+/// use fcam::verdict::Judge;
+///
+/// let judge = Judge::new(0, 0.5);
+/// assert!(judge.rejects(0.5) && !judge.rejects(0.49));
+/// assert!(judge.rejects(f32::NAN)); // what is no number is never good
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Judge {
     ok: usize,

@@ -39,6 +39,18 @@ impl Vote {
 }
 
 /// Counts the votes of one stream.
+///
+/// ```
+/// use fcam::verdict::{Fault, Findings, Verdict};
+/// use fcam::vote::{Ballot, Vote};
+///
+/// let reject = || Verdict::Reject(Findings { class: 1, score: 0.9, regions: Default::default() });
+/// let mut ballot = Ballot::new(Vote { of: 3, need: 2 });
+/// assert_eq!(ballot.run(Verdict::Pass, 0.1), Verdict::Pass);
+/// assert_eq!(ballot.run(reject(), 0.9), Verdict::Pass); // one frame of three: a glint
+/// assert!(matches!(ballot.run(reject(), 0.9), Verdict::Reject(_)));
+/// assert_eq!(ballot.run(Verdict::Fault(Fault::Late), 0.0), Verdict::Fault(Fault::Late)); // never outvoted
+/// ```
 #[derive(Debug, Clone)]
 pub struct Ballot {
     vote: Vote,

@@ -13,6 +13,18 @@ pub const MAX_ZONES: usize = 16;
 pub type Polygon = Vec<[u32; 2]>;
 
 /// Where a station's zones are.
+///
+/// ```
+/// use fcam::mask::{Mask, Run};
+/// use fcam::preprocess::Roi;
+/// use fcam::zone::Zones;
+///
+/// let roi = Roi { x: 0, y: 0, width: 80, height: 80 };
+/// let runs = [Run { row: 6, start: 1, end: 2 }]; // of a map of 8 x 8
+/// let mask = Mask { width: 8, height: 8, roi, runs: &runs, regions: &[], region_count: 1 };
+/// let quarters = Zones::Grid { columns: 2, rows: 2 };
+/// assert_eq!((quarters.count(), quarters.run(&mask)), (4, 0b0100)); // the lower left one
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Zones {
     /// There are none.

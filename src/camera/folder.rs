@@ -18,6 +18,23 @@ const MAX_FILE_BYTES: u64 = 512 << 20;
 const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
 
 /// A camera that reads pictures from files.
+///
+/// ```
+/// use fcam::camera::{Camera, Error, Folder};
+/// use fcam::clock;
+///
+/// let mut folder = Folder::open(&["models/default/samples"])?;
+/// let mut frames = 0;
+/// loop {
+///     match folder.next(clock::now()) {
+///         Ok(frame) => frames += usize::from(frame.geometry().width > 0),
+///         Err(Error::Ended) => break,
+///         Err(error) => return Err(error.into()),
+///     }
+/// }
+/// assert_eq!(frames, folder.pictures().len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Folder {
     source: String,

@@ -24,7 +24,7 @@ use self::layer_graph::{LayerGraph, Unsupported};
 use self::plan::Plan;
 use self::pool::Pool;
 use super::onnx::ModelProto;
-use super::{Error, Settings, Shape, caught};
+use super::{Error, Settings, caught, qdq};
 use crate::preprocess::Tensor;
 
 mod arena;
@@ -49,44 +49,118 @@ pub const MAX_THREADS: usize = pool::MAX_PARTS;
 /// The scale of the network's input: the camera's tensor is (pixel - 128) / 128.
 const INPUT_SCALE: f32 = 1.0 / 128.0;
 
-/// A QDQ network as a plan of integer steps.
-pub(super) struct Network {
+/// A QDQ network as a plan of integer steps. A bundle's is run by [`super::Engine`]; anybody's can be, too:
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::engine::{Settings, int8::Network};
+/// use fcam::preprocess::Tensor;
+///
+/// let bundle = Bundle::embedded()?;
+/// let mut network = Network::load(bundle.onnx(), &Settings::default())?;
+/// let [height, width] = network.input();
+/// network.run(&Tensor { width, height, values: &vec![0; width * height * 3] })?;
+/// for (index, output) in network.outputs().iter().enumerate() {
+///     let values = network.output(index);
+///     assert_eq!(values.len(), output.height * output.width * output.channels);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Network {
     pool: Pool,
+    input: [usize; 2],
+    outputs: Vec<Output>,
+}
+
+/// An output of a network: `height * width * channels` values, row by row, the channels of a pixel side by side (ONNX has them in planes). What has no
+/// rows and pixels in the file, such as logits, is one pixel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its name in the file.
+    pub name: String,
+    /// Rows.
+    pub height: usize,
+    /// Pixels a row.
+    pub width: usize,
+    /// Values a pixel.
+    pub channels: usize,
 }
 
 impl Network {
-    /// Plans a checked network for the instruction set and the threads of `settings`, its float layers in float.
-    pub(super) fn load(model: &ModelProto, shape: Shape, settings: &Settings) -> Result<Self, Error> {
-        let kernels = kernels(settings.isa)?;
-        let input = [shape.height, shape.width, 3];
-        let graph = LayerGraph::read(model, input, &["logits", "map"], &settings.float_layers).map_err(refused)?;
-        let wanted = [[1, 1, shape.classes], [shape.height, shape.width, 1]];
-        for (index, wanted) in wanted.into_iter().enumerate() {
-            let found = graph.output_shape(index).unwrap_or_default();
-            if found != wanted {
-                return Err(Error::Shape(format!("an output has the shape {found:?}, the manifest says {wanted:?}")));
-            }
+    /// Loads an ONNX file with QuantizeLinear and DequantizeLinear nodes, whatever its outputs mean. Its only input is float32 [1, 3, H, W], quantised
+    /// with scale 1/128 and zero point 0; all its outputs are computed. Of `settings`, threads, instruction set and float layers count.
+    ///
+    /// # Errors
+    /// [`Error::Load`] names the node that the int8 engine does not know, [`Error::Shape`] what is wrong with the file, [`Error::Threads`] is of the system.
+    pub fn load(onnx: &[u8], settings: &Settings) -> Result<Self, Error> {
+        let model = qdq::parse(onnx)?;
+        let (input, outputs) = qdq::interface(&model)?;
+        if !qdq::is_quantised(&model) {
+            return Err(Error::Load("it has no QuantizeLinear: export an int8 network, or use tract".into()));
         }
+        qdq::check_float_layers(&model, &settings.float_layers)?;
+        Self::plan(&model, input, &outputs, settings)
+    }
+
+    /// Plans a checked network; `input` is its height and width, `outputs` the names of what is wanted of it.
+    pub(super) fn plan(
+        model: &ModelProto,
+        input: [usize; 2],
+        outputs: &[&str],
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let kernels = kernels(settings.isa)?;
+        let [height, width] = input;
+        let graph = LayerGraph::read(model, [height, width, 3], outputs, &settings.float_layers).map_err(refused)?;
+        let shapes = outputs.iter().enumerate().map(|(index, name)| {
+            let [height, width, channels] = graph.output_shape(index).unwrap_or_default();
+            Output { name: (*name).to_owned(), height, width, channels }
+        });
+        let outputs = shapes.collect();
         let threads = settings.threads.clamp(1, MAX_THREADS);
         let plan = caught("the planner", || Plan::new(&graph, kernels, Pool::parts(threads))).map_err(Error::Load)?;
         let pool = Pool::new(plan, threads).map_err(|source| Error::Threads { threads, source })?;
-        Ok(Self { pool })
+        Ok(Self { pool, input, outputs })
     }
 
-    pub(super) fn describe(&self) -> String {
+    /// Height and width of the input, pixels.
+    pub fn input(&self) -> [usize; 2] {
+        self.input
+    }
+
+    /// What it computes, in the order of the file.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// Computes all outputs of a picture, without allocating.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the tensor has another size than the input.
+    ///
+    /// # Panics
+    /// Where a step did, on whichever thread.
+    pub fn run(&mut self, input: &Tensor) -> Result<(), Error> {
+        let [height, width] = self.input;
+        if (input.height, input.width, input.values.len()) != (height, width, height * width * 3) {
+            return Err(Error::Shape(format!("its input is {width} x {height} pixels of three values")));
+        }
+        self.pool.run(input.values);
+        Ok(())
+    }
+
+    /// The values of an output after a run, by its place among [`Self::outputs`]: empty of one that there is not.
+    pub fn output(&self, index: usize) -> &[f32] {
+        if index < self.outputs.len() { self.pool.output(index) } else { &[] }
+    }
+
+    /// What runs, in words: instruction set, threads, layers in float.
+    pub fn describe(&self) -> String {
         let (plan, threads) = (self.pool.plan(), self.pool.threads());
         let isa = plan.kernels().isa.name();
         let floats = plan.steps().iter().filter(|step| step.label == layer_graph::FLOAT_CONV).count();
         let floats = if floats > 0 { format!(", {floats} in float") } else { String::new() };
         format!("cpu (int8, {isa}, {threads} thread{}{floats})", if threads == 1 { "" } else { "s" })
-    }
-
-    /// Fills `logits` and `map`, whose lengths are those of the shape given at load. Panics where a step did, on whichever thread.
-    pub(super) fn run(&mut self, input: &Tensor, logits: &mut [f32], map: &mut [f32]) {
-        self.pool.run(input.values);
-        for (index, into) in [logits, map].into_iter().enumerate() {
-            into.copy_from_slice(self.pool.output(index));
-        }
     }
 
     /// What the core can do at most with the chosen kernels, multiply-adds a second.

@@ -72,6 +72,11 @@ pub(super) fn parse(onnx: &[u8]) -> Result<ModelProto, Error> {
     ModelProto::decode(onnx).map_err(|error| Error::Load(format!("it is not an ONNX file: {error}")))
 }
 
+/// Height and width of the only input of anybody's network, and the names of its outputs; refuses a file that is not sound.
+pub(super) fn interface(model: &ModelProto) -> Result<([usize; 2], Vec<&str>), Error> {
+    file::interface(model).map_err(|problems| Error::Shape(first_words(&problems)))
+}
+
 /// Refuses a name of `engine.float_layers` that is not that of a float convolution in an int8 network.
 pub(super) fn check_float_layers(model: &ModelProto, names: &[String]) -> Result<(), Error> {
     let Some(graph) = model.graph.as_ref().filter(|_| !names.is_empty()) else { return Ok(()) };
@@ -103,12 +108,15 @@ pub(super) fn is_quantised(model: &ModelProto) -> bool {
     model.graph.iter().flat_map(|graph| &graph.node).any(|node| node.op_type == "QuantizeLinear")
 }
 
+fn first_words(problems: &[Problem]) -> String {
+    problems.iter().take(8).map(Problem::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// The positions of `logits` and `map` among the outputs, of a file that has the contract's interface and honest sizes.
 pub(super) fn check_interface(model: &ModelProto, shape: Shape) -> Result<[usize; 2], Error> {
     let found = file::problems(model, shape);
     if !found.is_empty() {
-        let words: Vec<String> = found.iter().take(8).map(Problem::to_string).collect();
-        return Err(Error::Shape(words.join("; ")));
+        return Err(Error::Shape(first_words(&found)));
     }
     let outputs: Vec<&str> = model.graph.iter().flat_map(|graph| &graph.output).map(|o| o.name.as_str()).collect();
     let find = |name: &str| {

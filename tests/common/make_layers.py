@@ -4,7 +4,8 @@ Run by hand where onnxruntime is installed: `python tests/common/make_layers.py`
 interface: input [1, 3, 24, 20], a float `map` that mixes all channels of the layer under test, float `logits`. A
 convolution whose node is called `float...` is not quantised: the tests allow it by that name. Beside
 each NAME.onnx lies NAME.bin: the input as int8 NHWC, then ONNX Runtime's logits and map as float32 (graph optimisations
-off, so that every Q/DQ pair rounds).
+off, so that every Q/DQ pair rounds). tests/common/anybody.onnx has outputs of its own, which lie in anybody.bin as ONNX
+has them, in planes.
 """
 
 from collections.abc import Callable, Iterable
@@ -248,20 +249,44 @@ LAYERS: dict[str, Callable[[Net], str]] = {
 }
 
 
-def main() -> None:
-    OUT.mkdir(exist_ok=True)
+def anybody() -> onnx.ModelProto:
+    """A network that is no bundle's: features of half the size, and the scores of five classes."""
+    net = Net(99)
+    features = net.layer(stem(net), 8, kernel=(3, 3), pads=(1, 1, 1, 1), stride=2)
+    mean = net.pair(net.node("GlobalAveragePool", [features], 8), 0.01, 8)
+    net.conv(mean, 5)
+    net.nodes[-1].output[0] = "pooled"
+    net.nodes.append(helper.make_node("Flatten", ["pooled"], ["classes"], "flatten"))
+    shapes = {"input": [1, 3, HEIGHT, WIDTH], features: [1, 8, HEIGHT // 2, WIDTH // 2], "classes": [1, 5]}
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    graph = helper.make_graph(net.nodes, "anybody", ports[:1], ports[1:], net.constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def write(name: str, model: onnx.ModelProto, seed: int, outputs: list[str]) -> list[np.ndarray]:
+    """NAME.onnx and NAME.bin; returns what ONNX Runtime says."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    onnx.save(model, OUT / f"{name}.onnx")
+    pixels = np.random.default_rng(1000 + seed).integers(-128, 128, (HEIGHT, WIDTH, 3), np.int8)
+    tensor = (pixels.astype(np.float32) / 128).transpose(2, 0, 1)[None]
+    session = ort.InferenceSession(model.SerializeToString(), options)
+    found: list[np.ndarray] = session.run(outputs, {"input": tensor})
+    values = np.concatenate([value.ravel() for value in found]).astype("<f4")
+    (OUT / f"{name}.bin").write_bytes(pixels.tobytes() + values.tobytes())
+    return found
+
+
+def main() -> None:
+    OUT.mkdir(exist_ok=True)
+    model = anybody()
+    write("../anybody", model, 99, [output.name for output in model.graph.output])
     for seed, (name, body) in enumerate(LAYERS.items()):
         net = Net(seed)
         model = net.finish(body(net))
-        onnx.save(model, OUT / f"{name}.onnx")
-        pixels = np.random.default_rng(1000 + seed).integers(-128, 128, (HEIGHT, WIDTH, 3), np.int8)
-        tensor = (pixels.astype(np.float32) / 128).transpose(2, 0, 1)[None]
-        session = ort.InferenceSession(model.SerializeToString(), options)
-        logits, heat = session.run(["logits", "map"], {"input": tensor})
-        values = np.concatenate([logits.ravel(), heat.ravel()]).astype("<f4")
-        (OUT / f"{name}.bin").write_bytes(pixels.tobytes() + values.tobytes())
+        heat = write(name, model, seed, ["logits", "map"])[1]
         print(f"{name}: map {heat.min():.2f} to {heat.max():.2f}")
 
 

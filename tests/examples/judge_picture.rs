@@ -7,7 +7,7 @@ use fcam::bundle::Bundle;
 use fcam::camera::{Frame, picture};
 use fcam::clock;
 use fcam::overlay::{self, Overlay};
-use fcam::pipeline::{self, Pipeline};
+use fcam::pipeline::{Pipeline, PipelineOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args_os().skip(1).map(PathBuf::from);
@@ -21,7 +21,7 @@ pub fn judge(picture: &Path, bundle: Option<&Path>, drawn: &Path) -> Result<Stri
     // Every byte of a bundle is checked here, and every size when the pipeline is built: nothing after that can fail.
     let bundle = Bundle::load(bundle, &[])?;
     let decoded = picture::decode(&std::fs::read(picture)?, &picture.display().to_string())?;
-    let mut pipeline = Pipeline::new(&bundle, decoded.geometry, pipeline::Options::default())?;
+    let mut pipeline = Pipeline::new(&bundle, decoded.geometry, PipelineOptions::default())?;
 
     let frame = Frame::new(0, clock::now(), decoded.geometry, &decoded.bytes)?;
     let inspection = pipeline.inspect(&frame);

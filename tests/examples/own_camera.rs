@@ -10,7 +10,7 @@ use fcam::bundle::Bundle;
 use fcam::camera::{self, Camera, Frame, Geometry, PixelFormat};
 use fcam::clock::{self, Timestamp};
 use fcam::outcome::Outcome;
-use fcam::pipeline::{self, Pipeline};
+use fcam::pipeline::{Pipeline, PipelineOptions};
 use fcam::sink::{self, Sink};
 use fcam::verdict::Verdict;
 
@@ -38,7 +38,7 @@ impl Camera for Sheets {
         self.bytes.fill(170);
         if self.sequence % 3 == 2 {
             for row in self.bytes.chunks_mut(self.geometry.stride).skip(100).take(30) {
-                row[140..180].fill(20);
+                row.iter_mut().skip(140).take(40).for_each(|pixel| *pixel = 20);
             }
         }
         self.sequence += 1;
@@ -94,7 +94,7 @@ pub fn inspect(mut camera: impl Camera, bundle: &Bundle) -> Result<Count, Box<dy
         };
         let pipeline = match &mut pipeline {
             Some(pipeline) => pipeline,
-            None => pipeline.insert(Pipeline::new(bundle, frame.geometry(), pipeline::Options::default())?),
+            None => pipeline.insert(Pipeline::new(bundle, frame.geometry(), PipelineOptions::default())?),
         };
         let inspection = pipeline.inspect(&frame);
         count.apply(&inspection.outcome)?;

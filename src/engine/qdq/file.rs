@@ -8,20 +8,80 @@ use super::{Problem, Shape, tensor};
 
 const OPSETS: std::ops::RangeInclusive<i64> = 13..=17;
 
+/// Pixels of a side of the input.
+const SIDES: std::ops::RangeInclusive<usize> = 1..=2048;
+
 /// Values that one operator may ask for: sixteen float planes of the largest input that a bundle may have.
 const MAX_GROWTH: f64 = 16.0 * 2048.0 * 2048.0;
 
+/// What is wrong with a file of a bundle, whose inputs and outputs are those of the contract.
 pub(super) fn problems(model: &ModelProto, shape: Shape) -> Vec<Problem> {
     let Some(graph) = &model.graph else {
         return vec![Problem::file("", "there is no graph in the file")];
     };
     let Shape { width, height, classes } = shape;
-    // Old files list their initialisers among the inputs.
-    let stored: HashSet<&str> = graph.initializer.iter().map(|value| value.name.as_str()).collect();
-    let inputs = graph.input.iter().filter(|input| !stored.contains(input.name.as_str()));
-    let mut found = ports("input", inputs, &[("input", &[1, 3, height, width])]);
+    let mut found = ports("input", inputs(graph), &[("input", &[1, 3, height, width])]);
     found.extend(ports("output", graph.output.iter(), &[("logits", &[1, classes]), ("map", &[1, 1, height, width])]));
-    found.extend(outputs_made(graph));
+    found.extend(unsound(model, graph));
+    found
+}
+
+/// Height and width of the only input of anybody's network, and the names of its outputs.
+pub(super) fn interface(model: &ModelProto) -> Result<([usize; 2], Vec<&str>), Vec<Problem>> {
+    let Some(graph) = &model.graph else {
+        return Err(vec![Problem::file("", "there is no graph in the file")]);
+    };
+    let mut found = unsound(model, graph);
+    if graph.output.is_empty() {
+        found.push(Problem::file("", "has no output"));
+    }
+    let inputs: Vec<&ValueInfoProto> = inputs(graph).collect();
+    let size = match inputs.as_slice() {
+        [input] => size(input),
+        _ => Err(Problem::file("", format!("has {} inputs, and must have one", inputs.len()))),
+    };
+    match size {
+        Ok(size) if found.is_empty() => Ok((size, graph.output.iter().map(|output| output.name.as_str()).collect())),
+        Ok(_) => Err(found),
+        Err(problem) => {
+            found.push(problem);
+            Err(found)
+        }
+    }
+}
+
+/// Height and width of a picture's tensor.
+fn size(input: &ValueInfoProto) -> Result<[usize; 2], Problem> {
+    let shape =
+        input.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref()).and_then(|tensor| tensor.shape.as_ref());
+    let dims = shape.iter().flat_map(|shape| &shape.dim).map(|dim| match dim.value {
+        Some(Size::DimValue(size)) => size,
+        _ => 0,
+    });
+    let sides = match dims.collect::<Vec<i64>>().as_slice() {
+        &[1, 3, height, width] => [height, width].map(|side| usize::try_from(side).unwrap_or(0)),
+        _ => [0; 2],
+    };
+    let known = describe(input.r#type.as_ref());
+    if known.starts_with("float32") && sides.iter().all(|side| SIDES.contains(side)) {
+        return Ok(sides);
+    }
+    let (least, most) = (SIDES.start(), SIDES.end());
+    Err(Problem::file(
+        &input.name,
+        format!("is {known}, and must be float32 [1, 3, H, W] with H and W of {least} to {most}"),
+    ))
+}
+
+/// The inputs without the initialisers, which old files list among them.
+fn inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
+    let stored: HashSet<&str> = graph.initializer.iter().map(|value| value.name.as_str()).collect();
+    graph.input.iter().filter(move |input| !stored.contains(input.name.as_str()))
+}
+
+/// What is wrong with a file, whatever its inputs and outputs mean.
+fn unsound(model: &ModelProto, graph: &GraphProto) -> Vec<Problem> {
+    let mut found: Vec<Problem> = outputs_made(graph).collect();
     found.extend(domains(model));
     found.extend(values(graph));
     found.extend(graph.node.iter().filter_map(control_flow));
