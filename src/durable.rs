@@ -68,7 +68,6 @@ mod tests {
         assert!(write(&folder.path().join("away/file"), &[b"new"]).is_err(), "there is no such folder");
     }
 
-    /// strace is not everywhere, the order of the calls is: what is renamed was synced before, and the folder after.
     #[test]
     fn halves_are_known_by_their_extension() {
         let half = partial(Path::new("/records/000000009-pass.mask.png"));

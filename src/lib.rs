@@ -17,6 +17,8 @@ pub mod clock;
 
 pub mod spelling;
 
+pub mod durable;
+
 pub mod chip;
 
 pub mod resize;
