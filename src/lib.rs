@@ -74,6 +74,8 @@ pub mod clock;
 
 mod spelling;
 
+pub mod durable;
+
 pub mod chip;
 
 pub mod resize;

@@ -1,7 +1,6 @@
 //! The station as Modbus registers. In: requests of a master, without their transport's frame. Out: answers, from one picture of one moment.
 //!
-//! The map is data ([`map`]), and board/plc/modbus.md is generated from it. Parsing and building go through the crate `rmodbus`; what it takes
-//! on trust is checked before ([`pdu`]), and what it does not know is here: device identification, and the exceptions of malformed requests.
+//! The map is data ([`map`]), and board/plc/modbus.md is generated from it.
 //!
 //! Pure: no clock, no port, no lock. Source: MODBUS Application Protocol Specification V1.1b3, MODBUS over Serial Line V1.02, MODBUS Messaging
 //! on TCP/IP Implementation Guide V1.0b. What it refuses: coils, files, diagnostics, and every address that is not in the map.
@@ -19,7 +18,7 @@ pub use control::{Control, ControlRegisters};
 pub use image::Image;
 pub use mask_pages::MaskPages;
 pub use moment::Moment;
-pub use pdu::{Access, Codec};
+pub use pdu::{Access, Answer, answer};
 
 use serde::{Deserialize, Serialize};
 

@@ -190,11 +190,6 @@ impl Pipeline {
         self.engine
     }
 
-    /// What judges.
-    pub fn judged_by(&self) -> &Arc<JudgedBy> {
-        &self.judged_by
-    }
-
     /// Judges a part of which the frame is all that is known. Always ends in a verdict: whatever fails becomes a fault.
     pub fn inspect(&mut self, frame: &Frame) -> Inspection<'_> {
         self.inspect_part(Opened::of(frame), frame)

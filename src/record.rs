@@ -1,24 +1,23 @@
 //! In: judged parts. Out: a picture, a mask where one was drawn, and a JSON line for each, in a folder a day, oldest removed first.
 //!
-//! A part is there as a whole or not at all: its files are written aside and renamed, the JSON last, and what a kill or a power cut left without it
+//! A part is there as a whole or not at all: each file is whole under its name ([`durable`]), the JSON comes last, and what a kill or a power cut left without it
 //! is cleared away at the next start. It refuses to take more than its share of the disk, and to fill it; every failure is an error of this one
 //! part: the next is tried again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use image::{ExtendedColorType, ImageFormat};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::camera::{self, Frame, PixelFormat};
+use crate::durable::{self, PARTIAL};
 use crate::mask::Mask;
 use crate::outcome::{Entry, Outcome};
 use crate::preprocess::{self, Roi};
 use crate::verdict::Verdict;
-
-mod date;
 
 /// Which parts are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -160,8 +159,8 @@ impl Recorder {
 
     /// Writes one part: the picture as the camera gave it, its mask, and its outcome.
     pub fn write(&mut self, frame: &Frame, outcome: &Outcome, mask: Option<&Mask>) -> Result<(), Error> {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let day = self.options.dir.join(date::utc(unix.as_secs()));
+        let now = Timestamp::now();
+        let day = self.options.dir.join(day_of(now));
         std::fs::create_dir_all(&day).map_err(|source| Error::Write { path: day.clone(), source })?;
         self.room(&day)?;
         let name = format!("{:09}-{}", self.first + outcome.sequence, outcome.verdict.word());
@@ -169,7 +168,7 @@ impl Recorder {
         let picture = self.picture(frame, &json.with_extension(self.options.picture.extension()));
         let drawn = picture.and_then(|bytes| Ok(bytes + self.mask(mask, &json.with_extension(MASK))?));
         let written = drawn.and_then(|bytes| {
-            self.file = describe(unix.as_millis(), outcome, mask);
+            self.file = describe(now, outcome, mask);
             Ok(bytes + store(&json, &self.file)?)
         });
         match written {
@@ -258,6 +257,11 @@ impl Recorder {
     }
 }
 
+/// The name of a day's folder, UTC.
+fn day_of(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%d").to_string()
+}
+
 /// The ending of a mask.
 const MASK: &str = "mask.png";
 
@@ -275,7 +279,7 @@ fn remove(json: &Path) {
 #[derive(Serialize)]
 struct Description<'a> {
     /// When it was written, by the clock of the day.
-    unix_ms: u64,
+    unix_ms: i64,
     #[serde(flatten)]
     outcome: Entry<'a>,
     /// The rectangle of the frame that the mask covers; null without a mask.
@@ -283,25 +287,18 @@ struct Description<'a> {
 }
 
 /// The JSON file of a part, one line.
-fn describe(unix_ms: u128, outcome: &Outcome, mask: Option<&Mask>) -> Vec<u8> {
+fn describe(now: Timestamp, outcome: &Outcome, mask: Option<&Mask>) -> Vec<u8> {
     let description =
-        Description { unix_ms: unix_ms as u64, outcome: outcome.entry(), mask_covers: mask.map(|mask| mask.roi) };
+        Description { unix_ms: now.as_millisecond(), outcome: outcome.entry(), mask_covers: mask.map(|mask| mask.roi) };
     let mut line = serde_json::to_vec(&description).unwrap_or_default(); // strings and numbers alone: it cannot fail
     line.push(b'\n');
     line
 }
 
-/// The ending of a file that is not whole yet.
-const ASIDE: &str = "part";
-
 /// The file is under its name only when it is whole. Returns what it takes of the disk.
 fn store(path: &Path, bytes: &[u8]) -> Result<u64, Error> {
-    let aside = path.with_extension(ASIDE);
-    let written = std::fs::write(&aside, bytes).and_then(|()| std::fs::rename(&aside, path));
-    written.map(|()| takes(bytes.len() as u64)).map_err(|source| {
-        let _ = std::fs::remove_file(&aside); // on a full disk the half of a file is worth its space
-        Error::Write { path: path.into(), source }
-    })
+    let written = durable::write(path, &[bytes]);
+    written.map(|()| takes(bytes.len() as u64)).map_err(|source| Error::Write { path: path.into(), source })
 }
 
 /// What a file takes of a disk that gives out blocks.
@@ -326,8 +323,10 @@ fn list(dir: &Path) -> Vec<Found> {
         // Its files by the part's name: what they take, if the JSON is there, and if all of them have something in them.
         let mut parts: BTreeMap<PathBuf, (u64, bool, bool)> = BTreeMap::new();
         for path in entries(&day) {
-            let Some(ending) = ENDINGS.into_iter().chain([ASIDE]).find(|ending| ends(&path, ending)) else { continue };
-            if ending == ASIDE {
+            let Some(ending) = ENDINGS.into_iter().chain([PARTIAL]).find(|ending| ends(&path, ending)) else {
+                continue;
+            };
+            if ending == PARTIAL {
                 let _ = std::fs::remove_file(&path);
                 continue;
             }
@@ -405,6 +404,14 @@ mod tests {
 
     /// What a camera of Motion JPEG sends is recorded as the pixels that were judged.
     #[test]
+    fn a_day_is_that_of_greenwich() {
+        for (seconds, day) in [(951_868_799, "2000-02-29"), (951_868_800, "2000-03-01"), (1_735_689_599, "2024-12-31")]
+        {
+            assert_eq!(day_of(Timestamp::from_second(seconds).unwrap()), day);
+        }
+    }
+
+    #[test]
     fn planes_of_a_jpeg_picture_are_recorded_as_its_pixels() {
         let jpeg = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/jpeg/one_scan_420.jpg")).unwrap();
         let mut picture = camera::picture::Picture::EMPTY;
@@ -435,7 +442,9 @@ mod tests {
         (0..4).for_each(|sequence| write(&mut recorder, sequence).unwrap());
         let day = entries(dir.path()).next().unwrap();
         // What a kill leaves at its worst moments, and what is of somebody else.
-        for left in ["000000009-pass.part", "000000010-pass.png", "000000011-reject.mask.png", "000000012-pass.json"] {
+        for left in
+            ["000000009-pass.png.7.part", "000000010-pass.png", "000000011-reject.mask.png", "000000012-pass.json"]
+        {
             std::fs::write(day.join(left), if left.ends_with("json") { "" } else { "half" }).unwrap();
         }
         // What a power cut leaves of a picture that was named and not on the disk yet.

@@ -50,28 +50,6 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     CRC32.checksum(bytes)
 }
 
-/// A running [`crc32`], for a mask that is sent in chunks.
-pub struct MaskCrc(crc::Digest<'static, u32>);
-
-impl Default for MaskCrc {
-    fn default() -> Self {
-        static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-        Self(CRC.digest())
-    }
-}
-
-impl MaskCrc {
-    /// Takes the next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// The CRC of all that was taken.
-    pub fn value(self) -> u32 {
-        self.0.finalize()
-    }
-}
-
 /// One frame: sync, length, header, the message's payload, CRC.
 ///
 /// ```

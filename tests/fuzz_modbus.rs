@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use fcam::modbus::adu::{self, MAX_RTU, MAX_TCP, Tcp};
-use fcam::modbus::{Access, Codec, ControlRegisters, Exception};
+use fcam::modbus::{self, Access, ControlRegisters, Exception};
 use random::Random;
 
 use crate::random;
@@ -103,12 +103,12 @@ fn frames(bytes: &[u8], random: &mut Random) {
 fn whatever_is_asked_the_answer_is_well_formed() {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (seconds, seed) = (number("FCAM_FUZZ_SECONDS", SECONDS), number("FCAM_FUZZ_SEED", 0));
-    let (mut random, mut codec, mut words) = (Random(seed), Codec::default(), ControlRegisters::default());
+    let (mut random, mut words) = (Random(seed), ControlRegisters::default());
     let (start, mut asked, mut followed) = (Instant::now(), 0u64, 0u64);
     while start.elapsed() < Duration::from_secs(seconds) {
         for _ in 0..1000 {
             let bytes = request(&mut random);
-            let answer = codec.answer(&bytes, |what| access(what, &mut words)).to_vec();
+            let answer = modbus::answer(&bytes, |what| access(what, &mut words)).to_vec();
             is_well_formed(&bytes, &answer);
             adu::tcp(&bytes);
             let _ = adu::rtu(&bytes, 9);

@@ -555,26 +555,31 @@ fn nothing_is_named_before_it_is_synced() {
         return;
     }
     let camera = Camera::new();
-    let install = camera.args(&["install", &camera.shop.signed(1), "--free-mb", "0"]);
+    let signed = camera.shop.signed(1);
+    let pack = ["bundle", "pack", &common::tiny().display().to_string(), "-o", &camera.shop.path("packed.fcam")];
+    let install = camera.args(&["install", &signed, "--free-mb", "0"]);
     let activate = camera.args(&["activate", "tiny"]);
-    for (args, file) in [(install, "tiny.1.fcam"), (activate, "state.json")] {
+    let shop = camera.shop.path("");
+    let cases = [
+        (pack.map(String::from).to_vec(), "packed.fcam", shop.trim_end_matches('/')),
+        (install, "tiny.1.fcam", "/store"),
+        (activate, "state.json", "/store"),
+    ];
+    for (args, file, folder) in cases {
         let log = camera.shop.path("calls");
         let trace = ["-f", "-y", "-o", &log, "-e", "trace=write,fsync,?rename,?renameat,renameat2"];
         let output = strace(&trace, &args);
         assert!(output.status.success(), "{output:?}");
         let calls = fs::read_to_string(&log).unwrap();
         let lines: Vec<&str> = calls.lines().collect();
-        let at = |call: &str, words: &str| {
-            lines
-                .iter()
-                .rposition(|line| line.contains(call) && line.contains(words))
-                .unwrap_or_else(|| panic!("no {call} {words}: {calls}"))
+        let at = |words: [&str; 2]| {
+            let last = lines.iter().rposition(|line| words.iter().all(|word| line.contains(word)));
+            last.unwrap_or_else(|| panic!("no {words:?}: {calls}"))
         };
-        let aside = format!("{file}.part");
-        let written =
-            lines.iter().rposition(|line| line.contains("write(") && line.contains(&format!("{aside}>"))).unwrap();
-        let (synced, renamed) = (at("fsync(", &format!("{aside}>")), at("rename", &aside));
-        let (folder, told) = (at("fsync(", "/store>"), at("write(1", ""));
-        assert!(written < synced && synced < renamed && renamed < folder && folder < told, "{calls}");
+        let partial = lines.iter().find_map(|line| line.split_once(&format!("/{file}."))?.1.split_once(".part>"));
+        let partial = format!("{file}.{}.part", partial.expect(&calls).0);
+        let (written, synced) = (at(["write(", &format!("{partial}>")]), at(["fsync(", &format!("{partial}>")]));
+        let (renamed, named) = (at(["rename", &partial]), at(["fsync(", &format!("{folder}>")]));
+        assert!(written < synced && synced < renamed && renamed < named && named < at(["write(1", ""]), "{calls}");
     }
 }

@@ -91,11 +91,6 @@ impl Parcel {
         archive::pack(&members).map_err(|problem| self.refused(problem))
     }
 
-    /// True if there is a signature; whose is for [`Parcel::verify`] to say.
-    pub fn is_signed(&self) -> bool {
-        self.signature.is_some()
-    }
-
     /// True if the other one has the same bundle in it, byte for byte; each may be signed in its own way.
     pub fn same_bundle(&self, other: &Self) -> bool {
         self.archive == other.archive

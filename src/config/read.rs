@@ -4,10 +4,10 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use strsim::levenshtein;
 use toml::{Table, Value};
 
 use super::raw::Raw;
-use crate::spelling::distance;
 
 /// Reads what can be read; what cannot is a problem, and has its default in the result.
 pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
@@ -99,9 +99,9 @@ fn names(default: &serde_json::Value) -> Vec<String> {
 }
 
 fn hint(wrong: &str, known: &[String]) -> String {
-    let nearest = known.iter().min_by_key(|key| distance(wrong, key));
+    let nearest = known.iter().min_by_key(|key| levenshtein(wrong, key));
     // Half of the letters wrong is another word and no slip.
-    match nearest.filter(|key| distance(wrong, key) * 2 <= key.len().max(wrong.len())) {
+    match nearest.filter(|key| levenshtein(wrong, key) * 2 <= key.len().max(wrong.len())) {
         Some(key) => format!(": did you mean `{key}`?"),
         None => format!(": known are {}", known.join(", ")),
     }

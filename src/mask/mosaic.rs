@@ -19,7 +19,6 @@ pub const MAX_CELLS: usize = 1 << 22;
 /// Puts predictions of tiles together; owns the map.
 #[derive(Debug)]
 pub struct Mosaic {
-    roi: Roi,
     width: usize,
     height: usize,
     tiles: Vec<Place>,
@@ -87,7 +86,6 @@ impl Mosaic {
             }
         };
         Self {
-            roi,
             width,
             height,
             tiles: tiles.iter().map(place).collect(),
@@ -98,11 +96,6 @@ impl Mosaic {
             rejecting: heapless::Vec::new(),
             shrinkage: (across * down / cell).min(1.0),
         }
-    }
-
-    /// The box around all tiles, in frame pixels: what the map covers.
-    pub fn roi(&self) -> Roi {
-        self.roi
     }
 
     /// Pixels of the map, across and down.

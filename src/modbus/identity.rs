@@ -1,6 +1,6 @@
 //! Device identification, function 43/14: who made this, what it is, which version. In: a request. Out: its answer, or why there is none.
 
-use super::{Exception, MAX_PDU};
+use super::{Answer, Exception};
 
 /// Object number and text: the three that every device must have, and a name for people.
 pub const OBJECTS: [(u8, &str); 4] =
@@ -12,7 +12,7 @@ pub const MEI: u8 = 14;
 const CONFORMITY: u8 = 0x82;
 
 /// Answers a request for objects: `[43, 14, code, object]`.
-pub(super) fn answer(pdu: &[u8]) -> Result<heapless::Vec<u8, MAX_PDU>, Exception> {
+pub(super) fn answer(pdu: &[u8]) -> Result<Answer, Exception> {
     let [function, mei, code, object] = *pdu else { return Err(Exception::Value) };
     let last = match code {
         1 => 2,
@@ -28,7 +28,7 @@ pub(super) fn answer(pdu: &[u8]) -> Result<heapless::Vec<u8, MAX_PDU>, Exception
         (false, _) => 0,
     };
     let listed = OBJECTS.iter().filter(|(number, _)| (first..=last).contains(number));
-    let mut out = heapless::Vec::new();
+    let mut out = Answer::new();
     // All objects together are far shorter than an answer may be: nothing follows, and everything fits.
     let _ = out.extend_from_slice(&[function, mei, code, CONFORMITY, 0, 0, listed.clone().count() as u8]);
     for (number, text) in listed {

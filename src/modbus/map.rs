@@ -182,7 +182,7 @@ pub const TABLE: [Input; 35] = [
     row(
         HEAD,
         "MASK_BYTES",
-        Long(|moment| moment.mask.len() as u32),
+        Long(|moment| moment.mask.byte_count() as u32),
         "bytes of the whole mask; 0 none. Read it first: this connection keeps the mask until it reads this register again",
     ),
     row(90, "MASK_CODEC", Word(|moment| moment.mask.codec), "0 none, 1 run lengths as LEB128 (telegram.md, \"Mask\")"),

@@ -48,14 +48,9 @@ impl MaskPages {
         (self.id, self.codec, self.width, self.height, self.crc, self.roi) = (id, codec, width, height, crc, roi);
     }
 
-    /// Bytes.
-    pub fn len(&self) -> usize {
+    /// Bytes of the run lengths.
+    pub fn byte_count(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// True if there are no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// Bytes 2 x `index`, high, and the one after it, low; 0 behind the end.
@@ -78,13 +73,13 @@ mod tests {
         let mask = Mask { width: 4, height: 2, roi, runs: &mask, regions: &[], region_count: 0 };
         let mut pages = MaskPages::default();
         pages.set(6, Some(&mask));
-        assert_eq!((pages.id, pages.len(), pages.codec, pages.roi), (7, 3, 1, [1, 2, 40, 20]));
+        assert_eq!((pages.id, pages.byte_count(), pages.codec, pages.roi), (7, 3, 1, [1, 2, 40, 20]));
         assert_eq!([0, 1, 2].map(|index| pages.word(index)), [0x0102, 0x0500, 0]);
         assert_eq!(pages.crc, crc32(&[1, 2, 5]));
         let mut copy = MaskPages::default();
         copy.copy(&pages);
         assert_eq!(copy, pages);
         pages.set(7, None);
-        assert_eq!((pages.id, pages.len(), pages.codec, pages.crc), (8, 0, 0, 0));
+        assert_eq!((pages.id, pages.byte_count(), pages.codec, pages.crc), (8, 0, 0, 0));
     }
 }

@@ -1,24 +1,8 @@
 //! One request and its answer, without the transport's frame. In: a function code and its data. Out: the answer, an exception included; a request
-//! is never left without one.
-//!
-//! `rmodbus` reads and builds. It trusts its caller with lengths, so that they are checked here first: it would take a quantity of 0 or one that
-//! contradicts the byte count, slice past the end of a short write over TCP, and call a write of more than 121 registers a broken frame.
-
-use rmodbus::server::{ModbusFrame, Read, Write};
-use rmodbus::{ErrorKind, ModbusProto};
+//! is never left without one. Lengths, quantities and byte counts are checked before anything is read or written.
 
 use super::control::CONTROLS;
 use super::{Exception, MAX_PDU, identity};
-
-impl From<Exception> for ErrorKind {
-    fn from(exception: Exception) -> Self {
-        match exception {
-            Exception::Function => Self::IllegalFunction,
-            Exception::Address => Self::IllegalDataAddress,
-            Exception::Value => Self::IllegalDataValue,
-        }
-    }
-}
 
 /// What a request wants of the registers. Bytes are pairs, the high one first.
 #[derive(Debug)]
@@ -46,12 +30,6 @@ pub enum Access<'a> {
     },
 }
 
-/// What a checked request is.
-enum Kind {
-    Registers,
-    Identity,
-}
-
 /// Function codes that are answered.
 const READ_HOLDINGS: u8 = 3;
 const READ_INPUTS: u8 = 4;
@@ -71,97 +49,79 @@ pub fn is_refusal(answer: &[u8]) -> bool {
     answer.first().is_some_and(|function| function & REFUSED != 0)
 }
 
-/// Answers requests; its room is kept from one to the next.
-#[derive(Debug, Default)]
-pub struct Codec {
-    request: Vec<u8>,
-    response: Vec<u8>,
-    answer: heapless::Vec<u8, MAX_PDU>,
-}
+/// An answer: a function code and its data.
+pub type Answer = heapless::Vec<u8, MAX_PDU>;
 
-/// Bytes before the function code in a TCP frame, in which `rmodbus` is given each request, whatever it came in.
-const ENVELOPE: usize = 7;
+/// Registers that one request may read, and write, at most: what fits a PDU.
+const MAX_READ: u16 = 125;
+const MAX_WRITE: u16 = 123;
 
-impl Codec {
-    /// The answer to a request; `access` reads or writes what it asks for.
-    pub fn answer(&mut self, pdu: &[u8], access: impl FnOnce(Access) -> Result<(), Exception>) -> &[u8] {
-        let answered = match check(pdu) {
-            Ok(Kind::Registers) => self.registers(pdu, access),
-            Ok(Kind::Identity) => identity::answer(pdu),
-            Err(exception) => Err(exception),
-        };
-        self.answer = answered.unwrap_or_else(|exception| refusal(pdu, exception));
-        &self.answer
-    }
-
-    fn registers(
-        &mut self,
-        pdu: &[u8],
-        access: impl FnOnce(Access) -> Result<(), Exception>,
-    ) -> Result<heapless::Vec<u8, MAX_PDU>, Exception> {
-        let Self { request, response, .. } = self;
-        request.clear();
-        request.extend_from_slice(&[0, 0, 0, 0, 0, pdu.len() as u8 + 1, 1]);
-        request.extend_from_slice(pdu);
-        let mut frame = ModbusFrame::new(1, request, ModbusProto::TcpUdp, response).with_broadcast_units(&[]);
-        // What fails here was checked before; should it fail all the same, the request is refused.
-        process(&mut frame, access).map_err(|_| Exception::Value)?;
-        let answer = self.response.get(ENVELOPE..).ok_or(Exception::Value)?;
-        heapless::Vec::from_slice(answer).map_err(|_| Exception::Value)
-    }
-}
-
-fn process(
-    frame: &mut ModbusFrame<Vec<u8>>,
-    access: impl FnOnce(Access) -> Result<(), Exception>,
-) -> Result<(), ErrorKind> {
-    frame.parse()?;
-    let inputs = frame.func == rmodbus::consts::ModbusFunction::GetInputs;
-    if frame.readonly {
-        let done = match frame.get_external_read()? {
-            Read::Words(words) if inputs => access(Access::Inputs { address: words.address, into: words.buf }),
-            Read::Words(words) => access(Access::Holdings { address: words.address, into: words.buf }),
-            Read::Bits(_) => Err(Exception::Function),
-        };
-        frame.process_external_read(done.map_err(ErrorKind::from))?;
-    } else {
-        let done = match frame.get_external_write()? {
-            Write::Words(words) => access(Access::Write { address: words.address, from: words.data }),
-            Write::Bits(_) => Err(Exception::Function),
-        };
-        frame.process_external_write(done.map_err(ErrorKind::from))?;
-    }
-    frame.finalize_response()
-}
-
-/// Lengths and quantities.
-fn check(pdu: &[u8]) -> Result<Kind, Exception> {
-    let quantity = |most: u16| match *pdu {
-        [_, _, _, high, low, ..] if (1..=most).contains(&u16::from_be_bytes([high, low])) => {
-            Ok(u16::from_be_bytes([high, low]))
-        }
-        _ => Err(Exception::Value),
-    };
-    let long = |bytes: usize| if pdu.len() == bytes { Ok(Kind::Registers) } else { Err(Exception::Value) };
-    match pdu {
-        [READ_HOLDINGS | READ_INPUTS, ..] => quantity(125).and(long(5)),
-        [WRITE_ONE, ..] => long(5),
-        [WRITE_MANY, ..] => {
-            let count = usize::from(quantity(123)?);
-            if pdu.get(5).map(|bytes| usize::from(*bytes)) != Some(count * 2) {
-                return Err(Exception::Value);
-            }
-            // More than can be written anywhere.
-            long(6 + count * 2).and_then(|kind| if count > CONTROLS { Err(Exception::Address) } else { Ok(kind) })
-        }
-        [ENCAPSULATED, identity::MEI, ..] => Ok(Kind::Identity),
+/// The answer to a request; `access` reads or writes what it asks for.
+pub fn answer(pdu: &[u8], access: impl FnOnce(Access) -> Result<(), Exception>) -> Answer {
+    let answered = match *pdu {
+        [READ_HOLDINGS | READ_INPUTS, ..] => read(pdu, access),
+        [WRITE_ONE, ..] => write_one(pdu, access),
+        [WRITE_MANY, ..] => write_many(pdu, access),
+        [ENCAPSULATED, identity::MEI, ..] => identity::answer(pdu),
         _ => Err(Exception::Function),
-    }
+    };
+    answered.unwrap_or_else(|exception| refusal(pdu, exception))
 }
 
-fn refusal(pdu: &[u8], exception: Exception) -> heapless::Vec<u8, MAX_PDU> {
+/// `[function, address, quantity]`, answered by `[function, bytes, registers]`.
+fn read(pdu: &[u8], access: impl FnOnce(Access) -> Result<(), Exception>) -> Result<Answer, Exception> {
+    let [function, high, low, many, few] = *pdu else { return Err(Exception::Value) };
+    let (address, quantity) = (word(high, low), word(many, few));
+    if !(1..=MAX_READ).contains(&quantity) {
+        return Err(Exception::Value);
+    }
+    let bytes = 2 * quantity as u8; // at most 250
+    let mut out = sized(&[function, bytes])?;
+    out.resize(2 + usize::from(bytes), 0).map_err(|_| Exception::Value)?;
+    let into = out.get_mut(2..).unwrap_or_default();
+    access(match function {
+        READ_INPUTS => Access::Inputs { address, into },
+        _ => Access::Holdings { address, into },
+    })?;
+    Ok(out)
+}
+
+/// `[function, address, value]`, answered by the same.
+fn write_one(pdu: &[u8], access: impl FnOnce(Access) -> Result<(), Exception>) -> Result<Answer, Exception> {
+    let [_, high, low, ref from @ ..] = *pdu else { return Err(Exception::Value) };
+    if from.len() != 2 {
+        return Err(Exception::Value);
+    }
+    access(Access::Write { address: word(high, low), from })?;
+    sized(pdu)
+}
+
+/// `[function, address, quantity, bytes, registers]`, answered by `[function, address, quantity]`.
+fn write_many(pdu: &[u8], access: impl FnOnce(Access) -> Result<(), Exception>) -> Result<Answer, Exception> {
+    let [_, high, low, many, few, bytes, ref from @ ..] = *pdu else { return Err(Exception::Value) };
+    let quantity = word(many, few);
+    let counted = usize::from(quantity) * 2;
+    if !(1..=MAX_WRITE).contains(&quantity) || usize::from(bytes) != counted || from.len() != counted {
+        return Err(Exception::Value);
+    }
+    if usize::from(quantity) > CONTROLS {
+        return Err(Exception::Address); // more than can be written anywhere
+    }
+    access(Access::Write { address: word(high, low), from })?;
+    sized(pdu.get(..5).unwrap_or_default())
+}
+
+fn word(high: u8, low: u8) -> u16 {
+    u16::from_be_bytes([high, low])
+}
+
+fn sized(bytes: &[u8]) -> Result<Answer, Exception> {
+    Answer::from_slice(bytes).map_err(|_| Exception::Value)
+}
+
+fn refusal(pdu: &[u8], exception: Exception) -> Answer {
     let function = pdu.first().copied().unwrap_or(0);
-    let mut out = heapless::Vec::new();
+    let mut out = Answer::new();
     let _ = out.extend_from_slice(&[function | REFUSED, exception as u8]); // there is room for two
     out
 }
@@ -216,23 +176,21 @@ mod tests {
             (&[0x83, 0, 0], &[0x83, 1]),
             (&[], &[0x80, 1]),
         ];
-        let mut codec = Codec::default();
-        for (request, answer) in cases {
-            assert_eq!(codec.answer(request, access), *answer, "{request:02x?}");
+        for (request, expected) in cases {
+            assert_eq!(answer(request, access), *expected, "{request:02x?}");
         }
-        let longest = codec.answer(&[4, 0, 0, 0, 125], access).to_vec();
+        let longest = answer(&[4, 0, 0, 0, 125], access).to_vec();
         assert_eq!((longest.len(), &longest[..4], &longest[250..]), (252, &[4, 250, 0, 0][..], &[0, 124][..]));
     }
 
     #[test]
     fn identification_by_stream() {
-        let mut codec = Codec::default();
         let version = env!("CARGO_PKG_VERSION");
         let basic =
             [&[43, 14, 1, 0x82, 0, 0, 3, 0, 4][..], b"fcam", &[1, 4], b"fcam", &[2, version.len() as u8]].concat();
-        assert_eq!(codec.answer(&[43, 14, 1, 0], access), [&basic[..], version.as_bytes()].concat());
-        let regular = codec.answer(&[43, 14, 2, 0], access).to_vec();
+        assert_eq!(*answer(&[43, 14, 1, 0], access), [&basic[..], version.as_bytes()].concat());
+        let regular = answer(&[43, 14, 2, 0], access).to_vec();
         assert_eq!((regular[6], regular.ends_with(b"fcam inspection camera")), (4, true));
-        assert_eq!(codec.answer(&[43, 14, 2, 99], access), regular);
+        assert_eq!(*answer(&[43, 14, 2, 99], access), regular);
     }
 }

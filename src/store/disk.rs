@@ -1,17 +1,14 @@
 //! The few ways in which the store touches its disk, so that what is there is whole at every moment.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 
 use super::Error;
-use crate::clock;
-
-/// The ending of a file that is not whole yet.
-pub(super) const ASIDE: &str = "part";
+use crate::{clock, durable};
 
 /// Whoever writes is done within this time, on the slowest card; one that was stopped in the middle holds nobody for longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +41,7 @@ impl Lock {
     pub(super) fn clear(&self) -> Result<(), Error> {
         let entries = fs::read_dir(&self.dir).map_err(failed("list", &self.dir))?;
         for path in entries.flatten().map(|entry| entry.path()) {
-            if path.extension().is_some_and(|extension| extension == ASIDE) {
+            if path.extension().is_some_and(|extension| extension == durable::PARTIAL) {
                 self.remove(&path)?;
             }
         }
@@ -53,17 +50,7 @@ impl Lock {
 
     /// The file has all of these bytes or those it had before, whenever the power fails; and all of these once this returns.
     pub(super) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".");
-        aside.push(ASIDE);
-        let aside = PathBuf::from(aside);
-        let written = write_synced(&aside, bytes).map_err(failed("write", &aside));
-        let renamed = written.and_then(|()| fs::rename(&aside, path).map_err(failed("rename", &aside)));
-        if renamed.is_err() {
-            let _ = fs::remove_file(&aside); // on a full disk the half of a file is worth its space
-        }
-        renamed?;
-        self.sync()
+        durable::write(path, &[bytes]).map_err(failed("write", path))
     }
 
     /// Removes a file; one that is gone already is as good.
@@ -91,19 +78,10 @@ fn lock(file: &File, patience: Duration) -> io::Result<()> {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 /// Makes a folder, those above it too, and has its name on the disk.
 fn make(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+    durable::sync_folder(dir.parent().unwrap_or(Path::new("")))
 }
 
 /// Bytes that are free on a folder's disk for whoever runs this.

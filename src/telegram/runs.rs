@@ -18,11 +18,6 @@ pub fn encode(mut length: u32) -> heapless::Vec<u8, MAX_BYTES> {
     }
 }
 
-/// Bytes that a length takes.
-pub fn size(length: u32) -> usize {
-    (32 - length.max(1).leading_zeros() as usize).div_ceil(7)
-}
-
 /// Run lengths that are not those of a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {

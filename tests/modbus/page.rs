@@ -8,7 +8,7 @@ use fcam::handshake::{Status, Told};
 use fcam::modbus::adu::{rtu_answer, tcp_answer};
 use fcam::modbus::identity::OBJECTS;
 use fcam::modbus::map::{CONTROL, REGION, STATUS, TABLE, WRITTEN};
-use fcam::modbus::{Access, Codec, ControlRegisters, Exception, Image, MaskPages, Moment, WordOrder};
+use fcam::modbus::{self, Access, ControlRegisters, Exception, Image, MaskPages, Moment, WordOrder};
 use fcam::outcome::Opened;
 use fcam::verdict::{Findings, Verdict};
 
@@ -96,8 +96,7 @@ fn examples() -> String {
     ];
     let mut out = String::from("\n## Examples\n\nTransaction 1 and unit 255 on TCP, unit 1 on a serial line.\n");
     for (title, pdu) in cases {
-        let mut codec = Codec::default();
-        let answer = codec.answer(pdu, access).to_vec();
+        let answer = modbus::answer(pdu, access).to_vec();
         let _ = writeln!(out, "\n{title}:\n\n```");
         let (mut tcp, mut rtu) = (heapless::Vec::new(), heapless::Vec::new());
         for (way, bytes) in [(">", pdu), ("<", &answer)] {

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 
 use crate::bundle::{Parcel, Release, SigningKey, generate};
+use crate::durable;
 
 /// Make a pair of keys: the secret one signs, the public one goes to every camera that is to trust it
 #[derive(Debug, clap::Args)]
@@ -139,11 +140,5 @@ fn password(file: Option<&Path>) -> anyhow::Result<Option<String>> {
 
 /// The file is replaced as a whole: one that is signed in place is never half of itself.
 fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".part");
-    let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&aside);
-    }
-    written.with_context(|| format!("cannot write {}", path.display()))
+    durable::write(path, &[bytes]).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -80,14 +80,8 @@ impl Bytes {
     }
 
     /// All of them.
-    pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: the lines are initialised bytes without gaps, and `length` is at most 64 times their number.
-        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.length) }
-    }
-
-    /// All of them.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and `self` is borrowed mutably.
+        // SAFETY: the lines are initialised bytes without gaps, `length` is at most 64 times their number, and `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.length) }
     }
 }

@@ -1,10 +1,10 @@
 //! Engines that were built, in a folder. In: a key, that is all an engine depends on. Out: the engine's bytes, or why there are none.
 //!
 //! A file is a few lines of text, an empty line, and the engine. The text is the key and the SHA-256 of the engine: what does not match is never
-//! given to TensorRT, which trusts its bytes. Files are written aside and renamed; the oldest beyond a number are removed.
+//! given to TensorRT, which trusts its bytes. Files are whole under their name ([`durable`]); the oldest beyond a number are removed.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::told::Facts;
+use crate::durable;
 
 const MAGIC: &str = "fcam-engine 1";
 const EXTENSION: &str = "engine";
@@ -122,15 +123,8 @@ impl Cache {
     pub(super) fn write(&self, key: &Key, plan: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let path = self.path(key);
-        let aside = path.with_extension(format!("{}.aside", std::process::id()));
         let text = format!("{MAGIC}\n{}bytes {}\nsha256 {}\n\n", key.text(), plan.len(), hex(plan));
-        let written = write_aside(&aside, text.as_bytes(), plan).and_then(|()| fs::rename(&aside, &path));
-        if written.is_err() {
-            let _ = fs::remove_file(&aside);
-        }
-        written?;
-        // The name is on the disk with the folder's own entry; power may fail before, and the file is missing then.
-        let _ = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        durable::write(&path, &[text.as_bytes(), plan])?;
         self.prune(&path);
         Ok(())
     }
@@ -154,13 +148,6 @@ impl Cache {
             }
         }
     }
-}
-
-fn write_aside(path: &Path, text: &[u8], plan: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(text)?;
-    file.write_all(plan)?;
-    file.sync_all()
 }
 
 fn is_engine(path: &Path) -> bool {

@@ -15,7 +15,7 @@ use super::super::serial::port;
 use super::Rtu;
 use super::registers::{Registers, Window};
 use crate::clock::{self, Timestamp};
-use crate::modbus::Codec;
+use crate::modbus;
 use crate::modbus::adu::{BROADCAST, Dropped, MAX_RTU, rtu, rtu_answer, rtu_goes_on, silence};
 use crate::modbus::pdu::is_write;
 use crate::watchdog::{SILENCE, Watchdog};
@@ -33,7 +33,6 @@ pub(super) struct Unit {
     registers: Arc<Registers>,
     port: Option<SerialPort>,
     window: Window,
-    codec: Codec,
     frame: heapless::Vec<u8, MAX_RTU>,
     /// More came without a silence than a frame can have.
     flooded: bool,
@@ -56,7 +55,6 @@ impl Unit {
             registers,
             port: None,
             window: Window::default(),
-            codec: Codec::default(),
             frame: heapless::Vec::new(),
             flooded: false,
             first: now,
@@ -146,15 +144,15 @@ impl Unit {
     }
 
     fn follow(&mut self) {
-        let Self { options, registers, window, codec, frame, last, .. } = self;
+        let Self { options, registers, window, frame, last, .. } = self;
         let (Some(&to), Ok(pdu)) = (frame.first(), rtu(frame, options.unit)) else { return };
         if to == BROADCAST && !is_write(pdu) {
             return;
         }
         // The part was there when the frame was, not when the silence after it was over.
-        let answer = codec.answer(pdu, |access| registers.serve(access, window, true, *last));
-        registers.count(answer);
-        rtu_answer(options.unit, answer, &mut self.sent);
+        let answer = modbus::answer(pdu, |access| registers.serve(access, window, true, *last));
+        registers.count(&answer);
+        rtu_answer(options.unit, &answer, &mut self.sent);
         if !std::mem::replace(&mut self.asked, true) {
             self.registers.masters.fetch_add(1, Relaxed);
         }

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::Tcp;
 use super::registers::{Registers, Window};
 use crate::clock::{self, Timestamp};
-use crate::modbus::Codec;
+use crate::modbus;
 use crate::modbus::adu::{MAX_TCP, TCP_HEADER, Tcp as Found, tcp, tcp_answer};
 use crate::watchdog::{SILENCE, Watchdog};
 
@@ -158,7 +158,6 @@ struct Connection<'a> {
     options: &'a Tcp,
     registers: &'a Registers,
     window: Window,
-    codec: Codec,
     bytes: heapless::Vec<u8, ROOM>,
     /// When the last request was answered, or the connection began.
     quiet: Timestamp,
@@ -173,8 +172,8 @@ impl<'a> Connection<'a> {
         stream.set_read_timeout(Some(SLICE))?;
         stream.set_write_timeout(Some(SLICE))?;
         registers.masters.fetch_add(1, Relaxed);
-        let (window, codec, bytes) = (Window::default(), Codec::default(), heapless::Vec::new());
-        Ok(Self { stream, options, registers, window, codec, bytes, quiet: clock::now(), begun: None })
+        let (window, bytes) = (Window::default(), heapless::Vec::new());
+        Ok(Self { stream, options, registers, window, bytes, quiet: clock::now(), begun: None })
     }
 
     fn run(mut self) -> Result<Ended> {
@@ -215,10 +214,10 @@ impl<'a> Connection<'a> {
         let request = self.bytes.get(..length).unwrap_or_default();
         let pdu = request.get(TCP_HEADER + 1..).unwrap_or_default();
         let (registers, window, write) = (self.registers, &mut self.window, self.options.write);
-        let answer = self.codec.answer(pdu, |access| registers.serve(access, window, write, now));
-        registers.count(answer);
+        let answer = modbus::answer(pdu, |access| registers.serve(access, window, write, now));
+        registers.count(&answer);
         let mut out = heapless::Vec::new();
-        tcp_answer(request, answer, &mut out);
+        tcp_answer(request, &answer, &mut out);
         write_whole(&mut self.stream, &out)?;
         self.bytes.drain(..length);
         (self.quiet, self.begun) = (clock::now(), None);
