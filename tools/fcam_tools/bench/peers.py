@@ -31,8 +31,8 @@ from fcam_tools.bench import nets
 from fcam_tools.common.disk import scratch
 from fcam_tools.common.errors import ToolError
 from fcam_tools.data import read_picture
-from fcam_tools.export.export import tensor
-from fcam_tools.export.qdq import INPUT
+from fcam_tools.model.answers import tensor
+from fcam_tools.model.onnx_graph import INPUT
 
 BUILT = Path(__file__).resolve().parents[3] / "target" / "release" / "fcam"
 OURS = "fcam int8"

@@ -28,18 +28,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from fcam_tools import data
-from fcam_tools.common import contact, disk
+from fcam_tools.common import contact, disk, run_folder
 from fcam_tools.common.contact import Tile
 from fcam_tools.common.errors import ToolError
 from fcam_tools.common.program import refuse_damaged
 from fcam_tools.data import made_up
-from fcam_tools.export.export import load_checkpoint
-from fcam_tools.export.verify import read_manifest
 from fcam_tools.judge.evaluate import Source, decoder_source, onnx_source, thinned
 from fcam_tools.judge.truth import Truth, truth_of
 from fcam_tools.measure import held_out, judgement, operating
 from fcam_tools.measure.metrics import PXAP_BINS, image_ap, image_auroc, pxap_bins
-from fcam_tools.train import runs
+from fcam_tools.model.bundle import read_manifest
+from fcam_tools.model.checkpoint import load_checkpoint
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +76,7 @@ def open_network(path: Path) -> Network:
             onnx_source(path, size, ok),
             manifest.get("provenance", {}),
         )
-    if not runs.checkpoint_in(path).is_file():
+    if not run_folder.checkpoint_in(path).is_file():
         raise ToolError(f"{path} is neither a bundle nor a checkpoint nor a run with one")
     checkpoint = load_checkpoint(path)
     ok = checkpoint.classes.index(checkpoint.ok)

@@ -17,9 +17,9 @@ from PIL import Image
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from fcam_tools import data
+from fcam_tools.common import run_folder
 from fcam_tools.judge.compare import overlay
 from fcam_tools.judge.found import Judged, Pilot
-from fcam_tools.train import runs
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -62,7 +62,7 @@ def page(found: Pilot, judged: Judged) -> str:
         robustness(found),
         latency(found),
         overlays(found, judged),
-        f'<p class="note">Made by fcam-tools {runs.tool()}; recipe: {html.escape(str(found.recipe))}</p>',
+        f'<p class="note">Made by fcam-tools {run_folder.tool()}; recipe: {html.escape(str(found.recipe))}</p>',
     ]
     body = "\n".join(parts)
     return (
