@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcam_tools.common import tables
 from fcam_tools.common.program import find_fcam
 from fcam_tools.data import read_picture
 from fcam_tools.export.proof import DISAGREE
@@ -222,10 +223,11 @@ def run(args: argparse.Namespace) -> int:
 
 def table(report: Report) -> str:
     """A line a picture and backend, then what is wrong and who was not asked."""
-    lines = [f"{'picture':24} {'backend':22} {'score':>7} {'verdict':8} {'map iou':>7}"]
-    for row in sorted(report.rows, key=lambda row: row.picture):
-        mark = "" if row.passed else "  <- disagrees"
-        lines.append(f"{row.picture:24} {row.backend:22} {row.score:7.4f} {row.verdict:8} {row.iou:7.4f}{mark}")
+    rows = (
+        (row.picture, row.backend, row.score, row.verdict, row.iou, "" if row.passed else "<- disagrees")
+        for row in sorted(report.rows, key=lambda row: row.picture)
+    )
+    lines = [tables.table(("picture", "backend", "score", "verdict", "map iou", ""), rows)]
     lines += [f"not asked: {name} ({reason})" for name, reason in report.skipped.items()]
     lines += [f"warning: {warning}" for warning in report.warnings]
     lines += [f"problem: {problem}" for problem in report.problems]

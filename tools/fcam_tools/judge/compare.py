@@ -28,7 +28,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fcam_tools import data
-from fcam_tools.common import contact, disk, run_folder
+from fcam_tools.common import contact, disk, run_folder, tables
 from fcam_tools.common.contact import Tile
 from fcam_tools.common.errors import ToolError
 from fcam_tools.common.program import refuse_damaged
@@ -283,13 +283,13 @@ def compare(
 def table(found: dict[str, Any]) -> str:
     lines = [f"A {found['a']}\nB {found['b']}\n{found['pictures']} pictures of {found['data']}/{found['split']}\n"]
     lines += [f"{name}: {found['held_out'][name.lower()]['sentence']}" for name in ("A", "B")]
-    lines.append(f"\n{'':18}{'A':>9}{'B':>9}{'B - A':>9}   95 % interval")
+    rows = []
     for name, told in found["metrics"].items():
         number = f"{{:.{2 if name == 'pxap' else 4}f}}".format
-        low, high = told["interval"]
+        low, high = map(number, told["interval"])
         mark = "" if told["differs"] else "   (no difference shown)"
-        values = "".join(f"{number(told[key]):>9}" for key in ("a", "b", "difference"))
-        lines.append(f"{name:18}{values}   {number(low)} to {number(high)}{mark}")
+        rows.append([name, *(number(told[key]) for key in ("a", "b", "difference")), f"{low} to {high}{mark}"])
+    lines.append("\n" + tables.table(["", "A", "B", "B - A", "95 % interval"], rows))
     differ = found["disagreements"]
     right = sum(entry["right"] == "b" for entry in differ)
     last = [judgement.ALONE] if found["held_out"]["a"]["made_up"] else []

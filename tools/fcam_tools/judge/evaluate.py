@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from fcam_tools import data
-from fcam_tools.common import parallel
+from fcam_tools.common import parallel, tables
 from fcam_tools.common.errors import ToolError
 from fcam_tools.common.program import refuse_damaged
 from fcam_tools.common.run_folder import checkpoint_in, run_of, save
@@ -186,13 +186,7 @@ def sources(
 
 
 def table(rows: dict[str, dict]) -> str:
-    width = max(len(name) for name in SHOWN)
-    wide = max(10, *(len(name) + 2 for name in rows)) if rows else 10
-    lines = [" " * width + "".join(f"{name:>{wide}}" for name in rows)]
-    for metric in SHOWN:
-        values = [row.get(metric) for row in rows.values()]
-        lines.append(f"{metric:<{width}}" + "".join(f"{'-' if v is None else f'{v:.4f}':>{wide}}" for v in values))
-    return "\n".join(lines)
+    return tables.table(["", *rows], ([metric, *(row.get(metric) for row in rows.values())] for metric in SHOWN))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fcam_tools.common import tables
 from fcam_tools.common.errors import ToolError
 from fcam_tools.common.run_folder import BUNDLE, Run
 
@@ -54,14 +55,8 @@ def row(run: Run) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     columns = ("id", "created", "state", "data", "seconds", *SHOWN, "run")
     short = {"shipped_escape_rate": "escapes", "shipped_false_reject_rate": "rejects"}
-    cells = [[short.get(name, name) for name in columns]]
-    cells += [[cell(entry[name]) for name in columns] for entry in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return "\n".join("  ".join(f"{v:<{w}}" for v, w in zip(line, widths, strict=True)).rstrip() for line in cells)
-
-
-def cell(value: object) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    head = [short.get(name, name) for name in columns]
+    return tables.table(head, ([entry[name] for name in columns] for entry in rows))
 
 
 def spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
