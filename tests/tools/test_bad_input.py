@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from fcam_tools import __main__
-from fcam_tools.common import disk
+from fcam_tools.common import disk, run_folder
 from fcam_tools.common.errors import ToolError
 from fcam_tools.judge import pilot, report
 from fcam_tools.model.network import Net
-from fcam_tools.train import runs, train
+from fcam_tools.train import train
 from PIL import Image
 from trees import BOX, HEIGHT, TREES, WIDTH, mask
 
@@ -139,11 +139,14 @@ def test_pilot_tells_its_verdict_though_the_disk_is_full(
 def test_training_without_room_for_its_log_says_so(
     tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runs, "SummaryWriter", lambda _: (_ for _ in ()).throw(OSError(28, "no space left on device")))
+    def full(_: str) -> None:
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(run_folder, "SummaryWriter", full)
     assert __main__.main(["train", str(tree), "--out", str(tree.parent / "net.pt")]) == 2
     run = tree.parent / "net.run"
     assert f"cannot write logs into {run}: no space left on device; make room" in capsys.readouterr().err
-    assert runs.Run(run).state() == "stopped"  # the lock is free again
+    assert run_folder.Run(run).state() == "stopped"  # the lock is free again
 
 
 def test_place_of_a_late_file_is_refused_early(tmp_path: Path) -> None:

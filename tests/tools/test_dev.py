@@ -5,7 +5,10 @@ What it asks for, and what it says when it cannot go on. `./dev fresh` does the 
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -188,6 +191,62 @@ def test_another_python_can_be_named(machine: Machine) -> None:
     done = machine.dev("ready", "py", PYTHON="python3.12")
     assert done.returncode == 0, done.stdout + done.stderr
     assert machine.calls("python3.12")[-1] == "-m venv .venv"
+
+
+@pytest.fixture
+def python(machine: Machine) -> Machine:
+    """Rust, a Python whose environments record what pip is asked for, and an `uname` of a PC."""
+    machine.rust()
+    machine.stand_in("python3", f'[ "$2" != venv ] || exec {machine.bin}/made $3')
+    pip = f"printf '#!/bin/sh\necho \"pip $*\" >>{machine.record}\n' >$1/bin/python; chmod +x $1/bin/python"
+    machine.stand_in("made", f"mkdir -p $1/bin; {pip}")
+    return machine
+
+
+def test_without_a_gpu_its_packages_are_left_out(python: Machine) -> None:
+    assert python.dev("ready", "py", FCAM_GPU="no").returncode == 0
+    whole, lock = (python.clone / name for name in ("tools/requirements.lock", "target/requirements.lock"))
+    left_out = set(packages_in(whole)) - set(packages_in(lock))
+    assert left_out == set(gpu_alone()) and packages_in(lock)["torch"] == packages_in(whole)["torch"]
+
+
+@pytest.mark.parametrize("environment", [{"FCAM_GPU": "yes"}, {}])
+def test_with_a_gpu_or_another_processor_all_packages_come(python: Machine, environment: dict[str, str]) -> None:
+    python.stand_in("uname", "echo aarch64")
+    assert python.dev("ready", "py", **environment).returncode == 0
+    assert not (python.clone / "target/requirements.lock").exists()
+
+
+def test_a_wrong_word_for_the_gpu_is_refused(python: Machine) -> None:
+    assert one_line(python.dev("ready", "py", FCAM_GPU="1")) == "dev: FCAM_GPU=1 is neither yes nor no"
+
+
+def packages_in(lock: Path) -> dict[str, str]:
+    """Each package with the lines of its hashes."""
+    blocks = re.split(r"^(?=[a-z0-9])", lock.read_text(), flags=re.MULTILINE)
+    return {name: rest for name, _, rest in (block.partition("==") for block in blocks if block)}
+
+
+def gpu_alone() -> list[str]:
+    (names,) = re.findall(r'^GPU_ALONE="(.*)"', (ROOT / "tools/dev/setup.sh").read_text(), re.MULTILINE)
+    return names.split()
+
+
+def test_what_is_left_out_is_linked_to_nothing_that_torch_loads() -> None:
+    """By the libraries' own lists. Two of them are loaded where a GPU asks for them alone."""
+    torch = importlib.util.find_spec("torch")
+    libraries = [
+        path
+        for path in Path(str(torch and torch.origin)).parent.glob("lib/lib*.so")
+        if path.name not in ("libtorch_cuda_linalg.so", "libcaffe2_nvrtc.so")
+    ]
+    told = subprocess.run(["readelf", "--dynamic", *libraries], capture_output=True, text=True, check=True).stdout
+    needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", told))
+    left_out, there = set(), set()
+    for package in importlib.metadata.distributions():
+        brought = left_out if package.name in gpu_alone() else there  # triton has a copy of one that torch needs
+        brought |= {path.name for path in package.files or []}
+    assert "libtorch_cpu.so" in needed and not needed & left_out - there
 
 
 def test_another_distribution_is_told_what_to_have(machine: Machine) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fcam_tools import __main__
+from fcam_tools.common import run_folder
 from fcam_tools.common.errors import ArgumentError, ToolError
 from fcam_tools.judge import inspect
 from fcam_tools.measure import metrics
-from fcam_tools.train import runs, train
+from fcam_tools.train import train
 
 
 def raise_numpy() -> None:
@@ -120,7 +121,7 @@ def test_a_bug_of_training_is_in_the_log_of_its_run(
     assert "this is a bug of fcam-tools" in capsys.readouterr().err
     log = (tmp_path / "run" / "train.log").read_text()
     assert "training ended by a bug" in log and "raise_numpy" in log
-    assert runs.Run(tmp_path / "run").state() == "stopped"
+    assert run_folder.Run(tmp_path / "run").state() == "stopped"
 
 
 def test_metrics_refuse_their_arguments_as_python_does() -> None:

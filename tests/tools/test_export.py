@@ -15,7 +15,24 @@ import pytest
 import torch
 from fcam_tools.common import disk
 from fcam_tools.common.errors import ToolError
-from fcam_tools.export import export, qdq, quantize, verify
+from fcam_tools.data import read_picture
+from fcam_tools.export import (
+    export,
+    figures,
+    network_file,
+    proof,
+    publish,
+    qdq,
+    quantize,
+    ranges,
+    thresholds,
+    tidy,
+    verify,
+)
+from fcam_tools.export.options import Options
+from fcam_tools.model import answers, onnx_graph
+from fcam_tools.model.bundle import hashes
+from fcam_tools.model.checkpoint import load_checkpoint
 from fcam_tools.model.network import Net
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 from PIL import Image
@@ -23,7 +40,7 @@ from PIL import Image
 SIZE = 64
 CLASSES = ["good", "dent", "scratch"]
 # A random network learnt nothing.
-OPTIONS = export.Options(name="tiny", method="minmax", calibration=8, golden=4, samples=4, accept_unproven=True)
+OPTIONS = Options(name="tiny", method="minmax", calibration=8, golden=4, samples=4, accept_unproven=True)
 LEGAL_OPS = {
     "Conv", "Clip", "Relu", "Add", "Mul", "Exp", "ReduceMean", "Log", "Concat", "Resize", "Sigmoid", "Reshape",
     "Squeeze", "Gemm", "QuantizeLinear", "DequantizeLinear",
@@ -131,13 +148,13 @@ def test_int8_export_says_what_the_engine_does_not_take(checkpoint: Path, data: 
         tmp_path / "v3.pt",
         tmp_path / "f32",
         data,
-        export.Options(name="f32", precision="f32", golden=2, samples=2, accept_unproven=True),
+        Options(name="f32", precision="f32", golden=2, samples=2, accept_unproven=True),
     )
     assert written.operators["HardSigmoid"] > 0
 
 
 def test_nearest_resize_and_its_concat_share_one_scale(model: ModelProto) -> None:
-    wiring = qdq.Wiring(model)
+    wiring = onnx_graph.Wiring(model)
 
     def scale_of(name: str) -> float:
         return wiring.constant(wiring.producer[name].input[1]).item()
@@ -153,11 +170,11 @@ def test_nearest_resize_and_its_concat_share_one_scale(model: ModelProto) -> Non
 
 
 def test_quantised_outputs_stay_near_the_float_ones(checkpoint: Path, bundle: Path, data: Path) -> None:
-    loaded = export.load_checkpoint(checkpoint)
-    runner = quantize.session(bundle / "model.onnx", optimised=False)
+    loaded = load_checkpoint(checkpoint)
+    runner = answers.session(bundle / "model.onnx", optimised=False)
     for path in sorted((data / "test").rglob("*.png")):
-        picture = export.tensor(export.read_picture(path, loaded.size))
-        (logits, found), (wanted, expected) = export.run_onnx(runner, picture), export.run_net(loaded.net, picture)
+        picture = answers.tensor(read_picture(path, loaded.size))
+        (logits, found), (wanted, expected) = answers.run_onnx(runner, picture), answers.run_net(loaded.net, picture)
         assert np.abs(logits - wanted).max() < 0.05
         assert np.abs(found - expected).max() < 0.05
 
@@ -175,8 +192,8 @@ def test_golden_map_holds_the_probabilities_to_16_bits(bundle: Path) -> None:
     manifest = tomllib.loads((bundle / "manifest.toml").read_text())
     entry = manifest["golden"][0]
     pixels = np.asarray(Image.open(bundle / entry["input"]))
-    runner = quantize.session(bundle / "model.onnx", optimised=False)
-    logits, found = export.run_onnx(runner, export.tensor(pixels))
+    runner = answers.session(bundle / "model.onnx", optimised=False)
+    logits, found = answers.run_onnx(runner, answers.tensor(pixels))
     proven = Image.open(bundle / entry["map"])
     assert proven.mode == "I;16"
     assert np.abs(np.asarray(proven) / 65535 - found).max() < 1e-5
@@ -185,13 +202,13 @@ def test_golden_map_holds_the_probabilities_to_16_bits(bundle: Path) -> None:
 
 def test_same_inputs_give_the_same_bytes(bundle: Path, checkpoint: Path, data: Path, tmp_path: Path) -> None:
     export.export(checkpoint, tmp_path / "again", data, OPTIONS)
-    assert export.hashes(tmp_path / "again") == export.hashes(bundle)
+    assert hashes(tmp_path / "again") == hashes(bundle)
 
 
 def test_float_bundle_has_the_same_layout(checkpoint: Path, data: Path, tmp_path: Path, no_fcam: None) -> None:
     out = tmp_path / "float"
     export.export(
-        checkpoint, out, data, export.Options(name="float", precision="f32", golden=2, samples=2, accept_unproven=True)
+        checkpoint, out, data, Options(name="float", precision="f32", golden=2, samples=2, accept_unproven=True)
     )
     assert not [n for n in onnx.load(out / "model.onnx").graph.node if "Linear" in n.op_type]
     report = verify.verify(out, checkpoint=checkpoint)
@@ -224,7 +241,7 @@ def test_replacing_puts_the_old_bundle_back_when_it_fails(tmp_path: Path) -> Non
     out = tmp_path / "bundle"
     out.mkdir()
     with pytest.raises(FileNotFoundError):
-        export.exchange(tmp_path / "absent", out, tmp_path / "replaced")
+        publish.exchange(tmp_path / "absent", out, tmp_path / "replaced")
     assert out.is_dir()
 
 
@@ -254,14 +271,15 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def answering(monkeypatch: pytest.MonkeyPatch, score: Callable[[Path], float]) -> None:
     """The network for the camera has these scores, whatever it computes."""
-    monkeypatch.setattr(export, "onnx_answers", lambda *_: lambda path: (score(path), np.full((SIZE, SIZE), 0.5)))
+    for module in (figures, thresholds):
+        monkeypatch.setattr(module, "onnx_answers", lambda *_: lambda path: (score(path), np.full((SIZE, SIZE), 0.5)))
 
 
 def by_class(good: float, bad: float) -> Callable[[Path], float]:
     return lambda path: good if path.parent.name == "good" else bad
 
 
-JUDGED = export.Options(name="tiny", precision="f32", golden=4, samples=4)  # in float: no scales to find
+JUDGED = Options(name="tiny", precision="f32", golden=4, samples=4)  # in float: no scales to find
 
 
 def test_bundle_says_what_it_did_to_held_out_pictures(
@@ -346,7 +364,7 @@ def test_export_refuses_what_verify_would(
     held_out: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(monkeypatch, by_class(0.1, 0.9))
-    monkeypatch.setattr(export.Prover, "nearness", lambda *_: -0.5)
+    monkeypatch.setattr(proof.Prover, "nearness", lambda *_: -0.5)
     with pytest.raises(
         ToolError, match=r"answers 4 of 4 golden pictures otherwise .* do not publish this bundle: export"
     ):
@@ -359,9 +377,10 @@ def test_export_onto_a_full_disk_says_where(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for name, place in (("write_samples", tmp_path / "tiny"), ("write_float", Path(tempfile.gettempdir()))):
+    temporary = Path(tempfile.gettempdir())
+    for where, name, place in ((export, "write_samples", tmp_path / "tiny"), (network_file, "write_float", temporary)):
         with monkeypatch.context() as broken:
-            broken.setattr(export, name, full)
+            broken.setattr(where, name, full)
             with pytest.raises(ToolError, match=f"cannot write {place}: No space left on device; make room"):
                 export.export(checkpoint, tmp_path / "tiny", data, OPTIONS)
         assert list(tmp_path.iterdir()) == []
@@ -382,13 +401,13 @@ def test_export_refuses_a_network_that_breaks_a_rule(checkpoint: Path, bundle: P
     model.opset_import[0].version = 19
     onnx.save(model, tmp_path / "new.onnx")
     with pytest.raises(ToolError, match="opset 19"):
-        export.refuse_violations(tmp_path / "new.onnx", export.load_checkpoint(checkpoint), "int8")
+        network_file.refuse_violations(tmp_path / "new.onnx", load_checkpoint(checkpoint), "int8")
 
 
 def test_checkpoint_without_its_keys_is_refused(tmp_path: Path) -> None:
     torch.save({"settings": {}}, tmp_path / "bare.pt")
     with pytest.raises(ToolError, match="lacks state_dict"):
-        export.load_checkpoint(tmp_path / "bare.pt")
+        load_checkpoint(tmp_path / "bare.pt")
 
 
 def test_unknown_method_is_refused(tmp_path: Path) -> None:
@@ -399,49 +418,49 @@ def test_unknown_method_is_refused(tmp_path: Path) -> None:
 # Quantisation.
 
 
-@pytest.mark.parametrize("method", quantize.METHODS)
+@pytest.mark.parametrize("method", ranges.METHODS)
 def test_clips_lie_inside_the_range_and_keep_most_values(method: str) -> None:
     values = np.append(np.random.default_rng(0).normal(size=100_000), 40).astype(np.float32)
-    histogram = quantize.Histogram()
+    histogram = ranges.Histogram()
     histogram.widen(values[None, None])
     histogram.count(values)
-    clip = quantize.METHODS[method](histogram)
+    clip = ranges.METHODS[method](histogram)
     assert 2 < clip <= histogram.top
     assert (clip == histogram.top) == (method == "minmax")
 
 
 def test_automatic_method_is_the_closest_on_held_out_pictures(checkpoint: Path, data: Path, tmp_path: Path) -> None:
-    loaded = export.load_checkpoint(checkpoint)
-    export.write_float(loaded, tmp_path / "float.onnx")
-    pictures = [export.tensor(export.read_picture(p, loaded.size)) for p in sorted(data.rglob("*.png"))[:6]]
+    loaded = load_checkpoint(checkpoint)
+    network_file.write_float(loaded, tmp_path / "float.onnx")
+    pictures = [answers.tensor(read_picture(p, loaded.size)) for p in sorted(data.rglob("*.png"))[:6]]
     result = quantize.quantize(tmp_path / "float.onnx", pictures, tmp_path / "int8.onnx")
-    assert set(result.agreements) == set(quantize.METHODS)
+    assert set(result.agreements) == set(ranges.METHODS)
     assert result.agreement.loss == min(found.loss for found in result.agreements.values())
 
 
 def test_bias_correction_takes_out_the_shift_of_rounded_weights(bundle: Path) -> None:
     model = onnx.load(bundle / "model.onnx")
-    wiring = qdq.Wiring(model)
+    wiring = onnx_graph.Wiring(model)
     conv = next(n for n in model.graph.node if n.op_type == "Conv")
     quantise = wiring.producer[wiring.producer[conv.input[1]].input[0]]
     weights, scales = wiring.constant(quantise.input[0]), wiring.constant(quantise.input[1])
     before = wiring.constant(conv.input[2])
-    histogram = quantize.Histogram(sums=np.full(3, 0.5), seen=1)
+    histogram = ranges.Histogram(sums=np.full(3, 0.5), seen=1)
     quantize.correct_biases(model, dict.fromkeys(wiring.readers, histogram) | per_channel_ones(model))
-    after = qdq.Wiring(model).constant(f"{conv.name}_bias")
+    after = onnx_graph.Wiring(model).constant(f"{conv.name}_bias")
     error = (quantize.rounded(weights, scales) - weights).sum(axis=(1, 2, 3))
     assert np.allclose(before - after, error * 0.5, atol=1e-6)
 
 
-def per_channel_ones(model: ModelProto) -> dict[str, quantize.Histogram]:
+def per_channel_ones(model: ModelProto) -> dict[str, ranges.Histogram]:
     """Unit means for the inputs of all Convs but the first, as many as each has channels."""
-    wiring = qdq.Wiring(model)
+    wiring = onnx_graph.Wiring(model)
     found = {}
     for conv in [n for n in model.graph.node if n.op_type == "Conv"][1:]:
         weights = wiring.constant(wiring.producer[wiring.producer[conv.input[1]].input[0]].input[0])
-        channels = weights.shape[1] * qdq.attribute(conv, "group", 1)
+        channels = weights.shape[1] * onnx_graph.attribute(conv, "group", 1)
         source = wiring.producer[wiring.producer[conv.input[0]].input[0]].input[0]
-        found[source] = quantize.Histogram(sums=np.ones(channels), seen=1)
+        found[source] = ranges.Histogram(sums=np.ones(channels), seen=1)
     return found
 
 
@@ -458,10 +477,10 @@ def test_zero_pad_is_folded_into_its_conv(tmp_path: Path) -> None:
     graph = helper.make_graph(nodes, "padded", *ports, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     picture = np.random.default_rng(1).normal(size=(1, 3, 9, 11)).astype(np.float32)
-    before = quantize.session(model.SerializeToString()).run(None, {"input": picture})[0]
-    quantize.fold_pads(model)
+    before = answers.session(model.SerializeToString()).run(None, {"input": picture})[0]
+    tidy.fold_pads(model)
     assert [node.op_type for node in model.graph.node] == ["Conv"]
-    after = quantize.session(model.SerializeToString()).run(None, {"input": picture})[0]
+    after = answers.session(model.SerializeToString()).run(None, {"input": picture})[0]
     assert np.allclose(before, after, atol=1e-6)
 
 
@@ -555,25 +574,25 @@ def no_zero_point(model: ModelProto) -> None:
 
 
 def per_channel_activation(model: ModelProto) -> None:
-    node = next(n for n in qdq.Wiring(model).followers(first(model, "Clip")) if n.op_type == "QuantizeLinear")
+    node = next(n for n in onnx_graph.Wiring(model).followers(first(model, "Clip")) if n.op_type == "QuantizeLinear")
     node.input[1] = constant(model, np.full(32, 0.1, np.float32))
     node.input[2] = constant(model, np.zeros(32, np.int8), "zeros")
 
 
 def weights_along_their_inputs(model: ModelProto) -> None:
-    wiring = qdq.Wiring(model)
+    wiring = onnx_graph.Wiring(model)
     weights = wiring.producer[[n for n in model.graph.node if n.op_type == "Conv"][1].input[1]]
     node = wiring.producer[weights.input[0]]
     next(a for a in node.attribute if a.name == "axis").i = 1
 
 
 def integer_weights(model: ModelProto) -> None:
-    weights = qdq.Wiring(model).producer[first(model, "Conv").input[1]]
+    weights = onnx_graph.Wiring(model).producer[first(model, "Conv").input[1]]
     weights.input[0] = constant(model, np.zeros((32, 3, 3, 3), np.int8))
 
 
 def computed_weights(model: ModelProto) -> None:
-    wiring = qdq.Wiring(model)
+    wiring = onnx_graph.Wiring(model)
     node = wiring.producer[wiring.producer[first(model, "Conv").input[1]].input[0]]
     model.graph.node.insert(0, helper.make_node("Identity", [node.input[0]], ["computed"], "identity"))
     node.input[0] = "computed"
@@ -588,7 +607,7 @@ def integer_bias(model: ModelProto) -> None:
 
 def float_data(model: ModelProto) -> None:
     node = [n for n in model.graph.node if n.op_type == "Conv"][1]
-    wiring = qdq.Wiring(model)
+    wiring = onnx_graph.Wiring(model)
     node.input[0] = wiring.producer[wiring.producer[node.input[0]].input[0]].input[0]
 
 
@@ -644,7 +663,7 @@ def control_flow(model: ModelProto) -> None:
 
 
 def coarser_input(model: ModelProto) -> None:
-    qdq.Wiring(model).readers["input"][0].input[1] = constant(model, np.full((), 1 / 127, np.float32))
+    onnx_graph.Wiring(model).readers["input"][0].input[1] = constant(model, np.full((), 1 / 127, np.float32))
 
 
 def float_reader_of_input(model: ModelProto) -> None:
@@ -673,7 +692,7 @@ def loop_without_a_body(model: ModelProto) -> None:
 
 
 def axis_beyond_the_weights(model: ModelProto) -> None:
-    wiring = qdq.Wiring(model)
+    wiring = onnx_graph.Wiring(model)
     node = wiring.producer[wiring.producer[first(model, "Conv").input[1]].input[0]]
     next(a for a in node.attribute if a.name == "axis").i = 4  # as many as the weights have
 
@@ -717,7 +736,7 @@ def test_linter_names_the_broken_rule(rule: int, damage: Break, model: ModelProt
 
 def stored(model: ModelProto, role: str) -> onnx.TensorProto:
     """The first Conv's weights, their scales, or its bias."""
-    wiring, conv = qdq.Wiring(model), first(model, "Conv")
+    wiring, conv = onnx_graph.Wiring(model), first(model, "Conv")
     quantise = wiring.producer[wiring.producer[conv.input[1]].input[0]]
     return wiring.initializers[{"weights": quantise.input[0], "scales": quantise.input[1], "bias": conv.input[2]}[role]]
 

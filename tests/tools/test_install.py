@@ -52,3 +52,16 @@ def test_what_is_installed_is_what_the_tests_ran_with() -> None:
     pinned = {(plain(name), version) for name, version in lines}
     for name, bound in asked().items():
         assert any(name == own and version.startswith(bound) for own, version in pinned), f"{name}>={bound}"
+
+
+def test_files_that_are_no_code_are_installed_too() -> None:
+    brought = tomllib.loads((TOOLS / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    named = {path for package, globs in brought.items() for glob in globs for path in folder(package).glob(glob)}
+    there = {
+        path for path in (TOOLS / "fcam_tools").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert there == named
+
+
+def folder(package: str) -> Path:
+    return TOOLS.joinpath(*package.split("."))

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 from fcam_tools import __main__, data
+from fcam_tools.common import run_folder
 from fcam_tools.common.errors import ToolError
 from fcam_tools.data import Dataset, Picture, kinds
 from fcam_tools.judge import suspect
 from fcam_tools.measure import judgement
 from fcam_tools.model import network
 from fcam_tools.ship import adapt
-from fcam_tools.train import runs, train
+from fcam_tools.train import train
 from fcam_tools.train.labels import label_array
 from PIL import Image
 from trees import picture
@@ -302,6 +303,6 @@ def test_a_resumed_run_keeps_what_was_joined(
     with monkeypatch.context() as patch:
         patch.setattr(train, "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run("train", mixed, "--out", out, *NO_LEARNING, "--kinds", "one") == 130
-    assert runs.Run(runs.beside(out)).config["joined"] == ["chip", "dent", "scratch"]
-    assert run("train", "--resume", runs.beside(out), "--accept-unproven") == 0
+    assert run_folder.Run(run_folder.beside(out)).config["joined"] == ["chip", "dent", "scratch"]
+    assert run("train", "--resume", run_folder.beside(out), "--accept-unproven") == 0
     assert torch.load(out, weights_only=True)["classes"] == ["ok", "defect"]

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 import torch
 from fcam_tools import __main__, data
-from fcam_tools.common import disk, parallel
+from fcam_tools.common import disk, parallel, run_folder
 from fcam_tools.common.errors import ToolError
-from fcam_tools.train import feed, runs, train, tune
+from fcam_tools.train import feed, train, tune
 from trees import TREES, squares
 
 # A process to fork from, with torch imported once: each child is as clean as a new one, and starts at once.
@@ -101,7 +101,7 @@ def test_killed_training_ends_as_if_nothing_had_happened(
     kind: str, pictures: Path, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out, draw = tmp_path / "net.pt", random.Random(time.time_ns())
-    run, kills = runs.beside(out), 0
+    run, kills = run_folder.beside(out), 0
     command: tuple[object, ...] = ("train", pictures, "--out", out, *(NATIVE if kind == "native" else QUICK))
     if kind != "two stages":
         if kind == "joint":  # the activation maps are of a classifier that no longer is
@@ -118,14 +118,14 @@ def test_killed_training_ends_as_if_nothing_had_happened(
         child.join()
         kills += 1
         if (run / "run.json").is_file():
-            assert runs.Run(run).state() in ("stopped", "done")
+            assert run_folder.Run(run).state() in ("stopped", "done")
             command = ("train", "--resume", run)
     assert kills >= 1 and (child.exitcode == 0 or "is done" in capfd.readouterr().err)
-    assert runs.Run(run).state() == "done"
+    assert run_folder.Run(run).state() == "done"
     assert same(whole, out)
     stages = [(entry["stage"], entry["epoch"]) for entry in history(run)]
     assert stages == ([("outlines", 1), ("labels", 1)] if kind == "native" else TWO_STAGES)
-    assert not (run / runs.SNAPSHOT).exists()
+    assert not (run / run_folder.SNAPSHOT).exists()
 
 
 def history(run: Path) -> list[dict]:
@@ -141,7 +141,7 @@ def test_one_seed_gives_one_network(pictures: Path, whole: Path, tmp_path: Path)
 def test_a_run_has_a_copy_of_all_that_lies_beside_it(whole: Path) -> None:
     """What the next training in this place writes over before it is done."""
     for suffix in (".pt", ".classifier.pt", ".decoders.pt"):
-        own = (runs.beside(whole) / runs.CHECKPOINT).with_suffix(suffix)
+        own = (run_folder.beside(whole) / run_folder.CHECKPOINT).with_suffix(suffix)
         assert own.read_bytes() == whole.with_suffix(suffix).read_bytes()
 
 
@@ -160,20 +160,20 @@ def test_two_processes_train_the_network_of_one(pictures: Path, tmp_path: Path) 
     for name, value in one.items():
         if value.is_floating_point():
             assert torch.allclose(value, two[name], rtol=1e-5, atol=1e-5 * float(value.abs().max())), name
-    assert runs.Run(tmp_path / "two.run").config["processes"] == 2
+    assert run_folder.Run(tmp_path / "two.run").config["processes"] == 2
     for mine, its in zip(history(tmp_path / "two.run"), history(tmp_path / "one.run"), strict=True):
         assert mine.pop("stage") == its.pop("stage") and mine == pytest.approx(its, rel=1e-4)
 
 
 def test_run_folder_tells_how_the_network_was_made(pictures: Path, whole: Path) -> None:
-    folder = runs.beside(whole)
-    run = runs.Run(folder)
+    folder = run_folder.beside(whole)
+    run = run_folder.Run(folder)
     config = run.config
     assert config["recipe"]["epochs"] == 3 and config["recipe"]["pretrained"] is False
     assert train.recipe_from(config["recipe"]).size == 32
     assert config["versions"]["torch"] and len(config["dataset_sha256"]) == 64 and "+" in config["tool"]
     assert config["dataset_sha256"] == torch.load(whole, weights_only=True)["provenance"]["dataset_sha256"]
-    assert same(folder / runs.CHECKPOINT, whole)
+    assert same(folder / run_folder.CHECKPOINT, whole)
     assert torch.load(whole, weights_only=True)["history"] == history(folder)
     measured = run.metrics
     assert measured["validation"]["val_auroc"] == max(entry.get("val_auroc", 0) for entry in history(folder))
@@ -212,9 +212,9 @@ def test_spread_is_of_finished_runs_and_of_what_all_of_them_have(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed, (auroc, pxap) in enumerate([(0.9, 40.0), (0.94, None), (0.98, 50.0)]):
-        run = runs.create(tmp_path / str(seed), {"state": "done"})
+        run = run_folder.create(tmp_path / str(seed), {"state": "done"})
         run.add_metrics(test={"image_auroc": auroc, "pxap": pxap})
-    runs.create(tmp_path / "killed", {}).add_metrics(test={"image_auroc": 0.1})
+    run_folder.create(tmp_path / "killed", {}).add_metrics(test={"image_auroc": 0.1})
     assert __main__.main(["runs", str(tmp_path), "--spread", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["runs"]) == 4 and list(found["spread"]) == ["image_auroc"]
@@ -228,39 +228,43 @@ def test_spread_is_of_finished_runs_and_of_what_all_of_them_have(
 
 
 def test_unfinished_run_is_not_overwritten(pictures: Path, tmp_path: Path) -> None:
-    runs.create(tmp_path / "run", {"dataset": "x"})
+    run_folder.create(tmp_path / "run", {"dataset": "x"})
     with pytest.raises(ToolError, match="--resume"):
-        runs.create(tmp_path / "run", {"dataset": "x"})
-    runs.Run(tmp_path / "run").update(state="done", checkpoint="net.pt")
+        run_folder.create(tmp_path / "run", {"dataset": "x"})
+    run_folder.Run(tmp_path / "run").update(state="done", checkpoint="net.pt")
     with pytest.raises(ToolError, match="is done"):
         train.plan_resumed(tmp_path / "run")
-    runs.create(tmp_path / "run", {"dataset": "y"})
-    assert runs.Run(tmp_path / "run").config["dataset"] == "y"
+    run_folder.create(tmp_path / "run", {"dataset": "y"})
+    assert run_folder.Run(tmp_path / "run").config["dataset"] == "y"
 
 
 def finished(folder: Path, name: str) -> Path:
     """A run that is done, with a checkpoint."""
-    run = runs.create(folder, {"dataset": name})
-    (folder / runs.CHECKPOINT).write_text(name)
+    run = run_folder.create(folder, {"dataset": name})
+    (folder / run_folder.CHECKPOINT).write_text(name)
     run.finish()
     return folder
 
 
 def kept(folder: Path) -> set[str]:
     """The checkpoints of finished runs in a place."""
-    places = (folder / runs.CHECKPOINT, runs.before(folder) / runs.CHECKPOINT)
+    places = (folder / run_folder.CHECKPOINT, run_folder.before(folder) / run_folder.CHECKPOINT)
     return {path.read_text() for path in places if path.is_file()}
 
 
 def test_a_finished_run_stays_until_the_next_one_is_done(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", "old")
-    new = runs.create(run, {"dataset": "new"})
+    new = run_folder.create(run, {"dataset": "new"})
     assert kept(run) == {"old"} and new.state() == "stopped"
-    found = runs.run_of(run)
+    found = run_folder.run_of(run)
     assert found is not None and found.config["dataset"] == "old", "a checkpoint is still that of the run before"
-    (run / runs.CHECKPOINT).write_text("new")
+    (run / run_folder.CHECKPOINT).write_text("new")
     new.finish()
-    assert kept(run) == {"new"} and not runs.before(run).exists() and runs.run_of(run).config["dataset"] == "new"
+    assert (
+        kept(run) == {"new"}
+        and not run_folder.before(run).exists()
+        and run_folder.run_of(run).config["dataset"] == "new"
+    )
 
 
 @pytest.mark.parametrize("at", ["rename", "write_json", "rmtree"])
@@ -271,52 +275,56 @@ def test_a_kill_between_two_runs_loses_neither(at: str, tmp_path: Path, monkeypa
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    place = {"rename": (Path, "rename"), "write_json": (runs, "write_json"), "rmtree": (runs.shutil, "rmtree")}[at]
+    place = {
+        "rename": (Path, "rename"),
+        "write_json": (run_folder, "write_json"),
+        "rmtree": (run_folder.shutil, "rmtree"),
+    }[at]
     with monkeypatch.context() as patch:
         patch.setattr(*place, killed)
         if at == "rmtree":  # the new one is done, the old one is still there
-            new = runs.create(run, {"dataset": "new"})
-            (run / runs.CHECKPOINT).write_text("new")
+            new = run_folder.create(run, {"dataset": "new"})
+            (run / run_folder.CHECKPOINT).write_text("new")
             with pytest.raises(KeyboardInterrupt):
                 new.finish()
         else:
             with pytest.raises(KeyboardInterrupt):
-                runs.create(run, {"dataset": "new"})
+                run_folder.create(run, {"dataset": "new"})
     assert "new" in kept(run) if at == "rmtree" else kept(run) == {"old"}
-    third = runs.create(run, {"dataset": "third"})
+    third = run_folder.create(run, {"dataset": "third"})
     assert kept(run) == {"new"} if at == "rmtree" else kept(run) == {"old"}
     third.finish()
-    assert not runs.before(run).exists()
+    assert not run_folder.before(run).exists()
 
 
 def test_training_that_is_killed_leaves_the_network_before_it(pictures: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     finish("train", pictures, "--out", run, *QUICK)
-    old = (run / runs.CHECKPOINT).read_bytes()
+    old = (run / run_folder.CHECKPOINT).read_bytes()
     child = begin("train", pictures, "--out", run, *QUICK, "--seed", 1, "--snapshot-seconds", 0.05)
     deadline = time.monotonic() + 120
-    while not (run / runs.SNAPSHOT).is_file() or not runs.before(run).is_dir():
+    while not (run / run_folder.SNAPSHOT).is_file() or not run_folder.before(run).is_dir():
         assert time.monotonic() < deadline and child.exitcode is None
         time.sleep(0.01)
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
     child.join()
-    assert (runs.before(run) / runs.CHECKPOINT).read_bytes() == old
+    assert (run_folder.before(run) / run_folder.CHECKPOINT).read_bytes() == old
     finish("train", "--resume", run)
-    assert (run / runs.CHECKPOINT).read_bytes() != old and not runs.before(run).exists()
+    assert (run / run_folder.CHECKPOINT).read_bytes() != old and not run_folder.before(run).exists()
 
 
 def test_a_folder_of_someone_else_is_not_removed(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", "old")
-    runs.before(run).mkdir()
-    (runs.before(run) / "letters").write_text("mine")
+    run_folder.before(run).mkdir()
+    (run_folder.before(run) / "letters").write_text("mine")
     with pytest.raises(ToolError, match=r"run\.before is in the way and is no run"):
-        runs.create(run, {"dataset": "new"})
-    assert kept(run) == {"old"} and (runs.before(run) / "letters").is_file()
+        run_folder.create(run, {"dataset": "new"})
+    assert kept(run) == {"old"} and (run_folder.before(run) / "letters").is_file()
 
 
 def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
-    first, second = runs.create(tmp_path / "run", {}), runs.Run(tmp_path / "run")
+    first, second = run_folder.create(tmp_path / "run", {}), run_folder.Run(tmp_path / "run")
     assert first.state() == "stopped"
     first.open()
     assert second.state() == "running"
@@ -328,7 +336,7 @@ def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
 
 def test_changed_pictures_stop_a_resumption(pictures: Path, tmp_path: Path) -> None:
     told = {"data": str(pictures), "dataset_sha256": "0" * 64, "recipe": {}, "checkpoint": "net.pt"}
-    runs.create(tmp_path / "run", told)
+    run_folder.create(tmp_path / "run", told)
     with pytest.raises(ToolError, match="are not those that"):
         train.plan_resumed(tmp_path / "run")
 
@@ -352,7 +360,7 @@ def test_pictures_that_moved_are_taken_from_their_new_place(
     assert __main__.main(["train", str(other), "--resume", str(run)]) == 2
     assert f"the pictures in {other} are not those that {run} began with" in capsys.readouterr().err
     assert __main__.main(["train", str(tmp_path / "moved"), "--resume", str(run)]) == 0
-    assert runs.Run(run).state() == "done" and runs.Run(run).config["data"] == str(tmp_path / "moved")
+    assert run_folder.Run(run).state() == "done" and run_folder.Run(run).config["data"] == str(tmp_path / "moved")
 
 
 def test_training_that_shows_nothing_ends_with_one_and_leaves_its_network(
@@ -366,14 +374,14 @@ def test_training_that_shows_nothing_ends_with_one_and_leaves_its_network(
     assert "fcam-tools train: learnt nothing; this says nothing about your parts: image AUROC is 0." in said.err
     assert "perhaps too few good pictures: 29 to learn from" in said.err and "--accept-unproven goes on" in said.err
     assert f"fcam-tools inspect {pictures}" in said.err and f"the network is in {tmp_path / 'net.pt'}" in said.err
-    assert runs.Run(tmp_path / "net.run").state() == "done"
+    assert run_folder.Run(tmp_path / "net.run").state() == "done"
     assert "unproven" not in torch.load(tmp_path / "net.pt", weights_only=True)["provenance"]
     accepted = ["train", str(pictures), "--out", str(tmp_path / "net.pt"), *quick, "--accept-unproven", "--json"]
     assert __main__.main(accepted) == 0
     told = json.loads(capsys.readouterr().out)["held_out"]
     assert (told["figures"]["good"], told["figures"]["defective"]) == (8, 8) and told["doubt"].startswith("learnt")
     assert torch.load(tmp_path / "net.pt", weights_only=True)["provenance"]["unproven"] == told["doubt"]
-    assert runs.Run(tmp_path / "net.run").metrics["held_out"] == told
+    assert run_folder.Run(tmp_path / "net.run").metrics["held_out"] == told
 
 
 def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,8 +406,10 @@ def test_licence_goes_with_the_network(pictures: Path, tmp_path: Path) -> None:
     for source, wanted in ((made.source, "CC BY-NC-SA 4.0, no commercial use"), (str(pictures), None)):
         run = tmp_path / ("published" if wanted else "own")
         assert __main__.main(["train", source, "--out", str(run), *quick]) == 0
-        told = torch.load(run / runs.CHECKPOINT, weights_only=True)["provenance"].get("dataset_licence")
-        assert (wanted in told if wanted else told is None) and runs.Run(run).config["dataset_licence"] == (told or "")
+        told = torch.load(run / run_folder.CHECKPOINT, weights_only=True)["provenance"].get("dataset_licence")
+        assert (wanted in told if wanted else told is None) and run_folder.Run(run).config["dataset_licence"] == (
+            told or ""
+        )
 
 
 def test_things_need_the_recipe_that_needs_no_good_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -433,7 +443,7 @@ def test_training_on_a_full_disk_says_so_and_goes_on_later(
     assert f"train --resume {run}" in error
     assert not [path for path in run.iterdir() if path.name.endswith(".aside")] and not (run / "snapshot.pt").exists()
     assert __main__.main(["train", "--resume", str(run)]) == 0
-    assert runs.Run(run).state() == "done" and (run / runs.CHECKPOINT).is_file()
+    assert run_folder.Run(run).state() == "done" and (run / run_folder.CHECKPOINT).is_file()
 
 
 # Batches.

@@ -55,13 +55,37 @@ venv() {
     [ "$(cat "$1/locked.sha256" 2>/dev/null)" = "$locked" ] && return 0
     say "Python packages of $2 into $1"
     [ -x "$1/bin/python" ] || "$PYTHON" -m venv "$1" || return 1
-    "$1/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$2" || return 1
+    "$1/bin/python" -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r "$2" || return 1
     echo "$locked" >"$1/locked.sha256"
 }
 
+# What `import torch` and training on a CPU do without: 1.4 of the 5.2 GB that PyTorch for Linux brings. All else that it brings for
+# GPUs its libraries are linked to, and without one of those it cannot be imported (tests/tools/test_dev.py asks them).
+GPU_ALONE="triton nvidia-cusolver nvidia-nvjitlink nvidia-nvtx nvidia-cuda-cccl cuda-bindings cuda-pathfinder cuda-toolkit"
+
+# FCAM_GPU=yes or no decides; otherwise whether there is an NVIDIA device (/dev/dxg is that of WSL). Left out on x86-64 alone: nothing else was tried.
+wants_gpu() {
+    case ${FCAM_GPU:-} in
+        yes) return 0 ;;
+        no) return 1 ;;
+        "") [ -e /dev/nvidiactl ] || [ -e /dev/dxg ] || [ "$(uname -m)" != x86_64 ] ;;
+        *) die "FCAM_GPU=$FCAM_GPU is neither yes nor no" ;;
+    esac
+}
+
+# without_gpu LOCK: the same without what only a GPU uses. A package is a line and those of its hashes, each but the last with a backslash at its end.
+without_gpu() { sed -E "/^($(echo "$GPU_ALONE" | sed 's/ /|/g'))==/,/[^\\]\$/d" "$1"; }
+
 need_python() {
     need_python3
-    venv "$VENV" tools/requirements.lock || die "not installed: tools/requirements.lock. See pip's message above"
+    lock=tools/requirements.lock
+    if ! wants_gpu; then
+        mkdir -p target
+        without_gpu $lock >target/requirements.lock
+        lock=target/requirements.lock
+        say "no GPU here, and no packages for one (FCAM_GPU=yes brings them)"
+    fi
+    venv "$VENV" $lock || die "not installed: $lock. See pip's message above"
     [ -x "$VENV/bin/fcam-tools" ] || "$VENV/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e tools
 }
 

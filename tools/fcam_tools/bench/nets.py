@@ -25,7 +25,11 @@ from tqdm import tqdm
 from fcam_tools import data
 from fcam_tools.common.disk import scratch
 from fcam_tools.common.errors import ToolError
-from fcam_tools.export.export import Checkpoint, Options, defect_score, run_net, tensor, write_bundle, write_float
+from fcam_tools.export.export import write_bundle
+from fcam_tools.export.network_file import write_float
+from fcam_tools.export.options import Options
+from fcam_tools.model.answers import defect_score, run_net, tensor
+from fcam_tools.model.checkpoint import Checkpoint
 from fcam_tools.model.network import Features, Net, conv_bn_relu
 from fcam_tools.synth import synth
 

@@ -28,11 +28,12 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from tqdm import tqdm
 
 from fcam_tools.bench import nets
+from fcam_tools.common import tables
 from fcam_tools.common.disk import scratch
 from fcam_tools.common.errors import ToolError
 from fcam_tools.data import read_picture
-from fcam_tools.export.export import tensor
-from fcam_tools.export.qdq import INPUT
+from fcam_tools.model.answers import tensor
+from fcam_tools.model.onnx_graph import INPUT
 
 BUILT = Path(__file__).resolve().parents[3] / "target" / "release" / "fcam"
 OURS = "fcam int8"
@@ -178,18 +179,16 @@ def best_peer(rows: Sequence[Row]) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    lines = [f"{'net':<14}{'threads':>8}  {'runtime':<24}{'median ms':>10}{'min ms':>9}{'fcam / it':>11}"]
+    lines = []
     for group in dict.fromkeys((row.net, row.threads) for row in rows):
         own = [row for row in rows if (row.net, row.threads) == group]
         best = best_peer(own)
         for row in sorted(own, key=lambda row: row.median_ms):
             ratio = "" if row.runtime == OURS else f"{row.ratio:.2f}"
-            mark = "  best peer" if row == best else ""
-            lines.append(
-                f"{row.net:<14}{row.threads:>8}  {row.runtime:<24}{row.median_ms:>10.2f}{row.min_ms:>9.2f}"
-                f"{ratio:>11}{mark}".rstrip()
-            )
-    return "\n".join(lines)
+            mark = "best peer" if row == best else ""
+            times = (f"{row.median_ms:.2f}", f"{row.min_ms:.2f}")
+            lines.append((row.net, row.threads, row.runtime, *times, ratio, mark))
+    return tables.table(("net", "threads", "runtime", "median ms", "min ms", "fcam / it", ""), lines)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
-from fcam_tools.export.qdq import Wiring, attribute
+from fcam_tools.model.onnx_graph import Wiring, attribute
 
 KNOWN = frozenset(
     {

@@ -7,8 +7,6 @@ The camera has the same rules in src/engine/qdq.
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +15,23 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
+from fcam_tools.model.onnx_graph import (
+    INPUT,
+    INPUT_SCALE,
+    Wiring,
+    attribute,
+    input_of,
+    name_of,
+    output_of,
+    storage_problem,
+)
+
 FILE_RULE = 0
-INPUT, OUTPUTS = "input", ("logits", "map")
-INPUT_SCALE = np.float32(1 / 128)
 OPSETS = range(13, 18)
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 INTEGER_OPS = {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
 CONTROL_FLOW = ("If", "Loop", "Scan")
-
-# Bytes of a stored value, of the types that a network here may have.
-BYTES: dict[int, int] = {
-    TensorProto.BOOL: 1, TensorProto.UINT8: 1, TensorProto.INT8: 1,
-    TensorProto.UINT16: 2, TensorProto.INT16: 2, TensorProto.FLOAT16: 2,
-    TensorProto.FLOAT: 4, TensorProto.INT32: 4, TensorProto.UINT32: 4,
-    TensorProto.DOUBLE: 8, TensorProto.INT64: 8, TensorProto.UINT64: 8,
-}  # fmt: skip
-MAX_ELEMENTS = 1 << 28  # values in one stored tensor at most
 GROWING = {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile"}
 MAX_GROWTH = 16 * 2048 * 2048  # values that one operator may ask for
 
@@ -51,51 +49,6 @@ class Violation:
         return f"{where}: {self.node}: {self.message}" if self.node else f"{where}: {self.message}"
 
 
-class Wiring:
-    """Who makes and who reads each tensor of a graph, and which tensors are constant."""
-
-    def __init__(self, model: ModelProto) -> None:
-        graph = model.graph
-        self.nodes: list[NodeProto] = list(graph.node)
-        self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
-        self.producer = {name: node for node in self.nodes for name in node.output}
-        self.readers: dict[str, list[NodeProto]] = defaultdict(list)
-        for node in self.nodes:
-            for name in filter(None, node.input):
-                self.readers[name].append(node)
-
-    def constant(self, name: str) -> np.ndarray | None:
-        """The value of an initialiser or of a Constant node; None for everything else, and if it cannot be read."""
-        tensor = self.stored(name)
-        return None if tensor is None or storage_problem(tensor) else numpy_helper.to_array(tensor)
-
-    def stored(self, name: str) -> TensorProto | None:
-        """The same as it is stored: its shape is there even where its values cannot be read."""
-        return self.initializers.get(name) or self.constant_node(name)
-
-    def constant_node(self, name: str) -> TensorProto | None:
-        node = self.producer.get(name)
-        if node is None or node.op_type != "Constant":
-            return None
-        return next((a.t for a in node.attribute if a.name == "value"), None)
-
-    def followers(self, node: NodeProto) -> Iterator[NodeProto]:
-        """The nodes that read what this node makes."""
-        for name in node.output:
-            yield from self.readers[name]
-
-    def upstream_of(self, op_types: Iterable[str]) -> set[str]:
-        """Outputs of the nodes from which a node of one of these types is reached by at least one step."""
-        wanted, above = set(op_types), set[str]()
-        waiting = [name for node in self.nodes if node.op_type in wanted for name in node.input]
-        while waiting:
-            name = waiting.pop()
-            if name not in above:
-                above.add(name)
-                waiting += self.producer[name].input if name in self.producer else []
-        return above
-
-
 def lint(model: ModelProto, *, width: int, height: int, classes: int, precision: str = "int8") -> list[Violation]:
     """Every violation of the bundle's contract, in the order of the rules; an empty list is a legal file."""
     wiring = Wiring(model)
@@ -110,27 +63,6 @@ def lint(model: ModelProto, *, width: int, height: int, classes: int, precision:
 def load(path: Path) -> ModelProto:
     """A model without the values that it keeps in other files: `lint` is to see that it does."""
     return onnx.load(path, load_external_data=False)
-
-
-def name_of(node: NodeProto) -> str:
-    """What to call a node: nodes need not have names."""
-    return node.name or output_of(node)
-
-
-def input_of(node: NodeProto, index: int) -> str:
-    """The name of an input, empty if the node has none of that position."""
-    return node.input[index] if index < len(node.input) else ""
-
-
-def output_of(node: NodeProto) -> str:
-    return node.output[0] if node.output else ""
-
-
-def attribute(node: NodeProto, name: str, default: int) -> int:
-    return next((a.i for a in node.attribute if a.name == name), default)
-
-
-# The file itself.
 
 
 def check_file(model: ModelProto, width: int, height: int, classes: int) -> Iterator[Violation]:
@@ -213,23 +145,6 @@ def value_problem(tensor: TensorProto) -> str | None:
     return "holds values that are not finite numbers"
 
 
-def storage_problem(tensor: TensorProto) -> str | None:
-    """Why a stored tensor cannot be loaded: no size that it claims is believed before the bytes are there."""
-    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        return "keeps its values outside of the file"
-    width = BYTES.get(tensor.data_type)
-    if width is None:
-        return f"has the type {tensor.data_type}, which no network here needs"
-    claimed, raw = math.prod(tensor.dims), len(tensor.raw_data)
-    if any(side < 0 for side in tensor.dims) or claimed > MAX_ELEMENTS:
-        return f"claims the impossible size {list(tensor.dims)}"
-    if raw % width:
-        return f"has {raw} bytes, which is no whole number of values"
-    lists = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
-    held = raw // width if raw else sum(map(len, lists))
-    return None if held == claimed else f"holds {held} values and claims {claimed}"
-
-
 def check_control_flow(model: ModelProto) -> Iterator[Violation]:
     if model.functions:
         yield Violation(FILE_RULE, "", f"defines {len(model.functions)} functions of its own")
@@ -265,9 +180,6 @@ def check_input_quantised(wiring: Wiring) -> Iterator[Violation]:
         scale = wiring.constant(input_of(node, 1))
         if scale is None or scale.size != 1 or scale.item() != INPUT_SCALE:
             yield Violation(FILE_RULE, name_of(node), f"quantises the input with scale {scale}, not 1/128")
-
-
-# The eight rules.
 
 
 def check_parameters(wiring: Wiring) -> Iterator[Violation]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -21,28 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcam_tools.common.errors import ToolError
+from fcam_tools.common import tables
 from fcam_tools.common.program import find_fcam
 from fcam_tools.data import read_picture
-from fcam_tools.export.export import (  # fmt: skip
-    DISAGREE,
-    FORMAT,
-    defect_score,
-    hashes,
-    iou,
-    load_checkpoint,
-    run_net,
-    run_onnx,
-    tensor,
-    verdict,
-)
+from fcam_tools.export.proof import DISAGREE
 from fcam_tools.export.qdq import lint, load
-from fcam_tools.export.quantize import session
 from fcam_tools.measure import judgement
+from fcam_tools.model.answers import defect_score, iou, run_net, run_onnx, session, tensor, verdict
+from fcam_tools.model.bundle import hashes, read_manifest
+from fcam_tools.model.checkpoint import load_checkpoint
 
 Floats = NDArray[np.float32]
 Backend = Callable[[Floats], tuple[Floats, Floats]]
-
 FCAM_TIMEOUT_S = 600
 GREY_LEVELS = 1  # how far two implementations of the resize may be apart
 
@@ -144,19 +133,6 @@ def backends(bundle: Path, checkpoint: Path | None, report: Report) -> Iterator[
     yield "pytorch", partial(run_net, load_checkpoint(checkpoint).net)
 
 
-# The files.
-
-
-def read_manifest(bundle: Path) -> dict[str, Any]:
-    try:
-        manifest = tomllib.loads((bundle / "manifest.toml").read_text())
-    except (OSError, ValueError) as error:
-        raise ToolError(f"cannot read {bundle / 'manifest.toml'}: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise ToolError(f"{bundle} has the format {manifest.get('format')}, this tool reads {FORMAT}")
-    return manifest
-
-
 def file_problems(bundle: Path, manifest: dict[str, Any]) -> list[str]:
     """Files that are missing, altered or not in the list."""
     found, listed = hashes(bundle), manifest["files"]
@@ -203,9 +179,6 @@ def describe(row: Row, tolerance: dict[str, float]) -> str:
     )
 
 
-# The camera's own engine.
-
-
 def ask_fcam(report: Report, fcam: Path | None, proof: list[Golden]) -> None:
     """Replay the proof on the fcam binary; its own judgement stands."""
     if fcam is None:
@@ -235,9 +208,6 @@ def call_fcam(report: Report, fcam: Path) -> list[dict[str, Any]]:
         return []
 
 
-# The command line.
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="the bundle directory")
     parser.add_argument("--fcam", type=Path, help="the fcam binary (default: $FCAM, target/debug/fcam, PATH)")
@@ -253,10 +223,11 @@ def run(args: argparse.Namespace) -> int:
 
 def table(report: Report) -> str:
     """A line a picture and backend, then what is wrong and who was not asked."""
-    lines = [f"{'picture':24} {'backend':22} {'score':>7} {'verdict':8} {'map iou':>7}"]
-    for row in sorted(report.rows, key=lambda row: row.picture):
-        mark = "" if row.passed else "  <- disagrees"
-        lines.append(f"{row.picture:24} {row.backend:22} {row.score:7.4f} {row.verdict:8} {row.iou:7.4f}{mark}")
+    rows = (
+        (row.picture, row.backend, row.score, row.verdict, row.iou, "" if row.passed else "<- disagrees")
+        for row in sorted(report.rows, key=lambda row: row.picture)
+    )
+    lines = [tables.table(("picture", "backend", "score", "verdict", "map iou", ""), rows)]
     lines += [f"not asked: {name} ({reason})" for name, reason in report.skipped.items()]
     lines += [f"warning: {warning}" for warning in report.warnings]
     lines += [f"problem: {problem}" for problem in report.problems]

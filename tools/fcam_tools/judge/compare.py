@@ -28,18 +28,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from fcam_tools import data
-from fcam_tools.common import contact, disk
+from fcam_tools.common import contact, disk, run_folder, tables
 from fcam_tools.common.contact import Tile
 from fcam_tools.common.errors import ToolError
 from fcam_tools.common.program import refuse_damaged
 from fcam_tools.data import made_up
-from fcam_tools.export.export import load_checkpoint
-from fcam_tools.export.verify import read_manifest
 from fcam_tools.judge.evaluate import Source, decoder_source, onnx_source, thinned
 from fcam_tools.judge.truth import Truth, truth_of
 from fcam_tools.measure import held_out, judgement, operating
 from fcam_tools.measure.metrics import PXAP_BINS, image_ap, image_auroc, pxap_bins
-from fcam_tools.train import runs
+from fcam_tools.model.bundle import read_manifest
+from fcam_tools.model.checkpoint import load_checkpoint
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +76,7 @@ def open_network(path: Path) -> Network:
             onnx_source(path, size, ok),
             manifest.get("provenance", {}),
         )
-    if not runs.checkpoint_in(path).is_file():
+    if not run_folder.checkpoint_in(path).is_file():
         raise ToolError(f"{path} is neither a bundle nor a checkpoint nor a run with one")
     checkpoint = load_checkpoint(path)
     ok = checkpoint.classes.index(checkpoint.ok)
@@ -284,13 +283,13 @@ def compare(
 def table(found: dict[str, Any]) -> str:
     lines = [f"A {found['a']}\nB {found['b']}\n{found['pictures']} pictures of {found['data']}/{found['split']}\n"]
     lines += [f"{name}: {found['held_out'][name.lower()]['sentence']}" for name in ("A", "B")]
-    lines.append(f"\n{'':18}{'A':>9}{'B':>9}{'B - A':>9}   95 % interval")
+    rows = []
     for name, told in found["metrics"].items():
         number = f"{{:.{2 if name == 'pxap' else 4}f}}".format
-        low, high = told["interval"]
+        low, high = map(number, told["interval"])
         mark = "" if told["differs"] else "   (no difference shown)"
-        values = "".join(f"{number(told[key]):>9}" for key in ("a", "b", "difference"))
-        lines.append(f"{name:18}{values}   {number(low)} to {number(high)}{mark}")
+        rows.append([name, *(number(told[key]) for key in ("a", "b", "difference")), f"{low} to {high}{mark}"])
+    lines.append("\n" + tables.table(["", "A", "B", "B - A", "95 % interval"], rows))
     differ = found["disagreements"]
     right = sum(entry["right"] == "b" for entry in differ)
     last = [judgement.ALONE] if found["held_out"]["a"]["made_up"] else []

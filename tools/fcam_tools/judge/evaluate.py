@@ -30,21 +30,21 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from fcam_tools import data
-from fcam_tools.common import parallel
+from fcam_tools.common import parallel, tables
 from fcam_tools.common.errors import ToolError
 from fcam_tools.common.program import refuse_damaged
+from fcam_tools.common.run_folder import checkpoint_in, run_of, save
 from fcam_tools.data import made_up
 from fcam_tools.data.reading import stored
-from fcam_tools.export.export import Checkpoint, defect_score, load_checkpoint, run_onnx
-from fcam_tools.export.quantize import session
-from fcam_tools.export.verify import read_manifest
 from fcam_tools.judge.memory_bank import Bank
 from fcam_tools.judge.truth import Truth, truth_of
 from fcam_tools.measure import held_out, judgement, operating
 from fcam_tools.measure.metrics import Scorer
+from fcam_tools.model.answers import defect_score, run_onnx, session
+from fcam_tools.model.bundle import read_manifest
+from fcam_tools.model.checkpoint import Checkpoint, load_checkpoint
 from fcam_tools.model.network import Joint, Net
 from fcam_tools.train import seeds
-from fcam_tools.train.runs import checkpoint_in, run_of, save
 
 SHOWN = (
     "image_auroc", "image_ap", "pxap", "pixel_auroc", "aupro_030", "max_box_acc_v1", "max_box_acc_v2",
@@ -186,13 +186,7 @@ def sources(
 
 
 def table(rows: dict[str, dict]) -> str:
-    width = max(len(name) for name in SHOWN)
-    wide = max(10, *(len(name) + 2 for name in rows)) if rows else 10
-    lines = [" " * width + "".join(f"{name:>{wide}}" for name in rows)]
-    for metric in SHOWN:
-        values = [row.get(metric) for row in rows.values()]
-        lines.append(f"{metric:<{width}}" + "".join(f"{'-' if v is None else f'{v:.4f}':>{wide}}" for v in values))
-    return "\n".join(lines)
+    return tables.table(["", *rows], ([metric, *(row.get(metric) for row in rows.values())] for metric in SHOWN))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,8 +10,6 @@ Exit code 1 if there is something that must be mended before training, 0 otherwi
 from __future__ import annotations
 
 import argparse
-import base64
-import html
 import json
 import sys
 from collections import Counter
@@ -22,10 +20,12 @@ from pathlib import Path
 from PIL import Image
 
 from fcam_tools import data
+from fcam_tools.common import tables
 from fcam_tools.common.disk import png, write
 from fcam_tools.common.errors import ToolError
 from fcam_tools.data import shape
 from fcam_tools.data.copies import NAMED, Pair, across, copies, prints_of, told_leaks
+from fcam_tools.judge.page import Inline, render
 from fcam_tools.judge.suspect import sheet, suspects
 from fcam_tools.judge.truth import PixelTruth
 from fcam_tools.measure.judgement import FEW
@@ -202,16 +202,14 @@ def wrong_groups(told: dict) -> list[Verdict]:
 
 def page(text: str, picture: Image.Image | None) -> str:
     """The report as one HTML file."""
-    shown = f'<img src="data:image/png;base64,{base64.b64encode(png(picture)).decode()}">' if picture else ""
-    return f'<!doctype html><meta charset="utf-8"><title>fcam data set</title><pre>{html.escape(text)}</pre>{shown}\n'
+    return render("data_set.html", text=text, sheet=Inline(png(picture)) if picture else None)
 
 
 def table(told: dict) -> str:
     """The report as text: counts, what else was found, verdicts."""
     names = [name for name in told["classes"] if any(told["counts"][split][name] for split in data.SPLITS)]
-    width = max(len(name) for name in (*names, "pictures"))
-    lines = [" " * width + "".join(f"{split:>8}" for split in data.SPLITS)]
-    lines += [f"{name:<{width}}" + "".join(f"{told['counts'][s][name]:>8}" for s in data.SPLITS) for name in names]
+    counts = ([name, *(told["counts"][split][name] for split in data.SPLITS)] for name in names)
+    lines = [tables.table(["pictures", *data.SPLITS], counts)]
     for name in ("sizes", "modes"):
         lines.append(f"{name}: " + ", ".join(f"{key} ({count})" for key, count in list(told[name].items())[:6]))
     groups = ", ".join(f"{count} by {kind}" for kind, count in told["groups"]["kinds"].items())

@@ -1,14 +1,13 @@
 """The pilot's report. In: what `pilot` found. Out: one HTML page, self-contained: pictures are inlined, no network.
 
-Every figure says on which pictures it was taken and what chose it. Curves are matplotlib's (PNG), overlays are JPEG.
+The page itself is templates/pilot.html; what it shows is made here. Every figure says on which pictures it was taken
+and what chose it. Curves are matplotlib's (PNG), overlays are JPEG.
 """
 
 from __future__ import annotations
 
-import base64
-import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -17,9 +16,10 @@ from PIL import Image
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from fcam_tools import data
+from fcam_tools.common import run_folder
 from fcam_tools.judge.compare import overlay
 from fcam_tools.judge.found import Judged, Pilot
-from fcam_tools.train import runs
+from fcam_tools.judge.page import Inline, render
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -39,100 +39,80 @@ CURVES = {
 }  # fmt: skip
 SHOWN = 6  # overlays of each kind
 SIDE = 160
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#1f2328}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #d0d7de;text-align:right}
-td:first-child,th:first-child{text-align:left}figure{display:inline-block;margin:.3em;font-size:12px;text-align:center}
-.verdict{color:#fff;padding:.8em 1.2em;border-radius:6px;font-size:1.2em}.note{color:#59636e;font-size:13px}"""
 
 
 def page(found: Pilot, judged: Judged) -> str:
-    colour = COLOURS.get(found.verdict["verdict"], UNPROVEN)
-    perhaps = "".join(f"<li>perhaps {html.escape(cause)}</li>" for cause in found.verdict.get("perhaps", []))
-    parts = [
-        f"<h1>Pilot: {html.escape(found.data)}</h1>",
-        *(f"<p>{html.escape(line)}</p>" for line in found.first),
-        f'<p class="verdict" style="background:{colour}">{html.escape(found.headline)}</p>',
-        f"<ul>{perhaps}</ul>" if perhaps else "",
-        setting(found),
-        operating_part(found, judged),
-        quality(found),
-        confusion(found),
-        training(found),
-        learning(found),
-        robustness(found),
-        latency(found),
-        overlays(found, judged),
-        f'<p class="note">Made by fcam-tools {runs.tool()}; recipe: {html.escape(str(found.recipe))}</p>',
-    ]
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Pilot: {html.escape(found.data)}</title>'
-        f"<style>{STYLE}</style></head><body>{body}</body></html>\n"
+    return render(
+        "pilot.html",
+        found=found,
+        colour=COLOURS.get(found.verdict["verdict"], UNPROVEN),
+        rates=rates(found),
+        curves=curves(found, judged),
+        quality=quality(found),
+        confusion=confusion(found),
+        training=training(found),
+        learning=learning(found),
+        learning_rows=learning_rows(found),
+        robustness=robustness(found),
+        boards=boards(found),
+        pictures=pictures(found, judged),
+        tool=run_folder.tool(),
     )
-
-
-# Building blocks.
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    def line(cells: Sequence[Any], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(text(cell))}</{tag}>" for cell in cells) + "</tr>"
-
-    return "<table>" + line(head, "th") + "".join(line(row, "td") for row in rows) + "</table>"
-
-
-def text(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def span(interval: Sequence[float]) -> str:
     return f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
-def inline(content: bytes, kind: str, width: int | None = None) -> str:
-    size = f' width="{width}"' if width else ""
-    return f'<img{size} alt="" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
-
-
-def figure(drawn: Figure) -> str:
+def figure(drawn: Figure) -> Inline:
     out = io.BytesIO()
     drawn.tight_layout()
     drawn.savefig(out, format="png", dpi=90)
     plt.close(drawn)
-    return inline(out.getvalue(), "png")
+    return Inline(out.getvalue())
 
 
-# The sections.
+# The tables.
 
 
-def setting(found: Pilot) -> str:
-    counts = ", ".join(f"{count} {html.escape(name)}" for name, count in found.counts.items())
-    prices = found.prices
-    assumed = " (assumed: the two rates weigh the same; give --escape-cost, --reject-cost and --ng-rate)"
-    return (
-        f"<p>{sum(found.counts.values())} pictures: {counts}. {found.folds}-fold cross-validation: every picture is "
-        f"judged by a network that never saw it. Goals: escapes at most {found.goals.escape:g}, false rejects at most "
-        f"{found.goals.reject:g}. An escape costs {prices.escape:g}, a false reject {prices.reject:g}, "
-        f"{prices.ng_rate:g} of the parts are defective{assumed if found.assumed else ''}.</p>"
-    )
-
-
-def operating_part(found: Pilot, judged: Judged) -> str:
+def rates(found: Pilot) -> list[list[Any]]:
     point = found.point
-    rows = [
+    return [
         [name.replace("_", " "), point[f"{name}_rate"], span(point[f"{name}_interval"]), point[f"unseen_{name}_rate"]]
         for name in ("escape", "false_reject")
     ]
-    told = table(["rate", "on these pictures", "95 % interval (exact)", "on pictures that did not choose it"], rows)
-    low, high = point["threshold_interval"]
-    return (
-        f"<h2>Operating point</h2><p>Reject at a score of {point['threshold']:.4f} or more (95 % bootstrap interval "
-        f"{low:.4f} to {high:.4f}): the cheapest threshold, {point['cost']:.4g} a part.</p>{told}"
-        f"{curves(found, judged)}"
-    )
 
 
-def curves(found: Pilot, judged: Judged) -> str:
+def quality(found: Pilot) -> list[list[Any]]:
+    metrics = found.metrics
+    rows = [[NAMES[n], metrics[n], span(metrics[f"{n}_interval"])] for n in ("image_auroc", "image_ap")]
+    names = [name for name in metrics if not name.startswith("image_")]
+    return rows + [[NAMES.get(name, name), metrics[name], ""] for name in names]
+
+
+def confusion(found: Pilot) -> list[list[Any]]:
+    head = ["class", *next(iter(found.confusion.values()))]
+    return [head, *([name, *row.values()] for name, row in found.confusion.items())]
+
+
+def learning_rows(found: Pilot) -> list[list[Any]]:
+    names = ("pictures", "defects", "image_auroc", "escape_rate", "false_reject_rate", "error")
+    head = [NAMES.get(name, name.replace("_", " ")) for name in names]
+    return [head, *([point[name] for name in names] for point in found.learning)]
+
+
+def boards(found: Pilot) -> list[list[str]]:
+    rows = []
+    for name, board in found.latency["boards"].items():
+        fast, slow = board["ms"]
+        rows.append([name, f"{fast:.1f}" if fast == slow else f"{fast:.0f} to {slow:.0f}", board["source"]])
+    return rows
+
+
+# The pictures.
+
+
+def curves(found: Pilot, judged: Judged) -> Inline:
     bad, point = judged.bad, found.point
     reject, caught, _ = roc_curve(bad, judged.scores)
     drawn, (first, second, third) = plt.subplots(1, 3, figsize=(10.5, 3.4))
@@ -157,28 +137,7 @@ def curves(found: Pilot, judged: Judged) -> str:
     return figure(drawn)
 
 
-def quality(found: Pilot) -> str:
-    metrics = found.metrics
-    rows = [[NAMES[n], metrics[n], span(metrics[f"{n}_interval"])] for n in ("image_auroc", "image_ap")]
-    names = [name for name in metrics if not name.startswith("image_")]
-    rows += [[NAMES.get(name, name), metrics[name], ""] for name in names]
-    told = table(["metric", "value", "95 % interval (bootstrap)"], rows)
-    if not found.oracle:
-        return f"<h2>Quality</h2>{told}<p class='note'>There are no masks: how well maps fit is not measured.</p>"
-    weak, best = found.oracle["pxap_chosen_by_labels"], found.oracle["pxap_oracle"]
-    return (
-        f"<h2>Quality</h2>{told}<p>Maps were chosen with image labels alone: PxAP {weak:.2f} (mean over folds). "
-        f"An <b>oracle</b>, the decoder's epoch chosen with masks, would have had {best:.2f}; a line has no masks.</p>"
-    )
-
-
-def confusion(found: Pilot) -> str:
-    head = ["class", *next(iter(found.confusion.values()))]
-    rows = [[name, *row.values()] for name, row in found.confusion.items()]
-    return f"<h2>Confusion</h2>{table(head, rows)}"
-
-
-def training(found: Pilot) -> str:
+def training(found: Pilot) -> Inline:
     """How each fold's network learnt: what was optimised, and what chose the epoch."""
     drawn, axes = plt.subplots(1, 3, figsize=(10.5, 3))
     panels = (("classifier", "loss"), ("classifier", "val_auroc"), ("decoder", "val_weak_loss"))
@@ -192,14 +151,10 @@ def training(found: Pilot) -> str:
         axis.set(xlabel="epoch", title=CURVES[name], xlim=(0.5, last + 0.5))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].legend(frameon=False)
-    return (
-        f"<h2>Training</h2>{figure(drawn)}<p class='note'>The best epoch of the second and of the third curve was "
-        "kept; both are of image labels alone. A curve that still climbs or falls at its end asks for more "
-        "--epochs.</p>"
-    )
+    return figure(drawn)
 
 
-def learning(found: Pilot) -> str:
+def learning(found: Pilot) -> Inline:
     points = found.learning
     drawn, axis = plt.subplots(figsize=(5, 3.2))
     for name in ("escape_rate", "false_reject_rate", "error"):
@@ -208,18 +163,10 @@ def learning(found: Pilot) -> str:
     axis.set_xticks([p["pictures"] for p in points], [str(p["pictures"]) for p in points])
     axis.minorticks_off()
     axis.legend(frameon=False)
-    names = ("pictures", "defects", "image_auroc", "escape_rate", "false_reject_rate", "error")
-    told = table(
-        [NAMES.get(name, name.replace("_", " ")) for name in names], [[p[name] for name in names] for p in points]
-    )
-    return (
-        f"<h2>Is more data worth it?</h2>{figure(drawn)}{told}<p class='note'>First fold only; rates at the cheapest "
-        "threshold, on pictures that did not choose it (bootstrap). Few points on few pictures: a direction, "
-        "no promise.</p>"
-    )
+    return figure(drawn)
 
 
-def robustness(found: Pilot) -> str:
+def robustness(found: Pilot) -> Inline:
     rows = found.robustness
     plain, names = rows[0], list(dict.fromkeys(row["corruption"] for row in rows[1:]))
     values = {(row["corruption"], row["severity"]): row for row in rows}
@@ -234,23 +181,11 @@ def robustness(found: Pilot) -> str:
         axis.set_xticks(range(3), ["normal", "bad day", "fault"])
         axis.set_yticks(range(len(names)), names)
         axis.set_title(f"{NAMES.get(metric, metric.replace('_', ' '))} (undisturbed {plain[metric]:.2f})", fontsize=9)
-    return (
-        f"<h2>What a line does to pictures</h2>{figure(drawn)}<p class='note'>The first fold's network at the "
-        "operating point's threshold, on its own held-out pictures.</p>"
-    )
+    return figure(drawn)
 
 
-def latency(found: Pilot) -> str:
-    rows = []
-    for name, board in found.latency["boards"].items():
-        fast, slow = board["ms"]
-        rows.append([name, f"{fast:.1f}" if fast == slow else f"{fast:.0f} to {slow:.0f}", board["source"]])
-    told = table(["board", "ms a picture, network alone", "rate from"], rows)
-    macs = found.latency["multiply_adds"] / 1e6
-    return f"<h2>Time</h2><p>{macs:.0f} M multiply-adds a picture. These are estimates:</p>{told}"
-
-
-def overlays(found: Pilot, judged: Judged) -> str:
+def pictures(found: Pilot, judged: Judged) -> list[tuple[str, int, list[tuple[Inline, str]]]]:
+    """Of each kind of answer its title, how many there are, and the first ones."""
     bad, scores, threshold = judged.bad == 1, judged.scores, found.point["threshold"]
     rising = np.argsort(scores, kind="stable")
     kinds = {
@@ -258,19 +193,15 @@ def overlays(found: Pilot, judged: Judged) -> str:
         "Worst: escapes, the surest mistakes first": [i for i in rising if bad[i] and scores[i] < threshold],
         "Worst: good parts rejected": [i for i in rising[::-1] if not bad[i] and scores[i] >= threshold],
     }
-    out = ["<h2>Pictures</h2>"]
-    for title, chosen in kinds.items():
-        tiles = "".join(tile(found, judged, int(index)) for index in chosen[:SHOWN])
-        out.append(f"<h3>{title} ({len(chosen)})</h3>{tiles or '<p>none</p>'}")
-    return "".join(out)
+    return [(title, len(all_), [tile(found, judged, int(i)) for i in all_[:SHOWN]]) for title, all_ in kinds.items()]
 
 
-def tile(found: Pilot, judged: Judged, index: int) -> str:
+def tile(found: Pilot, judged: Judged, index: int) -> tuple[Inline, str]:
+    """A picture beside itself with its map, and the caption."""
     path = judged.pictures[index].path
     pixels = data.read_picture(path, (SIDE, SIDE))
     marked = overlay(pixels, judged.maps[index] / np.float32(255), MAP_THRESHOLD, (255, 140, 0))
     out = io.BytesIO()
     Image.fromarray(np.concatenate([pixels, marked], axis=1)).save(out, "JPEG", quality=85)
     name = list(found.counts)[int(judged.labels[index])]
-    caption = html.escape(f"{name}: {path.name}, score {judged.scores[index]:.3f}")
-    return f"<figure>{inline(out.getvalue(), 'jpeg')}<br>{caption}</figure>"
+    return Inline(out.getvalue(), "jpeg"), f"{name}: {path.name}, score {judged.scores[index]:.3f}"

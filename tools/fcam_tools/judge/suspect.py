@@ -33,7 +33,7 @@ from fcam_tools.common.errors import ToolError
 from fcam_tools.data import kinds
 from fcam_tools.data.dataset import Picture
 from fcam_tools.data.reading import stored
-from fcam_tools.export.export import load_checkpoint
+from fcam_tools.model.checkpoint import load_checkpoint
 from fcam_tools.model.network import Net, load_pretrained
 from fcam_tools.train import seeds
 

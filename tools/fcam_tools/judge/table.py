@@ -42,14 +42,14 @@ from tqdm import tqdm
 from fcam_tools import data
 from fcam_tools.common.disk import write
 from fcam_tools.common.errors import ToolError
+from fcam_tools.common.run_folder import save
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.data.layout import TEXT
-from fcam_tools.export.export import Checkpoint, load_checkpoint
 from fcam_tools.judge import evaluate
 from fcam_tools.judge.truth import truth_of
+from fcam_tools.model.checkpoint import Checkpoint, load_checkpoint
 from fcam_tools.model.network import DEFAULT_BACKBONE, multiply_adds
 from fcam_tools.train import methods, seeds, train
-from fcam_tools.train.runs import save
 
 log = logging.getLogger(__name__)
 

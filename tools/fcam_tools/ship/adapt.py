@@ -39,30 +39,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fcam_tools import data
-from fcam_tools.common import parallel
+from fcam_tools.common import parallel, run_folder
 from fcam_tools.common.errors import ToolError
 from fcam_tools.data import Dataset, Picture, kinds
 from fcam_tools.data.copies import tied
 from fcam_tools.data.group import grouped
 from fcam_tools.data.split import key_of as key
-from fcam_tools.export.export import (
-    Checkpoint,
-    Floats,
-    Options,
-    defect_score,
-    load_checkpoint,
-    run_net,
-    run_onnx,
-    sha256,
-    tensor,
-    verdict,
-    write_bundle,
-)
-from fcam_tools.export.export import iou as overlap
-from fcam_tools.export.quantize import session
-from fcam_tools.export.verify import Golden, Judge, read_golden, read_manifest
+from fcam_tools.export.export import write_bundle
+from fcam_tools.export.options import Options
+from fcam_tools.export.verify import Golden, Judge, read_golden
+from fcam_tools.model.answers import Floats, defect_score, run_net, run_onnx, session, tensor, verdict
+from fcam_tools.model.answers import iou as overlap
+from fcam_tools.model.bundle import read_manifest, sha256
+from fcam_tools.model.checkpoint import Checkpoint, load_checkpoint
 from fcam_tools.model.network import Net
-from fcam_tools.train import runs, seeds, train, trainer
+from fcam_tools.train import seeds, train, trainer
 from fcam_tools.train.feed import Feed, Part, Pictures, key_of
 
 log = logging.getLogger(__name__)
@@ -107,7 +98,7 @@ class Mistakes:
 def open_old(bundle: Path, given: Path | None) -> Old:
     manifest = read_manifest(bundle)
     path = given if given is not None else bundle.parent
-    if not runs.checkpoint_in(path).is_file():
+    if not run_folder.checkpoint_in(path).is_file():
         raise ToolError(
             f"{bundle} holds an int8 network, which cannot learn: give --checkpoint the .pt file or run folder that it "
             "was exported from"
@@ -116,7 +107,7 @@ def open_old(bundle: Path, given: Path | None) -> Old:
     loaded.thresholds.update(manifest["thresholds"])
     judge = Judge(manifest)
     golden = [read_golden(bundle, entry, judge) for entry in manifest["golden"]]
-    old = Old(bundle, loaded, runs.checkpoint_in(path), judge, golden, manifest["golden"])
+    old = Old(bundle, loaded, run_folder.checkpoint_in(path), judge, golden, manifest["golden"])
     names = [entry["name"] for entry in manifest["classes"]]
     if names != loaded.classes or worse(old, lambda x: run_net(loaded.net, x)):
         raise ToolError(f"{path} is not the network of {bundle}: it gives the golden pictures other answers")
@@ -358,10 +349,10 @@ def adapt(bundle: Path, root: Path, checkpoint: Path | None, folder: Path, setti
     best, told = choose(old, made, in_memory(held, size, ok))
     log.info("%s: %s", best, json.dumps(told[best]))
     dataset = dataset_of(old, learn, held, root)
-    run = runs.create(folder, {
+    run = run_folder.create(folder, {
         "name": folder.name, "command": sys.argv, "data": str(root), "dataset": root.name,
         "dataset_sha256": dataset.fingerprint(), "adapted_from": str(bundle), "recipe": asdict(settings),
-        "checkpoint": str((folder / runs.CHECKPOINT).resolve()),
+        "checkpoint": str((folder / run_folder.CHECKPOINT).resolve()),
     })  # fmt: skip
     try:
         publish(old, made[best], best, learn, dataset, folder)
@@ -370,7 +361,7 @@ def adapt(bundle: Path, root: Path, checkpoint: Path | None, folder: Path, setti
         raise
     run.add_metrics(adapted=told, chosen=best)
     run.update(state="done")
-    return {"run": str(folder), "bundle": str(folder / runs.BUNDLE), "chosen": best, **told}
+    return {"run": str(folder), "bundle": str(folder / run_folder.BUNDLE), "chosen": best, **told}
 
 
 def publish(old: Old, net: Net, how: str, learn: list[Picture], dataset: Dataset, folder: Path) -> None:
@@ -380,7 +371,7 @@ def publish(old: Old, net: Net, how: str, learn: list[Picture], dataset: Dataset
     content = torch.load(old.path, weights_only=True) | {"state_dict": net.state_dict(), "metrics": {}}
     content["provenance"] = content["provenance"] | provenance
     content["thresholds"] = old.checkpoint.thresholds
-    runs.save(folder / runs.CHECKPOINT, content)
+    run_folder.save(folder / run_folder.CHECKPOINT, content)
     manifest, samples = read_manifest(old.bundle), old.bundle / "samples"
     options = Options(
         name=manifest["name"],
@@ -396,7 +387,7 @@ def publish(old: Old, net: Net, how: str, learn: list[Picture], dataset: Dataset
     runner = session(trial / "model.onnx")
     if problems := worse(old, lambda x: run_onnx(runner, x)):
         raise ToolError(f"the new int8 network is worse on the old golden set, so the old bundle stays: {problems}")
-    trial.rename(folder / runs.BUNDLE)
+    trial.rename(folder / run_folder.BUNDLE)
 
 
 def bumped(version: str) -> str:
@@ -420,7 +411,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = Settings(**{name: getattr(args, name) for name in vars(Settings())})
-    folder = args.out or runs.new_folder(Path("runs"), f"{args.bundle.name}-adapted")
+    folder = args.out or run_folder.new_folder(Path("runs"), f"{args.bundle.name}-adapted")
     progress = sys.stderr.isatty() and not args.json
     done = adapt(args.bundle, args.pictures, args.checkpoint, folder, settings, progress)
     if args.json:

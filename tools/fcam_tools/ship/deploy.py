@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from fcam_tools.common import tables
 from fcam_tools.common.errors import ToolError, note_bug
 
 log = logging.getLogger("fcam_tools")
@@ -345,14 +346,11 @@ def untried(camera: Camera, canary: bool, bad: str) -> Row:
 
 
 def table(rows: list[Row]) -> str:
-    cells = [("camera", "before", "state", "s", "detail")]
-    cells += [
+    told = (
         (f"{row.host} *" if row.canary else row.host, row.before, row.state, f"{row.seconds:.1f}", row.detail)
         for row in rows
-    ]
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
-    padded = ([cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)] for line in cells)
-    return "\n".join("  ".join(line).rstrip() for line in padded)
+    )
+    return tables.table(("camera", "before", "state", "s", "detail"), told)
 
 
 def cameras_of(args: argparse.Namespace) -> list[Camera]:

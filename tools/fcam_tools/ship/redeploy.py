@@ -31,13 +31,14 @@ from types import ModuleType
 from typing import Any
 
 from fcam_tools import data
+from fcam_tools.common import run_folder
 from fcam_tools.common.errors import ToolError
 from fcam_tools.data import made_up
 from fcam_tools.export import export
-from fcam_tools.export.verify import find_fcam, read_manifest
+from fcam_tools.export.verify import find_fcam
 from fcam_tools.measure import held_out, judgement
+from fcam_tools.model.bundle import read_manifest
 from fcam_tools.ship import deploy
-from fcam_tools.train import runs
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def folder_of(out: Path, name: str, pictures: str, words: str) -> Path:
 def trained(folder: Path, args: argparse.Namespace) -> Path:
     """The checkpoint: there, gone on with, or begun."""
     checkpoint = folder / "net.pt"
-    run = runs.Run(runs.beside(checkpoint))
+    run = run_folder.Run(run_folder.beside(checkpoint))
     # A run that was killed while it began may have left a folder and nothing in it, which `train` takes.
     if not (run.folder / "run.json").is_file():
         words = [*accepted(args), *shlex.split(args.train)]
@@ -132,7 +133,7 @@ def made_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def ledger(folder: Path) -> dict[str, Any]:
     file = folder / LEDGER
-    return runs.read_json(file) if file.is_file() else {}
+    return run_folder.read_json(file) if file.is_file() else {}
 
 
 def counter_of(file: Path) -> int:
@@ -238,7 +239,7 @@ def signed(folder: Path, checkpoint: Path, fcam: Path, args: argparse.Namespace,
     password = ("--password-file", args.password_file) if args.password_file else ()
     step("bundle", "sign", unsigned, "--key", args.key, "--counter", counter, *password, tool=(str(fcam),))
     file = folder / f"{args.name}-{counter}.fcam"
-    runs.write_json(folder / LEDGER, ledger(folder) | {file.name: made_of(args)})
+    run_folder.write_json(folder / LEDGER, ledger(folder) | {file.name: made_of(args)})
     return unsigned.rename(file)
 
 

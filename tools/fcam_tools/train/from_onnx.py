@@ -19,8 +19,8 @@ from onnx import NodeProto
 from torch import Tensor, nn
 
 from fcam_tools.common.errors import ToolError
-from fcam_tools.export.qdq import Wiring
 from fcam_tools.model.network import LogSumExpPool, Net
+from fcam_tools.model.onnx_graph import Wiring
 from fcam_tools.train import seeds
 
 SCALED = "ConvMulFusion"  # how ONNX Runtime names weights that a product behind them was folded into

@@ -9,9 +9,9 @@ weak loss there (seeds and negatives, fixed draws), the score threshold by the f
 that are OK. Every epoch's decoder is kept beside the checkpoint (`NAME.decoders.pt`), so that `evaluate --oracle` can
 tell what a choice with pixel labels would have given.
 
-A run leaves a folder (runs.py). Killed at any moment, it goes on from its last snapshot with `--resume` and ends as if
-nothing had happened: whatever is drawn is a function of the seed and the step (feed.py), and the snapshot holds the
-rest. A step is made of `parts` parts, each with its own BatchNorm statistics, whose gradients and statistics are
+A run leaves a folder (run_folder.py). Killed at any moment, it goes on from its last snapshot with `--resume` and ends
+as if nothing had happened: whatever is drawn is a function of the seed and the step (feed.py), and the snapshot holds
+the rest. A step is made of `parts` parts, each with its own BatchNorm statistics, whose gradients and statistics are
 averaged; how many processes share them out (parallel.py) does not change the result but for the order of that sum.
 Tolerances, tested on a CPU with as many threads: a resumed run equals an uninterrupted one to the bit, two runs of one
 seed too, and two processes one process to 1e-5 of a weight's size.
@@ -39,19 +39,19 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from fcam_tools import data
-from fcam_tools.common import parallel
+from fcam_tools.common import parallel, run_folder
 from fcam_tools.common.disk import write
 from fcam_tools.common.errors import ToolError
 from fcam_tools.common.parallel import Team
+from fcam_tools.common.run_folder import Run, save
 from fcam_tools.data import kinds, made_up, pasted, shape
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
 from fcam_tools.measure import held_out, judgement
 from fcam_tools.measure.metrics import image_auroc
 from fcam_tools.model.network import DECODERS, VERDICTS, Joint
-from fcam_tools.train import losses, methods, native, runs, seeds
+from fcam_tools.train import losses, methods, native, seeds
 from fcam_tools.train.feed import Part, Pictures, key_of
 from fcam_tools.train.labels import accuracy, classification_loss, defect_classes, defective, label_array
-from fcam_tools.train.runs import Run, save
 from fcam_tools.train.sampling import OtsuDraw, ProbabilityDraw
 from fcam_tools.train.seeds import Draw
 from fcam_tools.train.trainer import CHUNK, PRECISIONS, Recipe, Stage, Terms, Trainer, optimise_stage
@@ -409,7 +409,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
             "min_area_px": recipe.min_area_px,
         },
         "provenance": {
-            "tool": f"fcam-tools {runs.tool()}",
+            "tool": f"fcam-tools {run_folder.tool()}",
             "dataset": dataset.name,
             "dataset_sha256": dataset.fingerprint(),
             **({"dataset_licence": licence} if (licence := data.licence_of(dataset)) else {}),
@@ -541,7 +541,7 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
     if out is not None and out.suffix not in ("", ".pt"):
         raise ToolError(f"--out {out} must end in .pt, or be a run folder without a suffix")
     name = args.name or dataset.name
-    folder = runs.new_folder(args.runs, name) if out is None else runs.beside(out) if out.suffix else out
+    folder = run_folder.new_folder(args.runs, name) if out is None else run_folder.beside(out) if out.suffix else out
     if team.leads:
         refuse_leaks(dataset, args.allow_leaks, sys.stderr.isatty() and not args.json)
         lost = shape.shrunk if recipe.objective == "native" else shape.squashed
@@ -550,7 +550,7 @@ def plan_new(args: argparse.Namespace, team: Team) -> Plan:
         if dataset.joined:
             log.warning("%s", kinds.told(dataset))
     recipe.parts = recipe.parts or team.world
-    checkpoint = out if out is not None and out.suffix else folder / runs.CHECKPOINT
+    checkpoint = out if out is not None and out.suffix else folder / run_folder.CHECKPOINT
     return Plan(recipe, args.data, dataset, checkpoint, folder)
 
 
@@ -602,7 +602,7 @@ def start_run(plan: Plan, team: Team, args: argparse.Namespace) -> Run:
             "recipe": asdict(plan.recipe),
             "accept_unproven": args.accept_unproven,
         }
-        runs.create(plan.folder, told)
+        run_folder.create(plan.folder, told)
     team.wait()
     return Run(plan.folder)
 
@@ -699,7 +699,7 @@ def leave(plan: Plan, run: Run, checkpoint: dict, every: list[dict]) -> dict[str
     """The results' files; the snapshot goes last, so that a run killed here can still be resumed."""
     save(plan.checkpoint.with_suffix(".decoders.pt"), every)
     save(plan.checkpoint, checkpoint)
-    own = run.folder / runs.CHECKPOINT
+    own = run.folder / run_folder.CHECKPOINT
     if own.resolve() != plan.checkpoint.resolve():
         save(own, checkpoint)
         save(own.with_suffix(".decoders.pt"), every)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL.Image import fromarray
 
-from fcam_tools.common import contact, disk
+from fcam_tools.common import contact, disk, tables
 from fcam_tools.common.errors import ToolError
 from fcam_tools.synth import sets
 from fcam_tools.synth.products import CHOOSING, GOOD, PRODUCTS, picture
@@ -96,5 +96,5 @@ def listed(as_json: bool) -> str:
     ]
     if as_json:
         return json.dumps(rows)
-    lines = [f"{r['product']:<10} {r['half']:<10} {r['about']}: {', '.join(r['defects'])}" for r in rows]
-    return "\n".join(["product    half       what it is, and its defects", *lines])
+    lines = ([row["product"], row["half"], f"{row['about']}: {', '.join(row['defects'])}"] for row in rows)
+    return tables.table(("product", "half", "what it is, and its defects"), lines)
