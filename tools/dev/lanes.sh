@@ -252,4 +252,6 @@ lane_docs() {
     ready_docs
     say "documentation"
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+    say "the examples in it"
+    cargo test --locked --quiet --doc
 }
