@@ -248,7 +248,7 @@ pub enum Error {
         waited: Duration,
     },
     /// The child process could not be started.
-    #[error("cannot start camera command `{command}`: {source}")]
+    #[error("cannot start camera command `{command}`: {source}; is the program installed, and on the PATH of the service?")]
     Spawn {
         /// The command line.
         command: String,
@@ -256,7 +256,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The child process ended while frames were expected.
-    #[error("camera command `{command}` ended ({status}) after {frames} frames; last words: {stderr}")]
+    #[error("camera command `{command}` ended ({status}) after {frames} frames; last words: {stderr}; run it by hand to see what it says")]
     ChildEnded {
         /// The command line.
         command: String,
@@ -268,7 +268,7 @@ pub enum Error {
         stderr: String,
     },
     /// Reading from the camera failed.
-    #[error("cannot read from {camera}: {source}")]
+    #[error("cannot read from {camera}: {source}; is it connected, and has it power?")]
     Read {
         /// Which camera.
         camera: String,
@@ -374,7 +374,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Paths without a single picture in them.
-    #[error("no pictures (png, jpg, bmp, tiff) in {0}")]
+    #[error("no pictures (png, jpg, bmp, tiff) in {0}: name a folder that has some, or the pictures themselves")]
     NoPictures(String),
     /// A size or stride that is not possible.
     #[error("a {width} x {height} {format:?} frame {why}")]

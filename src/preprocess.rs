@@ -88,7 +88,7 @@ pub enum Error {
         problem: String,
     },
     /// Each tile costs a run of the network.
-    #[error("the rois have {count} tiles, {} are possible", tile::MAX_TILES)]
+    #[error("the rois have {count} tiles, {} are possible: make inspect.tiles coarser", tile::MAX_TILES)]
     TooMany {
         /// Tiles there would be.
         count: usize,

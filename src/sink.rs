@@ -56,7 +56,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The other side takes less than there is to tell.
-    #[error("{sink} takes nothing: its queue is full")]
+    #[error("{sink} takes nothing: its queue is full; does its reader live, and is the cable in?")]
     Full {
         /// Which sink.
         sink: String,
