@@ -17,7 +17,19 @@ from fcam_tools.export import operators
 from fcam_tools.model import network
 from fcam_tools.model.network import Features, Net
 from fcam_tools.model.unet import UNet
-from fcam_tools.train import crf, labels, losses, methods, sampling, seeds, train
+from fcam_tools.train import (
+    classifier,
+    crf,
+    decoder,
+    labels,
+    losses,
+    methods,
+    options,
+    sampling,
+    seeds,
+    threshold,
+    train,
+)
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -400,7 +412,7 @@ def test_several_labels_are_learnt_class_by_class() -> None:
 def parsed(*words: str) -> train.Recipe:
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    return train.recipe_of(parser.parse_args(["data", "--out", "x.pt", *words]))
+    return options.recipe_of(parser.parse_args(["data", "--out", "x.pt", *words]))
 
 
 def test_the_paper_s_recipe_has_the_published_numbers() -> None:
@@ -448,9 +460,9 @@ def test_every_recipe_trains_its_decoder(name: str, hot: bool) -> None:
     found = labels.label_array([(0,), (1, 2) if hot else (1,), (2,)] * 2, 3)
     own, val = (train.Pictures(pictures(6, recipe.read_at(split)[0], 1), found) for split in ("train", "val"))
     t = train.Trainer(recipe, own, val, 3, progress=False)
-    train.train_classifier(t)
+    classifier.train_classifier(t)
     before = {key: value.clone() for key, value in t.net.state_dict().items()}
-    told, every = train.train_decoder(t)
+    told, every = decoder.train_decoder(t)
     moved = {key for key, value in t.net.state_dict().items() if not torch.equal(value, before[key])}
     parts = {key.split(".")[0] for key in moved}
     assert parts == ({"features", "classifier", "decoder"} if name == "joint" else {"decoder"})
@@ -465,10 +477,10 @@ def test_f_cam_trains_on_a_set_without_good_pictures() -> None:
     found = np.array([1, 2, 1, 2])
     own, val = (train.Pictures(pictures(4, recipe.read_at(split)[0], 1), found) for split in ("train", "val"))
     t = train.Trainer(recipe, own, val, 3, progress=False)
-    told = train.train_classifier(t)
+    told = classifier.train_classifier(t)
     assert told["val_auroc"] == told["val_accuracy"]
-    assert math.isfinite(train.train_decoder(t)[0]["val_weak_loss"])
-    assert train.score_threshold(np.array([0.9, 0.8]), np.zeros(2, bool), 0.01) == 0.5
+    assert math.isfinite(decoder.train_decoder(t)[0]["val_weak_loss"])
+    assert threshold.score_threshold(np.array([0.9, 0.8]), np.zeros(2, bool), 0.01) == 0.5
 
 
 def weighted(name: str, bad: list[int]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fcam_tools.model.network import Net
-from fcam_tools.train import methods, native, train
+from fcam_tools.train import methods, native, threshold, train
 from PIL import Image
 
 SMALL = {
@@ -198,14 +198,14 @@ def test_known_good_pictures_count_as_much_as_they_are_known_by_heart() -> None:
     rates, few = [], []
     for _ in range(200):
         held_out, known, new = scores(20, -2), scores(100, -3), scores(2000, -2)
-        both = np.concatenate([held_out, train.moved_up(known, held_out)])
+        both = np.concatenate([held_out, threshold.moved_up(known, held_out)])
         for found, seen in ((rates, both), (few, held_out)):
-            found.append((new > train.score_threshold(seen, np.ones(len(seen), bool), 0.02)).mean())
+            found.append((new > threshold.score_threshold(seen, np.ones(len(seen), bool), 0.02)).mean())
     assert 0.01 < np.mean(rates) < 0.03
     assert np.std(rates) < np.std(few)
 
 
 def test_good_pictures_that_score_higher_when_known_stay_as_they_are() -> None:
     known, held_out = np.array([0.2, 0.4]), np.array([0.1, 0.1])
-    assert train.moved_up(known, held_out) == pytest.approx(known)
-    assert train.moved_up(known, known[:0]) is known
+    assert threshold.moved_up(known, held_out) == pytest.approx(known)
+    assert threshold.moved_up(known, known[:0]) is known

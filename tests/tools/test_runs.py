@@ -22,7 +22,7 @@ import torch
 from fcam_tools import __main__, data
 from fcam_tools.common import disk, parallel, run_folder
 from fcam_tools.common.errors import ToolError
-from fcam_tools.train import feed, train, tune
+from fcam_tools.train import decoder, feed, options, plan, train, tune
 from trees import TREES, squares
 
 # A process to fork from, with torch imported once: each child is as clean as a new one, and starts at once.
@@ -170,7 +170,7 @@ def test_run_folder_tells_how_the_network_was_made(pictures: Path, whole: Path) 
     run = run_folder.Run(folder)
     config = run.config
     assert config["recipe"]["epochs"] == 3 and config["recipe"]["pretrained"] is False
-    assert train.recipe_from(config["recipe"]).size == 32
+    assert options.recipe_from(config["recipe"]).size == 32
     assert config["versions"]["torch"] and len(config["dataset_sha256"]) == 64 and "+" in config["tool"]
     assert config["dataset_sha256"] == torch.load(whole, weights_only=True)["provenance"]["dataset_sha256"]
     assert same(folder / run_folder.CHECKPOINT, whole)
@@ -201,7 +201,7 @@ def test_runs_are_listed(pictures: Path, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_without_decoder_epochs_no_map_is_drawn(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "defect_maps", lambda *_: pytest.fail("maps for a decoder that is not trained"))
+    monkeypatch.setattr(decoder, "defect_maps", lambda *_: pytest.fail("maps for a decoder that is not trained"))
     recipe = train.Recipe(pretrained=False, size=32, batch=8, epochs=1, decoder_epochs=0, precision="fp32")
     checkpoint, every = train.fit(recipe, data.load(str(pictures)), progress=False)
     assert every == [] and 0 <= checkpoint["training"]["val_auroc"] <= 1
@@ -233,7 +233,7 @@ def test_unfinished_run_is_not_overwritten(pictures: Path, tmp_path: Path) -> No
         run_folder.create(tmp_path / "run", {"dataset": "x"})
     run_folder.Run(tmp_path / "run").update(state="done", checkpoint="net.pt")
     with pytest.raises(ToolError, match="is done"):
-        train.plan_resumed(tmp_path / "run")
+        plan.plan_resumed(tmp_path / "run")
     run_folder.create(tmp_path / "run", {"dataset": "y"})
     assert run_folder.Run(tmp_path / "run").config["dataset"] == "y"
 
@@ -338,7 +338,7 @@ def test_changed_pictures_stop_a_resumption(pictures: Path, tmp_path: Path) -> N
     told = {"data": str(pictures), "dataset_sha256": "0" * 64, "recipe": {}, "checkpoint": "net.pt"}
     run_folder.create(tmp_path / "run", told)
     with pytest.raises(ToolError, match="are not those that"):
-        train.plan_resumed(tmp_path / "run")
+        plan.plan_resumed(tmp_path / "run")
 
 
 def test_pictures_that_moved_are_taken_from_their_new_place(

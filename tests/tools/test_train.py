@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from fcam_tools.common.errors import ToolError
 from fcam_tools.model import network
 from fcam_tools.model.network import Joint, Net
-from fcam_tools.train import feed, losses, seeds, train
+from fcam_tools.train import classifier, decoder, feed, losses, seeds, threshold, train
 from fcam_tools.train import trainer as training
 from fcam_tools.train.feed import Part
 from PIL import Image
@@ -440,12 +440,12 @@ def test_average_follows_from_the_first_step() -> None:
 def test_stages_train_their_own_part(trainer: train.Trainer) -> None:
     net = trainer.net
     before = statistics(net)
-    told = train.train_classifier(trainer)
+    told = classifier.train_classifier(trainer)
     assert 0 <= told["val_auroc"] <= 1 and 1 <= told["epoch"] <= 2
     moved = changed(before, net)
     assert moved and not any(name.startswith("decoder") for name in moved)
     before = statistics(net)
-    told, every = train.train_decoder(trainer)
+    told, every = decoder.train_decoder(trainer)
     moved = changed(before, net)
     assert moved and all(name.startswith("decoder") for name in moved)
     assert len(every) == 2 and told["decoder_epoch"] in (1, 2)
@@ -455,9 +455,9 @@ def test_stages_train_their_own_part(trainer: train.Trainer) -> None:
 
 def test_features_may_learn_with_the_decoder(trainer: train.Trainer) -> None:
     trainer.recipe = replace(trainer.recipe, joint=0.5)
-    train.train_classifier(trainer)
+    classifier.train_classifier(trainer)
     before = statistics(trainer.net)
-    told, every = train.train_decoder(trainer)
+    told, every = decoder.train_decoder(trainer)
     moved = changed(before, trainer.net)
     assert {name.split(".")[0] for name in moved} == {"features", "classifier", "decoder"}
     assert 0 <= told["val_auroc"] <= 1 and len(every) == 2
@@ -470,7 +470,7 @@ def test_features_may_learn_with_the_decoder(trainer: train.Trainer) -> None:
 def test_a_share_of_the_first_weights_is_kept(trainer: train.Trainer, joint: float) -> None:
     trainer.recipe = replace(trainer.recipe, blend=0.25, joint=joint, decoder_epochs=1)
     before = statistics(trainer.net)
-    _, every = train.train_decoder(trainer)
+    _, every = decoder.train_decoder(trainer)
     learnt = every[0] if joint else {f"decoder.{name}": value for name, value in every[0].items()}
     after = trainer.net.state_dict()
     for name, value in learnt.items():
@@ -485,30 +485,30 @@ def test_a_made_up_defect_does_not_teach_the_classifier() -> None:
     masks = torch.zeros(2, 4, 4, dtype=torch.bool)
     masks[1, 1, 1] = True
     part = Part(torch.zeros(2, 3, 4, 4), torch.tensor([0, 0]), None, 1.0, 0, masks)
-    train.label_loss(logits, part).backward()
+    decoder.label_loss(logits, part).backward()
     assert logits.grad is not None and logits.grad[0].abs().sum() > 0 and not logits.grad[1].any()
     all_made_up = replace(part, masks=torch.ones(2, 4, 4, dtype=torch.bool))
-    assert float(train.label_loss(logits, all_made_up).detach()) == 0
+    assert float(decoder.label_loss(logits, all_made_up).detach()) == 0
 
 
 def test_score_threshold_keeps_the_false_reject_rate() -> None:
     good = np.arange(100) / 100
     scores = np.append(good, [0.2, 0.995, 0.999])
     ok = np.arange(103) < 100
-    assert train.score_threshold(scores, ok, 0.01) == pytest.approx(0.985)
-    assert train.score_threshold(scores, ok, 0.05) == pytest.approx(0.945)
-    assert train.score_threshold(scores, ok, 0.0) == pytest.approx(0.9925)  # from the highest, 0.99, to a reject
+    assert threshold.score_threshold(scores, ok, 0.01) == pytest.approx(0.985)
+    assert threshold.score_threshold(scores, ok, 0.05) == pytest.approx(0.945)
+    assert threshold.score_threshold(scores, ok, 0.0) == pytest.approx(0.9925)  # from the highest, 0.99, to a reject
     for rate in (0.0, 0.01, 0.05, 0.3):
-        assert (good >= train.score_threshold(scores, ok, rate)).mean() == pytest.approx(rate)
+        assert (good >= threshold.score_threshold(scores, ok, rate)).mean() == pytest.approx(rate)
 
 
 def test_score_threshold_does_not_pass_rejects_that_score_little_more() -> None:
     scores, ok = np.array([0.1, 0.2, 0.6, 0.61, 0.7, 0.78]), np.arange(6) < 3
-    assert train.score_threshold(scores, ok, 0.01) == pytest.approx(0.605)
-    assert train.score_threshold(scores[:3], ok[:3], 0.01) == pytest.approx(0.8), "half-way to 1 without any"
+    assert threshold.score_threshold(scores, ok, 0.01) == pytest.approx(0.605)
+    assert threshold.score_threshold(scores[:3], ok[:3], 0.01) == pytest.approx(0.8), "half-way to 1 without any"
 
 
 def test_score_threshold_counts_equal_scores_together() -> None:
     scores = np.array([0.9, 0.9, 0.9, 0.1, 0.1])
-    assert train.score_threshold(scores, np.ones(5, bool), 0.4) == pytest.approx(0.95)
-    assert train.score_threshold(scores, np.ones(5, bool), 0.6) == pytest.approx(0.5)
+    assert threshold.score_threshold(scores, np.ones(5, bool), 0.4) == pytest.approx(0.95)
+    assert threshold.score_threshold(scores, np.ones(5, bool), 0.6) == pytest.approx(0.5)

@@ -193,7 +193,7 @@ def pictures_of(size: int, folder: Path, seed: int) -> data.Dataset:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="folder to write the bundles into")
     parser.add_argument("--only", nargs="+", choices=list(NETS), help="only these (default: all)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the paths as JSON")
 
 

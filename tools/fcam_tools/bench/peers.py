@@ -192,10 +192,20 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--nets", nargs="+", default=["default", "lite0", "mobilenetv2", "resnet18"], metavar="NET")
+    parser.add_argument(
+        "--nets",
+        nargs="+",
+        default=["default", "lite0", "mobilenetv2", "resnet18"],
+        metavar="NET",
+        help=f"what to time: default, the default bundle, or {', '.join(nets.NETS)}",
+    )
     parser.add_argument("--out", type=Path, default=Path("out/nets"), help="where the nets are, or are made")
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--threads", nargs="+", type=int, default=[1, 2], help="threads that each runtime has (default: 1, then 2)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="rounds, in each of which all take their turn (default: %(default)s)"
+    )
     parser.add_argument("--runs", type=int, default=40, help="inferences of a runtime in a round")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 

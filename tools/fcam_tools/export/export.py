@@ -119,15 +119,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="the pictures that it was trained on")
     parser.add_argument("--name", help="name of the bundle, a-z 0-9 - (default: the directory's)")
     parser.add_argument("--version", default=Options.version, help="version of the bundle (default: %(default)s)")
-    parser.add_argument("--precision", choices=("int8", "f32"), default=Options.precision)
+    parser.add_argument(
+        "--precision", choices=("int8", "f32"), default=Options.precision, help="int8, or f32 for stock tract"
+    )
     methods = ("auto", *ranges.METHODS)
-    parser.add_argument("--method", choices=methods, default=Options.method, help="how the int8 scales are found")
-    parser.add_argument("--calibration", type=int, default=Options.calibration, help="pictures to find scales on")
+    parser.add_argument(
+        "--method",
+        choices=methods,
+        default=Options.method,
+        help="how the int8 scales are found: auto tries all, and keeps what is closest to float",
+    )
+    parser.add_argument(
+        "--calibration", type=int, default=Options.calibration, help="pictures to find scales on (default: %(default)s)"
+    )
     parser.add_argument("--golden", type=int, default=Options.golden, help="golden pictures (default: %(default)s)")
     parser.add_argument(
         "--samples", type=Path, dest="samples_from", help="folder of sample pictures, not the test split"
     )
-    parser.add_argument("--sample-count", type=int, dest="samples", default=Options.samples)
+    parser.add_argument(
+        "--sample-count",
+        type=int,
+        dest="samples",
+        metavar="N",
+        default=Options.samples,
+        help="sample pictures (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=Options.seed, help="chooses pictures (default: %(default)s)")
     operating.add_price_arguments(parser)
     judgement.add_accept_argument(parser, "goes into the bundle")

@@ -302,14 +302,14 @@ def table(found: dict[str, Any]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", type=Path, help="a bundle, a checkpoint or a run folder")
-    parser.add_argument("b", type=Path, help="another")
+    parser.add_argument("b", type=Path, help="another of them, to compare it with")
     parser.add_argument("data", help="the data set, as for `train`")
-    parser.add_argument("--split", choices=data.SPLITS, default="test")
+    parser.add_argument("--split", choices=data.SPLITS, default="test", help="pictures to score (default: %(default)s)")
     parser.add_argument("--sheet", type=Path, default=Path("compare.png"), help="PNG of the pictures with two verdicts")
     parser.add_argument("--most", type=int, default=24, help="pictures on the sheet (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="only so many pictures, evenly taken")
     parser.add_argument("--draws", type=int, default=500, help="bootstrap draws (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 

@@ -192,7 +192,7 @@ def table(rows: dict[str, dict]) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="the .pt file that `train` wrote")
     parser.add_argument("--data", required=True, help="the data set, as for `train`")
-    parser.add_argument("--split", choices=data.SPLITS, default="test")
+    parser.add_argument("--split", choices=data.SPLITS, default="test", help="pictures to score (default: %(default)s)")
     parser.add_argument("--bundle", type=Path, help="also score this bundle's network in ONNX Runtime")
     parser.add_argument("--lines", type=Path, help="JSON lines of `fcam replay`")
     parser.add_argument("--maps", type=Path, help="maps of `fcam replay --maps`")

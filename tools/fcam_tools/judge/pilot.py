@@ -44,11 +44,13 @@ from fcam_tools.measure import held_out, judgement, operating
 from fcam_tools.measure.metrics import PixelCurve, Scorer, image_ap, image_auroc
 from fcam_tools.measure.operating import Prices
 from fcam_tools.model.network import Net, multiply_adds, net_of
-from fcam_tools.train import seeds, train
+from fcam_tools.train import seeds, train, trainer
 from fcam_tools.train.feed import key_of
+from fcam_tools.train.options import TOLD
 
 log = logging.getLogger(__name__)
 
+DEFAULT = "(default: %(default)s)"
 QUICK = {"size": 192, "epochs": 5, "decoder_epochs": 2}
 SHARES = (0.25, 0.5)  # of the training pictures, for the learning curve; the whole is there already
 CORRUPTED = 80  # pictures for each corruption
@@ -129,8 +131,8 @@ def least(pictures: Sequence[Picture]) -> int:
 def judge(net: Net, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Defect scores, most probable classes and maps (uint8) of pictures [N, H, W, 3]."""
     scores, classes, maps = [], [], []
-    for start in range(0, len(pixels), train.CHUNK):
-        logits, found = net(seeds.to_input(torch.from_numpy(pixels[start : start + train.CHUNK])))
+    for start in range(0, len(pixels), trainer.CHUNK):
+        logits, found = net(seeds.to_input(torch.from_numpy(pixels[start : start + trainer.CHUNK])))
         probable = logits.float().softmax(1)
         scores.append((1 - probable[:, 0]).clamp(0, 1).numpy())
         classes.append(probable.argmax(1).numpy())
@@ -432,14 +434,24 @@ def pilot(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="the data set, as for `train`")
     parser.add_argument("--out", type=Path, default=Path("pilot.html"), help="the report (default: %(default)s)")
-    parser.add_argument("--folds", type=int, default=3, help="of the cross-validation (default: %(default)s)")
-    parser.add_argument("--goal-escape", type=float, default=Goals.escape, help="default: %(default)s")
-    parser.add_argument("--goal-reject", type=float, default=Goals.reject, help="default: %(default)s")
+    parser.add_argument(
+        "--folds",
+        type=int,
+        default=3,
+        help="parts of the cross-validation, each judged by a network of the others (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--goal-escape", type=float, default=Goals.escape, help=f"escapes that the line allows {DEFAULT}"
+    )
+    parser.add_argument(
+        "--goal-reject", type=float, default=Goals.reject, help=f"false rejects that it allows {DEFAULT}"
+    )
     plain = vars(train.Recipe()) | QUICK
     for name in ("size", "epochs", "decoder_epochs", "batch", "lr", "seed", "backbone", "precision"):
         value = plain[name]
-        parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value, help="default: %(default)s")
-    parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True)
+        flag, told = "--" + name.replace("_", "-"), f"{TOLD[name]} {DEFAULT}"
+        parser.add_argument(flag, type=type(value), default=value, help=told)
+    parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True, help=TOLD["pretrained"])
     operating.add_price_arguments(parser, masks=False)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 

@@ -50,6 +50,7 @@ from fcam_tools.judge.truth import truth_of
 from fcam_tools.model.checkpoint import Checkpoint, load_checkpoint
 from fcam_tools.model.network import DEFAULT_BACKBONE, multiply_adds
 from fcam_tools.train import methods, seeds, train
+from fcam_tools.train.options import TOLD
 
 log = logging.getLogger(__name__)
 
@@ -376,14 +377,22 @@ def draw_bars(axis: Any, rows: Sequence[Row], names: Sequence[str], colours: Map
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="the data set, as for `train`")
-    parser.add_argument("--seeds", nargs="+", choices=seeds.METHODS, default=["cam", "layercam", "product"])
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        choices=seeds.METHODS,
+        default=["cam", "layercam", "product"],
+        help="activation maps to compare",
+    )
     parser.add_argument("--backbones", nargs="+", default=[DEFAULT_BACKBONE], help="see README; any of timm's")
     parser.add_argument("--out", type=Path, required=True, help="the CSV; Markdown, plot and folder lie beside it")
-    parser.add_argument("--recipe", choices=list(methods.RECIPES), default="inspection")
+    parser.add_argument(
+        "--recipe", choices=list(methods.RECIPES), default="inspection", help="by which the networks learn"
+    )
     parser.add_argument("--per-class", type=int, help="at most so many pictures of each class in each split")
     for name in ("size", "epochs", "decoder-epochs", "batch", "stride", "seed"):
-        parser.add_argument(f"--{name}", type=int, help=f"instead of the recipe's; as for `train`: --{name}")
-    parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True)
+        parser.add_argument(f"--{name}", type=int, help=f"{TOLD[name.replace('-', '_')]}; in place of the recipe's")
+    parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True, help=TOLD["pretrained"])
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each (default 1, of all threads)")
     add_leak_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")

@@ -53,7 +53,7 @@ from fcam_tools.model.answers import iou as overlap
 from fcam_tools.model.bundle import read_manifest, sha256
 from fcam_tools.model.checkpoint import Checkpoint, load_checkpoint
 from fcam_tools.model.network import Net
-from fcam_tools.train import seeds, train, trainer
+from fcam_tools.train import decoder, seeds, train, trainer
 from fcam_tools.train.feed import Feed, Part, Pictures, key_of
 
 log = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ def tune(
         generator = torch.Generator().manual_seed(part.key)
         assert part.maps is not None
         logits = net.map_logits(features, (part.x.shape[2], part.x.shape[3]))
-        terms = train.weak_loss(recipe, logits, part.x, part.labels, part.maps, 1.0, generator)
+        terms = decoder.weak_loss(recipe, logits, part.x, part.labels, part.maps, 1.0, generator)
         now = F.log_softmax(net.classifier(net.read(kept)) / TEMPERATURE, 1)
         then = F.softmax(logits_before / TEMPERATURE, 1)
         held = F.kl_div(now, then, reduction="batchmean") * TEMPERATURE**2
@@ -258,7 +258,7 @@ def tune(
 
 
 def activation_maps(net: Net, pictures: Pictures, ok: int) -> np.ndarray:
-    """As train.defect_maps: coarse and fine maps of the defective pictures, zeros for the others."""
+    """As decoder.defect_maps: coarse and fine maps of the defective pictures, zeros for the others."""
     height, width = (side // seeds.FINE_STRIDE for side in pictures.pixels.shape[1:3])
     out = np.zeros((len(pictures.labels), height, width, 2), np.float16)
     chosen = pictures.defective()
@@ -398,6 +398,14 @@ def bumped(version: str) -> str:
 
 # The verb.
 
+TOLD = {
+    "epochs": "epochs of tuning head and decoder",
+    "lr": "learning rate at which they are tuned",
+    "batch": "pictures in a step",
+    "share": "share of the way that BatchNorm's statistics move to those of the new pictures",
+    "seed": "chooses which pictures are held out, and what is drawn",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="the bundle to adapt")
@@ -405,7 +413,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="the .pt file or run folder that the bundle was made of")
     parser.add_argument("--out", type=Path, help="the run folder to write (default: one in `runs`)")
     for name, value in vars(Settings()).items():
-        parser.add_argument(f"--{name}", type=type(value), default=value, help="default %(default)s")
+        parser.add_argument(f"--{name}", type=type(value), default=value, help=f"{TOLD[name]} (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

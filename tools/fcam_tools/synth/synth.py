@@ -220,7 +220,7 @@ def sheet(path: Path, seed: int, size: int = 256) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, nargs="?", help="folder to write")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="one seed gives the same pictures (default: %(default)s)")
     parser.add_argument("--size", type=int, help="side of the pictures in pixels (default 512)")
     for split, count in (("train", 3200), ("val", 480), ("test", 960)):
         parser.add_argument(f"--{split}", type=int, help=f"pictures in this split (default {count})")
@@ -235,7 +235,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         split = "test" if "test" in name else "training"
         kind = "good" if "good" in name else "defective"
         one.add_argument(f"--{name}", type=int, help=f"{kind} pictures for {split} (default {count})")
-    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=int, help="processes that draw (default: one a core)")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet (.png)")
     parser.add_argument("--force", action="store_true", help="replace the data set in the folder")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")

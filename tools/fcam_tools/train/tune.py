@@ -33,7 +33,8 @@ from fcam_tools import data
 from fcam_tools.common import parallel
 from fcam_tools.common.errors import ToolError
 from fcam_tools.data.copies import add_leak_argument, refuse_leaks
-from fcam_tools.train import train
+from fcam_tools.train import classifier, train
+from fcam_tools.train.options import TOLD
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Search:
                 raise optuna.TrialPruned
 
         t.watch = watch
-        return train.train_classifier(t)["val_auroc"]
+        return classifier.train_classifier(t)["val_auroc"]
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -111,15 +112,15 @@ def options(best: dict[str, Any]) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="the data set, as for `train`")
     parser.add_argument(
-        "--trials", type=int, default=20, help="in all, those of an earlier start included (default 20)"
+        "--trials", type=int, default=20, help="trials in all, those of an earlier start included (default 20)"
     )
     parser.add_argument("--minutes", type=float, default=60, help="no trial is begun after so many (default 60)")
     parser.add_argument("--out", type=Path, help="the journal of the search (default: runs/tune-<data>.journal)")
     plain = vars(train.Recipe())
     for name in ("size", "epochs", "batch", "seed", "backbone", "precision"):
         value = plain[name] if name != "epochs" else 5
-        parser.add_argument(f"--{name}", type=type(value), default=value, help="default: %(default)s")
-    parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True)
+        parser.add_argument(f"--{name}", type=type(value), default=value, help=f"{TOLD[name]} (default: %(default)s)")
+    parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True, help=TOLD["pretrained"])
     add_leak_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
