@@ -224,7 +224,7 @@ fn the_embedded_bundle_judges_its_own_samples_anywhere() {
     let samples = common::files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default/samples"));
     let judged: Vec<_> = lines.iter().map(|line| line["picture"].as_str().unwrap()).collect();
     assert_eq!(judged, samples.iter().map(|sample| format!("samples/{sample}")).collect::<Vec<_>>());
-    assert_eq!(common::files(&root.path().join("drawn")), samples);
+    assert_eq!(common::files(&root.path().join("drawn")), [samples, vec!["contact-sheet.jpg".into()]].concat());
 }
 
 /// The map and the verdict of the pipeline itself.
@@ -265,7 +265,7 @@ fn overlays_and_maps_are_written_beside_each_other() {
             assert!((f32::from(*value) / 65535.0 - expected).abs() <= 1.0 / 65535.0, "{name}");
         }
     }
-    assert_eq!(common::files(&out), ["bad/deep/000.jpg", "good/000.jpg", "good/001.jpg"]);
+    assert_eq!(common::files(&out), ["bad/deep/000.jpg", "contact-sheet.jpg", "good/000.jpg", "good/001.jpg"]);
     let [good, bad] = ["good", "bad/deep"].map(|folder| parts.join(folder));
     let again = root.path().join("again");
     let args = [good.to_str().unwrap(), bad.to_str().unwrap(), "--maps", again.to_str().unwrap()];

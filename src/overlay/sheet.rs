@@ -55,7 +55,8 @@ impl Sheet {
         if count < 2 {
             return None;
         }
-        let columns = if count <= 4 { 2 } else { count.isqrt().clamp(3, COLUMNS) };
+        // As many across as down; at most so many that a caption can be read on a screen.
+        let columns = (1..COLUMNS).find(|side| side * side >= count).unwrap_or(COLUMNS);
         let widest = |side: fn(&RgbImage) -> u32| self.cells.iter().map(|cell| side(&cell.picture)).max().unwrap_or(0);
         let line = text_size("", DOT).1 + GAP as i32 / 2;
         let caption = 2 * line as u32 + GAP;
