@@ -1,7 +1,8 @@
-//! The kernel's GPIO chips. In: the name of a line, as the board's device tree gives it. Out: where it is, or why it cannot be had, with the
-//! names that were probably meant. Nothing is driven here.
+//! The kernel's GPIO chips. In: the name of a line, as the board's device tree gives it. Out: where it is, or why it
+//! cannot be had, with the names that were probably meant. Nothing is driven here.
 //!
-//! Lines are found by name and never by number: the header of a Raspberry Pi 5 was on chip 4 with one kernel and is on chip 0 with another.
+//! Lines are found by name and never by number: the header of a Raspberry Pi 5 was on chip 4 with one kernel and is on
+//! chip 0 with another.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub enum Error {
     /// A device that we may not open.
     #[error("cannot open {path}: {source}; is the user in group gpio?", path = path.display())]
     Open {
-        /// Which.
+        /// The chip's device.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -70,7 +71,7 @@ pub enum Error {
         "GPIO line {name} is held by \"{consumer}\": it has one owner at a time; stop that program, or choose another line"
     )]
     Busy {
-        /// Which.
+        /// The line's name.
         name: String,
         /// As the owner calls itself.
         consumer: String,
@@ -80,7 +81,7 @@ pub enum Error {
     Line {
         /// What was tried.
         action: &'static str,
-        /// Which.
+        /// The line's name.
         name: String,
         /// What the system said.
         source: gpiocdev::Error,
@@ -88,7 +89,7 @@ pub enum Error {
     /// The kernel does not tell about a chip.
     #[error("cannot read {path}: {source}", path = path.display())]
     Chip {
-        /// Which.
+        /// The chip's device.
         path: PathBuf,
         /// What the system said.
         source: gpiocdev::Error,

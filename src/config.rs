@@ -1,7 +1,7 @@
 //! In: a station file and command-line flags. Out: a [`Setup`] that builds everything, or every problem there is.
 //!
-//! Two stages: plain data as it was typed, then a validated whole. After that nothing reads configuration again, and nothing
-//! can be half configured. This is the only reader of TOML for the station.
+//! Two stages: plain data as it was typed, then a validated whole. After that nothing reads configuration again, and
+//! nothing can be half configured. This is the only reader of TOML for the station.
 
 use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
@@ -53,7 +53,7 @@ pub enum Error {
     /// No such file.
     #[error("cannot read {path}: {source}{}", read_advice(.source), path = path.display())]
     Read {
-        /// Which.
+        /// The station file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -349,7 +349,8 @@ pub fn places(path: &Path) -> Result<Places, Error> {
     Ok(Places { store, keys: bundle.keys, control, float_layers: engine.float_layers })
 }
 
-/// The serial line of a station file and the bytes of its usual mask, for the budget; the rest of the file is not looked at.
+/// The serial line of a station file and the bytes of its usual mask, for the budget; the rest of the file is not
+/// looked at.
 pub fn serial_line(path: &Path) -> Result<(budget::SerialLine, usize), Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
     let mut problems = vec![];

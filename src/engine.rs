@@ -1,7 +1,7 @@
 //! In: the network's int8 input. Out: one score a class and the foreground map. May fail; never falls back in silence.
 //!
-//! The engine is a closed set of backends behind one enum: the int8 engine and tract on the CPU, TensorRT on a Jetson. This folder
-//! is the only one that knows tract and TensorRT.
+//! The engine is a closed set of backends behind one enum: the int8 engine and tract on the CPU, TensorRT on a Jetson.
+//! This folder is the only one that knows tract and TensorRT.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -216,7 +216,8 @@ enum Loaded {
 }
 
 impl Engine {
-    /// Loads a network once, and plans how it is run. Where an engine must be built first, the log is told how far it is.
+    /// Loads a network once, and plans how it is run. Where an engine must be built first, the log is told how far it
+    /// is.
     pub fn load(onnx: &[u8], shape: Shape, settings: Settings) -> Result<Self, Error> {
         Self::load_watched(onnx, shape, settings, &mut log_building())
     }
@@ -294,7 +295,8 @@ impl Engine {
         }
     }
 
-    /// The most int8 multiply-adds a second that this core can do with the chosen kernels, measured; none without such kernels.
+    /// The most int8 multiply-adds a second that this core can do with the chosen kernels, measured; none without such
+    /// kernels.
     pub fn peak(&self) -> Option<f64> {
         match &self.backend {
             Loaded::Int8(network) => Some(network.peak()),
@@ -352,8 +354,8 @@ fn give_back() {
     }
 }
 
-/// Runs what reads bytes that we did not make: it may panic on what it did not foresee, and a camera must outlive that. The panic has been printed
-/// by then.
+/// Runs what reads bytes that we did not make: it may panic on what it did not foresee, and a camera must outlive that.
+/// The panic has been printed by then.
 fn caught<T>(who: &str, work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let words = payload.downcast_ref::<String>().map(String::as_str);
@@ -362,7 +364,8 @@ fn caught<T>(who: &str, work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// `backend = "auto"`: TensorRT where it can be used. What stands in its way is told, as a warning where somebody has installed the shim.
+/// `backend = "auto"`: TensorRT where it can be used. What stands in its way is told, as a warning where somebody has
+/// installed the shim.
 fn automatic(
     onnx: &[u8],
     quantised: bool,

@@ -1,12 +1,15 @@
-//! The dialogue with the line's PLC as one state machine. In: triggers, told parts, the PLC's control bits, the station's conditions. Out: a
-//! number for each trigger, and the [`Status`] that every output shows: GPIO, serial, Modbus.
+//! The dialogue with the line's PLC as one state machine. In: triggers, told parts, the PLC's control bits, the
+//! station's conditions. Out: a number for each trigger, and the [`Status`] that every output shows: GPIO, serial,
+//! Modbus.
 //!
-//! Pure: time comes in as a value, nothing is stored elsewhere, and nothing fails. Its table is in board/plc/handshake.md. What it refuses:
-//! - A trigger while READY is low is no part to judge. It still takes a number and ends in a fault, so that the PLC's shift register does not
-//!   slip by one. It takes none only where nothing would close it: see [`Handshake::trigger`].
+//! Pure: time comes in as a value, nothing is stored elsewhere, and nothing fails. Its table is in
+//! board/plc/handshake.md. What it refuses:
+//! - A trigger while READY is low is no part to judge. It still takes a number and ends in a fault, so that the PLC's
+//!   shift register does not slip by one. It takes none only where nothing would close it: see [`Handshake::trigger`].
 //! - No output ever needs an edge of BUSY to be seen: every result has a number, and TOGGLE changes with each.
 //! - VALID never rises while RESULT_ACK is high: a PLC that acknowledged one result cannot take the next one for it.
-//! - A result that waits for its acknowledgement is never overwritten while results are buffered; one that finds no room is told (OVERRUN).
+//! - A result that waits for its acknowledgement is never overwritten while results are buffered; one that finds no
+//!   room is told (OVERRUN).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,7 +33,7 @@ pub const MAX_RESULTS: usize = 8;
 /// Regions of a result that the PLC can read.
 pub const MAX_REGIONS: usize = 8;
 
-/// Triggers that have a number and no result yet, at most; a line that brings more is out of its mind.
+/// Triggers that have a number and no result yet, at most. No real line brings more.
 pub const MAX_OPEN: usize = 1024;
 
 /// HEARTBEAT changes this often while every thread that judges or tells is alive.
@@ -98,7 +101,8 @@ impl Condition {
         Self::Offline,
     ];
 
-    /// The number that the PLC is shown; board/faults.md has the cures. Parts' own reasons ([`Fault::code`]) share the numbers below 20.
+    /// The number that the PLC is shown; board/faults.md has the cures. Parts' own reasons ([`Fault::code`]) share the
+    /// numbers below 20.
     pub fn code(self) -> u8 {
         match self {
             Self::Camera => Fault::Camera.code(),
@@ -338,8 +342,8 @@ impl Handshake {
         self.results.len() + usize::from(self.valid)
     }
 
-    /// A part is there. It takes the next number, whether it can be judged or not. None where no result will ever close it: the camera makes the
-    /// parts, the station ends, or [`MAX_OPEN`] are open; then it is only counted as missed.
+    /// A part is there. It takes the next number, whether it can be judged or not. None where no result will ever close
+    /// it: the camera makes the parts, the station ends, or [`MAX_OPEN`] are open; then it is only counted as missed.
     pub fn trigger(&mut self, at: Timestamp, part_id: u32) -> Option<Ticket> {
         self.open(at, part_id, true)
     }
@@ -349,7 +353,8 @@ impl Handshake {
         self.open(at, 0, false)
     }
 
-    /// Triggers that were missed because the parts before them took too long to judge, and for no other reason, since the start.
+    /// Triggers that were missed because the parts before them took too long to judge, and for no other reason, since
+    /// the start.
     pub fn crowded(&self) -> u64 {
         self.crowded
     }
@@ -415,7 +420,8 @@ impl Handshake {
         self.promised = Some(within);
     }
 
-    /// Shows a result, or lets it wait: for the acknowledgement of those before it if they are buffered, and for RESULT_ACK to fall in any case.
+    /// Shows a result, or lets it wait: for the acknowledgement of those before it if they are buffered, and for
+    /// RESULT_ACK to fall in any case.
     fn post(&mut self, told: Told) {
         if !self.controls.buffer_results {
             self.results.clear();
@@ -434,7 +440,8 @@ impl Handshake {
         self.toggle = !self.toggle;
     }
 
-    /// The PLC's controls as they stand now. What acts on an edge acts on the change from the last call; a rising trigger gives a ticket.
+    /// The PLC's controls as they stand now. What acts on an edge acts on the change from the last call; a rising
+    /// trigger gives a ticket.
     pub fn control(&mut self, controls: Controls, now: Timestamp) -> Option<Ticket> {
         let before = std::mem::replace(&mut self.controls, controls);
         let rises = |bit: fn(&Controls) -> bool| bit(&controls) && !bit(&before);
@@ -496,8 +503,8 @@ impl Handshake {
         }
     }
 
-    /// A job change is asked for; READY is low until it is [`Self::job_done`]. The job that runs is done at once. False if another change is under
-    /// way: this one is refused, which JOB_FAIL tells at the end of the other.
+    /// A job change is asked for; READY is low until it is [`Self::job_done`]. The job that runs is done at once. False
+    /// if another change is under way: this one is refused, which JOB_FAIL tells at the end of the other.
     pub fn ask_job(&mut self, job: u16) -> bool {
         match &mut self.change {
             Job::Changing { job: other, refused, .. } => {
@@ -545,8 +552,8 @@ impl Handshake {
         self.release = release;
     }
 
-    /// Time passes: what did not show a sign of life for too long is lost. `trouble` is what the watchdogs say. Whoever asks for the status says this
-    /// first, so that no thread is needed that may hang itself.
+    /// Time passes: what did not show a sign of life for too long is lost. `trouble` is what the watchdogs say. Whoever
+    /// asks for the status says this first, so that no thread is needed that may hang itself.
     pub fn tick(&mut self, now: Timestamp, trouble: Trouble) {
         let heard = *self.plc_heard.get_or_insert(now);
         let timeout = self.options.plc_timeout;
@@ -565,8 +572,8 @@ impl Handshake {
         due.is_some_and(|due| now > due)
     }
 
-    /// The processor's temperature, 0.1 degrees Celsius; none without a sensor. Hysteresis keeps READY from flickering at the limit. A sensor that
-    /// is gone has not cooled down.
+    /// The processor's temperature, 0.1 degrees Celsius; none without a sensor. Hysteresis keeps READY from flickering
+    /// at the limit. A sensor that is gone has not cooled down.
     pub fn set_temperature(&mut self, temperature: Option<i16>) {
         self.temperature = temperature;
         let back = if self.holds(Condition::Overheated) { COOLED } else { 0 };

@@ -1,7 +1,8 @@
-//! The place where everybody who talks to the PLC meets the station. In: triggers and controls, from any thread. Out: tickets in order for
-//! capture, the status for whoever shows it, and a bell for those who must not be late with it.
+//! The place where everybody who talks to the PLC meets the station. In: triggers and controls, from any thread. Out:
+//! tickets in order for capture, the status for whoever shows it, and a bell for those who must not be late with it.
 //!
-//! One lock around the [`Handshake`], held for a few field accesses; no input waits for a camera, an engine or a slow output.
+//! One lock around the [`Handshake`], held for a few field accesses; no input waits for a camera, an engine or a slow
+//! output.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -128,7 +129,8 @@ impl PlcLink {
         self.lock().handshake.crowded()
     }
 
-    /// The oldest ticket and what `turn` makes of it, if anything. It is shown the time of the next one too, if there is one already.
+    /// The oldest ticket and what `turn` makes of it, if anything. It is shown the time of the next one too, if there
+    /// is one already.
     pub fn next_ticket<T>(&self, turn: impl FnOnce(&Ticket, Option<Timestamp>) -> Option<T>) -> Option<(Ticket, T)> {
         let mut state = self.lock();
         let following = state.tickets.get(1).map(|ticket| ticket.at);

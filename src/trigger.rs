@@ -1,5 +1,5 @@
-//! Triggers from outside. In: edges of an input, as the kernel counts and stamps them. Out: parts at the [`PlcLink`], each with a number, those
-//! whose edges were lost included; and the moments at which a lamp is to flash.
+//! Triggers from outside. In: edges of an input, as the kernel counts and stamps them. Out: parts at the [`PlcLink`],
+//! each with a number, those whose edges were lost included; and the moments at which a lamp is to flash.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ impl Edges {
         Self { plc_link, debounce, flash, next: None, lost: 0 }
     }
 
-    /// An edge, stamped `at` (monotonic), with its number among those of this input. Numbers that are missing are edges that the kernel had
-    /// no room for: they are parts that nobody can judge, and each takes its number at the station.
+    /// An edge, stamped `at` (monotonic), with its number among those of this input. Numbers that are missing are edges
+    /// that the kernel had no room for: they are parts that nobody can judge, and each takes its number at the station.
     pub fn edge(&mut self, at: Timestamp, number: u32) {
         let at = at.saturating_sub(self.debounce);
         if let Some(flash) = &self.flash {

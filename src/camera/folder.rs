@@ -49,7 +49,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Lists the pictures. They come once and as fast as they are asked for; see [`Folder::repeat`] and [`Folder::pace`].
+    /// Lists the pictures. They come once and as fast as they are asked for; see [`Folder::repeat`] and
+    /// [`Folder::pace`].
     pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, Error> {
         let mut pictures = vec![];
         for path in paths {

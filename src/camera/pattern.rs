@@ -1,7 +1,8 @@
-//! Pictures from memory. In: a few compressed pictures, such as a bundle's samples. Out: frames of one size, in turn, RGB unless asked otherwise.
+//! Pictures from memory. In: a few compressed pictures, such as a bundle's samples. Out: frames of one size, in turn,
+//! RGB unless asked otherwise.
 //!
-//! All decoding and resizing happens when the camera is opened, so that a frame costs nothing: what runs behind it can be
-//! measured. Refuses an empty list and pictures that do not decode.
+//! All decoding and resizing happens when the camera is opened, so that a frame costs nothing: what runs behind it can
+//! be measured. Refuses an empty list and pictures that do not decode.
 
 use super::encode::encode;
 use super::pace::Pace;
@@ -22,8 +23,9 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Decodes `samples`, which are names and compressed pictures, and brings them to `size` (width, height), by default the
-    /// size of the first. Frames come for ever and as fast as they are asked for; see [`Pattern::pace`], [`Pattern::limit`].
+    /// Decodes `samples`, which are names and compressed pictures, and brings them to `size` (width, height), by
+    /// default the size of the first. Frames come for ever and as fast as they are asked for; see [`Pattern::pace`],
+    /// [`Pattern::limit`].
     pub fn open<'a>(
         samples: impl IntoIterator<Item = (&'a str, &'a [u8])>,
         size: Option<(u32, u32)>,

@@ -1,4 +1,5 @@
-//! In: the [inspect] section and what is known of the frames. Out: every problem in it, and the layout that it asks for.
+//! In: the [inspect] section and what is known of the frames. Out: every problem in it, and the layout that it asks
+//! for.
 
 use super::raw::{Camera, Inspect, Kind, Mode};
 use crate::camera::Geometry;

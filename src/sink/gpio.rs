@@ -1,8 +1,8 @@
-//! Outcomes on GPIO lines (board/gpio.md). In: outcomes, and the status at the [`PlcLink`]. Out: READY, BUSY, OK, NG, VALID, HEALTHY, FAULT, zones and a
-//! lamp, each on a line that is found by its name.
+//! Outcomes on GPIO lines (board/gpio.md). In: outcomes, and the status at the [`PlcLink`]. Out: READY, BUSY, OK, NG,
+//! VALID, HEALTHY, FAULT, zones and a lamp, each on a line that is found by its name.
 //!
-//! The lines have a thread of their own, so that levels change on time whatever the station does ([`timing`]). The inputs, if the station has
-//! some, live and end with it. What cannot be shown is an error of this sink and counted.
+//! The lines have a thread of their own, so that levels change on time whatever the station does ([`timing`]). The
+//! inputs, if the station has some, live and end with it. What cannot be shown is an error of this sink and counted.
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};

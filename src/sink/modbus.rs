@@ -1,10 +1,13 @@
-//! Modbus registers, on a serial line and on TCP. In: requests of masters, masks of rejected parts. Out: answers (board/plc/modbus.md).
+//! Modbus registers, on a serial line and on TCP. In: requests of masters, masks of rejected parts. Out: answers
+//! (board/plc/modbus.md).
 //!
-//! Nothing is pushed: a master asks, and each request is answered from one image of one moment (`registers`). Verdicts are told to the
-//! [`PlcLink`] before any sink, so that telling them here takes no time; a master that hammers, stalls or sends garbage never makes one wait.
+//! Nothing is pushed: a master asks, and each request is answered from one image of one moment (`registers`). Verdicts
+//! are told to the [`PlcLink`] before any sink, so that telling them here takes no time; a master that hammers, stalls
+//! or sends garbage never makes one wait.
 //!
-//! [`Sink::fail_safe`] lowers READY, VALID, OK, NG and RUN in every answer at once; when the sink is dropped, masters have a moment to see that,
-//! then connections are closed and the line is silent. A PLC must take silence for NG, since a process that is killed tells nobody.
+//! [`Sink::fail_safe`] lowers READY, VALID, OK, NG and RUN in every answer at once; when the sink is dropped, masters
+//! have a moment to see that, then connections are closed and the line is silent. A PLC must take silence for NG, since
+//! a process that is killed tells nobody.
 
 use std::path::PathBuf;
 use std::sync::Arc;

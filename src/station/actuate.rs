@@ -1,7 +1,8 @@
-//! The line's edge. In: outcomes, in the order of their parts. Out: each to the [`PlcLink`] and to every channel, once, at its time.
+//! The line's edge. In: outcomes, in the order of their parts. Out: each to the [`PlcLink`] and to every channel, once,
+//! at its time.
 //!
-//! It refuses to tell a verdict late: past its due time a part is a fault, whatever the engine said. It waits for nothing but time: each channel has
-//! an outbox of its own.
+//! It refuses to tell a verdict late: past its due time a part is a fault, whatever the engine said. It waits for
+//! nothing but time: each channel has an outbox of its own.
 
 use std::collections::VecDeque;
 use std::time::Duration;

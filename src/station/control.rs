@@ -2,8 +2,9 @@
 //!
 //! In: requests of whoever may write to the socket, its user and its group. Out: what comes of each, in steps.
 //!
-//! Nothing waits for a client. Requests are heard on a thread of their own, all clients at once, each until its deadline; whoever does not take an
-//! answer is let go. Where the system has no file descriptor for one more, nobody is let in for a while.
+//! Nothing waits for a client. Requests are heard on a thread of their own, all clients at once, each until its
+//! deadline; whoever does not take an answer is let go. Where the system has no file descriptor for one more, nobody is
+//! let in for a while.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};

@@ -1,7 +1,7 @@
 //! The hop from capture to inspect. In: frames, copied into a fixed set of buffers, and faults. Out: both, in order.
 //!
-//! It refuses to grow: when more parts wait than it may hold, the [`Trigger`] says what happens. Frames of one size allocate
-//! nothing here once each buffer has held one.
+//! It refuses to grow: when more parts wait than it may hold, the [`Trigger`] says what happens. Frames of one size
+//! allocate nothing here once each buffer has held one.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -126,8 +126,8 @@ struct State {
     closed: bool,
 }
 
-/// Faults that may wait; with more, capture waits too. Inspect passes faults on at once, so that this many come together only
-/// if a single inspection takes as long as a thousand frames.
+/// Faults that may wait; with more, capture waits too. Inspect passes faults on at once, so that this many come
+/// together only if a single inspection takes as long as a thousand frames.
 const MAX_WAITING_FAULTS: usize = 1024;
 
 impl Inbox {

@@ -1,7 +1,9 @@
-//! The middle's thread. In: parts and faults from capture. Out: one verdict for each, in order, to actuate; kept parts to record.
+//! The middle's thread. In: parts and faults from capture. Out: one verdict for each, in order, to actuate; kept parts
+//! to record.
 //!
-//! Nothing that happens to a part here lets it go without a verdict: an engine that panics is built again, a part that is
-//! already too late is not judged at all, and a stop at once turns what waits into faults. Another bundle takes its place between two parts.
+//! Nothing that happens to a part here lets it go without a verdict: an engine that panics is built again, a part that
+//! is already too late is not judged at all, and a stop at once turns what waits into faults. Another bundle takes its
+//! place between two parts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -33,7 +35,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Panics in a row after which the engine is given up.
 const PANICS: u32 = 3;
 
-/// Pictures in a row that the engine fails on before it counts as a panic: a GPU that failed once fails until its engine is loaded anew.
+/// Pictures in a row that the engine fails on before it counts as a panic: a GPU that failed once fails until its
+/// engine is loaded anew.
 const FAILURES: u32 = 3;
 
 /// A part on its way to the recorder.
@@ -53,8 +56,8 @@ pub(super) struct Empty {
     pub(super) mask: Stored,
 }
 
-/// The hop to the recorder. It drops first: a part is kept only in exchange for an empty buffer, so that a slow disk never
-/// takes one from capture.
+/// The hop to the recorder. It drops first: a part is kept only in exchange for an empty buffer, so that a slow disk
+/// never takes one from capture.
 #[derive(Debug)]
 pub(super) struct Archive {
     pub(super) keep: Keep,
@@ -308,7 +311,8 @@ fn keep_mask(masks: &Receiver<Stored>, inspection: &Inspection) -> Option<Stored
     Some(stored)
 }
 
-/// After a panic, what waits and what still comes until capture has stopped ends in a fault: no number goes without its result.
+/// After a panic, what waits and what still comes until capture has stopped ends in a fault: no number goes without its
+/// result.
 impl Drop for Inspect<'_> {
     fn drop(&mut self) {
         let patience = if std::thread::panicking() {

@@ -63,8 +63,9 @@ impl Matching {
         trigger + self.delay
     }
 
-    /// The frame for a trigger, when one captured at `now` has come. A frame is given to one part only, and to none where another trigger,
-    /// one that was missed included, has as good a claim: a lost frame costs its own part and no other.
+    /// The frame for a trigger, when one captured at `now` has come. A frame is given to one part only, and to none
+    /// where another trigger, one that was missed included, has as good a claim: a lost frame costs its own part and no
+    /// other.
     pub(super) fn choose(&self, trigger: Timestamp, neighbours: Neighbours, now: Timestamp, unused: Unused) -> Choice {
         if now < self.target(trigger) {
             return Choice::Wait;

@@ -1,7 +1,8 @@
-//! The record thread: an outbox towards the disk. In: kept parts, in exchange for empty buffers. Out: files ([`Recorder`]).
+//! The record thread: an outbox towards the disk. In: kept parts, in exchange for empty buffers. Out: files
+//! ([`Recorder`]).
 //!
-//! A disk that fails is counted, told once, and tried again with the next part. One that hangs takes no more than the buffers, and no end of the
-//! station waits for it longer than [`PATIENCE`] without a part written.
+//! A disk that fails is counted, told once, and tried again with the next part. One that hangs takes no more than the
+//! buffers, and no end of the station waits for it longer than [`PATIENCE`] without a part written.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -1,8 +1,8 @@
-//! The supervisor's thread. In: the watchdogs of all others. Out: HEARTBEAT on every output, systemd's watchdog (sd_watchdog_enabled(3)), and a line in
-//! the log for each thread that stands still.
+//! The supervisor's thread. In: the watchdogs of all others. Out: HEARTBEAT on every output, systemd's watchdog
+//! (sd_watchdog_enabled(3)), and a line in the log for each thread that stands still.
 //!
-//! It decides nothing that a reader of the status does not find out by itself ([`crate::watchdog`]): should it hang, HEARTBEAT stops, and systemd ends the
-//! process. It feeds neither while a thread stands still that must live.
+//! It decides nothing that a reader of the status does not find out by itself ([`crate::watchdog`]): should it hang,
+//! HEARTBEAT stops, and systemd ends the process. It feeds neither while a thread stands still that must live.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! One bundle takes the place of another, between two parts. In: what [`Trials`] says, and a proven pipeline. Out: the one that ran before, kept
-//! until the first parts of the new one are through.
+//! One bundle takes the place of another, between two parts. In: what [`Trials`] says, and a proven pipeline. Out: the
+//! one that ran before, kept until the first parts of the new one are through.
 //!
-//! The inspect thread has a [`Swap`], the thread that has bundles ready an `Attend` (`releases`). They meet at a [`Desk`]: one lock, held for a few
-//! field accesses, so that neither waits for what the other does.
+//! The inspect thread has a [`Swap`], the thread that has bundles ready an `Attend` (`releases`). They meet at a
+//! [`Desk`]: one lock, held for a few field accesses, so that neither waits for what the other does.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -42,8 +42,8 @@ pub(super) struct Desk {
     bell: (Sender<()>, Receiver<()>),
 }
 
-/// What lies there. No list of it grows: what comes from the inspect thread is at most what one change brings, and the next change begins only when
-/// all of it was taken away.
+/// What lies there. No list of it grows: what comes from the inspect thread is at most what one change brings, and the
+/// next change begins only when all of it was taken away.
 pub(super) struct Papers {
     pub(super) trials: Trials,
     /// What is proven.

@@ -10,7 +10,8 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 use super::Error;
 use crate::{clock, durable};
 
-/// Whoever writes is done within this time, on the slowest card; one that was stopped in the middle holds nobody for longer.
+/// Whoever writes is done within this time, on the slowest card; one that was stopped in the middle holds nobody for
+/// longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Between two tries to be the one who writes.
@@ -48,7 +49,8 @@ impl Lock {
         Ok(())
     }
 
-    /// The file has all of these bytes or those it had before, whenever the power fails; and all of these once this returns.
+    /// The file has all of these bytes or those it had before, whenever the power fails; and all of these once this
+    /// returns.
     pub(super) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         durable::write(path, &[bytes]).map_err(failed("write", path))
     }

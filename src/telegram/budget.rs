@@ -1,5 +1,5 @@
-//! What telegrams cost on a line: bytes, time, and the share of the time between two parts. One arithmetic for the station file's checks,
-//! for the sink that chooses a mask's scale, and for `fcam plc budget`.
+//! What telegrams cost on a line: bytes, time, and the share of the time between two parts. One arithmetic for the
+//! station file's checks, for the sink that chooses a mask's scale, and for `fcam plc budget`.
 
 use super::OVERHEAD;
 use super::message::{CHUNK_CRC, CHUNK_HEADER, MAX_DATA, MAX_REGIONS, REGION, REGIONS_HEADER};
@@ -16,7 +16,8 @@ pub const ABORT: usize = OVERHEAD + 6;
 pub const MIN_DATA: usize = 16;
 /// Bytes of a chunk's frame beside its data, the CRC-32 of a last one included.
 pub const CHUNK: usize = OVERHEAD + CHUNK_HEADER + CHUNK_CRC;
-/// Of the time between two parts, what telegrams may take: the rest is for heartbeats, jitter of the parts and slow clocks.
+/// Of the time between two parts, what telegrams may take: the rest is for heartbeats, jitter of the parts and slow
+/// clocks.
 pub const SHARE_PERCENT: u64 = 90;
 
 /// A line and what is asked of it.

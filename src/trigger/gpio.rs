@@ -1,8 +1,9 @@
-//! GPIO inputs. In: edges of the trigger's line and of the PLC's acknowledgement, with the kernel's time and its own debouncing. Out: parts and
-//! acknowledgements at the [`PlcLink`].
+//! GPIO inputs. In: edges of the trigger's line and of the PLC's acknowledgement, with the kernel's time and its own
+//! debouncing. Out: parts and acknowledgements at the [`PlcLink`].
 //!
-//! A thread of its own waits for edges, so that a trigger has its number and its time whatever the camera and the engine do. A chip that
-//! vanishes is told once and tried again; until it is back, READY is low ([`Condition::Inputs`]).
+//! A thread of its own waits for edges, so that a trigger has its number and its time whatever the camera and the
+//! engine do. A chip that vanishes is told once and tried again; until it is back, READY is low
+//! ([`Condition::Inputs`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -15,8 +15,9 @@ use crate::verdict::Verdict;
 
 /// One picture's line. All keys are always there but `reason` (faults) and `run_lengths` (when asked for).
 ///
-/// `regions` are findings: a part that passes has none, as nothing is drawn on it. What the map shows there all the same is
-/// `below_score`, for whoever tunes the threshold. `region_count`, `area_px` and `run_lengths` are of the mask, whatever the verdict.
+/// `regions` are findings: a part that passes has none, as nothing is drawn on it. What the map shows there all the
+/// same is `below_score`, for whoever tunes the threshold. `region_count`, `area_px` and `run_lengths` are of the mask,
+/// whatever the verdict.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     pub(super) picture: Cow<'a, str>,

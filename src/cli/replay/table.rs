@@ -19,7 +19,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// A table if standard output is a terminal, unless JSON is asked for. Colours as NO_COLOR, CLICOLOR and TERM have them.
+    /// A table if standard output is a terminal, unless JSON is asked for. Colours as NO_COLOR, CLICOLOR and TERM have
+    /// them.
     pub(super) fn new(json: bool, pictures: &[PathBuf], classes: &[String]) -> Self {
         let out = anstream::stdout();
         let table = (!json && io::stdout().is_terminal()).then(|| Table::of(pictures, classes));

@@ -1,6 +1,8 @@
-//! The thread of the outputs. In: parts, the station's status, flashes. Out: levels, each at its time, whatever the station's other threads do.
+//! The thread of the outputs. In: parts, the station's status, flashes. Out: levels, each at its time, whatever the
+//! station's other threads do.
 //!
-//! Lines that cannot be driven are told once and opened again twice a second; until then no part is valid and READY is low.
+//! Lines that cannot be driven are told once and opened again twice a second; until then no part is valid and READY is
+//! low.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,6 +1,8 @@
-//! The registers that all masters share. In: what a request wants, masks. Out: words of one moment, and the PLC's controls for the line.
+//! The registers that all masters share. In: what a request wants, masks. Out: words of one moment, and the PLC's
+//! controls for the line.
 //!
-//! One lock around the controls and the newest mask, held for a few copies; the line's own lock is taken inside of it, never the other way.
+//! One lock around the controls and the newest mask, held for a few copies; the line's own lock is taken inside of it,
+//! never the other way.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};

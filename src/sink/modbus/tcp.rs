@@ -1,7 +1,8 @@
 //! Modbus on TCP. In: connections of masters that are allowed. Out: answers, each as soon as its request is whole.
 //!
-//! A thread a connection, and never more than the limit. A connection that sends no Modbus, dawdles within a request, takes no answers or asks
-//! nothing for too long is closed; who is not on the list is turned away before a byte is read.
+//! A thread a connection, and never more than the limit. A connection that sends no Modbus, dawdles within a request,
+//! takes no answers or asks nothing for too long is closed; who is not on the list is turned away before a byte is
+//! read.
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};

@@ -1,8 +1,8 @@
-//! What the PLC says on the line. In: its telegrams or lines, and when they came. Out: triggers, jobs and acknowledgements for the station, and
-//! one answer for each.
+//! What the PLC says on the line. In: its telegrams or lines, and when they came. Out: triggers, jobs and
+//! acknowledgements for the station, and one answer for each.
 //!
-//! A TRIGGER that is repeated because its answer was lost is the same part: SEQ and the part's number tell. It refuses triggers where the
-//! camera itself makes the parts, and those that no result would follow.
+//! A TRIGGER that is repeated because its answer was lost is the same part: SEQ and the part's number tell. It refuses
+//! triggers where the camera itself makes the parts, and those that no result would follow.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -54,8 +54,8 @@ pub(in crate::sink) fn configure(path: &Path, baud: u32, parity: Parity, rs485: 
     Ok(port)
 }
 
-/// Writes all bytes, which takes [`STUCK`] in all at most and one more wait for the device, however it dribbles. A device that is ready and then takes
-/// nothing after all, as a full pseudo-terminal does, is asked again.
+/// Writes all bytes, which takes [`STUCK`] in all at most and one more wait for the device, however it dribbles. A
+/// device that is ready and then takes nothing after all, as a full pseudo-terminal does, is asked again.
 pub(in crate::sink) fn write(port: &SerialPort, mut bytes: &[u8]) -> Result<()> {
     let end = clock::now() + STUCK;
     while !bytes.is_empty() {

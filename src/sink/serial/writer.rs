@@ -1,4 +1,5 @@
-//! The line's thread: verdicts at once, everything else when the line is free, and the device opened again when it comes back.
+//! The line's thread: verdicts at once, everything else when the line is free, and the device opened again when it
+//! comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -188,8 +189,9 @@ impl Writer {
         }
     }
 
-    /// True if the telegram would leave the station later than the line's own part of the promise allows: the due time, and what a verdict may wait
-    /// for the frame on the wire ([`crate::telegram::budget::SerialLine::head_of_line_ms`]).
+    /// True if the telegram would leave the station later than the line's own part of the promise allows: the due time,
+    /// and what a verdict may wait for the frame on the wire
+    /// ([`crate::telegram::budget::SerialLine::head_of_line_ms`]).
     fn is_late(&self, outcome: &Outcome, now: Timestamp) -> bool {
         let wire = Duration::from_millis(self.options.line.head_of_line_ms.into());
         self.signaller().is_late(outcome.captured + wire, now.max(self.free))

@@ -1,4 +1,5 @@
-//! Threads that panic, stall and stop in the middle of a run: nobody hangs, no thread stays, and what is computed afterwards is right.
+//! Threads that panic, stall and stop in the middle of a run: nobody hangs, no thread stays, and what is computed
+//! afterwards is right.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,7 +58,8 @@ pub fn strike_next_run(strike: Strike) {
     NEXT.set(Some(strike));
 }
 
-/// A pool's strike, in numbers that are read without any order: what is watched for races must not be kept in step by its test.
+/// A pool's strike, in numbers that are read without any order: what is watched for races must not be kept in step by
+/// its test.
 #[derive(Default)]
 pub struct Sabotage {
     strike: AtomicU64,
@@ -154,7 +156,8 @@ fn threads_of_pools() -> usize {
     names.filter(|name| name.starts_with("int8-")).count()
 }
 
-/// So many threads live. One that has just started has no name yet, and one that has been joined is in the kernel's list for a moment more.
+/// So many threads live. One that has just started has no name yet, and one that has been joined is in the kernel's
+/// list for a moment more.
 pub fn threads_are(number: usize) {
     if cfg!(miri) {
         return; // an interpreter's threads are not the system's
@@ -336,7 +339,8 @@ fn a_thread_that_would_leave_a_part_ends_the_process() {
     assert_eq!(output.status.signal(), Some(6), "{output:?}");
 }
 
-/// Two threads compute a plan with nothing between its steps: what a pool would be without its order. `./dev sanitize` wants it to be found.
+/// Two threads compute a plan with nothing between its steps: what a pool would be without its order. `./dev sanitize`
+/// wants it to be found.
 #[test]
 #[cfg(raced)]
 #[ignore = "a race on purpose: ThreadSanitizer has to find it"]
@@ -349,7 +353,8 @@ fn a_planted_race() {
                 let (plan, input) = (&plan, &input);
                 scope.spawn(move || {
                     for step in plan.steps() {
-                        // SAFETY: none: the steps before this one may not be done. No step takes an address from what it reads.
+                        // SAFETY: none: the steps before this one may not be done. No step takes an address from what
+                        // it reads.
                         unsafe { step.run(kernels, plan.base(), input, part, 2) };
                     }
                 });
