@@ -77,7 +77,7 @@ pub mod clock;
 
 mod spelling;
 
-pub mod durable;
+mod durable;
 
 pub mod chip;
 
