@@ -39,7 +39,7 @@ pub enum Error {
     /// No chip is called that.
     #[error("there is no GPIO chip {wanted}; there are {known}")]
     NoChip {
-        /// As configured.
+        /// The name in the station file.
         wanted: String,
         /// Names and labels.
         known: String,
@@ -49,7 +49,7 @@ pub enum Error {
         "there is no GPIO line {name}{on}; the nearest names are {near} (`fcam io` lists all; is the user in group gpio?)"
     )]
     NoLine {
-        /// As configured.
+        /// The name in the station file.
         name: String,
         /// Where it was looked for.
         on: String,
@@ -59,7 +59,7 @@ pub enum Error {
     /// Several lines are called that.
     #[error("GPIO line {name} is on {first} and on {second}: name the chip too")]
     Ambiguous {
-        /// As configured.
+        /// The name in the station file.
         name: String,
         /// One chip.
         first: PathBuf,
@@ -149,7 +149,7 @@ pub fn list() -> Result<Vec<Listed>, Error> {
 
 /// The chips that a name, label or path means; all if it is empty.
 fn chosen(wanted: &str) -> Result<Vec<Listed>, Error> {
-    // A link to the device is as good as its name.
+    // A link to the device may stand for its name.
     let real = wanted.starts_with('/').then(|| std::fs::canonicalize(wanted).ok()).flatten();
     let wanted = real.as_ref().and_then(|path| path.to_str()).unwrap_or(wanted);
     let (chips, others): (Vec<_>, Vec<_>) = list()?.into_iter().partition(|chip| wanted.is_empty() || chip.is(wanted));

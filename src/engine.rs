@@ -21,7 +21,7 @@ pub mod tensorrt;
 #[cfg_attr(not(feature = "tract"), path = "engine/no_tract.rs")]
 mod tract;
 
-/// So many threads an engine may have: more cores than any board has.
+/// Threads that an engine may have at most: more than any board has cores.
 pub const MAX_THREADS: usize = int8::MAX_THREADS;
 
 /// Which backend the configuration asks for.
@@ -181,7 +181,7 @@ pub enum Error {
     /// Building was given up because that was asked for.
     #[error("the TensorRT engine was not built: stopped")]
     Stopped,
-    /// A name that allows nothing.
+    /// A name in `engine.float_layers` that allows nothing.
     #[error("engine.float_layers names `{node}`, {reason}: take it off the list")]
     FloatLayer {
         /// The name.
@@ -345,7 +345,7 @@ fn planned(proto: &onnx::ModelProto, shape: Shape, settings: &Settings) -> Resul
     Ok(network)
 }
 
-/// Gives free memory back to the system: loading a network takes twice of what stays.
+/// Gives free memory back to the system: loading a network takes twice as much as it keeps.
 fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes no pointer, and locks the heaps that it looks at.
@@ -354,7 +354,7 @@ fn give_back() {
     }
 }
 
-/// Runs what reads bytes that we did not make: it may panic on what it did not foresee, and a camera must outlive that.
+/// Runs code that reads bytes from elsewhere: it may panic on what it did not foresee, and a camera must outlive that.
 /// The panic has been printed by then.
 fn caught<T>(who: &str, work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {

@@ -39,13 +39,13 @@ pub const MAX_OPEN: usize = 1024;
 /// HEARTBEAT changes this often while every thread that judges or tells is alive.
 pub const HEARTBEAT: Duration = Duration::from_millis(250);
 
-/// A part whose result is overdue by so long shows that results do not come, whatever keeps them.
+/// A result that is overdue by this much shows that results do not come, whatever holds them up.
 pub const OVERDUE: Duration = Duration::from_millis(500);
 
-/// A processor that was too hot is taken for cool again so far below its limit, 0.1 degrees Celsius.
+/// A processor that was too hot counts as cool again this far below its limit, 0.1 degrees Celsius.
 const COOLED: i16 = 50;
 
-/// Why a station takes no part. Several may hold at once; the first of this list is shown.
+/// Why a station accepts no parts. Several may hold at once; the first of this list is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -53,7 +53,7 @@ pub enum Condition {
     Panic,
     /// The engine was given up.
     Engine,
-    /// A thread that judges or tells stands still, or results do not come.
+    /// A thread that judges or tells hangs, or results do not come.
     Hung,
     /// A GPIO output cannot be driven.
     Outputs,
@@ -129,7 +129,7 @@ impl Condition {
     }
 }
 
-/// The PLC's control bits and words, as it last wrote them. All low is a PLC that asks for nothing.
+/// The PLC's control bits and words, as it last wrote them. With all of them low, the PLC asks for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Controls {
     /// Triggers are taken from the PLC's own bit; a rising [`Self::trigger`] without it is a missed one.
@@ -144,7 +144,7 @@ pub struct Controls {
     pub job_execute: bool,
     /// Forget what was latched, on its rising edge.
     pub clear_fault: bool,
-    /// Take no parts while high.
+    /// Accept no parts while high.
     pub set_offline: bool,
     /// The job to change to.
     pub job: u16,
@@ -180,13 +180,13 @@ pub struct HandshakeOptions {
     pub external: bool,
     /// Parts that may wait to be judged, at least 1; with as many, READY is low.
     pub queue: usize,
-    /// A PLC whose heartbeat does not change for so long is lost, from the start on; zero: it has none.
+    /// A PLC whose heartbeat does not change for this long is lost, from the start on; zero for a PLC without one.
     pub plc_timeout: Duration,
     /// The pictures are not of parts on a line.
     pub simulated: bool,
     /// The job that runs.
     pub job: u16,
-    /// The processor may be so hot, 0.1 degrees Celsius; none: any heat is taken.
+    /// The highest temperature of the processor, 0.1 degrees Celsius; none: no limit.
     pub limit: Option<i16>,
 }
 
@@ -200,7 +200,7 @@ impl Default for HandshakeOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
     Settled,
-    /// `taken`: somebody is at it. `refused`: another one was asked for meanwhile, and was not taken.
+    /// `taken`: a thread carries it out. `refused`: another one was asked for meanwhile, and refused.
     Changing {
         job: u16,
         taken: bool,
@@ -415,7 +415,7 @@ impl Handshake {
         self.late = true;
     }
 
-    /// Results come so long after their triggers at most. What takes [`OVERDUE`] longer does not come.
+    /// Results come at most this long after their triggers. What takes [`OVERDUE`] longer does not come.
     pub fn promise(&mut self, within: Duration) {
         self.promised = Some(within);
     }
@@ -527,7 +527,7 @@ impl Handshake {
         }
     }
 
-    /// The same, to whoever sees to it: each change is given out once.
+    /// The same for the thread that carries it out: each change is given out once.
     pub fn take_job(&mut self) -> Option<u16> {
         let asked = self.job_asked()?;
         let Job::Changing { taken, .. } = &mut self.change else { return None };
@@ -547,7 +547,7 @@ impl Handshake {
         self.job = job;
     }
 
-    /// Another release of a signed bundle judges from now on; 0: a bundle that is none.
+    /// Another release of a signed bundle judges from now on; 0 for a bundle that is no signed release.
     pub fn run_release(&mut self, release: u32) {
         self.release = release;
     }
@@ -560,7 +560,7 @@ impl Handshake {
         if !timeout.is_zero() && now.saturating_sub(heard) > timeout {
             self.set(Condition::PlcLost, true);
         }
-        // Threads that were told to end beat no more.
+        // Threads that were told to end feed no watchdog.
         let running = !self.holds(Condition::Stopping);
         self.set(Condition::Hung, running && (trouble.hung || self.is_overdue(now)));
         self.set(Condition::Channel, running && trouble.down);

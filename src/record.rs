@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use image::{ExtendedColorType, ImageFormat};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::camera::{self, Frame, PixelFormat};
@@ -24,14 +25,14 @@ use crate::verdict::Verdict;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
-    /// None.
+    /// No parts.
     #[default]
     None,
     /// Faults that have a picture.
     Faults,
     /// Rejects, and faults, which drive the same outcome.
     Rejects,
-    /// All.
+    /// Every part.
     All,
 }
 
@@ -74,12 +75,12 @@ impl PictureFormat {
     }
 }
 
-/// Where and how much.
+/// Where parts are kept, which, and how many.
 #[derive(Debug, Clone)]
 pub struct RecorderOptions {
     /// The folder that holds a folder for each day.
     pub dir: PathBuf,
-    /// Which parts.
+    /// Which parts are kept.
     pub keep: Keep,
     /// How pictures are stored.
     pub picture: PictureFormat,
@@ -180,7 +181,7 @@ impl Recorder {
                 Ok(())
             }
             Err(error) => {
-                remove(&json); // a part without one of its files is none, and its space is worth something
+                remove(&json); // an incomplete part is worth less than its space
                 Err(error)
             }
         }
@@ -191,7 +192,7 @@ impl Recorder {
         self.make_room(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// The oldest parts make room for new ones, so many as their own sizes say: what a disk says of itself may come
+    /// The oldest parts make room for new ones, as many as their sizes say: what a disk says of itself may come
     /// later. If all of them were not enough, something else fills the disk, and none is removed.
     fn make_room(&mut self, free: u64) -> Result<(), Error> {
         let keep = self.options.free_mb;
@@ -260,7 +261,7 @@ impl Recorder {
 
 /// The name of a day's folder, UTC.
 fn day_of(now: Timestamp) -> String {
-    now.strftime("%Y-%m-%d").to_string()
+    TimeZone::UTC.to_datetime(now).date().to_string()
 }
 
 /// The ending of a mask.

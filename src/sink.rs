@@ -30,7 +30,7 @@ pub use serial::Serial;
 /// [`Sink::fail_safe`].
 pub trait Sink: Send {
     /// Takes the outcome of one part into the channel's outbox. An error here is counted and logged; the next part is
-    /// told all the same.
+    /// told anyway.
     fn apply(&mut self, outcome: &Outcome) -> Result<(), Error>;
 
     /// Shows the mask of the rejected part that every channel was just told about; none where the station had no room

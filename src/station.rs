@@ -4,7 +4,7 @@
 //! capture ──────→ inspect ──────→ actuate    never drops; past its due time a verdict is a fault
 //!    │               └──────────→ record     drops first, and counts
 //!    ├ every-frame: queue N, one more is a fault for that part; free-run: keeps the newest, counts the dropped
-//!    └ external: READY is low while N wait; a trigger that comes all the same is a fault for that part
+//!    └ external: READY is low while N wait; a trigger that comes anyway is a fault for that part
 //! actuate ─→ line, and an outbox a channel ([`crate::sink`])
 //! supervise ─ looks at the watchdogs of all
 //! ```
@@ -89,7 +89,7 @@ pub struct Station {
     pub trigger: Trigger,
     /// A camera that says nothing for this long is stalled.
     pub timeout: Duration,
-    /// Frames to take, then the station drains; for ever if none.
+    /// Frames to take, then the station drains; forever if none.
     pub frames: Option<u64>,
     /// Where the PLC's inputs and the station meet.
     pub plc_link: PlcLink,
@@ -143,7 +143,7 @@ pub enum Error {
          use a smaller roi, fewer tiles or a faster engine"
     )]
     Delay {
-        /// As configured.
+        /// `signals.delay_ms`.
         delay: Duration,
         /// The fastest of a few tries.
         inspection: Duration,

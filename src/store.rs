@@ -188,7 +188,7 @@ pub enum Error {
     Unknown {
         /// What was asked for.
         wanted: String,
-        /// Where.
+        /// The store's folder.
         dir: PathBuf,
         /// What there is.
         installed: Vec<Id>,

@@ -92,7 +92,7 @@ pub struct Trials {
     standby: Option<Standby>,
     /// Why it is to be given up, while it judges on until another one is proven.
     failed: Option<String>,
-    /// It is given up, and judges all the same: nothing took its place.
+    /// It is given up and judges nevertheless: nothing took its place.
     given_up: bool,
     change: Option<Change>,
     /// The job that the PLC asks for.
@@ -151,7 +151,7 @@ impl Trials {
         self.requests.push_back((asker, request));
     }
 
-    /// Whoever asked went away; what was asked for goes on.
+    /// The client that asked is gone; what it asked for goes on.
     pub fn leave(&mut self, asker: Asker) {
         self.askers.retain(|other| *other != asker);
     }
@@ -337,7 +337,7 @@ impl Trials {
         }
     }
 
-    /// True if there may be a [`Move`]: nobody need look at the counts otherwise.
+    /// True if there may be a [`Move`]: the counts need not be read otherwise.
     pub fn is_moving(&self) -> bool {
         self.is_ready() || self.first.is_some()
     }

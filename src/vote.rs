@@ -24,7 +24,7 @@ pub const MAX_FRAMES: u32 = 64;
 pub struct Vote {
     /// The last frames, 1 to [`MAX_FRAMES`].
     pub of: u32,
-    /// So many of them must reject, 1..=of.
+    /// How many of them must reject, 1..=of.
     pub need: u32,
 }
 

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 /// Bytes of a frame that are looked at first, spread over all of it.
 const SAMPLES: usize = 256;
 
-/// A camera that may not send the same picture for ever.
+/// A camera that may not send the same picture forever.
 pub struct Live {
     camera: Box<dyn Camera>,
     limit: u64,

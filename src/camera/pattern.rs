@@ -24,7 +24,7 @@ pub struct Pattern {
 
 impl Pattern {
     /// Decodes `samples`, which are names and compressed pictures, and brings them to `size` (width, height), by
-    /// default the size of the first. Frames come for ever and as fast as they are asked for; see [`Pattern::pace`],
+    /// default the size of the first. Frames come forever and as fast as they are asked for; see [`Pattern::pace`],
     /// [`Pattern::limit`].
     pub fn open<'a>(
         samples: impl IntoIterator<Item = (&'a str, &'a [u8])>,
@@ -39,13 +39,13 @@ impl Pattern {
         Ok(Self { geometry, pictures, pace: Pace::new(None), sequence: 0, limit: u64::MAX })
     }
 
-    /// Delivers so many frames a second at most; a rate that is not positive is no limit.
+    /// Delivers at most this many frames a second; a rate that is not positive sets no limit.
     pub fn pace(mut self, frames_per_second: f64) -> Self {
         self.pace = Pace::new(Some(frames_per_second));
         self
     }
 
-    /// Ends after so many frames.
+    /// Ends after this many frames.
     pub fn limit(mut self, frames: u64) -> Self {
         self.limit = frames;
         self

@@ -380,7 +380,7 @@ pub struct Listed {
     pub controls: Vec<(Control, Option<i64>)>,
 }
 
-/// Every camera of this system, and every node that cannot be opened or is none.
+/// Every camera of this system, and every node that cannot be opened or is no camera.
 pub fn list() -> (Vec<Listed>, Vec<Error>) {
     let (mut cameras, mut errors) = (vec![], vec![]);
     for path in device::nodes() {

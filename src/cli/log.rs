@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 /// Lines that may wait.
 const QUEUE: usize = 1024;
 
-/// At the end of the program the reader may take nothing for so long.
+/// How long the program waits at its end for a reader that takes nothing.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Something for the thread.

@@ -23,7 +23,7 @@ mod report;
 mod table;
 
 use output::Outputs;
-use report::{Line, Progress, Tally};
+use report::{Progress, ReplayRow, Tally};
 use table::Writer;
 
 /// Judges pictures from files and folders; one line a picture: a table on a terminal, JSON elsewhere.
@@ -135,7 +135,7 @@ impl Replay {
         path: &'a Path,
         name: &Path,
         frame: Result<Frame, camera::Error>,
-    ) -> anyhow::Result<Line<'a>> {
+    ) -> anyhow::Result<ReplayRow<'a>> {
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => return Ok(self.unreadable(path, &error)),
@@ -148,12 +148,12 @@ impl Replay {
         let inspection = self.pipeline.inspect(&frame);
         self.tally.count(&inspection);
         self.outputs.write(name, &frame, &inspection, &self.classes)?;
-        Ok(Line::of(path, &inspection, &self.classes, self.runs))
+        Ok(ReplayRow::of(path, &inspection, &self.classes, self.runs))
     }
 
-    fn unreadable<'a>(&mut self, path: &'a Path, error: &dyn std::error::Error) -> Line<'a> {
+    fn unreadable<'a>(&mut self, path: &'a Path, error: &dyn std::error::Error) -> ReplayRow<'a> {
         self.tally.fault += 1;
-        Line::fault(path, error.to_string())
+        ReplayRow::fault(path, error.to_string())
     }
 }
 

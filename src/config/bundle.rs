@@ -126,7 +126,7 @@ impl Installed {
 }
 
 /// A start of a bundle on trial is counted, and what the PLC may ask for is written down, so that no later release
-/// pushes it out. A store that cannot be written has neither, and the station starts all the same.
+/// pushes it out. A store that cannot be written has neither, and the station starts anyway.
 fn begin(store: &Store, bundle: &raw::Bundle) -> Result<Option<(Id, String)>, store::Error> {
     let jobs: Vec<store::Reference> = bundle.jobs.iter().map(|job| job.bundle.clone()).collect();
     let state = store.state()?;

@@ -7,7 +7,7 @@ use crate::preprocess::tile::MAX_TILES;
 use crate::preprocess::{Area, Layout};
 
 impl Inspect {
-    /// What is looked at.
+    /// The inspected rectangles and their tiles.
     pub(super) fn layout(&self) -> Layout {
         let areas = self.roi.iter().chain(&self.rois).copied().collect();
         Layout { areas, tiles: self.tiles }

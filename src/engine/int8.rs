@@ -49,7 +49,7 @@ pub(crate) use pool::tests as sabotage;
 #[cfg(test)]
 mod tests;
 
-/// So many threads a network may have.
+/// Threads that a network may have at most.
 pub const MAX_THREADS: usize = pool::MAX_PARTS;
 
 /// The scale of the network's input: the camera's tensor is (pixel - 128) / 128.

@@ -68,7 +68,7 @@ pub enum Here {
     Broken {
         /// The shim.
         shim: PathBuf,
-        /// What was found out all the same.
+        /// What was found out anyway.
         facts: Facts,
         /// What is wrong, and what to do.
         reason: String,

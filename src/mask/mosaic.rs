@@ -60,7 +60,7 @@ struct Axis {
     sources: Vec<Source>,
 }
 
-/// What goes into a pixel of the map: so many of the tile's, and how much they weigh, 0..1.
+/// What goes into a pixel of the map: how many of the tile's pixels, and how much they weigh, 0..1.
 #[derive(Debug, Clone, Copy)]
 struct Source {
     first: usize,

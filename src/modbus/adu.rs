@@ -18,7 +18,7 @@ pub const BROADCAST: u8 = 0;
 /// What a buffer begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tcp {
-    /// A frame of so many bytes, if they have all come.
+    /// A frame of this many bytes, if they have all come.
     Frame(usize),
     /// The frame is not whole yet.
     Partial,

@@ -215,7 +215,8 @@ fn spans(length: u32, count: u32, overlap: f32) -> Vec<Span> {
     (0..count).map(span).collect()
 }
 
-/// So long that `count` of them, each sharing `overlap` with the next, cover `length`: s * count - s * overlap * (count
+/// The length with which `count` of them, each sharing `overlap` with the next, cover `length`: s * count - s * overlap
+/// * (count
 /// - 1) = length.
 fn side(length: u32, count: u32, overlap: f32) -> u32 {
     let tiles = f64::from(count) - f64::from(overlap) * f64::from(count.saturating_sub(1));

@@ -31,7 +31,7 @@ pub(super) struct Weights {
     pub bits: u32,
 }
 
-/// Kernels take so many coefficients at once, or half as many.
+/// Coefficients that kernels take at once; some take half as many.
 pub(super) const GROUP: usize = 8;
 
 /// Keeps sums below 2^31: 8 bits of pixel, 22 of coefficient, one to spare (Pillow's PRECISION_BITS).

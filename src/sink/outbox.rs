@@ -21,10 +21,10 @@ use crate::watchdog::{Duty, SLOW, Watchdog};
 /// Outcomes that may wait.
 const QUEUE: usize = 256;
 
-/// At the end, the other side may take nothing for so long.
+/// How long the other side may take nothing at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the thread and the station know of each other.
+/// State shared by the thread and the station.
 #[derive(Debug, Default)]
 struct Shared {
     written: AtomicU64,

@@ -91,7 +91,7 @@ pub struct SerialOptions {
     pub delay: Duration,
 }
 
-/// What the line's threads and the station know of each other.
+/// State shared by the line's threads and the station.
 #[derive(Debug)]
 struct Shared {
     up: AtomicBool,
@@ -122,7 +122,7 @@ impl Shared {
     }
 }
 
-/// Something for the line.
+/// Something for the line's thread to send.
 #[expect(
     clippy::large_enum_variant,
     reason = "it moves through a queue of fixed size: a box would be an allocation a part"
@@ -151,8 +151,8 @@ pub struct Serial {
 }
 
 impl Serial {
-    /// Starts the line's threads, which open the device, and open it again whenever it comes back. `station` is where
-    /// the PLC's wishes go.
+    /// Starts the line's threads, which open the device, and open it again whenever it comes back. `plc_link`
+    /// takes what the PLC asks for.
     pub fn start(options: SerialOptions, plc_link: PlcLink) -> Result<Self, Error> {
         let name = format!("the serial line {}", options.port.display());
         let failed = |source| Error::Write { sink: name.clone(), source };

@@ -86,7 +86,7 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Of a station that starts, with room for so many parts that wait, and so many sinks.
+    /// Of a station that starts, with room for the parts that may wait, and its sinks.
     pub(super) fn new(parts: usize, sinks: usize) -> Self {
         Self {
             waiting: VecDeque::with_capacity(parts),
@@ -222,7 +222,8 @@ pub(super) fn line(counts: &str, latency: &Latency, elapsed: Duration) -> String
     format!("{counts}; capture to verdict p50 {p50:.1?}, p99 {p99:.1?}; {rate:.1} parts/s")
 }
 
-/// A verdict at the wrong time would be taken for another part's. Too early is one that a stop did not let wait.
+/// A verdict at the wrong time would be taken for another part's. It is too early where a stop ended the wait for its
+/// time.
 fn spoiled(late: bool, early: bool) -> Option<Fault> {
     match (late, early) {
         (true, _) => Some(Fault::Late),

@@ -32,8 +32,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// From the capture of a frame to its delivery; one that takes longer is not waited for.
 const DELIVERY: Duration = Duration::from_millis(100);
 
-/// A camera that is opened, for the first time or again, may keep this thread for so long; READY is low until its first
-/// frame in any case.
+/// A camera that is opened, for the first time or again, may hold this thread up for this long; READY is low until its
+/// first frame in any case.
 const OPENING: Duration = Duration::from_secs(20);
 
 /// Before a part's outputs are due it must be known that no frame shows it.
@@ -151,7 +151,7 @@ pub(super) struct Intake<'a> {
     previous: Previous,
     /// The triggers before the next one.
     past: Neighbours,
-    /// Has its number, and is not in the inbox yet.
+    /// A part that has its number and is not in the inbox yet.
     open: Option<Opened>,
     frames: u64,
     /// The camera's number of the next frame, if the last thing that came was a frame.
@@ -352,7 +352,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// A frame came, and may not be judged: it ends a silence all the same, and where it would have been a part, it is
+    /// A frame came, and may not be judged: it ends a silence nevertheless, and where it would have been a part, it is
     /// a fault.
     fn unusable(&mut self, fault: Fault, captured: Timestamp, reason: &str) {
         self.heard = clock::now();

@@ -16,9 +16,9 @@ use crate::verdict::Fault;
 /// What makes a part, and with that what happens when parts come faster than they are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// A belt is watched: the newest frame replaces the one that waits, and the replaced are counted.
+    /// A stream is watched: the newest frame replaces the one that waits, and the replaced are counted.
     FreeRun,
-    /// Every frame is a part: so many wait, and one more is a fault for exactly that part.
+    /// Every frame is a part: this many wait, and one more is a fault for exactly that part.
     EveryFrame {
         /// Parts that may wait, at least 1.
         queue: usize,
@@ -106,7 +106,7 @@ pub(super) enum Offer {
     Replaced,
     /// It waits as a fault.
     Overflowed,
-    /// Nobody listens any more.
+    /// The station takes no more parts.
     Closed,
 }
 

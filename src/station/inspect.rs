@@ -29,7 +29,7 @@ use crate::record::Keep;
 use crate::verdict::{Fault, Verdict};
 use crate::watchdog::{SILENCE, Watchdog};
 
-/// This thread looks around so often when no part comes.
+/// How often this thread looks around when no part comes.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Panics in a row after which the engine is given up.
@@ -179,7 +179,7 @@ impl Inspect<'_> {
         (self.trusted.pipeline.fault(part.opened, fault), None)
     }
 
-    /// What makes it pointless to look at a part.
+    /// Why a part need not be looked at, if there is a reason.
     fn obstacle(&mut self, part: &Part) -> Option<Fault> {
         if self.stop.state() == RunState::Halt {
             return Some(Fault::Stopped);

@@ -20,7 +20,7 @@ pub struct Matching {
     pub rule: Rule,
     /// From the trigger to the moment at which the part is in view.
     pub delay: Duration,
-    /// So far from that moment a frame may have been captured.
+    /// How far from that moment a frame may have been captured.
     pub window: Duration,
 }
 
@@ -35,7 +35,7 @@ pub(super) enum Choice {
     This,
     /// No frame shows the part.
     None,
-    /// This frame may show the part or another one: it is nobody's.
+    /// This frame may show the part or another one: it is given to neither.
     Doubtful,
 }
 

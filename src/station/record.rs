@@ -21,7 +21,7 @@ use crate::watchdog::{Duty, SLOW, Watchdog};
 /// Parts that may wait to be written to disk.
 const RECORDS: usize = 8;
 
-/// At the end, the disk may take so long for a part.
+/// How long the disk may take for a part at the end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The thread, and what there is to know of its end.

@@ -27,7 +27,7 @@ use crate::store::{Id, Reference, State, Store};
 use crate::trial::{self, Action, Asker, Book, Entry, Jobs, Reply, TrialLimits, Trials};
 use crate::watchdog::{Duty, SLOW};
 
-/// It is looked so often whether the station ends.
+/// How often the thread looks whether the station ends.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Requests that were heard and are not looked at yet.
@@ -99,7 +99,7 @@ pub(super) struct Attend {
     next: Asker,
 }
 
-/// What comes of a proof.
+/// The result of a proof.
 type Proven = Result<Ready, String>;
 
 impl Attend {
@@ -271,7 +271,7 @@ impl Attend {
     }
 }
 
-/// The inspect thread sees that nobody attends to it.
+/// Tells the inspect thread that this thread is gone.
 impl Drop for Attend {
     fn drop(&mut self) {
         self.desk.lock().attends = false;

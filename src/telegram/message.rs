@@ -159,7 +159,7 @@ pub struct Chunk {
     pub total: u32,
     /// [`CODEC_RUNS`].
     pub codec: u8,
-    /// 1, 2 or 4: a pixel here stands for so many of the full mask, each way, and is set if any of them is.
+    /// 1, 2 or 4: a pixel here stands for that many of the full mask, each way, and is set if any of them is.
     pub scale: u8,
     /// Pixels across the mask as sent.
     pub width: u16,

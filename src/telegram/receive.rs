@@ -32,9 +32,9 @@ pub struct Receiver {
 
 /// What the bytes held so far are.
 enum Found {
-    /// So many bytes at the front belong to no frame.
+    /// This many bytes at the front belong to no frame.
     Junk(usize),
-    /// A frame of so many bytes in all.
+    /// A frame of this many bytes in all.
     Frame(usize),
     /// A frame may begin here, but it is not all there.
     More,

@@ -26,7 +26,7 @@ pub enum Error {
     Long,
     /// They end within a length.
     Cut,
-    /// They add up to something else than the mask's pixels.
+    /// They add up to something other than the mask's pixels.
     Sum,
 }
 

@@ -44,11 +44,11 @@ pub enum Move {
     /// Fit the candidate to the frames, then say [`Trials::installed`](super::Trials::installed) or
     /// [`Trials::misfit`](super::Trials::misfit).
     Install,
-    /// Let the candidate go: it does not judge now.
+    /// Drop the candidate: it does not judge now.
     Decline,
-    /// Let go what stands by: it is not needed any more.
+    /// Drop what stands by: it is not needed any more.
     Release,
-    /// What stands by judges again, a release of this number; what judged is let go.
+    /// What stands by judges again, a release of this number; what judged is dropped.
     Back(u32),
 }
 

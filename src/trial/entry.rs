@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::ROLLED_BACK;
 use crate::store::{Id, Reference, State};
 
-/// A bundle on trial with which the station started so often and did not judge all of its first parts is given up.
+/// A bundle on trial with which the station started this often, without judging all of its first parts, is given up.
 pub const MAX_STARTS: u32 = 3;
 
 /// The bundle of each job that the PLC may ask for.

@@ -75,13 +75,13 @@ impl Pull {
 pub struct TriggerOptions {
     /// The chip, by name, label or path; empty: whichever has the lines.
     pub chip: String,
-    /// A part is there; without a name there is none.
+    /// A part is there; not used without a name.
     pub trigger: Pin,
     /// On which edge.
     pub edge: Edge,
-    /// A level counts once it stood so long; the kernel does it.
+    /// A level counts once it stood this long; the kernel does it.
     pub debounce: Duration,
-    /// The PLC has read a result, on the rising edge; without a name there is none.
+    /// The PLC has read a result, on the rising edge; not used without a name.
     pub ack: Pin,
     /// At both.
     pub pull: Pull,

@@ -110,7 +110,7 @@ fn recorder(dir: &Path, hung: Hung) -> Recorder {
     };
     let recorder = Recorder::open(options);
     if hung.hung_disk {
-        // Opening a pipe that nobody reads waits for ever, as a disk that is gone does.
+        // Opening a pipe that nobody reads waits forever, as a disk that is gone does.
         let day = Command::new("date").args(["-u", "+%F"]).output().unwrap().stdout;
         let day = dir.join(String::from_utf8(day).unwrap().trim());
         std::fs::create_dir_all(&day).unwrap();

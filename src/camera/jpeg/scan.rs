@@ -64,7 +64,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Some encoders write a restart marker after the last MCU too: it is none if nothing is behind it.
+    /// Some encoders write a restart marker after the last MCU too: it does not count if nothing follows it.
     fn last(&self, marker: usize, data: &mut Vec<u8>, mcu: usize, count: usize) -> Result<usize, Error> {
         let (end, code) = unstuff(self.bytes, marker + 2, data)?;
         let nothing = data.len() == SLACK && !matches!(code, 0xD0..=0xD7);

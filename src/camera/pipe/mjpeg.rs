@@ -43,7 +43,7 @@ enum State {
 pub(super) enum Cut<'a> {
     /// One picture, from SOI to EOI.
     Picture(&'a [u8]),
-    /// A picture that is none, and why.
+    /// Bytes that are no picture, and why.
     Broken(&'static str),
     /// More bytes are needed.
     Nothing,

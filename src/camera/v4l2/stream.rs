@@ -110,7 +110,7 @@ impl Stream {
 
     /// Waits until a buffer is filled, or the device is gone: taking the buffer tells which.
     fn wait(&self, time: Duration) -> io::Result<()> {
-        let timeout = Timespec::try_from(time).ok(); // a time too long for the kernel is for ever
+        let timeout = Timespec::try_from(time).ok(); // a time too long for the kernel is forever
         match poll(&mut [PollFd::new(&self.node, PollFlags::IN)], timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),

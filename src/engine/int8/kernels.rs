@@ -151,8 +151,8 @@ pub struct Kernels {
     pub lanes: lanes::Table,
     /// The float tail.
     pub float: float::Table,
-    /// Runs so many rounds of independent dot products on registers alone, and says how many multiply-adds a round is:
-    /// what the core can do at most.
+    /// Runs this many rounds of independent dot products on registers alone, and says how many multiply-adds a round
+    /// is: what the core can do at most.
     ///
     /// # Safety
     /// The CPU has the instruction set.

@@ -32,7 +32,7 @@ use super::plan::Plan;
 use super::step::Step;
 use crate::clock;
 
-/// So long a thread spins before it sleeps: about what sleeping and waking up take, so that waiting never costs more
+/// How long a thread spins before it sleeps: about what sleeping and waking up take, so that waiting never costs more
 /// than twice the best choice.
 const SPIN: Duration = Duration::from_micros(50);
 
@@ -59,7 +59,7 @@ struct Shared {
 }
 
 impl Pool {
-    /// Parts that a step has on so many threads, at most [`MAX_PARTS`].
+    /// Parts that a step has on this many threads, at most [`MAX_PARTS`].
     pub fn parts(threads: usize) -> usize {
         if threads > 1 { (threads * EACH).min(MAX_PARTS) } else { 1 }
     }

@@ -26,7 +26,7 @@ use crate::signal::{Output, SETUP};
 pub const PARTS: usize = 64;
 /// Flashes that may wait for theirs.
 const FLASHES: usize = 16;
-/// An OK that is later at its line is none: the part may be elsewhere by then.
+/// An OK that reaches its line later does not count: the part may be elsewhere by then.
 pub const LATE: Duration = Duration::from_millis(5);
 
 /// What a station fixes once.
@@ -122,7 +122,7 @@ enum Phase {
     Setup { until: Timestamp },
     /// VALID rises.
     Rise,
-    /// VALID is high; so many of the zones' marks are behind, the last at `since`.
+    /// VALID is high; `marks` of the zones' marks have passed, the last at `since`.
     Valid { rose: Timestamp, marks: usize, since: Timestamp },
     /// VALID falls; OK, NG and zones, whose second byte it may be, stand for one more step.
     Fall { marks: usize },
@@ -179,7 +179,7 @@ impl Timing {
         self.shown = shown;
     }
 
-    /// A trigger's edge was seen: the lamp has its moment.
+    /// A trigger's edge was seen: the lamp is to flash.
     pub fn flash(&mut self, edge: Timestamp) {
         let _ = self.flashes.push_back(edge + self.options.flash_delay); // the lamp cannot flash that often
     }
@@ -189,8 +189,8 @@ impl Timing {
         self.broken = true;
     }
 
-    /// The outputs can be driven again, from their safe levels on. What was on its way is gone, because half a pulse is
-    /// none; returns how many.
+    /// The outputs can be driven again, from their safe levels on. What was on its way is gone, because half a
+    /// pulse does not count; returns how many parts that were.
     pub fn recover(&mut self) -> usize {
         let gone = self.waiting();
         (self.broken, self.standing, self.levels) = (false, None, Levels::SAFE);
@@ -340,7 +340,7 @@ impl Timing {
     }
 }
 
-/// An OK whose VALID rises then is none.
+/// An OK whose VALID would rise then becomes NG.
 fn is_late(part: &Part, rise: Timestamp) -> bool {
     part.timed && part.ok && rise > part.due + LATE
 }

@@ -44,7 +44,7 @@ struct State {
     mask: MaskPages,
 }
 
-/// What came.
+/// What masters sent, counted.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) requests: AtomicU64,
@@ -180,7 +180,7 @@ impl Registers {
         self.up.store(up, Relaxed);
     }
 
-    /// What came, in one line.
+    /// The counters in one line, for the log.
     pub(super) fn books(&self) -> String {
         let Counters { requests, refused, damaged, turned_away } = &self.counters;
         let [requests, refused, damaged, away] = [requests, refused, damaged, turned_away].map(|one| one.load(Relaxed));

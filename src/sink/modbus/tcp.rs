@@ -26,7 +26,7 @@ const SLICE: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(500);
 /// From a request's first byte to its last.
 const DAWDLE: Duration = Duration::from_secs(1);
-/// A master that does not take an answer in so long is gone.
+/// A master that does not take an answer within this time is gone.
 const STUCK: Duration = Duration::from_secs(1);
 
 /// The listener and its connections.
@@ -145,7 +145,7 @@ enum Ended {
     Idle,
     /// It began a request and did not end it.
     Dawdled,
-    /// It sent something else than Modbus.
+    /// It sent something other than Modbus.
     Garbage,
     /// The station stops.
     Stopped,

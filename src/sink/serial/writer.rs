@@ -22,7 +22,7 @@ use crate::telegram::{Abort, Message, State, ascii, encode};
 use crate::verdict::Fault;
 use crate::watchdog::{SILENCE, Watchdog};
 
-/// A quiet line is told so often that the station lives.
+/// How often a quiet line is told that the station lives.
 const HEARTBEAT: Duration = Duration::from_millis(250);
 /// Between two tries to open the device.
 const RETRY: Duration = Duration::from_millis(500);
@@ -165,7 +165,7 @@ impl Writer {
         };
     }
 
-    /// Whatever kept the verdict, an OK leaves in time or is none.
+    /// Whatever held the verdict up: an OK that leaves too late becomes a fault.
     fn tell(&mut self, outcome: &Outcome) {
         let now = clock::now();
         let late = outcome.plc.ok && self.is_late(outcome, now);

@@ -21,9 +21,9 @@ use crate::engine::int8::tests::{one_of_each, outputs};
 pub enum Blow {
     /// The part panics.
     Panic,
-    /// The part takes so many milliseconds more.
+    /// The part takes this many milliseconds more.
     Stall(u16),
-    /// The thread, which is not the caller's, finds itself nothing to do for so many milliseconds, whatever the step.
+    /// The thread, which is not the caller's, finds nothing to do for this many milliseconds, whatever the step.
     Away(u16),
 }
 
@@ -156,7 +156,7 @@ fn threads_of_pools() -> usize {
     names.filter(|name| name.starts_with("int8-")).count()
 }
 
-/// So many threads live. One that has just started has no name yet, and one that has been joined is in the kernel's
+/// How many threads live. One that has just started has no name yet, and one that has been joined is in the kernel's
 /// list for a moment more.
 pub fn threads_are(number: usize) {
     if cfg!(miri) {
@@ -199,7 +199,7 @@ fn panic_of(pool: &mut Pool, input: &[i8]) -> Option<String> {
     Some(panic.downcast_ref::<String>().unwrap().clone())
 }
 
-/// In every step, each thread panics once, and each part; the pool goes on all the same, with the threads that it had.
+/// In every step, each thread panics once, and each part; the pool goes on anyway, with the threads that it had.
 #[test]
 fn a_panic_of_any_thread_and_part_ends_the_run_for_all() {
     let _alone = alone();
