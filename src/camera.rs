@@ -305,7 +305,7 @@ pub enum Error {
     /// Another camera is where the first one was.
     #[error("{path} is {found} now, and not {known}: name the camera by its link in /dev/v4l/by-id", path = path.display())]
     OtherCamera {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// The camera that was there.
         known: String,

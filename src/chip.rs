@@ -19,7 +19,7 @@ pub use pin::{Drive, Pin};
 /// Names that an error tells of at most.
 const NEAR: usize = 5;
 
-/// Who we are in the kernel's list of lines.
+/// The owner that the kernel's list of lines shows.
 pub const CONSUMER: &str = "fcam";
 
 /// What goes wrong with lines.
@@ -61,9 +61,9 @@ pub enum Error {
     Ambiguous {
         /// The name in the station file.
         name: String,
-        /// One chip.
+        /// A chip with a line of that name.
         first: PathBuf,
-        /// Another.
+        /// Another chip.
         second: PathBuf,
     },
     /// Another program, or the kernel, has it.
@@ -132,7 +132,7 @@ impl Listed {
         Ok(Self { path: path.into(), name: info.name, label: info.label, lines })
     }
 
-    /// True if this is how somebody may call it.
+    /// True if this is its name, label or path.
     fn is(&self, wanted: &str) -> bool {
         self.name == wanted || self.label == wanted || self.path == Path::new(wanted)
     }
@@ -165,7 +165,7 @@ pub fn find(chip: &str, name: &str) -> Result<Found, Error> {
     pick(&chosen(chip)?, chip, name)
 }
 
-/// The same for a line that may be named by its number, which only somebody who names the chip can mean.
+/// The same for a line that may be named by its number, which counts only where the chip is named.
 pub fn find_or_number(chip: &str, line: &str) -> Result<Found, Error> {
     let chips = chosen(chip)?;
     match (line.parse::<u32>(), chips.as_slice()) {

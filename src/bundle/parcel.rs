@@ -32,7 +32,7 @@ pub struct Parcel {
     signature: Option<String>,
 }
 
-/// A bundle of whom it is known who vouches for it.
+/// A bundle with the release that a trusted key has signed it as.
 #[derive(Debug, Clone)]
 pub struct Signed {
     /// What it was signed as.
@@ -98,7 +98,7 @@ impl Parcel {
         self.archive == other.archive
     }
 
-    /// The bundle, whoever it is from: for whoever packs and signs it.
+    /// The bundle, whatever signed it: for packing and signing.
     pub fn open(&self, float_layers: &[String]) -> Result<Bundle, Error> {
         let files = archive::unpack(&self.archive).map_err(|problem| self.refused(problem))?;
         Bundle::verify(&self.source, super::owned(files), float_layers)

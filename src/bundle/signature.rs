@@ -38,7 +38,7 @@ impl fmt::Display for Release {
 }
 
 impl Release {
-    /// What would be written and not read again.
+    /// What would make the written comment unreadable; none if nothing does.
     pub(super) fn problem(&self) -> Option<String> {
         let odd = |target: &&String| {
             let wide = !(1..=MAX_TARGET).contains(&target.len());
@@ -123,10 +123,10 @@ pub enum KeyError {
         /// What is wrong.
         reason: String,
     },
-    /// Nobody is trusted.
+    /// There is no key in the folder.
     #[error("there is no key (*.pub) in {}: copy the public key there that `fcam bundle keygen` wrote", dir.display())]
     None {
-        /// Where.
+        /// The folder of the keys.
         dir: PathBuf,
     },
 }

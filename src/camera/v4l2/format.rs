@@ -54,15 +54,15 @@ pub(super) fn colors(colorspace: u32, encoding: u32, quantization: u32) -> Color
 /// How the bytes of a buffer make a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// As they are.
+    /// The bytes are the frame.
     Raw(PixelFormat),
     /// By decoding a JPEG picture.
     Mjpeg,
 }
 
 /// What can be read, in the order of preference: by the bytes that have to be moved for a pixel, then what has to be
-/// decoded. Gray is last although it is cheapest: where a camera has colours too, they are not to be lost without a
-/// word.
+/// decoded. Gray is last although it is cheapest: where a camera has colours too, they are not to be lost
+/// unasked.
 pub(super) const KNOWN: [(Fourcc, Layout); 7] = [
     (Fourcc::new(*b"NV12"), Layout::Raw(PixelFormat::Nv12)),
     (Fourcc::new(*b"YU12"), Layout::Raw(PixelFormat::I420)),
@@ -103,9 +103,9 @@ impl Interval {
 pub enum Rates {
     /// The driver does not tell.
     Unknown,
-    /// These.
+    /// These rates.
     Each(Vec<Interval>),
-    /// Everything from the first to the second.
+    /// Every rate between two intervals.
     Between(Interval, Interval),
 }
 
@@ -141,9 +141,9 @@ impl fmt::Display for Rates {
 /// Sizes in pixels, width and height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// One.
+    /// One size.
     Exact(u32, u32),
-    /// From the first to the second, in steps of the third.
+    /// From the first size to the second, in steps of the third.
     Range((u32, u32), (u32, u32), (u32, u32)),
 }
 
