@@ -1,4 +1,5 @@
-//! Lists the files of models/default, which the program carries (src/bundle/embedded.rs), and tells it what it is built for.
+//! Lists the files of models/default, which the program carries (src/bundle/embedded.rs), and tells it what it is built
+//! for.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};

@@ -1,8 +1,9 @@
 //! A model bundle: what a network is called, what its outputs mean, and the proof that it works (models/README.md).
 //!
-//! In: a directory, one file (`.fcam`), or its files in memory. Out: a [`Bundle`] whose every byte has been checked against the manifest's hashes
-//! and whose network keeps the contract's rules. It refuses anything that the contract does not allow, and says everything
-//! that is wrong, not the first thing. Whether the network computes what the proof says is for [`crate::proof`] to find out.
+//! In: a directory, one file (`.fcam`), or its files in memory. Out: a [`Bundle`] whose every byte has been checked
+//! against the manifest's hashes and whose network keeps the contract's rules. It refuses anything that the contract
+//! does not allow, and says everything that is wrong, not the first thing. Whether the network computes what the proof
+//! says is for [`crate::proof`] to find out.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -74,8 +75,9 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The bundle in a directory or in one file, whoever signed that, or the embedded one if none is given. Its network may have those convolutions in float that
-    /// `float_layers` names (`engine.float_layers`), and no others outside of its float tail.
+    /// The bundle in a directory or in one file, whoever signed that, or the embedded one if none is given. Its network
+    /// may have those convolutions in float that `float_layers` names (`engine.float_layers`), and no others outside of
+    /// its float tail.
     pub fn load(path: Option<&Path>, float_layers: &[String]) -> Result<Self, Error> {
         match path {
             Some(path) if is_parcel(path) => Parcel::read(path)?.open(float_layers),
@@ -110,8 +112,8 @@ impl Bundle {
         }
     }
 
-    /// Verifies a bundle whose files are in memory, `manifest.toml` among them, by path inside the bundle. `bundle` says where
-    /// it is from.
+    /// Verifies a bundle whose files are in memory, `manifest.toml` among them, by path inside the bundle. `bundle`
+    /// says where it is from.
     pub fn from_files(bundle: &str, files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
         Self::verify(bundle, owned(files), &[])
     }

@@ -45,8 +45,8 @@ pub enum PixelFormat {
     Nv12,
     /// Planes of Y, U and V, the latter two at half resolution.
     I420,
-    /// As a JPEG picture has them, BT.601 in full range: planes of Y, U and V, the latter two at half resolution. Here and in the next three, what is
-    /// odd is rounded up: the last sample of chroma is then of one pixel.
+    /// As a JPEG picture has them, BT.601 in full range: planes of Y, U and V, the latter two at half resolution. Here
+    /// and in the next three, what is odd is rounded up: the last sample of chroma is then of one pixel.
     Yuvj420,
     /// The same with chroma at half resolution across.
     Yuvj422,
@@ -74,7 +74,8 @@ impl PixelFormat {
     }
 }
 
-/// Which colours Y, U and V mean: the matrix (ITU-R BT.601-7 or BT.709-6), and limited range (luma 16..235) or full (0..255, as in JPEG).
+/// Which colours Y, U and V mean: the matrix (ITU-R BT.601-7 or BT.709-6), and limited range (luma 16..235) or full
+/// (0..255, as in JPEG).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Colors {
@@ -189,8 +190,8 @@ impl<'a> Frame<'a> {
         self.sequence
     }
 
-    /// When it was exposed, by the driver where it tells (most mean the end of the exposure, USB cameras its start), else when the last
-    /// byte arrived.
+    /// When it was exposed, by the driver where it tells (most mean the end of the exposure, USB cameras its start),
+    /// else when the last byte arrived.
     pub fn captured(&self) -> Timestamp {
         self.captured
     }
@@ -225,8 +226,8 @@ impl Picture {
 
 /// A source of frames, chosen at run time.
 pub trait Camera: Send {
-    /// Waits for the next frame until `deadline` (monotonic). After an error other than [`Error::Ended`] the camera may be
-    /// asked again: it tries to come back by itself, at the pace it is asked.
+    /// Waits for the next frame until `deadline` (monotonic). After an error other than [`Error::Ended`] the camera may
+    /// be asked again: it tries to come back by itself, at the pace it is asked.
     fn next(&mut self, deadline: Timestamp) -> Result<Frame<'_>, Error>;
 
     /// One line for logs: kind and source.
@@ -304,7 +305,7 @@ pub enum Error {
     /// Another camera is where the first one was.
     #[error("{path} is {found} now, and not {known}: name the camera by its link in /dev/v4l/by-id", path = path.display())]
     OtherCamera {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// The camera that was there.
         known: String,

@@ -1,7 +1,8 @@
-//! The kernel's GPIO chips. In: the name of a line, as the board's device tree gives it. Out: where it is, or why it cannot be had, with the
-//! names that were probably meant. Nothing is driven here.
+//! The kernel's GPIO chips. In: the name of a line, as the board's device tree gives it. Out: where it is, or why it
+//! cannot be had, with the names that were probably meant. Nothing is driven here.
 //!
-//! Lines are found by name and never by number: the header of a Raspberry Pi 5 was on chip 4 with one kernel and is on chip 0 with another.
+//! Lines are found by name and never by number: the header of a Raspberry Pi 5 was on chip 4 with one kernel and is on
+//! chip 0 with another.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ pub use pin::{Drive, Pin};
 /// Names that an error tells of at most.
 const NEAR: usize = 5;
 
-/// Who we are in the kernel's list of lines.
+/// The owner that the kernel's list of lines shows.
 pub const CONSUMER: &str = "fcam";
 
 /// What goes wrong with lines.
@@ -30,7 +31,7 @@ pub enum Error {
     /// A device that we may not open.
     #[error("cannot open {path}: {source}; is the user in group gpio?", path = path.display())]
     Open {
-        /// Which.
+        /// The chip's device.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -38,7 +39,7 @@ pub enum Error {
     /// No chip is called that.
     #[error("there is no GPIO chip {wanted}; there are {known}")]
     NoChip {
-        /// As configured.
+        /// The name in the station file.
         wanted: String,
         /// Names and labels.
         known: String,
@@ -48,7 +49,7 @@ pub enum Error {
         "there is no GPIO line {name}{on}; the nearest names are {near} (`fcam io` lists all; is the user in group gpio?)"
     )]
     NoLine {
-        /// As configured.
+        /// The name in the station file.
         name: String,
         /// Where it was looked for.
         on: String,
@@ -58,11 +59,11 @@ pub enum Error {
     /// Several lines are called that.
     #[error("GPIO line {name} is on {first} and on {second}: name the chip too")]
     Ambiguous {
-        /// As configured.
+        /// The name in the station file.
         name: String,
-        /// One chip.
+        /// A chip with a line of that name.
         first: PathBuf,
-        /// Another.
+        /// Another chip.
         second: PathBuf,
     },
     /// Another program, or the kernel, has it.
@@ -70,7 +71,7 @@ pub enum Error {
         "GPIO line {name} is held by \"{consumer}\": it has one owner at a time; stop that program, or choose another line"
     )]
     Busy {
-        /// Which.
+        /// The line's name.
         name: String,
         /// As the owner calls itself.
         consumer: String,
@@ -80,7 +81,7 @@ pub enum Error {
     Line {
         /// What was tried.
         action: &'static str,
-        /// Which.
+        /// The line's name.
         name: String,
         /// What the system said.
         source: gpiocdev::Error,
@@ -88,7 +89,7 @@ pub enum Error {
     /// The kernel does not tell about a chip.
     #[error("cannot read {path}: {source}", path = path.display())]
     Chip {
-        /// Which.
+        /// The chip's device.
         path: PathBuf,
         /// What the system said.
         source: gpiocdev::Error,
@@ -131,7 +132,7 @@ impl Listed {
         Ok(Self { path: path.into(), name: info.name, label: info.label, lines })
     }
 
-    /// True if this is how somebody may call it.
+    /// True if this is its name, label or path.
     fn is(&self, wanted: &str) -> bool {
         self.name == wanted || self.label == wanted || self.path == Path::new(wanted)
     }
@@ -148,7 +149,7 @@ pub fn list() -> Result<Vec<Listed>, Error> {
 
 /// The chips that a name, label or path means; all if it is empty.
 fn chosen(wanted: &str) -> Result<Vec<Listed>, Error> {
-    // A link to the device is as good as its name.
+    // A link to the device may stand for its name.
     let real = wanted.starts_with('/').then(|| std::fs::canonicalize(wanted).ok()).flatten();
     let wanted = real.as_ref().and_then(|path| path.to_str()).unwrap_or(wanted);
     let (chips, others): (Vec<_>, Vec<_>) = list()?.into_iter().partition(|chip| wanted.is_empty() || chip.is(wanted));
@@ -164,7 +165,7 @@ pub fn find(chip: &str, name: &str) -> Result<Found, Error> {
     pick(&chosen(chip)?, chip, name)
 }
 
-/// The same for a line that may be named by its number, which only somebody who names the chip can mean.
+/// The same for a line that may be named by its number, which counts only where the chip is named.
 pub fn find_or_number(chip: &str, line: &str) -> Result<Found, Error> {
     let chips = chosen(chip)?;
     match (line.parse::<u32>(), chips.as_slice()) {

@@ -178,7 +178,8 @@ struct LayoutArgs {
     /// Inspect only this rectangle of each picture, in pixels; may be given several times
     #[arg(long = "roi", value_name = "X,Y,W,H", value_parser = parse_roi)]
     rois: Vec<Roi>,
-    /// Cut what is inspected into so many tiles across and down, which share this part of their sides: small defects are seen
+    /// Cut what is inspected into so many tiles across and down, which share this part of their sides: small defects
+    /// are seen
     #[arg(long, value_name = "COLUMNSxROWS[,OVERLAP]", value_parser = parse_tiles)]
     tiles: Option<Tiles>,
 }

@@ -1,7 +1,7 @@
 //! In: a station file and command-line flags. Out: a [`Setup`] that builds everything, or every problem there is.
 //!
-//! Two stages: plain data as it was typed, then a validated whole. After that nothing reads configuration again, and nothing
-//! can be half configured. This is the only reader of TOML for the station.
+//! Two stages: plain data as it was typed, then a validated whole. After that nothing reads configuration again, and
+//! nothing can be half configured. This is the only reader of TOML for the station.
 
 use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
@@ -53,7 +53,7 @@ pub enum Error {
     /// No such file.
     #[error("cannot read {path}: {source}{}", read_advice(.source), path = path.display())]
     Read {
-        /// Which.
+        /// The station file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -72,10 +72,10 @@ pub enum Error {
     /// The store of bundles.
     #[error("bundle.store: {0}")]
     Store(#[from] crate::store::Error),
-    /// The place where a running station is told cannot be had.
+    /// The socket of the running station cannot be made.
     #[error("cannot listen at bundle.control = {}: {source}{}", path.display(), bundle::control_advice(.source))]
     Control {
-        /// Where.
+        /// The socket's path.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -83,12 +83,12 @@ pub enum Error {
     /// The JSON sink cannot be opened.
     #[error("cannot write sinks.json = \"{path}\": {source}")]
     Json {
-        /// Where to.
+        /// Path of the file or pipe.
         path: String,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The GPIO lines cannot be had.
+    /// The GPIO lines cannot be taken.
     #[error("cannot start gpio: {0}")]
     Gpio(#[from] crate::chip::Error),
     /// The serial sink cannot start.
@@ -271,7 +271,7 @@ impl Setup {
     }
 }
 
-/// A pipe without a reader is an error at once: otherwise opening it would wait for one, for ever.
+/// A pipe without a reader is an error at once: otherwise opening it would wait for one forever.
 fn json_file(path: &str) -> std::io::Result<File> {
     let file = OpenOptions::new().create(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
     let file = file.map_err(|error| match Errno::from_io_error(&error) {
@@ -349,7 +349,8 @@ pub fn places(path: &Path) -> Result<Places, Error> {
     Ok(Places { store, keys: bundle.keys, control, float_layers: engine.float_layers })
 }
 
-/// The serial line of a station file and the bytes of its usual mask, for the budget; the rest of the file is not looked at.
+/// The serial line of a station file and the bytes of its usual mask, for the budget; the rest of the file is not
+/// looked at.
 pub fn serial_line(path: &Path) -> Result<(budget::SerialLine, usize), Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
     let mut problems = vec![];

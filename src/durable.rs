@@ -1,4 +1,5 @@
-//! Files that are whole at every moment. In: a path and bytes. Out: the file has all of them, or what it had before, whenever the power fails.
+//! Files that are whole at every moment. In: a path and bytes. Out: the file has all of them, or what it had before,
+//! whenever the power fails.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// The extension of a file that is not whole yet. What a power cut leaves with it can be removed.
 pub const PARTIAL: &str = "part";
 
-/// Writes these bytes, one slice after the other, and puts them in the file's place. Once this returns, they are on the disk and under their name.
+/// Writes these bytes, one slice after the other, and puts them in the file's place. Once this returns, they are on the
+/// disk and under their name.
 pub fn write(path: &Path, bytes: &[&[u8]]) -> io::Result<()> {
     let partial = partial(path);
     let written = write_synced(&partial, bytes).and_then(|()| fs::rename(&partial, path));

@@ -1,7 +1,7 @@
 //! In: the network's int8 input. Out: one score a class and the foreground map. May fail; never falls back in silence.
 //!
-//! The engine is a closed set of backends behind one enum: the int8 engine and tract on the CPU, TensorRT on a Jetson. This folder
-//! is the only one that knows tract and TensorRT.
+//! The engine is a closed set of backends behind one enum: the int8 engine and tract on the CPU, TensorRT on a Jetson.
+//! This folder is the only one that knows tract and TensorRT.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +21,7 @@ pub mod tensorrt;
 #[cfg_attr(not(feature = "tract"), path = "engine/no_tract.rs")]
 mod tract;
 
-/// So many threads an engine may have: more cores than any board has.
+/// Threads that an engine may have at most: more than any board has cores.
 pub const MAX_THREADS: usize = int8::MAX_THREADS;
 
 /// Which backend the configuration asks for.
@@ -181,7 +181,7 @@ pub enum Error {
     /// Building was given up because that was asked for.
     #[error("the TensorRT engine was not built: stopped")]
     Stopped,
-    /// A name that allows nothing.
+    /// A name in `engine.float_layers` that allows nothing.
     #[error("engine.float_layers names `{node}`, {reason}: take it off the list")]
     FloatLayer {
         /// The name.
@@ -216,7 +216,8 @@ enum Loaded {
 }
 
 impl Engine {
-    /// Loads a network once, and plans how it is run. Where an engine must be built first, the log is told how far it is.
+    /// Loads a network once, and plans how it is run. Where an engine must be built first, the log is told how far it
+    /// is.
     pub fn load(onnx: &[u8], shape: Shape, settings: Settings) -> Result<Self, Error> {
         Self::load_watched(onnx, shape, settings, &mut log_building())
     }
@@ -294,7 +295,8 @@ impl Engine {
         }
     }
 
-    /// The most int8 multiply-adds a second that this core can do with the chosen kernels, measured; none without such kernels.
+    /// The most int8 multiply-adds a second that this core can do with the chosen kernels, measured; none without such
+    /// kernels.
     pub fn peak(&self) -> Option<f64> {
         match &self.backend {
             Loaded::Int8(network) => Some(network.peak()),
@@ -343,7 +345,7 @@ fn planned(proto: &onnx::ModelProto, shape: Shape, settings: &Settings) -> Resul
     Ok(network)
 }
 
-/// Gives free memory back to the system: loading a network takes twice of what stays.
+/// Gives free memory back to the system: loading a network takes twice as much as it keeps.
 fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes no pointer, and locks the heaps that it looks at.
@@ -352,8 +354,8 @@ fn give_back() {
     }
 }
 
-/// Runs what reads bytes that we did not make: it may panic on what it did not foresee, and a camera must outlive that. The panic has been printed
-/// by then.
+/// Runs code that reads bytes from elsewhere: it may panic on what it did not foresee, and a camera must outlive that.
+/// The panic has been printed by then.
 fn caught<T>(who: &str, work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let words = payload.downcast_ref::<String>().map(String::as_str);
@@ -362,7 +364,8 @@ fn caught<T>(who: &str, work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// `backend = "auto"`: TensorRT where it can be used. What stands in its way is told, as a warning where somebody has installed the shim.
+/// `backend = "auto"`: TensorRT where it can be used. What stands in its way is told, as a warning where somebody has
+/// installed the shim.
 fn automatic(
     onnx: &[u8],
     quantised: bool,

@@ -1,12 +1,15 @@
-//! The dialogue with the line's PLC as one state machine. In: triggers, told parts, the PLC's control bits, the station's conditions. Out: a
-//! number for each trigger, and the [`Status`] that every output shows: GPIO, serial, Modbus.
+//! The dialogue with the line's PLC as one state machine. In: triggers, told parts, the PLC's control bits, the
+//! station's conditions. Out: a number for each trigger, and the [`Status`] that every output shows: GPIO, serial,
+//! Modbus.
 //!
-//! Pure: time comes in as a value, nothing is stored elsewhere, and nothing fails. Its table is in board/plc/handshake.md. What it refuses:
-//! - A trigger while READY is low is no part to judge. It still takes a number and ends in a fault, so that the PLC's shift register does not
-//!   slip by one. It takes none only where nothing would close it: see [`Handshake::trigger`].
+//! Pure: time comes in as a value, nothing is stored elsewhere, and nothing fails. Its table is in
+//! board/plc/handshake.md. What it refuses:
+//! - A trigger while READY is low is no part to judge. It still takes a number and ends in a fault, so that the PLC's
+//!   shift register does not slip by one. It takes none only where nothing would close it: see [`Handshake::trigger`].
 //! - No output ever needs an edge of BUSY to be seen: every result has a number, and TOGGLE changes with each.
 //! - VALID never rises while RESULT_ACK is high: a PLC that acknowledged one result cannot take the next one for it.
-//! - A result that waits for its acknowledgement is never overwritten while results are buffered; one that finds no room is told (OVERRUN).
+//! - A result that waits for its acknowledgement is never overwritten while results are buffered; one that finds no
+//!   room is told (OVERRUN).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,19 +33,19 @@ pub const MAX_RESULTS: usize = 8;
 /// Regions of a result that the PLC can read.
 pub const MAX_REGIONS: usize = 8;
 
-/// Triggers that have a number and no result yet, at most; a line that brings more is out of its mind.
+/// Triggers that have a number and no result yet, at most. No real line brings more.
 pub const MAX_OPEN: usize = 1024;
 
 /// HEARTBEAT changes this often while every thread that judges or tells is alive.
 pub const HEARTBEAT: Duration = Duration::from_millis(250);
 
-/// A part whose result is overdue by so long shows that results do not come, whatever keeps them.
+/// A result that is overdue by this much shows that results do not come, whatever holds them up.
 pub const OVERDUE: Duration = Duration::from_millis(500);
 
-/// A processor that was too hot is taken for cool again so far below its limit, 0.1 degrees Celsius.
+/// A processor that was too hot counts as cool again this far below its limit, 0.1 degrees Celsius.
 const COOLED: i16 = 50;
 
-/// Why a station takes no part. Several may hold at once; the first of this list is shown.
+/// Why a station accepts no parts. Several may hold at once; the first of this list is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -50,7 +53,7 @@ pub enum Condition {
     Panic,
     /// The engine was given up.
     Engine,
-    /// A thread that judges or tells stands still, or results do not come.
+    /// A thread that judges or tells hangs, or results do not come.
     Hung,
     /// A GPIO output cannot be driven.
     Outputs,
@@ -98,7 +101,8 @@ impl Condition {
         Self::Offline,
     ];
 
-    /// The number that the PLC is shown; board/faults.md has the cures. Parts' own reasons ([`Fault::code`]) share the numbers below 20.
+    /// The number that the PLC is shown; board/faults.md has the cures. Parts' own reasons ([`Fault::code`]) share the
+    /// numbers below 20.
     pub fn code(self) -> u8 {
         match self {
             Self::Camera => Fault::Camera.code(),
@@ -125,7 +129,7 @@ impl Condition {
     }
 }
 
-/// The PLC's control bits and words, as it last wrote them. All low is a PLC that asks for nothing.
+/// The PLC's control bits and words, as it last wrote them. With all of them low, the PLC asks for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Controls {
     /// Triggers are taken from the PLC's own bit; a rising [`Self::trigger`] without it is a missed one.
@@ -140,7 +144,7 @@ pub struct Controls {
     pub job_execute: bool,
     /// Forget what was latched, on its rising edge.
     pub clear_fault: bool,
-    /// Take no parts while high.
+    /// Accept no parts while high.
     pub set_offline: bool,
     /// The job to change to.
     pub job: u16,
@@ -176,13 +180,13 @@ pub struct HandshakeOptions {
     pub external: bool,
     /// Parts that may wait to be judged, at least 1; with as many, READY is low.
     pub queue: usize,
-    /// A PLC whose heartbeat does not change for so long is lost, from the start on; zero: it has none.
+    /// A PLC whose heartbeat does not change for this long is lost, from the start on; zero for a PLC without one.
     pub plc_timeout: Duration,
     /// The pictures are not of parts on a line.
     pub simulated: bool,
     /// The job that runs.
     pub job: u16,
-    /// The processor may be so hot, 0.1 degrees Celsius; none: any heat is taken.
+    /// The highest temperature of the processor, 0.1 degrees Celsius; none: no limit.
     pub limit: Option<i16>,
 }
 
@@ -196,7 +200,7 @@ impl Default for HandshakeOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
     Settled,
-    /// `taken`: somebody is at it. `refused`: another one was asked for meanwhile, and was not taken.
+    /// `taken`: a thread carries it out. `refused`: another one was asked for meanwhile, and refused.
     Changing {
         job: u16,
         taken: bool,
@@ -338,8 +342,8 @@ impl Handshake {
         self.results.len() + usize::from(self.valid)
     }
 
-    /// A part is there. It takes the next number, whether it can be judged or not. None where no result will ever close it: the camera makes the
-    /// parts, the station ends, or [`MAX_OPEN`] are open; then it is only counted as missed.
+    /// A part is there. It takes the next number, whether it can be judged or not. None where no result will ever close
+    /// it: the camera makes the parts, the station ends, or [`MAX_OPEN`] are open; then it is only counted as missed.
     pub fn trigger(&mut self, at: Timestamp, part_id: u32) -> Option<Ticket> {
         self.open(at, part_id, true)
     }
@@ -349,7 +353,8 @@ impl Handshake {
         self.open(at, 0, false)
     }
 
-    /// Triggers that were missed because the parts before them took too long to judge, and for no other reason, since the start.
+    /// Triggers that were missed because the parts before them took too long to judge, and for no other reason, since
+    /// the start.
     pub fn crowded(&self) -> u64 {
         self.crowded
     }
@@ -410,12 +415,13 @@ impl Handshake {
         self.late = true;
     }
 
-    /// Results come so long after their triggers at most. What takes [`OVERDUE`] longer does not come.
+    /// Results come at most this long after their triggers. What takes [`OVERDUE`] longer does not come.
     pub fn promise(&mut self, within: Duration) {
         self.promised = Some(within);
     }
 
-    /// Shows a result, or lets it wait: for the acknowledgement of those before it if they are buffered, and for RESULT_ACK to fall in any case.
+    /// Shows a result, or lets it wait: for the acknowledgement of those before it if they are buffered, and for
+    /// RESULT_ACK to fall in any case.
     fn post(&mut self, told: Told) {
         if !self.controls.buffer_results {
             self.results.clear();
@@ -434,7 +440,8 @@ impl Handshake {
         self.toggle = !self.toggle;
     }
 
-    /// The PLC's controls as they stand now. What acts on an edge acts on the change from the last call; a rising trigger gives a ticket.
+    /// The PLC's controls as they stand now. What acts on an edge acts on the change from the last call; a rising
+    /// trigger gives a ticket.
     pub fn control(&mut self, controls: Controls, now: Timestamp) -> Option<Ticket> {
         let before = std::mem::replace(&mut self.controls, controls);
         let rises = |bit: fn(&Controls) -> bool| bit(&controls) && !bit(&before);
@@ -496,8 +503,8 @@ impl Handshake {
         }
     }
 
-    /// A job change is asked for; READY is low until it is [`Self::job_done`]. The job that runs is done at once. False if another change is under
-    /// way: this one is refused, which JOB_FAIL tells at the end of the other.
+    /// A job change is asked for; READY is low until it is [`Self::job_done`]. The job that runs is done at once. False
+    /// if another change is under way: this one is refused, which JOB_FAIL tells at the end of the other.
     pub fn ask_job(&mut self, job: u16) -> bool {
         match &mut self.change {
             Job::Changing { job: other, refused, .. } => {
@@ -520,7 +527,7 @@ impl Handshake {
         }
     }
 
-    /// The same, to whoever sees to it: each change is given out once.
+    /// The same for the thread that carries it out: each change is given out once.
     pub fn take_job(&mut self) -> Option<u16> {
         let asked = self.job_asked()?;
         let Job::Changing { taken, .. } = &mut self.change else { return None };
@@ -540,20 +547,20 @@ impl Handshake {
         self.job = job;
     }
 
-    /// Another release of a signed bundle judges from now on; 0: a bundle that is none.
+    /// Another release of a signed bundle judges from now on; 0 for a bundle that is no signed release.
     pub fn run_release(&mut self, release: u32) {
         self.release = release;
     }
 
-    /// Time passes: what did not show a sign of life for too long is lost. `trouble` is what the watchdogs say. Whoever asks for the status says this
-    /// first, so that no thread is needed that may hang itself.
+    /// Time passes: what did not show a sign of life for too long is lost. `trouble` is what the watchdogs say. Whoever
+    /// asks for the status says this first, so that no thread is needed that may hang itself.
     pub fn tick(&mut self, now: Timestamp, trouble: Trouble) {
         let heard = *self.plc_heard.get_or_insert(now);
         let timeout = self.options.plc_timeout;
         if !timeout.is_zero() && now.saturating_sub(heard) > timeout {
             self.set(Condition::PlcLost, true);
         }
-        // Threads that were told to end beat no more.
+        // Threads that were told to end feed no watchdog.
         let running = !self.holds(Condition::Stopping);
         self.set(Condition::Hung, running && (trouble.hung || self.is_overdue(now)));
         self.set(Condition::Channel, running && trouble.down);
@@ -565,8 +572,8 @@ impl Handshake {
         due.is_some_and(|due| now > due)
     }
 
-    /// The processor's temperature, 0.1 degrees Celsius; none without a sensor. Hysteresis keeps READY from flickering at the limit. A sensor that
-    /// is gone has not cooled down.
+    /// The processor's temperature, 0.1 degrees Celsius; none without a sensor. Hysteresis keeps READY from flickering
+    /// at the limit. A sensor that is gone has not cooled down.
     pub fn set_temperature(&mut self, temperature: Option<i16>) {
         self.temperature = temperature;
         let back = if self.holds(Condition::Overheated) { COOLED } else { 0 };

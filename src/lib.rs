@@ -1,7 +1,8 @@
 //! fcam: an inspection camera in software.
 //!
-//! A frame goes in, a verdict and a full-resolution mask come out, and the line's PLC is told in time. The program `fcam` is one use of this library;
-//! whoever builds another camera, another channel or another machine around the same engine starts here.
+//! A frame goes in, a verdict and a full-resolution mask come out, and the line's PLC is told in time. The program
+//! `fcam` is one use of this library; whoever builds another camera, another channel or another machine around the same
+//! engine starts here.
 //!
 //! # A part is judged
 //!
@@ -37,9 +38,10 @@
 //!  edge            pure               may fail             pure        pure             pure               edge
 //! ```
 //!
-//! [`pipeline::Pipeline::inspect`] is the middle of that line in one call; the station, replay, bench and the proof of a bundle all go through it.
-//! Nothing in it fails: shapes, rectangles, thresholds and names are checked when the pipeline is built, and what goes wrong with a part becomes a
-//! [`verdict::Fault`], which no channel tells as good. Nothing in it allocates from the second frame on.
+//! [`pipeline::Pipeline::inspect`] is the middle of that line in one call; the station, replay, bench and the proof of
+//! a bundle all go through it. Nothing in it fails: shapes, rectangles, thresholds and names are checked when the
+//! pipeline is built, and what goes wrong with a part becomes a [`verdict::Fault`], which no channel tells as good.
+//! Nothing in it allocates from the second frame on.
 //!
 //! # Where to read on
 //!
@@ -66,7 +68,8 @@
 //! | `board` | what runs on boards: all but tract |
 //! | `rpi` | GPIO and hardware PWM of a Raspberry Pi through memory-mapped registers; its library is no longer kept up |
 //!
-//! The modules are listed in the order of the flow, and each imports only from those above it. ARCHITECTURE.md has the rules, and why.
+//! The modules are listed in the order of the flow, and each imports only from those above it. ARCHITECTURE.md has the
+//! rules, and why.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -74,7 +77,7 @@ pub mod clock;
 
 mod spelling;
 
-pub mod durable;
+mod durable;
 
 pub mod chip;
 

@@ -1,9 +1,10 @@
 //! In: the foreground map. Out: the binary mask on the ROI and its regions, in frame coordinates.
 //!
-//! Hysteresis: a region reaches the high threshold somewhere and extends over 8-connected pixels at or above the low one.
-//! The work is done on runs (spans of neighbouring pixels in a row) and not on pixels: one pass over the map finds them, a
-//! union-find joins those that touch, and everything after costs as much as there is foreground. Source of the method:
-//! Rosenfeld and Pfaltz 1966; run-based: He, Chao, Suzuki, "A run-based two-scan labeling algorithm", IEEE TIP 17(5), 2008.
+//! Hysteresis: a region reaches the high threshold somewhere and extends over 8-connected pixels at or above the low
+//! one. The work is done on runs (spans of neighbouring pixels in a row) and not on pixels: one pass over the map finds
+//! them, a union-find joins those that touch, and everything after costs as much as there is foreground. Source of the
+//! method: Rosenfeld and Pfaltz 1966; run-based: He, Chao, Suzuki, "A run-based two-scan labeling algorithm", IEEE TIP
+//! 17(5), 2008.
 
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +109,8 @@ impl Mask<'_> {
         self.runs.iter().map(|run| run.end - run.start).sum()
     }
 
-    /// Row-major run lengths, background first, as a PLC or a picture viewer expects them: they add up to the map's size.
+    /// Row-major run lengths, background first, as a PLC or a picture viewer expects them: they add up to the map's
+    /// size.
     pub fn run_lengths(&self) -> impl Iterator<Item = u32> + '_ {
         let total = self.width * self.height;
         let bounds = self.joined().flat_map(|(start, end)| [start, end]).chain([total]);
@@ -215,8 +217,8 @@ impl Masker {
         self.run_among(prediction, &[])
     }
 
-    /// The same for a part of several tiles. Where some of them reject, a region must reach the high threshold in one of these: what the
-    /// map shows on a tile that passes is no finding, but a finding may extend into it.
+    /// The same for a part of several tiles. Where some of them reject, a region must reach the high threshold in one
+    /// of these: what the map shows on a tile that passes is no finding, but a finding may extend into it.
     pub fn run_among(&mut self, prediction: &Prediction, rejecting: &[Cells]) -> Mask<'_> {
         debug_assert_eq!((prediction.width, prediction.height), (self.width, self.height));
         self.find_runs(prediction.map, rejecting);
@@ -307,7 +309,8 @@ impl Masker {
         }
     }
 
-    /// Keeps the regions that pass, the runs that belong to them, and the largest as a list; returns how many there are.
+    /// Keeps the regions that pass, the runs that belong to them, and the largest as a list; returns how many there
+    /// are.
     fn keep_regions(&mut self) -> usize {
         self.kept.clear();
         self.regions.clear();

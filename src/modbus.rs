@@ -1,9 +1,11 @@
-//! The station as Modbus registers. In: requests of a master, without their transport's frame. Out: answers, from one picture of one moment.
+//! The station as Modbus registers. In: requests of a master, without their transport's frame. Out: answers, from one
+//! picture of one moment.
 //!
 //! The map is data ([`map`]), and board/plc/modbus.md is generated from it.
 //!
-//! Pure: no clock, no port, no lock. Source: MODBUS Application Protocol Specification V1.1b3, MODBUS over Serial Line V1.02, MODBUS Messaging
-//! on TCP/IP Implementation Guide V1.0b. What it refuses: coils, files, diagnostics, and every address that is not in the map.
+//! Pure: no clock, no port, no lock. Source: MODBUS Application Protocol Specification V1.1b3, MODBUS over Serial Line
+//! V1.02, MODBUS Messaging on TCP/IP Implementation Guide V1.0b. What it refuses: coils, files, diagnostics, and every
+//! address that is not in the map.
 
 pub mod adu;
 pub mod control;

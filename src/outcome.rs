@@ -1,7 +1,9 @@
-//! In: a part, what was judged of it, and by which release. Out: its outcome, finished: every channel tells this and nothing else.
+//! In: a part, what was judged of it, and by which release. Out: its outcome, finished: every channel tells this and
+//! nothing else.
 //!
-//! An outcome is made once and never patched. What a PLC reads as whole numbers ([`PlcValues`]) is encoded here, so that GPIO, telegrams, registers and
-//! records cannot differ. A part whose moment has passed gets a new outcome, a fault ([`Outcome::spoiled`]).
+//! An outcome is made once and never patched. What a PLC reads as whole numbers ([`PlcValues`]) is encoded here, so
+//! that GPIO, telegrams, registers and records cannot differ. A part whose moment has passed gets a new outcome, a
+//! fault ([`Outcome::spoiled`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +23,8 @@ pub struct Opened {
     pub sequence: u64,
     /// The PLC's number of the part; 0 if it gave none.
     pub part_id: u32,
-    /// When the part was there (monotonic): its trigger's edge, else the capture of its frame. Outputs are due from here on.
+    /// When the part was there (monotonic): its trigger's edge, else the capture of its frame. Outputs are due from
+    /// here on.
     pub at: Timestamp,
 }
 

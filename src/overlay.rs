@@ -1,7 +1,7 @@
 //! In: a frame, its mask and what the line was told. Out: the picture as RGB with all of that drawn on it.
 //!
-//! The mask is tinted and outlined, regions are boxed, the border has the verdict's colour, and one line of text says it in
-//! words. For people: nothing reads it back. What is drawn never depends on a clock or on the picture before.
+//! The mask is tinted and outlined, regions are boxed, the border has the verdict's colour, and one line of text says
+//! it in words. For people: nothing reads it back. What is drawn never depends on a clock or on the picture before.
 
 use crate::camera::{Frame, Geometry};
 use crate::mask::{Mask, Region};
@@ -64,7 +64,8 @@ impl Overlay {
         self.canvas.load(frame);
         let scale = Scale::of(frame.geometry());
         self.draw_rois(&frame.geometry(), mask, scale.line);
-        // The classifier gates the map: what it shows on a part that passes is no finding, and would only worry the operator.
+        // The classifier gates the map: what it shows on a part that passes is no finding, and would only worry the
+        // operator.
         let regions = if outcome.verdict == Verdict::Pass { &[] } else { mask.regions };
         if outcome.verdict != Verdict::Pass {
             self.draw_mask(mask, scale.line);

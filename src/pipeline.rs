@@ -178,7 +178,8 @@ impl Pipeline {
         self.engine.run(tensor)
     }
 
-    /// How long each step of the network takes on a frame; none where the backend does not tell. See [`Engine::profile`].
+    /// How long each step of the network takes on a frame; none where the backend does not tell. See
+    /// [`Engine::profile`].
     pub fn profile(&mut self, frame: &Frame, runs: usize) -> Option<(Vec<StepTime>, f64)> {
         let peak = self.engine.peak()?;
         let tensor = self.fitted.preprocessor.run(frame);

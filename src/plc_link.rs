@@ -1,7 +1,8 @@
-//! The place where everybody who talks to the PLC meets the station. In: triggers and controls, from any thread. Out: tickets in order for
-//! capture, the status for whoever shows it, and a bell for those who must not be late with it.
+//! Where everything that talks to the PLC meets the station. In: triggers and controls, from any thread. Out:
+//! tickets in order for capture, the status for whoever shows it, and a bell for those who must not be late with it.
 //!
-//! One lock around the [`Handshake`], held for a few field accesses; no input waits for a camera, an engine or a slow output.
+//! One lock around the [`Handshake`], held for a few field accesses; no input waits for a camera, an engine or a slow
+//! output.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,13 +37,13 @@ impl Default for PlcLink {
 }
 
 impl PlcLink {
-    /// A line of a station that starts.
+    /// The link of a station that starts.
     pub fn new(options: HandshakeOptions) -> Self {
         let state = State { handshake: Handshake::new(options), tickets: VecDeque::with_capacity(MAX_OPEN) };
         Self(Arc::new(Shared { state: Mutex::new(state), bells: Mutex::default(), watchdogs: Watchdogs::default() }))
     }
 
-    /// The signs of life of the threads that work for this line.
+    /// The watchdogs of the threads that work for this link.
     pub fn watchdogs(&self) -> &Watchdogs {
         &self.0.watchdogs
     }
@@ -55,7 +56,7 @@ impl PlcLink {
     /// A part is there: it has its number from now on. None if it takes none: see [`Handshake::trigger`].
     pub fn trigger(&self, at: Timestamp, part_id: u32) -> Option<Ticket> {
         self.change(|state| {
-            // A station that stands still takes no part.
+            // A station that hangs takes no part.
             state.handshake.tick(clock::now(), self.trouble());
             let ticket = state.handshake.trigger(at, part_id);
             state.tickets.extend(ticket);
@@ -81,7 +82,7 @@ impl PlcLink {
         })
     }
 
-    /// The state of the station now. Whoever asks finds out which threads stand still, on a thread of its own.
+    /// The state of the station now. Each reader finds out on its own thread which threads hang.
     pub fn status(&self) -> Status {
         self.change(|state| {
             state.handshake.tick(clock::now(), self.trouble());
@@ -128,7 +129,8 @@ impl PlcLink {
         self.lock().handshake.crowded()
     }
 
-    /// The oldest ticket and what `turn` makes of it, if anything. It is shown the time of the next one too, if there is one already.
+    /// The oldest ticket and what `turn` makes of it, if anything. It is shown the time of the next one too, if there
+    /// is one already.
     pub fn next_ticket<T>(&self, turn: impl FnOnce(&Ticket, Option<Timestamp>) -> Option<T>) -> Option<(Ticket, T)> {
         let mut state = self.lock();
         let following = state.tickets.get(1).map(|ticket| ticket.at);
@@ -146,7 +148,7 @@ impl PlcLink {
         self.update(|handshake| handshake.turn_heartbeat(now));
     }
 
-    /// A bell of one's own, which rings when there is something new for lines and lamps to show.
+    /// A bell for one listener: it rings when there is something new for lines and lamps to show.
     pub fn bell(&self) -> Receiver<()> {
         let (ring, bell) = bounded(1);
         self.0.bells.lock().unwrap_or_else(PoisonError::into_inner).push(ring);

@@ -1,10 +1,11 @@
 //! In: a frame. Out: the network's input as an int8 tensor, value = pixel - 128.
 //!
-//! Crop to the ROI, or to one of its tiles after the other, convert to RGB, resize by anti-aliased bilinear convolution (see
-//! [`crate::resize`]). Everything is allocated when the preprocessor is built.
+//! Crop to the ROI, or to one of its tiles after the other, convert to RGB, resize by anti-aliased bilinear convolution
+//! (see [`crate::resize`]). Everything is allocated when the preprocessor is built.
 //!
-//! Cost (see `fcam bench --format`): resizing dominates; converting YUV adds a quarter to a half, and gray and RGB frames are read where they
-//! are, without a copy. Rows are converted just before they are resized, while they are in the cache. The planes of JPEG are resized apart.
+//! Cost (see `fcam bench --format`): resizing dominates; converting YUV adds a quarter to a half, and gray and RGB
+//! frames are read where they are, without a copy. Rows are converted just before they are resized, while they are in
+//! the cache. The planes of JPEG are resized apart.
 
 use serde::{Deserialize, Serialize};
 
@@ -171,8 +172,8 @@ impl Preprocessor {
         self.tiles.len()
     }
 
-    /// The tensor of a frame, or of its first tile. The frame must have the geometry this was built for: the pipeline checks it
-    /// once a frame.
+    /// The tensor of a frame, or of its first tile. The frame must have the geometry this was built for: the pipeline
+    /// checks it once a frame.
     pub fn run(&mut self, frame: &Frame) -> Tensor<'_> {
         self.run_tile(frame, 0)
     }

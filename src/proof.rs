@@ -1,8 +1,9 @@
 //! In: a bundle and the backend that is to run it. Out: whether this machine computes what the host tool measured.
 //!
-//! For each golden picture: (a) resized here, it is the tensor of the proof within one grey level; (b) the network, given
-//! exactly the proof's tensor, answers within the manifest's tolerance; (c) the whole pipeline, given the picture, says the
-//! proof's verdict. [`require`] is the only way a station or a replay gets its pipeline: no bundle judges unproven.
+//! For each golden picture: (a) resized here, it is the tensor of the proof within one grey level; (b) the network,
+//! given exactly the proof's tensor, answers within the manifest's tolerance; (c) the whole pipeline, given the
+//! picture, says the proof's verdict. [`require`] is the only way a station or a replay gets its pipeline: no bundle
+//! judges unproven.
 
 use std::time::Duration;
 
@@ -82,7 +83,8 @@ pub fn replay(bundle: &Bundle, options: &PipelineOptions) -> Report {
 
 /// Replays the proof and, if it holds, gives the pipeline for frames of `geometry`. The network is loaded once.
 ///
-/// Where `engine.backend = "auto"` took TensorRT and the proof does not hold on it, the figures are told and the CPU must hold it.
+/// Where `engine.backend = "auto"` took TensorRT and the proof does not hold on it, the figures are told and the CPU
+/// must hold it.
 pub fn require(bundle: &Bundle, geometry: Geometry, options: PipelineOptions) -> Result<Pipeline, Error> {
     require_watched(bundle, geometry, options, &mut engine::log_building())
 }

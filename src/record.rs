@@ -1,8 +1,9 @@
-//! In: judged parts. Out: a picture, a mask where one was drawn, and a JSON line for each, in a folder a day, oldest removed first.
+//! In: judged parts. Out: a picture, a mask where one was drawn, and a JSON line for each, in a folder a day, oldest
+//! removed first.
 //!
-//! A part is there as a whole or not at all: each file is whole under its name ([`durable`]), the JSON comes last, and what a kill or a power cut left without it
-//! is cleared away at the next start. It refuses to take more than its share of the disk, and to fill it; every failure is an error of this one
-//! part: the next is tried again.
+//! A part is there as a whole or not at all: each file is whole under its name ([`durable`]), the JSON comes last, and
+//! what a kill or a power cut left without it is cleared away at the next start. It refuses to take more than its share
+//! of the disk, and to fill it; every failure is an error of this one part: the next is tried again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Cursor;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use image::{ExtendedColorType, ImageFormat};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::camera::{self, Frame, PixelFormat};
@@ -23,14 +25,14 @@ use crate::verdict::Verdict;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
-    /// None.
+    /// No parts.
     #[default]
     None,
     /// Faults that have a picture.
     Faults,
     /// Rejects, and faults, which drive the same outcome.
     Rejects,
-    /// All.
+    /// Every part.
     All,
 }
 
@@ -73,12 +75,12 @@ impl PictureFormat {
     }
 }
 
-/// Where and how much.
+/// Where parts are kept, which, and how many.
 #[derive(Debug, Clone)]
 pub struct RecorderOptions {
     /// The folder that holds a folder for each day.
     pub dir: PathBuf,
-    /// Which parts.
+    /// Which parts are kept.
     pub keep: Keep,
     /// How pictures are stored.
     pub picture: PictureFormat,
@@ -139,8 +141,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Goes on after what is in the folder, and clears away what a power cut left half written. A folder that cannot be read
-    /// counts as empty: whether it can be written shows with the first part.
+    /// Goes on after what is in the folder, and clears away what a power cut left half written. A folder that cannot be
+    /// read counts as empty: whether it can be written shows with the first part.
     pub fn open(options: RecorderOptions) -> Self {
         let mut found = list(&options.dir);
         found.sort();
@@ -179,7 +181,7 @@ impl Recorder {
                 Ok(())
             }
             Err(error) => {
-                remove(&json); // a part without one of its files is none, and its space is worth something
+                remove(&json); // an incomplete part is worth less than its space
                 Err(error)
             }
         }
@@ -190,8 +192,8 @@ impl Recorder {
         self.make_room(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// The oldest parts make room for new ones, so many as their own sizes say: what a disk says of itself may come later. If all of them were not
-    /// enough, something else fills the disk, and none is removed.
+    /// The oldest parts make room for new ones, as many as their sizes say: what a disk says of itself may come
+    /// later. If all of them were not enough, something else fills the disk, and none is removed.
     fn make_room(&mut self, free: u64) -> Result<(), Error> {
         let keep = self.options.free_mb;
         let missing = keep.saturating_mul(1 << 20).saturating_sub(free);
@@ -259,7 +261,7 @@ impl Recorder {
 
 /// The name of a day's folder, UTC.
 fn day_of(now: Timestamp) -> String {
-    now.strftime("%Y-%m-%d").to_string()
+    TimeZone::UTC.to_datetime(now).date().to_string()
 }
 
 /// The ending of a mask.
@@ -320,7 +322,8 @@ fn list(dir: &Path) -> Vec<Found> {
     let days = entries(dir).filter(|path| path.is_dir());
     let mut found = vec![];
     for day in days {
-        // Its files by the part's name: what they take, if the JSON is there, and if all of them have something in them.
+        // Its files by the part's name: what they take, if the JSON is there, and if all of them have something in
+        // them.
         let mut parts: BTreeMap<PathBuf, (u64, bool, bool)> = BTreeMap::new();
         for path in entries(&day) {
             let Some(ending) = ENDINGS.into_iter().chain([PARTIAL]).find(|ending| ends(&path, ending)) else {

@@ -1,9 +1,10 @@
-//! In: a gray or RGB picture. Out: its rows at another size, by anti-aliased bilinear convolution, as Pillow's BILINEAR does it
-//! (never more than one grey level apart: tests/preprocess.rs).
+//! In: a gray or RGB picture. Out: its rows at another size, by anti-aliased bilinear convolution, as Pillow's BILINEAR
+//! does it (never more than one grey level apart: tests/preprocess.rs).
 //!
-//! Everything is computed and allocated when the resizer is built; a picture costs no allocation. A target row is made from the
-//! source rows that count (vertical pass, into one row of bytes), then from that row's pixels (horizontal pass). Vertical first,
-//! because it is the pass that runs over contiguous bytes, and only the target's rows are left for the other one.
+//! Everything is computed and allocated when the resizer is built; a picture costs no allocation. A target row is made
+//! from the source rows that count (vertical pass, into one row of bytes), then from that row's pixels (horizontal
+//! pass). Vertical first, because that pass runs over contiguous bytes, and only the target's rows are left for the
+//! other one.
 //!
 //! What every kernel computes is `definition` in the tests, to the byte.
 
@@ -58,8 +59,8 @@ impl Resizer {
         Self::with_kernel(Kernel::detect(), source, target, gray)
     }
 
-    /// For a plane of one byte a sample, of which several pixels may share one: its pixels across and down. The first byte given to
-    /// [`Resizer::run`] or [`Resizer::row`] is the first of [`Samples::needed`].
+    /// For a plane of one byte a sample, of which several pixels may share one: its pixels across and down. The first
+    /// byte given to [`Resizer::run`] or [`Resizer::row`] is the first of [`Samples::needed`].
     pub fn of_samples([across, down]: [&Samples; 2], target: Size) -> Self {
         let [width, height] = [target.0, target.1].map(|side| side.max(1) as usize);
         let horizontal = Weights::of_samples(across, width);
@@ -94,8 +95,8 @@ impl Resizer {
         }
     }
 
-    /// Gives the target's rows to `each`, from the top. `bytes` starts with the first pixel and has `stride` bytes from row to
-    /// row; the last row may end with its last pixel.
+    /// Gives the target's rows to `each`, from the top. `bytes` starts with the first pixel and has `stride` bytes from
+    /// row to row; the last row may end with its last pixel.
     pub fn run(&mut self, bytes: &[u8], stride: usize, mut each: impl FnMut(&[u8])) {
         for index in 0..self.vertical.count() {
             each(self.row(index, bytes, stride));
@@ -130,8 +131,9 @@ impl Resizer {
         (self.vertical.most_taps() + MADE) * self.row_bytes
     }
 
-    /// The same for a picture whose rows are made when they are needed, so that they are still in the cache: `make` is given the number of the
-    /// first row, and where some rows go, one after the other. `window` has [`Resizer::window_bytes`]; each row is made once, from the top.
+    /// The same for a picture whose rows are made when they are needed, so that they are still in the cache: `make` is
+    /// given the number of the first row, and where some rows go, one after the other. `window` has
+    /// [`Resizer::window_bytes`]; each row is made once, from the top.
     pub fn run_made(&mut self, window: &mut [u8], mut make: impl FnMut(usize, &mut [u8]), mut each: impl FnMut(&[u8])) {
         let stride = self.row_bytes;
         // The window holds the rows from `first` to `end`.
@@ -171,7 +173,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Where the blocks of a row start: the last ends with the row, over the one before if need be. None if the row is shorter.
+/// Where the blocks of a row start: the last ends with the row, over the one before if need be. None if the row is
+/// shorter.
 #[inline(always)]
 fn blocks(columns: usize) -> impl Iterator<Item = usize> {
     let last = columns.checked_sub(BLOCK);

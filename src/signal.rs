@@ -1,4 +1,5 @@
-//! In: whether a part is good. Out: what the outputs do, and when: plain values, so that they can be printed, recorded and replayed.
+//! In: whether a part is good. Out: what the outputs do, and when: plain values, so that they can be printed, recorded
+//! and replayed.
 
 use std::time::Duration;
 
@@ -58,8 +59,8 @@ pub struct Signaller {
 /// OK and NG stand for this long before VALID rises, so that a PLC that reads on VALID reads settled levels.
 pub const SETUP: Duration = Duration::from_millis(1);
 
-/// OK and NG are due so long before VALID: what they must stand, and what the threads of a busy machine need to wake up, so that VALID itself
-/// is never late for want of a settled level.
+/// How long before VALID OK and NG are due: what they must stand, and what the threads of a busy machine need to wake
+/// up, so that VALID itself is never late for want of a settled level.
 pub const LEAD: Duration = Duration::from_millis(3);
 
 impl Signaller {

@@ -1,7 +1,8 @@
-//! The channels that outcomes are told through. In: [`Outcome`]s. Out: GPIO lines, serial telegrams, Modbus registers, JSON lines, the log.
+//! The channels that outcomes are told through. In: [`Outcome`]s. Out: GPIO lines, serial telegrams, Modbus registers,
+//! JSON lines, the log.
 //!
-//! Each channel has an outbox of its own: a bounded queue with a thread behind it, which alone waits for the device, the reader or the disk. What
-//! happens when the queue is full depends on who is told:
+//! Each channel has an outbox of its own: a bounded queue with a thread behind it, which alone waits for the device,
+//! the reader or the disk. What happens when the queue is full depends on who is told:
 //!
 //! | channel | full or hung means |
 //! |---|---|
@@ -25,13 +26,15 @@ pub use modbus::Modbus;
 pub use outbox::Outbox;
 pub use serial::Serial;
 
-/// A channel, chosen at run time. None of its calls waits for a device, a reader or a disk, but for [`Sink::fail_safe`].
+/// A channel, chosen at run time. None of its calls waits for a device, a reader or a disk, but for
+/// [`Sink::fail_safe`].
 pub trait Sink: Send {
-    /// Takes the outcome of one part into the channel's outbox. An error here is counted and logged; the next part is told all the same.
+    /// Takes the outcome of one part into the channel's outbox. An error here is counted and logged; the next part is
+    /// told anyway.
     fn apply(&mut self, outcome: &Outcome) -> Result<(), Error>;
 
-    /// Shows the mask of the rejected part that every channel was just told about; none where the station had no room to keep it. It may be
-    /// dropped, and never makes a verdict wait.
+    /// Shows the mask of the rejected part that every channel was just told about; none where the station had no room
+    /// to keep it. It may be dropped, and never makes a verdict wait.
     fn draw(&mut self, _outcome: &Outcome, _mask: Option<&Mask>) {}
 
     /// Outcomes that were taken and then could not be told after all, since this was last asked.
@@ -39,8 +42,8 @@ pub trait Sink: Send {
         0
     }
 
-    /// Tells what was taken, then puts every output where a dead camera leaves it: not OK, not ready. Takes a second or two at most, cannot fail,
-    /// and may be called twice.
+    /// Tells what was taken, then puts every output where a dead camera leaves it: not OK, not ready. Takes a second or
+    /// two at most, cannot fail, and may be called twice.
     fn fail_safe(&mut self);
 }
 

@@ -1,4 +1,5 @@
-//! In: a word that was not found, and those there are. Out: the ones that were probably meant. For error messages alone.
+//! In: a word that was not found, and those there are. Out: the ones that were probably meant. For error messages
+//! alone.
 
 /// The nearest words, best first, however far; upper and lower case are one.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>, count: usize) -> Vec<&'a str> {

@@ -4,13 +4,14 @@
 //! capture ──────→ inspect ──────→ actuate    never drops; past its due time a verdict is a fault
 //!    │               └──────────→ record     drops first, and counts
 //!    ├ every-frame: queue N, one more is a fault for that part; free-run: keeps the newest, counts the dropped
-//!    └ external: READY is low while N wait; a trigger that comes all the same is a fault for that part
+//!    └ external: READY is low while N wait; a trigger that comes anyway is a fault for that part
 //! actuate ─→ line, and an outbox a channel ([`crate::sink`])
 //! supervise ─ looks at the watchdogs of all
 //! ```
 //!
 //! Rule D is kept here: the line gives every part a sequence number, and each number is closed by exactly one outcome
-//! ([`Counts::balanced`]). One more thread has other bundles ready, where there is a [`Releases`]. These threads live here alone; a sink or a trigger that waits for its own device has one of its own.
+//! ([`Counts::balanced`]). One more thread has other bundles ready, where there is a [`Releases`]. These threads live
+//! here alone; a sink or a trigger that waits for its own device has one of its own.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -88,7 +89,7 @@ pub struct Station {
     pub trigger: Trigger,
     /// A camera that says nothing for this long is stalled.
     pub timeout: Duration,
-    /// Frames to take, then the station drains; for ever if none.
+    /// Frames to take, then the station drains; forever if none.
     pub frames: Option<u64>,
     /// Where the PLC's inputs and the station meet.
     pub plc_link: PlcLink,
@@ -142,7 +143,7 @@ pub enum Error {
          use a smaller roi, fewer tiles or a faster engine"
     )]
     Delay {
-        /// As configured.
+        /// `signals.delay_ms`.
         delay: Duration,
         /// The fastest of a few tries.
         inspection: Duration,
@@ -150,7 +151,7 @@ pub enum Error {
     /// The system gives no thread.
     #[error("cannot start the {name} thread: {source}")]
     Thread {
-        /// Which.
+        /// The thread's name.
         name: &'static str,
         /// What the system said.
         source: std::io::Error,
@@ -176,8 +177,8 @@ impl Station {
         }
     }
 
-    /// Proves the bundle, then runs until the camera ends, enough frames were taken, or `stop` is asked for; everything captured by then is judged
-    /// and told. The sinks are in their safe state when this returns, however it returns.
+    /// Proves the bundle, then runs until the camera ends, enough frames were taken, or `stop` is asked for; everything
+    /// captured by then is judged and told. The sinks are in their safe state when this returns, however it returns.
     pub fn run(mut self, stop: &Stop) -> Result<Report, Error> {
         let outputs = Outputs(std::mem::take(&mut self.sinks));
         let mut pipeline = self.prove(stop)?;
@@ -320,7 +321,8 @@ fn placeholder(bundle: &Bundle, options: &pipeline::PipelineOptions) -> Geometry
 /// Tries in the warm-up; the first one pays for pages and caches.
 const TRIES: u32 = 3;
 
-/// From a trigger to its result at most, while nothing is wrong: the outputs' delay, or what the parts in the queue need on a busy machine.
+/// From a trigger to its result at most, while nothing is wrong: the outputs' delay, or what the parts in the queue
+/// need on a busy machine.
 fn promise(delay: Duration, trigger: Trigger, inspection: Duration) -> Duration {
     let parts = 2 + trigger.room() as u32;
     delay.max(4 * parts * inspection)

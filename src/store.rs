@@ -1,10 +1,11 @@
 //! The bundles that are installed on a machine, and which of them is active. In: signed files. Out: verified bundles.
 //!
-//! A bundle is one file here too, `NAME.COUNTER.fcam`, and is verified each time it is read. Whatever happens, a power cut at any moment included,
-//! each is there as a whole or not at all, and so is `state.json`, which says what is active: both are written aside, synced and renamed.
+//! A bundle is one file here too, `NAME.COUNTER.fcam`, and is verified each time it is read. Whatever happens, a power
+//! cut at any moment included, each is there as a whole or not at all, and so is `state.json`, which says what is
+//! active: both are written aside, synced and renamed.
 //!
-//! It refuses what no trusted key has signed, what is for another machine, a release that is not newer than those of its name that were installed
-//! before, and to fill the disk.
+//! It refuses what no trusted key has signed, what is for another machine, a release that is not newer than those of
+//! its name that were installed before, and to fill the disk.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -68,7 +69,8 @@ impl TryFrom<String> for Id {
     }
 }
 
-/// How people and station files name an installed bundle: `NAME`, its newest release that was not withdrawn, or `NAME.COUNTER`.
+/// How people and station files name an installed bundle: `NAME`, its newest release that was not withdrawn, or
+/// `NAME.COUNTER`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Reference {
@@ -160,7 +162,7 @@ pub enum Error {
     /// It is for other machines.
     #[error("{bundle} may not run here: {reason}")]
     Target {
-        /// Which.
+        /// The bundle that was to be installed.
         bundle: Id,
         /// Why not.
         reason: String,
@@ -168,7 +170,7 @@ pub enum Error {
     /// A newer one, or another of the same number, was installed before.
     #[error("{bundle} is refused: {reason}")]
     Counter {
-        /// Which.
+        /// The bundle that was to be installed.
         bundle: Id,
         /// Why.
         reason: String,
@@ -176,7 +178,7 @@ pub enum Error {
     /// The state file cannot be read.
     #[error("{} is damaged ({reason}): remove it, then say with `fcam bundle activate` which bundle is to run", path.display())]
     State {
-        /// Which.
+        /// The state file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
@@ -186,7 +188,7 @@ pub enum Error {
     Unknown {
         /// What was asked for.
         wanted: String,
-        /// Where.
+        /// The store's folder.
         dir: PathBuf,
         /// What there is.
         installed: Vec<Id>,
@@ -197,7 +199,7 @@ pub enum Error {
     /// The file is not what its name says.
     #[error("{} is {found}: it was renamed, install it again", path.display())]
     Renamed {
-        /// Which.
+        /// The bundle's file.
         path: PathBuf,
         /// What it is.
         found: Id,
@@ -243,7 +245,7 @@ pub struct Store {
 /// An installed bundle, as `list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// Which.
+    /// Name and counter.
     pub bundle: Id,
     /// Of the bundle, for people; none if it cannot be read.
     pub version: Option<String>,
@@ -312,8 +314,9 @@ impl Store {
         Ok(Installed { bundle, again: false, removed })
     }
 
-    /// True if exactly this one is installed and can be used; an error if it is older than what was, or another one of the same number. One that
-    /// cannot be used any more, because its file is damaged or its key is not trusted now, is as good as none.
+    /// True if exactly this one is installed and can be used; an error if it is older than what was, or another one of
+    /// the same number. One that cannot be used any more, because its file is damaged or its key is not trusted now, is
+    /// as good as none.
     fn is_there(&self, bundle: &Id, installed: &[Id], parcel: &Parcel, float_layers: &[String]) -> Result<bool, Error> {
         let refused = |reason: String| Error::Counter { bundle: bundle.clone(), reason };
         if installed.contains(bundle) {
@@ -346,8 +349,8 @@ impl Store {
         Ok(())
     }
 
-    /// The oldest releases of a name beyond those to keep. The newest stays, so that its counter is known; what is active or was before it stays
-    /// too, and what the PLC may ask for with what was active before that.
+    /// The oldest releases of a name beyond those to keep. The newest stays, so that its counter is known; what is
+    /// active or was before it stays too, and what the PLC may ask for with what was active before that.
     fn surplus(&self, state: &State, name: &str, keep: usize) -> Result<Vec<Id>, Error> {
         let mut releases = self.installed()?;
         let mut spared: Vec<Id> = state.jobs.iter().filter_map(|job| state.release(job, &releases)).collect();

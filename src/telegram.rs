@@ -1,11 +1,14 @@
-//! Telegrams for a PLC on a serial line, binary profile. In: what a part's verdict, regions and mask are. Out: frames of bytes,
-//! and back. The wire format is written down for the other side in board/plc/telegram.md, whose tables a test holds to [`spec`].
+//! Telegrams for a PLC on a serial line, binary profile. In: what a part's verdict, regions and mask are. Out: frames
+//! of bytes, and back. The wire format is written down for the other side in board/plc/telegram.md, whose tables a test
+//! holds to [`spec`].
 //!
-//! `A5 5A | LEN u16 | VER u8 | TYPE u8 | SEQ u16 | payload | CRC-16/MODBUS lo, hi`: all integers big-endian but the CRC, LEN counts the bytes
-//! after it, and the CRC runs over LEN to the payload, so that running it over LEN to CRC leaves 0. There is no byte stuffing: a receiver
-//! that lost its place searches for the next sync within what it has already taken.
+//! `A5 5A | LEN u16 | VER u8 | TYPE u8 | SEQ u16 | payload | CRC-16/MODBUS lo, hi`: all integers big-endian but the
+//! CRC, LEN counts the bytes after it, and the CRC runs over LEN to the payload, so that running it over LEN to CRC
+//! leaves 0. There is no byte stuffing: a receiver that lost its place searches for the next sync within what it has
+//! already taken.
 //!
-//! The codec is pure and needs neither `std` nor a heap: it imports `core`, `crc` and `heapless` only, and a test holds it to that.
+//! The codec is pure and needs neither `std` nor a heap: it imports `core`, `crc` and `heapless` only, and a test holds
+//! it to that.
 
 use crc::{CRC_16_MODBUS, CRC_32_ISO_HDLC, Crc};
 

@@ -1,13 +1,14 @@
-//! Which bundle judges, and how another one takes its place: one state machine. In: what the operator and the PLC ask for, what was proven, how first
-//! parts go. Out: what the two threads around it are to do. The inspect thread gets a [`Move`] between two parts; the thread that has bundles ready
-//! gets a list of [`Action`]s: prove, write down, answer.
+//! Which bundle judges, and how another one takes its place: one state machine. In: what the operator and the PLC ask
+//! for, what was proven, how first parts go. Out: what the two threads around it are to do. The inspect thread gets a
+//! [`Move`] between two parts; the thread that has bundles ready gets a list of [`Action`]s: prove, write down, answer.
 //!
 //! Pure: no clock, no disk, no pipeline, and no thread waits for another in it. What it refuses:
 //! - Two changes at once. What is asked for meanwhile waits, the PLC before the operator.
 //! - To let a bundle judge that was not proven here, or that is for another job than the PLC's.
-//! - To fall back to the bundle that failed, to one that was given up, or to one that is for other parts. Where nothing else is left it judges on.
-//! - To leave a request without an answer: each ends in exactly one that [`Reply::is_final`], however its bundle ends; only a trial that
-//!   the end of the station cuts has none.
+//! - To fall back to the bundle that failed, to one that was given up, or to one that is for other parts. Where nothing
+//!   else is left it judges on.
+//! - To leave a request without an answer: each ends in exactly one that [`Reply::is_final`], however its bundle ends;
+//!   only a trial that the end of the station cuts has none.
 
 use std::collections::VecDeque;
 
@@ -91,7 +92,7 @@ pub struct Trials {
     standby: Option<Standby>,
     /// Why it is to be given up, while it judges on until another one is proven.
     failed: Option<String>,
-    /// It is given up, and judges all the same: nothing took its place.
+    /// It is given up and judges nevertheless: nothing took its place.
     given_up: bool,
     change: Option<Change>,
     /// The job that the PLC asks for.
@@ -150,7 +151,7 @@ impl Trials {
         self.requests.push_back((asker, request));
     }
 
-    /// Whoever asked went away; what was asked for goes on.
+    /// The client that asked is gone; what it asked for goes on.
     pub fn leave(&mut self, asker: Asker) {
         self.askers.retain(|other| *other != asker);
     }
@@ -165,7 +166,8 @@ impl Trials {
         self.change.is_none() && (self.failed.is_some() || self.job.is_some() || !self.requests.is_empty())
     }
 
-    /// Begins the next change: away from what failed, then what the PLC asks for, then what the operator does. `in_force`: the PLC's job.
+    /// Begins the next change: away from what failed, then what the PLC asks for, then what the operator does.
+    /// `in_force`: the PLC's job.
     pub fn begin(&mut self, book: &Book, in_force: u16) {
         if self.change.is_some() {
             return;
@@ -179,8 +181,8 @@ impl Trials {
         }
     }
 
-    /// The bundle before one that failed is not in memory: it failed right after a start, or after the PLC's change to its job. It is given up only
-    /// for another one that is proven: one that knows other parts would be worse.
+    /// The bundle before one that failed is not in memory: it failed right after a start, or after the PLC's change to
+    /// its job. It is given up only for another one that is proven: one that knows other parts would be worse.
     fn go_back(&mut self, failed: &Id, reason: String, book: &Book, in_force: u16) {
         let state = book.state.as_ref().map_err(String::clone);
         let other = |state| before(&self.jobs, failed, state, in_force);
@@ -335,7 +337,7 @@ impl Trials {
         }
     }
 
-    /// True if there may be a [`Move`]: nobody need look at the counts otherwise.
+    /// True if there may be a [`Move`]: the counts need not be read otherwise.
     pub fn is_moving(&self) -> bool {
         self.is_ready() || self.first.is_some()
     }
@@ -400,8 +402,8 @@ impl Trials {
         Some(Installed { behind, release: change.id.release(), job })
     }
 
-    /// What is on trial is nothing to fall back to: what judged before it is. Nor is what was given up, nor the bundle itself, nor one that is for
-    /// other parts.
+    /// What is on trial is nothing to fall back to: what judged before it is. Nor is what was given up, nor the bundle
+    /// itself, nor one that is for other parts.
     fn stand_by(&mut self, change: &Change, old: Option<&Id>, job: u16) -> Behind {
         let useless = self.failed.is_some() || self.given_up;
         let (before, behind) = match self.standby.take() {
@@ -439,7 +441,8 @@ impl Trials {
         self.answer(&reply);
     }
 
-    /// What failed does not judge any more, because of another change that was under way already; or because it failed, which is written down.
+    /// What failed does not judge any more, because of another change that was under way already; or because it failed,
+    /// which is written down.
     fn spare(&mut self, failed: Id, reason: String, why: &Why) {
         if matches!(why, Why::Failed(..)) {
             return;
@@ -463,7 +466,8 @@ impl Trials {
         });
     }
 
-    /// The candidate does not fit the frames, and what judges goes on. What stands by does not fit either, if it is the same.
+    /// The candidate does not fit the frames, and what judges goes on. What stands by does not fit either, if it is the
+    /// same.
     pub fn misfit(&mut self, reason: String) -> Move {
         let Some(change) = self.change.take_if(|change| matches!(change.step, Step::Ready(_))) else {
             return Move::Stay;
@@ -490,8 +494,8 @@ impl Trials {
         if self.standby.take().is_some() { Move::Release } else { Move::Stay }
     }
 
-    /// What judges failed. If it is on trial, what stands by judges again, unless that is for the parts of another job than the one in force; then
-    /// another one is looked for, and it judges until that is proven.
+    /// What judges failed. If it is on trial, what stands by judges again, unless that is for the parts of another job
+    /// than the one in force; then another one is looked for, and it judges until that is proven.
     pub fn fail(&mut self, reason: &str, in_force: u16) -> Move {
         let Some(failed) = self.first.take().and(self.running.clone()) else { return Move::Stay };
         self.say(log::Level::Error, format!("{failed} is given up: {reason}"));

@@ -1,5 +1,5 @@
-//! Triggers from outside. In: edges of an input, as the kernel counts and stamps them. Out: parts at the [`PlcLink`], each with a number, those
-//! whose edges were lost included; and the moments at which a lamp is to flash.
+//! Triggers from outside. In: edges of an input, as the kernel counts and stamps them. Out: parts at the [`PlcLink`],
+//! each with a number, those whose edges were lost included; and the moments at which a lamp is to flash.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ pub mod gpio;
 
 pub use gpio::Gpio;
 
-/// A gap in the kernel's numbers that is larger is no gap: the numbers began anew.
+/// A larger gap in the kernel's numbers means that they began anew.
 const LOST: u32 = 1024;
 
 /// Turns the edges of one input into parts.
 #[derive(Debug)]
 pub struct Edges {
     plc_link: PlcLink,
-    /// By so much the kernel's time of an edge is late: it stamps the end of its debouncing.
+    /// How late the kernel's time of an edge is: it stamps the end of its debouncing.
     debounce: Duration,
     flash: Option<Sender<Timestamp>>,
     next: Option<u32>,
@@ -27,17 +27,17 @@ pub struct Edges {
 }
 
 impl Edges {
-    /// Parts go to `line`, and the moment of each edge to `flash`, if somebody wants it.
+    /// Parts go to `plc_link`, and the moment of each edge to `flash`, if there is a lamp.
     pub fn new(plc_link: PlcLink, debounce: Duration, flash: Option<Sender<Timestamp>>) -> Self {
         Self { plc_link, debounce, flash, next: None, lost: 0 }
     }
 
-    /// An edge, stamped `at` (monotonic), with its number among those of this input. Numbers that are missing are edges that the kernel had
-    /// no room for: they are parts that nobody can judge, and each takes its number at the station.
+    /// An edge, stamped `at` (monotonic), with its number among those of this input. Numbers that are missing are edges
+    /// that the kernel had no room for: they are parts that nobody can judge, and each takes its number at the station.
     pub fn edge(&mut self, at: Timestamp, number: u32) {
         let at = at.saturating_sub(self.debounce);
         if let Some(flash) = &self.flash {
-            let _ = flash.try_send(at); // more flashes than the lamp can make are none
+            let _ = flash.try_send(at); // the lamp cannot make more flashes than that
         }
         let lost = self.next.map_or(0, |next| number.wrapping_sub(next));
         self.next = Some(number.wrapping_add(1));

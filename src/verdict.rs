@@ -67,7 +67,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The number that the line is told, the same on every output; board/faults.md has the cures. 0 is pass, 1 is reject.
+    /// The number that the line is told, the same on every output; board/faults.md has the cures. 0 is pass, 1 is
+    /// reject.
     pub fn code(self) -> u8 {
         match self {
             Self::Camera => 2,

@@ -1,12 +1,13 @@
-//! In: the verdict of each frame of a stream. Out: the verdict to tell: several of the last frames must reject before a reject is told.
+//! In: the verdict of each frame of a stream. Out: the verdict to tell: several of the last frames must reject before a
+//! reject is told.
 //!
 //! For free-running streams, in which a part is seen several times and a single frame may be a glint. Exactly:
 //!
-//! - Of the last `of` frames, `need` must reject. Frames that were not seen yet vote as the newest does: right after a start nothing
-//!   outvotes a reject, and nothing is held against a good part.
+//! - Of the last `of` frames, `need` must reject. Frames that were not seen yet vote as the newest does: right after a
+//!   start nothing outvotes a reject, and nothing is held against a good part.
 //! - A fault is told as it is, at once, and forgets all frames before it.
-//! - A reject that is told for a frame which itself passes has the class of the latest frame that rejected, and no regions: on this
-//!   frame nothing was found.
+//! - A reject that is told for a frame which itself passes has the class of the latest frame that rejected, and no
+//!   regions: on this frame nothing was found.
 //!
 //! It refuses to outvote a fault. A score is always the frame's own.
 
@@ -23,7 +24,7 @@ pub const MAX_FRAMES: u32 = 64;
 pub struct Vote {
     /// The last frames, 1 to [`MAX_FRAMES`].
     pub of: u32,
-    /// So many of them must reject, 1..=of.
+    /// How many of them must reject, 1..=of.
     pub need: u32,
 }
 

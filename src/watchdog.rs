@@ -1,7 +1,8 @@
-//! Watchdogs of the station's threads. In: signs of life. Out: which threads hang, and which channels cannot tell the PLC.
+//! Watchdogs of the station's threads. In: signs of life. Out: which threads hang, and which channels cannot tell the
+//! PLC.
 //!
-//! A thread that hangs reports nothing. So each thread says in advance how long it may be silent ([`Watchdog::feed`]), and
-//! whoever reads the station's status checks those deadlines on its own thread. Feeding is one atomic store.
+//! A thread that hangs reports nothing. So each thread says in advance how long it may be silent ([`Watchdog::feed`]),
+//! and whoever reads the station's status checks those deadlines on its own thread. Feeding is one atomic store.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,8 @@ use crate::clock::Timestamp;
 /// How often a thread that judges or tells feeds its watchdog while nothing happens, at least.
 pub const LOOK: Duration = Duration::from_millis(100);
 
-/// A thread that is silent for longer counts as hung. Nine times [`LOOK`], and less than the second within which READY must be low.
+/// A thread that is silent for longer counts as hung. Nine times [`LOOK`], and less than the second within which READY
+/// must be low.
 pub const SILENCE: Duration = Duration::from_millis(900);
 
 /// The same for a guest that is busy with a disk or a reader, which may be slow.

@@ -1,8 +1,10 @@
-//! In: a mask. Out: one bit for each zone of the frame with any of it, so that a PLC with eight inputs learns where the defect is.
+//! In: a mask. Out: one bit for each zone of the frame with any of it, so that a PLC with eight inputs learns where the
+//! defect is.
 //!
-//! A zone is a cell of a grid over the inspected rectangle, or a polygon in frame pixels. A mask pixel is a rectangle in the frame, as large as
-//! the map is coarse, and counts for every zone that it overlaps: a defect on a border sets both sides, and a zone smaller than a mask pixel is
-//! not missed. All of it is integer arithmetic on the common grid of frame and map pixels: there is no rounding, and nothing allocates.
+//! A zone is a cell of a grid over the inspected rectangle, or a polygon in frame pixels. A mask pixel is a rectangle
+//! in the frame, as large as the map is coarse, and counts for every zone that it overlaps: a defect on a border sets
+//! both sides, and a zone smaller than a mask pixel is not missed. All of it is integer arithmetic on the common grid
+//! of frame and map pixels: there is no rounding, and nothing allocates.
 
 use crate::mask::{Mask, Run};
 
@@ -30,8 +32,8 @@ pub enum Zones {
     /// There are none.
     #[default]
     None,
-    /// Equal cells of the inspected rectangle, of several of the box around them, row by row from the top left; at most [`MAX_ZONES`],
-    /// at least 1 each way.
+    /// Equal cells of the inspected rectangle, of several of the box around them, row by row from the top left; at most
+    /// [`MAX_ZONES`], at least 1 each way.
     Grid {
         /// Cells across.
         columns: u32,
@@ -71,7 +73,8 @@ fn bits(hits: impl Iterator<Item = bool>) -> u16 {
     hits.take(MAX_ZONES).enumerate().fold(0, |bits, (zone, hit)| bits | u16::from(hit) << zone)
 }
 
-/// Cells that a run overlaps. Column c is [c/columns, (c+1)/columns) of the width, a run [start/width, end/width): multiplied out.
+/// Cells that a run overlaps. Column c is [c/columns, (c+1)/columns) of the width, a run [start/width, end/width):
+/// multiplied out.
 fn cells(run: &Run, mask: &Mask, columns: u32, rows: u32) -> u16 {
     let overlaps = |start: u32, end: u32, side: u32, cell: u32, cells: u32| {
         let [start, end, side, cell, cells] = [start, end, side, cell, cells].map(u64::from);
@@ -133,8 +136,8 @@ impl Rectangle {
         !beside && sides.iter().any(|side| *side < 0) && sides.iter().any(|side| *side > 0)
     }
 
-    /// True if an edge lies right of the rectangle's middle at its height: an odd number of them is around it. For one that no edge crosses
-    /// any inner point would do; doubled, the middle is a whole number.
+    /// True if an edge lies right of the rectangle's middle at its height: an odd number of them is around it. For one
+    /// that no edge crosses any inner point would do; doubled, the middle is a whole number.
     fn sees(&self, a: Point, b: Point) -> bool {
         let (x, y) = (self.left + self.right, self.top + self.bottom);
         let [a, b] = [a, b].map(|point| Point { x: 2 * point.x, y: 2 * point.y });

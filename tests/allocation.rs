@@ -1,5 +1,5 @@
-//! Rule F: a frame allocates nothing in steady state. The one exception is tract, when it is asked for: it allocates its tensors,
-//! and what it does is counted here, so that nothing hides among them.
+//! Rule F: a frame allocates nothing in steady state. The one exception is tract, when it is asked for: it allocates
+//! its tensors, and what it does is counted here, so that nothing hides among them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -32,8 +32,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Allocations and reallocations of a call. The counter is the process's, so this file has one test function only: another
-/// test's thread would be counted too.
+/// Allocations and reallocations of a call. The counter is the process's, so this file has one test function only:
+/// another test's thread would be counted too.
 fn allocations<T>(run: impl FnOnce() -> T) -> usize {
     let region = stats_alloc::Region::new(&INSTRUMENTED_SYSTEM);
     black_box(run());
@@ -171,7 +171,8 @@ fn an_inspection_allocates_what_its_engine_does(engine: Settings, known: Option<
     assert_eq!(whole, known.unwrap_or(whole), "{backend:?}");
 }
 
-/// Several looks at a frame, put together, and a vote on what comes out: rejects with regions, passes, and one told for the other.
+/// Several looks at a frame, put together, and a vote on what comes out: rejects with regions, passes, and one told for
+/// the other.
 fn an_inspection_of_tiles_allocates_nothing() {
     let tiles = Tiles { columns: 3, rows: 2, overlap: 0.2 };
     let areas =

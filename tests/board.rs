@@ -1,5 +1,6 @@
-//! The camera sections of board/, through `fcam run`. Stand-ins for the vendors' programs (tests/common/board) refuse words that the real ones do
-//! not know, and write bytes in their layout. No sensor and no image processor is tested by this.
+//! The camera sections of board/, through `fcam run`. Stand-ins for the vendors' programs (tests/common/board) refuse
+//! words that the real ones do not know, and write bytes in their layout. No sensor and no image processor is tested by
+//! this.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -99,7 +100,8 @@ fn jetson() {
     check(&section("jetson"), 1280, 720, BT601);
 }
 
-/// The station files of the Jetsons: sound, each with the camera section that runs above, and each other line on a pin of its own.
+/// The station files of the Jetsons: sound, each with the camera section that runs above, and each other line on a pin
+/// of its own.
 #[test]
 fn jetson_stations() {
     let camera: toml::Table = section("jetson").parse().unwrap();

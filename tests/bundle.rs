@@ -1,5 +1,5 @@
-//! What `fcam check` says of bundles, good and damaged, through the binary: exit code 0 or 2, the broken thing by its name,
-//! every problem and not the first, never a panic, and soon.
+//! What `fcam check` says of bundles, good and damaged, through the binary: exit code 0 or 2, the broken thing by its
+//! name, every problem and not the first, never a panic, and soon.
 
 use std::collections::BTreeMap;
 use std::fs;

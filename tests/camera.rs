@@ -350,7 +350,8 @@ fn motion_jpeg_is_whole_or_an_error() {
                 assert!(whole, "{name}");
                 let file = fcam::camera::picture::decode(picture, name).unwrap();
                 let expected = tensor(&Frame::new(0, Duration::ZERO, file.geometry, &file.bytes).unwrap());
-                // Files are converted to RGB before they are resized, streams after: to the bit the same samples, up to roundings.
+                // Files are converted to RGB before they are resized, streams after: to the bit the same samples, up to
+                // roundings.
                 let apart = tensor(&frame).iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
                 assert!(apart <= Some(4), "{name}: {apart:?} levels apart");
             }

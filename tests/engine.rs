@@ -1,6 +1,8 @@
-//! The int8 engine against ONNX Runtime, layer by layer: the networks and answers that tests/common/make_layers.py made.
+//! The int8 engine against ONNX Runtime, layer by layer: the networks and answers that tests/common/make_layers.py
+//! made.
 //!
-//! Each network ends in a float mix of all channels of the layer under test, so one value that is a step off shows in its pixel.
+//! Each network ends in a float mix of all channels of the layer under test, so one value that is a step off shows in
+//! its pixel.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -83,8 +85,8 @@ fn layers_are_onnx_runtimes() {
                 case.name,
                 isa.name()
             );
-            // A pixel mixes 8 to 120 channels: one value in a thousand off would show in 0.8 % of the pixels and more. One
-            // step is at most 0.033, and no weight of the mix is larger than 1.
+            // A pixel mixes 8 to 120 channels: one value in a thousand off would show in 0.8 % of the pixels and more.
+            // One step is at most 0.033, and no weight of the mix is larger than 1.
             assert!(share <= 0.005 && worst <= 0.033 && logit <= 0.01, "{said}");
         }
     }

@@ -55,7 +55,8 @@ fn a_picture_is_shown_to_another_network() {
     assert!(answer.engine.starts_with("cpu (int8"), "{}", answer.engine);
 }
 
-/// tests/common/anybody.bin: the input as int8, then ONNX Runtime's outputs as float32, in planes (tests/common/make_layers.py).
+/// tests/common/anybody.bin: the input as int8, then ONNX Runtime's outputs as float32, in planes
+/// (tests/common/make_layers.py).
 #[test]
 fn another_network_is_computed_as_onnx_runtime_does() {
     let (onnx, known) = (std::fs::read(anybody()).unwrap(), std::fs::read(anybody().with_extension("bin")).unwrap());

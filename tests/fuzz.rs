@@ -1,7 +1,8 @@
-//! Mutated networks through the int8 engine, on one to four threads: it refuses them with an error, or it computes what stock tract computes; it never panics.
+//! Mutated networks through the int8 engine, on one to four threads: it refuses them with an error, or it computes what
+//! stock tract computes; it never panics.
 //!
-//! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test fuzz -- --nocapture` (`./dev fuzz`) goes on for an hour and
-//! says what it did. `FCAM_FUZZ_SEED` repeats a case that failed.
+//! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test fuzz -- --nocapture` (`./dev fuzz`)
+//! goes on for an hour and says what it did. `FCAM_FUZZ_SEED` repeats a case that failed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -142,7 +143,8 @@ fn map(file: &[u8], backend: Backend, threads: usize, input: &[i8]) -> Option<Ve
     Some(prediction.map.to_vec())
 }
 
-/// Share of the pixels that differ by more than a tenth of the map's range. Rounding is no difference of that size, a wrong pad is.
+/// Share of the pixels that differ by more than a tenth of the map's range. Rounding is no difference of that size, a
+/// wrong pad is.
 fn apart(ours: &[f32], theirs: &[f32]) -> f32 {
     let range = theirs.iter().fold(0.0f32, |top, value| top.max(value.abs()));
     let far = ours.iter().zip(theirs).filter(|(a, b)| a.is_nan() || (**a - **b).abs() > 0.1 * range + 1e-6).count();

@@ -1,8 +1,8 @@
-//! What people and wires send: telegrams and station files, mutated. A telegram is taken whole or not at all, a station file is refused with
-//! every problem named, and nothing panics.
+//! What people and wires send: telegrams and station files, mutated. A telegram is taken whole or not at all, a station
+//! file is refused with every problem named, and nothing panics.
 //!
-//! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test suite fuzz_line:: -- --nocapture` (`./dev fuzz line`) goes on for an
-//! hour and says what it did. `FCAM_FUZZ_SEED` repeats a case that failed.
+//! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test suite fuzz_line:: -- --nocapture`
+//! (`./dev fuzz line`) goes on for an hour and says what it did. `FCAM_FUZZ_SEED` repeats a case that failed.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Mutated requests through the Modbus parser: whatever comes, it does not panic, and every answer is well-formed.
 //!
-//! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test suite fuzz_modbus:: -- --nocapture` (`./dev fuzz line`) goes on for an hour.
-//! `FCAM_FUZZ_SEED` repeats a run.
+//! Seconds of it in a plain test run; `FCAM_FUZZ_SECONDS=3600 cargo test --test suite fuzz_modbus:: -- --nocapture`
+//! (`./dev fuzz line`) goes on for an hour. `FCAM_FUZZ_SEED` repeats a run.
 
 use std::time::{Duration, Instant};
 

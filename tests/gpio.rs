@@ -1,4 +1,5 @@
-//! The outputs' timing against a model that computes every part's interval at once, and the sink with its thread on lines that remember.
+//! The outputs' timing against a model that computes every part's interval at once, and the sink with its thread on
+//! lines that remember.
 
 #[allow(dead_code)]
 #[path = "gpio/lines.rs"]

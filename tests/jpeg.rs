@@ -156,8 +156,9 @@ fn restart_intervals_that_are_lost_doubled_emptied_or_exchanged_are_seen() {
     assert!(refusal(&eight).contains("comes the end marker, and not restart marker 7"), "{}", refusal(&eight));
 }
 
-/// As lost packets do it, 1 to 5 KiB. A picture has nothing that tells a picture from another, so that some damage leaves a picture: an
-/// exchange keeps the number of bits, and often that of MCUs. All other kinds change it, but by chance of less than one in a hundred.
+/// As lost packets do it, 1 to 5 KiB. A picture has nothing that tells a picture from another, so that some damage
+/// leaves a picture: an exchange keeps the number of bits, and often that of MCUs. All other kinds change it, but by
+/// chance of less than one in a hundred.
 #[test]
 fn damage_of_the_size_of_packets_is_seen() {
     for name in ["whole.jpg", "rst_whole.jpg", "one_scan_420.jpg", "dent_whole.jpg"] {

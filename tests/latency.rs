@@ -1,5 +1,5 @@
-//! From the edge of a trigger to the edges of the lines, through the whole station: a simulated sensor that the trigger fires, and lines
-//! that remember. `./dev latency` runs it long on the default bundle and prints the times.
+//! From the edge of a trigger to the edges of the lines, through the whole station: a simulated sensor that the trigger
+//! fires, and lines that remember. `./dev latency` runs it long on the default bundle and prints the times.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -140,7 +140,8 @@ fn run_beside(
     Ran { triggers, told: told.try_iter().collect(), lines, report }
 }
 
-/// Every channel beside GPIO: telegrams that are read, registers that a master polls, records of all parts, and JSON lines that nobody reads.
+/// Every channel beside GPIO: telegrams that are read, registers that a master polls, records of all parts, and JSON
+/// lines that nobody reads.
 struct Others {
     dir: tempfile::TempDir,
     _nobody_reads: Option<PipeReader>,
@@ -259,8 +260,8 @@ fn row(name: &str, times: impl Iterator<Item = Duration>) {
     println!("{name:16}{p50:>9.3}{p99:>9.3}{p999:>9.3}{:>9.3}", ms(latency.max()));
 }
 
-/// FCAM_LATENCY_PARTS parts of the default bundle's sample pictures, 640 x 480 YUYV. With FCAM_LATENCY_CHANNELS every channel is on, one of which
-/// hangs.
+/// FCAM_LATENCY_PARTS parts of the default bundle's sample pictures, 640 x 480 YUYV. With FCAM_LATENCY_CHANNELS every
+/// channel is on, one of which hangs.
 #[test]
 #[ignore = "a measurement: ./dev latency"]
 fn table() {

@@ -1,5 +1,5 @@
-//! Rule B: a module imports only from those above it in `src/lib.rs`, and no files import each other in a circle; and tract is known in
-//! `src/engine` alone.
+//! Rule B: a module imports only from those above it in `src/lib.rs`, and no files import each other in a circle; and
+//! tract is known in `src/engine` alone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -100,7 +100,8 @@ fn tract_is_known_in_the_engine_alone() {
     }
 }
 
-/// Two traits, `Camera` and `Sink`: a third needs two shipping implementations chosen at run time, and a word in ARCHITECTURE.md.
+/// Two traits, `Camera` and `Sink`: a third needs two shipping implementations chosen at run time, and a word in
+/// ARCHITECTURE.md.
 #[test]
 fn there_are_two_traits() {
     let mut traits = vec![];
@@ -111,7 +112,8 @@ fn there_are_two_traits() {
     assert_eq!(traits.len(), 2, "{traits:?}");
 }
 
-/// Cargo looks for no tests by itself (`autotests = false`): a file that neither Cargo.toml nor tests/suite.rs names would never run.
+/// Cargo looks for no tests by itself (`autotests = false`): a file that neither Cargo.toml nor tests/suite.rs names
+/// would never run.
 #[test]
 fn every_file_of_tests_is_run() {
     let (manifest, suite) = (fs::read_to_string("Cargo.toml").unwrap(), fs::read_to_string("tests/suite.rs").unwrap());

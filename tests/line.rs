@@ -1,7 +1,7 @@
-//! A simulated line: parts with a known truth on a conveyor, a sensor that their triggers fire, a PLC with a scan cycle, and between the two a
-//! serial link with an honest baud rate that corrupts and cuts. Real threads, the real station, the real serial sink; everything that goes
-//! wrong on a line goes wrong at random moments. Whatever happens, each trigger ends in one result under its own number, and no part is passed
-//! that was not judged good.
+//! A simulated line: parts with a known truth on a conveyor, a sensor that their triggers fire, a PLC with a scan
+//! cycle, and between the two a serial link with an honest baud rate that corrupts and cuts. Real threads, the real
+//! station, the real serial sink; everything that goes wrong on a line goes wrong at random moments. Whatever happens,
+//! each trigger ends in one result under its own number, and no part is passed that was not judged good.
 //!
 //! `./dev line 100000` runs it long; by itself it is short.
 
@@ -260,7 +260,8 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// True in a process of this test's own, which the test starts otherwise: what other tests take of the memory is not the station's.
+/// True in a process of this test's own, which the test starts otherwise: what other tests take of the memory is not
+/// the station's.
 fn alone(test: &str) -> bool {
     const ALONE: &str = "FCAM_TEST_ALONE";
     if std::env::var_os(ALONE).is_some() {
@@ -271,7 +272,8 @@ fn alone(test: &str) -> bool {
     false
 }
 
-/// Memory that does not grow over as many parts as a day has at two a second (FCAM_SOAK_PARTS=172800), as fast as they are judged.
+/// Memory that does not grow over as many parts as a day has at two a second (FCAM_SOAK_PARTS=172800), as fast as they
+/// are judged.
 #[test]
 fn memory_is_flat() {
     if !alone("memory_is_flat") {

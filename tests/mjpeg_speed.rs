@@ -1,5 +1,6 @@
-//! From Motion JPEG to the network's input, beside the way that decodes to an RGB picture with the `image` crate (zune-jpeg): times, or one of them
-//! alone for counting its instructions. Run by `./dev bench mjpeg` and `./dev bench arm mjpeg`; plain test runs leave it out.
+//! From Motion JPEG to the network's input, beside the way that decodes to an RGB picture with the `image` crate
+//! (zune-jpeg): times, or one of them alone for counting its instructions. Run by `./dev bench mjpeg` and `./dev bench
+//! arm mjpeg`; plain test runs leave it out.
 
 use std::hint::black_box;
 use std::io::Cursor;

@@ -1,5 +1,5 @@
-//! The Modbus servers from outside: bytes on a socket and on a pseudo-terminal. What other people's masters make of them is in
-//! tests/tools/test_modbus.py.
+//! The Modbus servers from outside: bytes on a socket and on a pseudo-terminal. What other people's masters make of
+//! them is in tests/tools/test_modbus.py.
 
 #[path = "modbus/line.rs"]
 mod line;

@@ -1,5 +1,5 @@
-//! A bundle as one signed file: the same bytes each time, checked by the `minisign` program too, and refused when one bit of it is not as it was
-//! signed.
+//! A bundle as one signed file: the same bytes each time, checked by the `minisign` program too, and refused when one
+//! bit of it is not as it was signed.
 
 use std::fs;
 use std::path::Path;
@@ -240,7 +240,8 @@ fn a_swapped_file_is_refused_whatever_the_manifest_says() {
     assert!(refusal.contains("signed as other"), "{refusal}");
 }
 
-/// Whatever is done to the bytes: nothing panics, and what is still taken is the bundle and the release that were signed.
+/// Whatever is done to the bytes: nothing panics, and what is still taken is the bundle and the release that were
+/// signed.
 #[test]
 fn no_mutation_is_taken_for_something_else() {
     let shop = Workshop::new();

@@ -1,5 +1,5 @@
-//! The PLC's block of board/plc against the camera's handshake, over a wire that is slow, loses requests and answers late. The block runs as
-//! Python, translated from its Structured Text; registers are those of the Modbus map.
+//! The PLC's block of board/plc against the camera's handshake, over a wire that is slow, loses requests and answers
+//! late. The block runs as Python, translated from its Structured Text; registers are those of the Modbus map.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};

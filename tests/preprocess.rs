@@ -1,7 +1,7 @@
 //! The camera's resize against Pillow's BILINEAR: never more than one grey level apart (DESIGN: the resize rule).
 //!
-//! `tests/common/make_resize.py` made the reference pictures with Pillow; they are committed, so that this test needs no Python.
-//! For all other sizes fast_image_resize is the reference, another implementation of the same filter.
+//! `tests/common/make_resize.py` made the reference pictures with Pillow; they are committed, so that this test needs
+//! no Python. For all other sizes fast_image_resize is the reference, another implementation of the same filter.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use fcam::camera::{Camera, Frame, Geometry, Pattern, PixelFormat};
 use fcam::preprocess::{Preprocessor, Roi};
 use proptest::prelude::*;
 
-/// A picture with edges, gradients and noise at every scale, the same one that the script draws: 8-bit integer arithmetic only.
+/// A picture with edges, gradients and noise at every scale, the same one that the script draws: 8-bit integer
+/// arithmetic only.
 fn picture(width: u32, height: u32) -> Vec<u8> {
     let mut state = 1u32;
     let mut bytes = Vec::with_capacity((width * height * 3) as usize);
@@ -122,7 +123,8 @@ fn a_roi_is_the_crop() {
     );
 }
 
-/// What a camera shows does not depend on how it writes it: chroma at half resolution and eight bits of luma cost a little.
+/// What a camera shows does not depend on how it writes it: chroma at half resolution and eight bits of luma cost a
+/// little.
 #[test]
 fn every_format_shows_the_same_picture() {
     let (width, height) = (200, 120);

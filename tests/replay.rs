@@ -42,7 +42,8 @@ fn pictures(root: &Path) {
     RgbImage::from_fn(160, 120, |x, y| Rgb([part(x, y); 3])).save(root.join("bad/deep/000.png")).unwrap();
 }
 
-/// Whoever asks for threads gets them, or hears why not: an engine that is slower than it should be would be late, in silence.
+/// Whoever asks for threads gets them, or hears why not: an engine that is slower than it should be would be late, in
+/// silence.
 #[test]
 fn threads_that_the_system_does_not_give_are_an_error() {
     let mut fcam = std::process::Command::new(env!("CARGO_BIN_EXE_fcam"));
@@ -113,7 +114,8 @@ fn unreadable_pictures_are_faults_and_the_rest_is_judged() {
     assert!(last_words(&output).starts_with("4 pictures: 2 pass, 1 reject, 1 fault"));
 }
 
-/// Each picture of tests/common/jpeg has its right value: judged, and the dent rejected, or a fault where bytes of it are missing.
+/// Each picture of tests/common/jpeg has its right value: judged, and the dent rejected, or a fault where bytes of it
+/// are missing.
 #[test]
 fn jpeg_pictures_are_judged_whole_or_not_at_all() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/jpeg");
@@ -316,7 +318,8 @@ fn pictures_are_told_by_size_or_by_what_is_wrong() {
     assert_eq!((&lines[0]["color"], &lines[3]["color"]), (&Value::from("gray"), &Value::from("rgb")));
 }
 
-/// What a person sees: standard output is a pseudo-terminal, 1 in 2 of the pictures a reject, and one no picture at all.
+/// What a person sees: standard output is a pseudo-terminal, 1 in 2 of the pictures a reject, and one no picture at
+/// all.
 #[test]
 fn a_table_on_a_terminal_and_json_where_it_is_asked_for() {
     let root = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
-//! The serial line from outside: the program on one end of a pseudo-terminal, and on the other a decoder that was written in Python from
-//! the specification alone. A pseudo-terminal does not pace bytes; the station does, by the baud rate that it was told.
+//! The serial line from outside: the program on one end of a pseudo-terminal, and on the other a decoder that was
+//! written in Python from the specification alone. A pseudo-terminal does not pace bytes; the station does, by the baud
+//! rate that it was told.
 
 #[path = "serial/dialogue.rs"]
 mod dialogue;
@@ -254,7 +255,8 @@ fn a_plc_that_takes_nothing_blocks_nothing() {
     assert!(bench.log().contains("sink errors"), "{}", bench.log());
 }
 
-/// At 38400 baud with 15 ms of patience: a verdict behind a mask is on the line within that, and the time its own bytes take.
+/// At 38400 baud with 15 ms of patience: a verdict behind a mask is on the line within that, and the time its own bytes
+/// take.
 #[test]
 fn a_mask_never_delays_a_verdict() {
     let plc = Plc::new(false);

@@ -1,4 +1,5 @@
-//! What is installed stays whole: through old and damaged files, full disks, and a process that is killed at each system call.
+//! What is installed stays whole: through old and damaged files, full disks, and a process that is killed at each
+//! system call.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -487,7 +488,8 @@ fn calls(camera: &Camera, args: &[String]) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Runs the program once for each of its calls and kills it there. `after` looks at what is left, and puts everything back.
+/// Runs the program once for each of its calls and kills it there. `after` looks at what is left, and puts everything
+/// back.
 fn survives(camera: &Camera, what: &str, args: &[String], after: impl Fn(&Camera, usize)) {
     let counts = calls(camera, args);
     after(camera, 0);
@@ -547,8 +549,8 @@ fn an_activation_that_is_killed_anywhere_leaves_the_old_or_the_new() {
     });
 }
 
-/// A power cut takes what was written and not synced, whatever the process saw: each file is on the disk before it has its name, and its name
-/// before the program says that it is done.
+/// A power cut takes what was written and not synced, whatever the process saw: each file is on the disk before it has
+/// its name, and its name before the program says that it is done.
 #[test]
 fn nothing_is_named_before_it_is_synced() {
     if !can_trace() {

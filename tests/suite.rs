@@ -1,5 +1,5 @@
-//! Most of the black-box tests in one program: each program of tests links all of fcam. A file here is a test of its subject; what must be alone,
-//! for its allocator, its timing or the sanitizers, is a program of its own in Cargo.toml.
+//! Most of the black-box tests in one program: each program of tests links all of fcam. A file here is a test of its
+//! subject; what must be alone, for its allocator, its timing or the sanitizers, is a program of its own in Cargo.toml.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

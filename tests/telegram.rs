@@ -1,7 +1,8 @@
-//! The telegram codec: what is written is read, whatever bytes come nothing panics, and a receiver finds its place again.
+//! The telegram codec: what is written is read, whatever bytes come nothing panics, and a receiver finds its place
+//! again.
 //!
-//! `FCAM_FUZZ_SECONDS=3600 cargo test --test suite telegram:: -- --nocapture` throws changed streams at the receiver for an hour; a plain test run
-//! does so for seconds.
+//! `FCAM_FUZZ_SECONDS=3600 cargo test --test suite telegram:: -- --nocapture` throws changed streams at the receiver
+//! for an hour; a plain test run does so for seconds.
 
 use std::fs;
 use std::time::{Duration, Instant};

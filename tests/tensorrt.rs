@@ -1,5 +1,5 @@
-//! The way through TensorRT, with no GPU: a shim in C of the same interface (tests/common/tensorrt/mock.c) that answers, or fails as it is told to.
-//! What TensorRT itself does is not tested by this.
+//! The way through TensorRT, with no GPU: a shim in C of the same interface (tests/common/tensorrt/mock.c) that
+//! answers, or fails as it is told to. What TensorRT itself does is not tested by this.
 
 #![cfg(feature = "tensorrt")]
 #[path = "common/tensorrt/shim.rs"]
@@ -147,7 +147,8 @@ fn without_a_shim_auto_takes_the_cpu_and_tensorrt_is_an_error() {
     assert_eq!(bench.calls("probe"), 0, "the CPU asks nobody");
 }
 
-/// Each way in which a shim cannot be used: with "auto" a warning and the CPU, with "tensorrt" an error; the same words in both.
+/// Each way in which a shim cannot be used: with "auto" a warning and the CPU, with "tensorrt" an error; the same words
+/// in both.
 #[test]
 fn a_shim_that_cannot_be_used_is_told_by_its_reason() {
     let bench = Bench::new();
@@ -363,7 +364,8 @@ fn a_build_is_given_up_when_the_station_is_stopped() {
     assert_eq!(bench.engines(), Vec::<PathBuf>::new());
 }
 
-/// A GPU that fails in the middle of the work: every part is a fault, the engine is loaded anew, and given up if that does not help.
+/// A GPU that fails in the middle of the work: every part is a fault, the engine is loaded anew, and given up if that
+/// does not help.
 #[test]
 fn a_gpu_that_goes_on_failing_ends_the_station() {
     let bench = Bench::new();

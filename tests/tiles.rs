@@ -181,7 +181,8 @@ fn a_tile_is_the_same_as_a_roi_in_every_format() {
 const SHAPE: Shape = Shape { width: 64, height: 64, classes: 2 };
 const THRESHOLDS: Thresholds = Thresholds { high: 0.5, low: 0.3, min_area_px: 1 };
 
-/// Adds what a network would say whose map is `field` of the position in the frame, and of the position in the tile, both in pixels.
+/// Adds what a network would say whose map is `field` of the position in the frame, and of the position in the tile,
+/// both in pixels.
 fn add(mosaic: &mut Mosaic, index: usize, tile: &Tile, rejects: bool, field: impl Fn([f64; 2], [usize; 2]) -> f32) {
     let at = |start: u32, size: u32, index: usize| f64::from(start) + (index as f64 + 0.5) / 64.0 * f64::from(size);
     let Roi { x, y, width, height } = tile.roi;
@@ -211,7 +212,8 @@ fn waves([x, y]: [f64; 2]) -> f32 {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
-    /// Where all tiles say the same of a place, so does the map, at seams as elsewhere: the field at most a pixel and a half away.
+    /// Where all tiles say the same of a place, so does the map, at seams as elsewhere: the field at most a pixel and a
+    /// half away.
     #[test]
     fn seams_do_not_show(
         width in 64u32..500, height in 64u32..500, columns in 1u32..=5, rows in 1u32..=5, overlap in 0f32..=0.5, x in 0u32..50,
@@ -232,7 +234,8 @@ proptest! {
         }
     }
 
-    /// One bright pixel of the network, wherever it lies: the tile that sees it best gives it to the map unchanged, at its place.
+    /// One bright pixel of the network, wherever it lies: the tile that sees it best gives it to the map unchanged, at
+    /// its place.
     #[test]
     fn nothing_vanishes(side in 40u32..700, count in 1u32..=6, overlap in 0f32..=0.5, at_x in 0f64..1.0, at_y in 0f64..1.0) {
         let layout = Layout { areas: vec![roi(0, 0, side, side).into()], ..grid(count, count, overlap) };

@@ -1,4 +1,5 @@
-//! The trials of bundles, from outside: cases in words, an independent model, and what must never happen in any order of events.
+//! The trials of bundles, from outside: cases in words, an independent model, and what must never happen in any order
+//! of events.
 
 #[path = "trial/case.rs"]
 mod case;

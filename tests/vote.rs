@@ -86,8 +86,8 @@ impl Model {
         let last = &self.history[self.history.len().saturating_sub(of)..];
         let rejects = last.iter().flatten().count();
         let passes = last.len() - rejects;
-        // A frame that rejects is told unless so many pass that no other frames could make it `need`; one that passes is told to pass
-        // unless `need` reject.
+        // A frame that rejects is told unless so many pass that no other frames could make it `need`; one that passes
+        // is told to pass unless `need` reject.
         let reject = if vote.is_some() { of - passes >= need } else { rejects >= need };
         Some(last.iter().flatten().next_back().copied().filter(|_| reject))
     }

@@ -1,4 +1,5 @@
-//! Zones by hand, and against models that know nothing of runs: a grid cut as fine as its borders need, and polygons clipped by mask pixels.
+//! Zones by hand, and against models that know nothing of runs: a grid cut as fine as its borders need, and polygons
+//! clipped by mask pixels.
 
 use fcam::mask::{Mask, Run};
 use fcam::preprocess::Roi;
@@ -55,7 +56,8 @@ fn cells_are_counted_from_the_top_left() {
 
 #[test]
 fn polygons_are_in_frame_pixels() {
-    // Map pixels are 10 x 10 here. A square between the second and the third pixel touches both; a speck inside one pixel is not missed.
+    // Map pixels are 10 x 10 here. A square between the second and the third pixel touches both; a speck inside one
+    // pixel is not missed.
     let polygon = |corners: &[[u32; 2]]| corners.to_vec();
     let bridge = polygon(&[[115, 55], [125, 55], [125, 58], [115, 58]]);
     let speck = polygon(&[[171, 81], [172, 81], [172, 82]]);
@@ -102,7 +104,8 @@ fn fine_grid(pixels: &[Vec<bool>], columns: usize, rows: usize) -> u16 {
     zones
 }
 
-/// The area of a polygon inside a rectangle, by Sutherland and Hodgman's clipping: right in size for polygons without crossing edges.
+/// The area of a polygon inside a rectangle, by Sutherland and Hodgman's clipping: right in size for polygons without
+/// crossing edges.
 fn clipped_area(polygon: &[[f64; 2]], [left, right, top, bottom]: [f64; 4]) -> f64 {
     let mut points = polygon.to_vec();
     let sides: [(usize, f64, f64); 4] = [(0, 1.0, left), (0, -1.0, -right), (1, 1.0, top), (1, -1.0, -bottom)];
@@ -160,7 +163,8 @@ fn star() -> impl Strategy<Value = Polygon> {
         .prop_filter("edges cross, or lie on each other", is_simple)
 }
 
-/// No two edges have a point in common but the corner between them. Rounding, or a middle that is outside, makes others.
+/// No two edges have a point in common but the corner between them. Rounding, or a middle that is outside, makes
+/// others.
 fn is_simple(polygon: &Polygon) -> bool {
     let corners: Vec<[i64; 2]> = polygon.iter().map(|corner| corner.map(i64::from)).collect();
     let turn = |a: [i64; 2], b: [i64; 2], c: [i64; 2]| {
@@ -198,7 +202,8 @@ proptest! {
         let roi = Roi { x, y, width: side, height: side / 2 + 1 };
         let found = Zones::Polygons(vec![polygon.clone()]).run(&mask(&pixels, &runs(&pixels), roi)) == 1;
         let area = clipped(&polygon, &pixels, roi);
-        // Rounding of floats alone leaves less than this; what overlaps at all on these grids leaves more, or cannot be told by floats.
+        // Rounding of floats alone leaves less than this; what overlaps at all on these grids leaves more, or cannot be
+        // told by floats.
         prop_assume!(!(1e-9..1e-5).contains(&area));
         prop_assert_eq!(found, area > 1e-6, "area {}", area);
     }

@@ -1,7 +1,8 @@
 //! In: files by path. Out: one ustar archive of them, always the same bytes; and back.
 //!
-//! It reads only what it would write itself: regular files, sorted by path, with the same owner, mode and time, two empty blocks at the end and
-//! nothing after them. So there is no symlink to follow and no second meaning of an archive: what differs in one bit is refused.
+//! It reads only what it would write itself: regular files, sorted by path, with the same owner, mode and time, two
+//! empty blocks at the end and nothing after them. So there is no symlink to follow and no second meaning of an
+//! archive: what differs in one bit is refused.
 
 use std::collections::BTreeMap;
 

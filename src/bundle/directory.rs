@@ -1,6 +1,7 @@
 //! In: a bundle's directory. Out: its files in memory, by path inside the bundle, with `/` between the parts.
 //!
-//! It follows no symlink, opens nothing but regular files, and reads nothing before it has seen that all of it is small enough.
+//! It follows no symlink, opens nothing but regular files, and reads nothing before it has seen that all of it is small
+//! enough.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

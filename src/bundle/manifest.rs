@@ -1,7 +1,7 @@
 //! In: the text of `manifest.toml`. Out: a [`Manifest`], or everything in it that models/README.md does not allow.
 //!
-//! A key or a type that is wrong ends the reading at once, because what follows cannot be understood; values that are out of
-//! range are all collected.
+//! A key or a type that is wrong ends the reading at once, because what follows cannot be understood; values that are
+//! out of range are all collected.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,8 @@
-//! A bundle as one file, `NAME.fcam`: an archive with the bundle's archive in it, `bundle.tar`, and its signature, `bundle.tar.minisig`.
+//! A bundle as one file, `NAME.fcam`: an archive with the bundle's archive in it, `bundle.tar`, and its signature,
+//! `bundle.tar.minisig`.
 //!
-//! `tar -xf NAME.fcam` takes both out for `minisign -V`. Nothing of the bundle itself is looked at before the signature holds.
+//! `tar -xf NAME.fcam` takes both out for `minisign -V`. Nothing of the bundle itself is looked at before the signature
+//! holds.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -30,7 +32,7 @@ pub struct Parcel {
     signature: Option<String>,
 }
 
-/// A bundle of whom it is known who vouches for it.
+/// A bundle with the release that a trusted key has signed it as.
 #[derive(Debug, Clone)]
 pub struct Signed {
     /// What it was signed as.
@@ -96,7 +98,7 @@ impl Parcel {
         self.archive == other.archive
     }
 
-    /// The bundle, whoever it is from: for whoever packs and signs it.
+    /// The bundle, whatever signed it: for packing and signing.
     pub fn open(&self, float_layers: &[String]) -> Result<Bundle, Error> {
         let files = archive::unpack(&self.archive).map_err(|problem| self.refused(problem))?;
         Bundle::verify(&self.source, super::owned(files), float_layers)
@@ -163,8 +165,8 @@ pub struct SigningKey(minisign::SecretKey);
 pub struct SigningKeyError(String);
 
 impl SigningKey {
-    /// From the text of a key file of `fcam bundle keygen`, or of `minisign -G` with a password. A key with a password asks for it on the terminal if
-    /// none is given.
+    /// From the text of a key file of `fcam bundle keygen`, or of `minisign -G` with a password. A key with a password
+    /// asks for it on the terminal if none is given.
     pub fn parse(text: &str, password: Option<String>) -> Result<Self, SigningKeyError> {
         let failed = |error: minisign::PError| SigningKeyError(error.to_string());
         let locked = |password| SecretKeyBox::from_string(text).and_then(|locked| locked.into_secret_key(password));
@@ -187,8 +189,8 @@ fn asked(password: Option<String>) -> Result<Option<String>, SigningKeyError> {
     Ok(password)
 }
 
-/// A new pair of keys as the texts of their files, the public one first. With `protect` the secret one has a password, which is asked for on the
-/// terminal if none is given.
+/// A new pair of keys as the texts of their files, the public one first. With `protect` the secret one has a password,
+/// which is asked for on the terminal if none is given.
 pub fn generate(protect: bool, password: Option<String>) -> Result<(String, String), SigningKeyError> {
     let pair = match protect {
         true => KeyPair::generate_encrypted_keypair(asked(password)?),

@@ -1,5 +1,6 @@
-//! Who vouches for a bundle, in minisign's format: Ed25519 over the BLAKE2b hash of the archive, and over a trusted comment that says which release
-//! it is. In: keys, an archive, a signature. Out: the [`Release`] that a trusted key has signed, or why there is none.
+//! Who vouches for a bundle, in minisign's format: Ed25519 over the BLAKE2b hash of the archive, and over a trusted
+//! comment that says which release it is. In: keys, an archive, a signature. Out: the [`Release`] that a trusted key
+//! has signed, or why there is none.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ pub struct Release {
     pub version: String,
     /// Counts the releases of this name: one that is installed is replaced by a higher one only.
     pub counter: u64,
-    /// Where it may run: `any`, an architecture (`aarch64`), or what a board calls itself in its device tree (`raspberrypi,5-model-b`).
+    /// Where it may run: `any`, an architecture (`aarch64`), or what a board calls itself in its device tree
+    /// (`raspberrypi,5-model-b`).
     pub targets: Vec<String>,
 }
 
@@ -36,7 +38,7 @@ impl fmt::Display for Release {
 }
 
 impl Release {
-    /// What would be written and not read again.
+    /// What would make the written comment unreadable; none if nothing does.
     pub(super) fn problem(&self) -> Option<String> {
         let odd = |target: &&String| {
             let wide = !(1..=MAX_TARGET).contains(&target.len());
@@ -108,7 +110,7 @@ pub enum KeyError {
     /// The folder or a file in it.
     #[error("cannot read {}: {source}; it holds the public keys (*.pub) of whoever may sign bundles for this machine", path.display())]
     Read {
-        /// Which.
+        /// The folder, or the file in it.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -116,15 +118,15 @@ pub enum KeyError {
     /// Not a key.
     #[error("{} is no minisign public key: {reason}", path.display())]
     Format {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
     },
-    /// Nobody is trusted.
+    /// There is no key in the folder.
     #[error("there is no key (*.pub) in {}: copy the public key there that `fcam bundle keygen` wrote", dir.display())]
     None {
-        /// Where.
+        /// The folder of the keys.
         dir: PathBuf,
     },
 }

@@ -1,4 +1,5 @@
-//! In: an RGB picture. Out: the same in the layout of a camera, BT.601, so that what a format costs can be measured without one.
+//! In: an RGB picture. Out: the same in the layout of a camera, BT.601, so that what a format costs can be measured
+//! without one.
 
 use super::{Geometry, PixelFormat};
 

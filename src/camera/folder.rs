@@ -49,7 +49,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Lists the pictures. They come once and as fast as they are asked for; see [`Folder::repeat`] and [`Folder::pace`].
+    /// Lists the pictures. They come once and as fast as they are asked for; see [`Folder::repeat`] and
+    /// [`Folder::pace`].
     pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, Error> {
         let mut pictures = vec![];
         for path in paths {
@@ -63,13 +64,13 @@ impl Folder {
         Ok(Self { source, pictures, at: 0, repeat: false, pace, current, picture: None, sequence: 0 })
     }
 
-    /// Starts again after the last picture, for ever.
+    /// Starts again after the last picture, forever.
     pub fn repeat(mut self, repeat: bool) -> Self {
         self.repeat = repeat;
         self
     }
 
-    /// Delivers so many frames a second at most; a rate that is not positive is no limit.
+    /// Delivers at most this many frames a second; a rate that is not positive sets no limit.
     pub fn pace(mut self, frames_per_second: f64) -> Self {
         self.pace = Pace::new(Some(frames_per_second));
         self

@@ -1,21 +1,25 @@
 //! In: the bytes of a JPEG picture. Out: its samples: planes of luma and chroma as they are in it, or gray, or RGB.
 //!
-//! Baseline, extended sequential and progressive Huffman pictures of 8 bits (ITU-T T.81), with the tables of Motion JPEG where there are none;
-//! gray, YCbCr and RGB in any whole sampling factors, in one scan or several. The samples, and the pixels that `planes` makes of them, are those of
-//! libjpeg-turbo's default decoding to the bit (accurate integer transform, triangle upsampling), which Pillow and so the training has.
+//! Baseline, extended sequential and progressive Huffman pictures of 8 bits (ITU-T T.81), with the tables of Motion
+//! JPEG where there are none; gray, YCbCr and RGB in any whole sampling factors, in one scan or several. The samples,
+//! and the pixels that `planes` makes of them, are those of libjpeg-turbo's default decoding to the bit (accurate
+//! integer transform, triangle upsampling), which Pillow and so the training has.
 //!
-//! A picture is whole or an error: each scan has exactly its MCUs and restart markers, each code is in its table, each coefficient is one that 8-bit
-//! samples make, the scans complete every coefficient, and the end marker is there. What follows the end marker is not looked at.
+//! A picture is whole or an error: each scan has exactly its MCUs and restart markers, each code is in its table, each
+//! coefficient is one that 8-bit samples make, the scans complete every coefficient, and the end marker is there. What
+//! follows the end marker is not looked at.
 //!
-//! What this cannot see: JPEG has no checksum, and most bits make codes. A scan of which the end is missing, and a restart interval that is lost,
-//! doubled or emptied are always seen. Other damage is seen if the number of MCUs or of bits comes out wrong, or a code or a coefficient is
-//! impossible: damage within a few blocks can leave all of them right, and so can an exchange of as many bytes. tests/jpeg.rs holds the shares.
+//! What this cannot see: JPEG has no checksum, and most bits make codes. A scan of which the end is missing, and a
+//! restart interval that is lost, doubled or emptied are always seen. Other damage is seen if the number of MCUs or of
+//! bits comes out wrong, or a code or a coefficient is impossible: damage within a few blocks can leave all of them
+//! right, and so can an exchange of as many bytes. tests/jpeg.rs holds the shares.
 //!
-//! Cost, expected before it was written: half of decoding to RGB with zune-jpeg and resizing that. Measured by `./dev bench mjpeg`, 1280 x 720 at
-//! quality 85 and 90 to 256 x 256, on two shared cores of an Intel Xeon VM (AVX2): 0.44 to 0.50 of it (4:2:2 at quality 85: 1.57 ms against 3.24 ms),
-//! 1.0 ms of it decoding. Codes take 0.6 of the time of decoding, a mispredicted branch a block of it. Finding the end of a block together with its
-//! last coefficient gained nothing; two coefficients at once gained 4 to 12 %, with 10 bits as with 11. A check that no run of zeros ends a block was
-//! tried, and found no damage that the others do not.
+//! Cost, expected before it was written: half of decoding to RGB with zune-jpeg and resizing that. Measured by `./dev
+//! bench mjpeg`, 1280 x 720 at quality 85 and 90 to 256 x 256, on two shared cores of an Intel Xeon VM (AVX2): 0.44 to
+//! 0.50 of it (4:2:2 at quality 85: 1.57 ms against 3.24 ms), 1.0 ms of it decoding. Codes take 0.6 of the time of
+//! decoding, a mispredicted branch a block of it. Finding the end of a block together with its last coefficient gained
+//! nothing; two coefficients at once gained 4 to 12 %, with 10 bits as with 11. A check that no run of zeros ends a
+//! block was tried, and found no damage that the others do not.
 
 use super::{Colors, Geometry, Picture, PixelFormat};
 
@@ -117,8 +121,8 @@ struct State {
 }
 
 impl Decoder {
-    /// Decodes a picture into `picture`, whose memory is used again. Its format is a planar one of JPEG, `Gray8`, or `Rgb8` where the picture
-    /// has other planes. After an error, what is in it is no picture.
+    /// Decodes a picture into `picture`, whose memory is used again. Its format is a planar one of JPEG, `Gray8`, or
+    /// `Rgb8` where the picture has other planes. After an error, what is in it is no picture.
     pub fn decode(&mut self, bytes: &[u8], picture: &mut Picture) -> Result<(), Error> {
         self.dc.forget();
         self.ac.forget();
@@ -233,7 +237,8 @@ impl Decoder {
                     let (component, steps) = state.component(frame, member.index).ok_or(missing.clone())?;
                     let (dc, ac) = (dc.get(member.dc)?, ac.get(member.ac)?);
                     let plane = parts.get_mut(member.index).map(std::mem::take).unwrap_or_default();
-                    let _ = units.push(sequential::Unit { component, dc, ac, steps, plane, mean: 0 }); // as many as members
+                    // There are as many as members.
+                    let _ = units.push(sequential::Unit { component, dc, ac, steps, plane, mean: 0 });
                 }
                 walk.run(&scan, data, |bits, mcus| sequential::decode(*kernel, &scan, &mut units, bits, mcus))
             }

@@ -1,8 +1,9 @@
-//! In: the frames of a camera with a live sensor. Out: the same frames; an error in place of each that has the very bytes of those before it.
+//! In: the frames of a camera with a live sensor. Out: the same frames; an error in place of each that has the very
+//! bytes of those before it.
 //!
-//! No two exposures have the same noise: a camera, driver or program that sends one picture again and again hangs, and every part would get the
-//! verdict of the one in the picture. A few hundred bytes tell almost any two frames apart, so that only those are kept of a frame; a whole one is
-//! copied and compared only where all of them are equal.
+//! No two exposures have the same noise: a camera, driver or program that sends one picture again and again hangs, and
+//! every part would get the verdict of the one in the picture. A few hundred bytes tell almost any two frames apart, so
+//! that only those are kept of a frame; a whole one is copied and compared only where all of them are equal.
 
 use super::{Camera, Error, Frame, Geometry};
 use crate::clock::Timestamp;
@@ -10,7 +11,7 @@ use crate::clock::Timestamp;
 /// Bytes of a frame that are looked at first, spread over all of it.
 const SAMPLES: usize = 256;
 
-/// A camera that may not send the same picture for ever.
+/// A camera that may not send the same picture forever.
 pub struct Live {
     camera: Box<dyn Camera>,
     limit: u64,
@@ -18,7 +19,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// From the frame on that is number `limit` of equal ones in a row, each is [`Error::Frozen`]; with a limit of 0 none is.
+    /// From the frame on that is number `limit` of equal ones in a row, each is [`Error::Frozen`]; with a limit of 0
+    /// none is.
     pub fn new(camera: Box<dyn Camera>, limit: u64) -> Self {
         Self { camera, limit, row: Row::default() }
     }
@@ -52,8 +54,8 @@ struct Row {
 }
 
 impl Row {
-    /// How many frames in a row are equal, with this one: 1 if it differs from the one before. Of the first frame the samples alone are known: it
-    /// counts as equal if they are.
+    /// How many frames in a row are equal, with this one: 1 if it differs from the one before. Of the first frame the
+    /// samples alone are known: it counts as equal if they are.
     fn count(&mut self, frame: &Frame) -> u64 {
         let bytes = frame.bytes();
         if !self.goes_on(frame) {

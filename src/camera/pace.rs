@@ -29,7 +29,7 @@ impl Pace {
         if due > deadline {
             return false;
         }
-        // Who asks late starts a new rhythm and gets no burst.
+        // A caller that asks late starts a new rhythm and gets no burst.
         self.due = Some(due.saturating_add(self.interval).max(now));
         true
     }

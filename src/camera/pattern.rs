@@ -1,7 +1,8 @@
-//! Pictures from memory. In: a few compressed pictures, such as a bundle's samples. Out: frames of one size, in turn, RGB unless asked otherwise.
+//! Pictures from memory. In: a few compressed pictures, such as a bundle's samples. Out: frames of one size, in turn,
+//! RGB unless asked otherwise.
 //!
-//! All decoding and resizing happens when the camera is opened, so that a frame costs nothing: what runs behind it can be
-//! measured. Refuses an empty list and pictures that do not decode.
+//! All decoding and resizing happens when the camera is opened, so that a frame costs nothing: what runs behind it can
+//! be measured. Refuses an empty list and pictures that do not decode.
 
 use super::encode::encode;
 use super::pace::Pace;
@@ -22,8 +23,9 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Decodes `samples`, which are names and compressed pictures, and brings them to `size` (width, height), by default the
-    /// size of the first. Frames come for ever and as fast as they are asked for; see [`Pattern::pace`], [`Pattern::limit`].
+    /// Decodes `samples`, which are names and compressed pictures, and brings them to `size` (width, height), by
+    /// default the size of the first. Frames come forever and as fast as they are asked for; see [`Pattern::pace`],
+    /// [`Pattern::limit`].
     pub fn open<'a>(
         samples: impl IntoIterator<Item = (&'a str, &'a [u8])>,
         size: Option<(u32, u32)>,
@@ -37,13 +39,13 @@ impl Pattern {
         Ok(Self { geometry, pictures, pace: Pace::new(None), sequence: 0, limit: u64::MAX })
     }
 
-    /// Delivers so many frames a second at most; a rate that is not positive is no limit.
+    /// Delivers at most this many frames a second; a rate that is not positive sets no limit.
     pub fn pace(mut self, frames_per_second: f64) -> Self {
         self.pace = Pace::new(Some(frames_per_second));
         self
     }
 
-    /// Ends after so many frames.
+    /// Ends after this many frames.
     pub fn limit(mut self, frames: u64) -> Self {
         self.limit = frames;
         self

@@ -1,8 +1,10 @@
-//! In: the bytes of a compressed picture (PNG, JPEG, BMP or TIFF, told by its first bytes). Out: its pixels, gray or RGB.
+//! In: the bytes of a compressed picture (PNG, JPEG, BMP or TIFF, told by its first bytes). Out: its pixels, gray or
+//! RGB.
 //!
-//! The bytes may come from anywhere: sizes are read from the header and checked before anything is allocated for them, and
-//! a truncated or broken file is an error and not a half-gray picture. Alpha is dropped and 16 bits are scaled down to 8.
-//! The EXIF orientation is not applied: a station's camera does not turn, and its ROI is in the pixels of the sensor.
+//! The bytes may come from anywhere: sizes are read from the header and checked before anything is allocated for them,
+//! and a truncated or broken file is an error and not a half-gray picture. Alpha is dropped and 16 bits are scaled down
+//! to 8. The EXIF orientation is not applied: a station's camera does not turn, and its ROI is in the pixels of the
+//! sensor.
 
 use std::io::Cursor;
 
@@ -204,7 +206,8 @@ mod tests {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Tiff] {
             let whole = encode(gradient(40, 30), format);
             assert!(decode(&whole, "whole").is_ok(), "{format:?}");
-            // A PNG is whole before its last chunk, which holds nothing; others end with their pixels or their end marker.
+            // A PNG is whole before its last chunk, which holds nothing; others end with their pixels or their end
+            // marker.
             let last = if format == ImageFormat::Png { whole.len() - 12 } else { whole.len() };
             for length in (0..last).step_by(7).chain([last - 1]) {
                 assert!(decode(&whole[..length], "part").is_err(), "{format:?} cut to {length} of {}", whole.len());

@@ -1,9 +1,9 @@
 //! Frames from a child process: rpicam-vid, gst-launch, ffmpeg or anything that writes video to its standard output.
 //!
-//! In: a command as a list of words (no shell is involved), and what it writes: raw frames of one geometry without anything
-//! between them, or Motion JPEG. Out: frames, stamped when their last byte arrived. A frame that is not complete is never
-//! delivered. When the child ends while frames are expected, that is an error, and it is started again when the next frame
-//! is asked for, after a pause that doubles from 0.1 s to 5 s for as long as no frame comes.
+//! In: a command as a list of words (no shell is involved), and what it writes: raw frames of one geometry without
+//! anything between them, or Motion JPEG. Out: frames, stamped when their last byte arrived. A frame that is not
+//! complete is never delivered. When the child ends while frames are expected, that is an error, and it is started
+//! again when the next frame is asked for, after a pause that doubles from 0.1 s to 5 s for as long as no frame comes.
 
 use super::backoff::Backoff;
 use super::jpeg::Decoder;
@@ -52,8 +52,8 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Prepares to run `command` (program, then arguments) when the first frame is asked for. With `restart`, a child that
-    /// ends without an error is started again too; without, that is the end of the pictures.
+    /// Prepares to run `command` (program, then arguments) when the first frame is asked for. With `restart`, a child
+    /// that ends without an error is started again too; without, that is the end of the pictures.
     pub fn new(command: Vec<String>, stream: Stream, restart: bool) -> Self {
         let (frame, chunk) = match stream {
             Stream::Raw(geometry) => (Picture { geometry, bytes: vec![0; geometry.frame_bytes()] }, vec![]),
@@ -77,7 +77,8 @@ impl Pipe {
         }
     }
 
-    /// Refuses pictures of Motion JPEG that have another width and height; without a size, any is taken. Raw frames have one anyway.
+    /// Refuses pictures of Motion JPEG that have another width and height; without a size, any is taken. Raw frames
+    /// have one anyway.
     pub fn sized(mut self, size: Option<(u32, u32)>) -> Self {
         self.size = size;
         self

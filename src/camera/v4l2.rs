@@ -1,10 +1,10 @@
-//! A camera of the kernel: USB cameras, frame grabbers, and whatever else is a /dev/video node. In: which camera, size, rate, and the
-//! values of its controls. Out: frames in the driver's own memory, with the driver's time and number.
+//! A camera of the kernel: USB cameras, frame grabbers, and whatever else is a /dev/video node. In: which camera, size,
+//! rate, and the values of its controls. Out: frames in the driver's own memory, with the driver's time and number.
 //!
-//! The cheapest format that has size and rate is taken. JPEG is decoded here; everything else is not touched. What the driver does not
-//! do exactly as it was asked is an error that says what it offers. A camera that is gone is looked for, after a pause that doubles
-//! from 0.1 s to 5 s; one that is silent has its stream started again, and is then opened anew. A picture that the driver calls damaged
-//! is an error, and never a frame.
+//! The cheapest format that has size and rate is taken. JPEG is decoded here; everything else is not touched. What the
+//! driver does not do exactly as it was asked is an error that says what it offers. A camera that is gone is looked
+//! for, after a pause that doubles from 0.1 s to 5 s; one that is silent has its stream started again, and is then
+//! opened anew. A picture that the driver calls damaged is an error, and never a frame.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -72,7 +72,7 @@ pub struct V4l2 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mode {
     layout: Layout,
-    /// Of the frames; of Motion JPEG it is the size alone that counts.
+    /// Of the frames; with Motion JPEG only the size counts.
     geometry: Geometry,
 }
 
@@ -109,7 +109,8 @@ impl V4l2 {
         (self.mode.layout != Layout::Mjpeg).then_some(self.mode.geometry)
     }
 
-    /// Starts to stream if it does not, and looks for the camera if it is away; false if the deadline comes before the next try.
+    /// Starts to stream if it does not, and looks for the camera if it is away; false if the deadline comes before the
+    /// next try.
     fn start(&mut self, deadline: Timestamp) -> Result<bool, Error> {
         let node = match std::mem::replace(&mut self.state, State::Away) {
             State::Streaming(stream) => {
@@ -379,7 +380,7 @@ pub struct Listed {
     pub controls: Vec<(Control, Option<i64>)>,
 }
 
-/// Every camera of this system, and every node that cannot be opened or is none.
+/// Every camera of this system, and every node that cannot be opened or is no camera.
 pub fn list() -> (Vec<Listed>, Vec<Error>) {
     let (mut cameras, mut errors) = (vec![], vec![]);
     for path in device::nodes() {

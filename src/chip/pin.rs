@@ -1,4 +1,5 @@
-//! One line as the station file names it: `"GPIO17"`, or `{ name = "GPIO17", active_low = true, drive = "open-drain" }`.
+//! One line as the station file names it: `"GPIO17"`, or `{ name = "GPIO17", active_low = true, drive = "open-drain"
+//! }`.
 
 use std::fmt;
 

@@ -1,5 +1,6 @@
-//! `fcam bench`: how long each stage takes on this machine, with what memory, and how fast a station is ready; and whether an int8 network
-//! is worth it here: stock tract computes it in float, after everything else, so that its memory is not in what is reported.
+//! `fcam bench`: how long each stage takes on this machine, with what memory, and how fast a station is ready; and
+//! whether an int8 network is worth it here: stock tract computes it in float, after everything else, so that its
+//! memory is not in what is reported.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,8 +41,8 @@ pub(super) struct Args {
     /// Height of the frames, pixels.
     #[arg(long, default_value_t = 720)]
     height: u32,
-    /// How the frames come: gray8, rgb8, yuyv, nv12, i420, or compressed and decoded in each turn: mjpeg (4:2:2, as most USB cameras have it),
-    /// mjpeg420.
+    /// How the frames come: gray8, rgb8, yuyv, nv12, i420, or compressed and decoded in each turn: mjpeg (4:2:2, as
+    /// most USB cameras have it), mjpeg420.
     #[arg(long, default_value = "rgb8", value_parser = format)]
     format: Format,
     /// Time each layer of an int8 network too, on one thread.

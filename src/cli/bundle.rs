@@ -1,4 +1,5 @@
-//! `fcam bundle`: a bundle as one signed file, from the workstation to the camera: pack, sign, verify, install, activate, roll back.
+//! `fcam bundle`: a bundle as one signed file, from the workstation to the camera: pack, sign, verify, install,
+//! activate, roll back.
 //!
 //! Prints what was done, as a table or as JSON. Exit code 0 if it was done, 2 if it was refused.
 
@@ -67,7 +68,8 @@ enum Verb {
 /// Whom to trust.
 #[derive(Debug, Clone, clap::Args)]
 struct TrustArgs {
-    /// The station's file, which says where its bundles and keys are and where it is told; options given beside it go before it
+    /// The station's file, which says where its bundles and keys are and where it is told; options given beside it go
+    /// before it
     #[arg(long, value_name = "STATION.toml")]
     config: Option<PathBuf>,
     /// Folder of the public keys (*.pub) that are trusted [default: the station's, or /etc/fcam/keys]

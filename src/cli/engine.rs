@@ -1,4 +1,5 @@
-//! `fcam engine`: what there is of TensorRT on this machine, which engines are kept, and building one before the line needs it.
+//! `fcam engine`: what there is of TensorRT on this machine, which engines are kept, and building one before the line
+//! needs it.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -22,7 +23,8 @@ use crate::signal::Signaller;
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
-    /// The station file that says which bundle, shim and folder of engines [default: the embedded bundle, the usual places]
+    /// The station file that says which bundle, shim and folder of engines [default: the embedded bundle, the usual
+    /// places]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// The bundle, in place of the station file's

@@ -1,6 +1,8 @@
-//! `fcam io`: what is wired where. Lists the kernel's chips and lines, reads levels, and forces an output while the station is off.
+//! `fcam io`: what is wired where. Lists the kernel's chips and lines, reads levels, and forces an output while the
+//! station is off.
 //!
-//! It never takes a line from anybody, drives only lines that the station file names unless chip and line are given, and lets go of them inactive.
+//! It never takes a line from anybody, drives only lines that the station file names unless chip and line are given,
+//! and lets go of them inactive.
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! The table of a network's layers that `bench` and `check` print: who computes each, how long, how much work, how near to the core's peak.
+//! The table of a network's layers that `bench` and `check` print: who computes each, how long, how much work, how near
+//! to the core's peak.
 
 use std::fmt::Write as _;
 

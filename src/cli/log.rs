@@ -1,5 +1,5 @@
-//! The station's log: an outbox towards standard error, so that no thread waits for whoever reads it (a journal that hangs, a terminal that is
-//! stopped). In: formatted lines. Out: the same, on a thread of its own.
+//! The station's log: an outbox towards standard error, so that no thread waits for whoever reads it (a journal that
+//! hangs, a terminal that is stopped). In: formatted lines. Out: the same, on a thread of its own.
 //!
 //! A queue that is full drops lines; how many is said once it takes lines again.
 
@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 /// Lines that may wait.
 const QUEUE: usize = 1024;
 
-/// At the end of the program the reader may take nothing for so long.
+/// How long the program waits at its end for a reader that takes nothing.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Something for the thread.
@@ -26,7 +26,8 @@ enum Post {
 static POSTS: OnceLock<Sender<Post>> = OnceLock::new();
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Logs to standard error through the outbox; what `builder` formats is taken. Panics are logged too: their own way out would wait.
+/// Logs to standard error through the outbox; what `builder` formats is taken. Panics are logged too: their own way out
+/// would wait.
 pub(super) fn init(mut builder: env_logger::Builder) -> Result<()> {
     let (posts, inbox) = bounded(QUEUE);
     std::thread::Builder::new().name("log".into()).spawn(move || run(&inbox, &mut std::io::stderr()))?;

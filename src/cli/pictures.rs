@@ -1,7 +1,8 @@
-//! `fcam pictures`: which files the camera's own decoder takes, and as what. In: files and folders. Out: a line for each picture: its size and
-//! whether it is gray or RGB, or what is wrong with it.
+//! `fcam pictures`: which files the camera's own decoder takes, and as what. In: files and folders. Out: a line for
+//! each picture: its size and whether it is gray or RGB, or what is wrong with it.
 //!
-//! The host tool asks it before it trains: a picture that no station would judge teaches nothing that a station could use.
+//! The host tool asks it before it trains: a picture that no station would judge teaches nothing that a station could
+//! use.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! `fcam replay`: pictures from files through the same pipeline as a camera's, one line each.
 //!
-//! In: files and folders, or the bundle's own samples. Out: a table on a terminal, JSON lines elsewhere; overlays with a contact sheet of them, and maps,
-//! in directories if wanted; a summary on standard error. A picture that cannot be read is a fault, as it would be on the line, and the next one is judged.
+//! In: files and folders, or the bundle's own samples. Out: a table on a terminal, JSON lines elsewhere; overlays with
+//! a contact sheet of them, and maps, in directories if wanted; a summary on standard error. A picture that cannot be
+//! read is a fault, as it would be on the line, and the next one is judged.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ mod report;
 mod table;
 
 use output::Outputs;
-use report::{Line, Progress, Tally};
+use report::{Progress, ReplayRow, Tally};
 use table::Writer;
 
 /// Judges pictures from files and folders; one line a picture: a table on a terminal, JSON elsewhere.
@@ -39,10 +40,12 @@ pub(super) struct Args {
     /// The model bundle; the embedded one if not given.
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// Write each picture with its mask, regions and verdict drawn on it, as JPEG, and contact-sheet.jpg of the highest scores.
+    /// Write each picture with its mask, regions and verdict drawn on it, as JPEG, and contact-sheet.jpg of the highest
+    /// scores.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Write each foreground map as 16-bit gray PNG: value = probability x 65535; of the network's size, or of all tiles put together.
+    /// Write each foreground map as 16-bit gray PNG: value = probability x 65535; of the network's size, or of all
+    /// tiles put together.
     #[arg(long, value_name = "DIR")]
     maps: Option<PathBuf>,
     #[command(flatten)]
@@ -132,7 +135,7 @@ impl Replay {
         path: &'a Path,
         name: &Path,
         frame: Result<Frame, camera::Error>,
-    ) -> anyhow::Result<Line<'a>> {
+    ) -> anyhow::Result<ReplayRow<'a>> {
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => return Ok(self.unreadable(path, &error)),
@@ -145,17 +148,17 @@ impl Replay {
         let inspection = self.pipeline.inspect(&frame);
         self.tally.count(&inspection);
         self.outputs.write(name, &frame, &inspection, &self.classes)?;
-        Ok(Line::of(path, &inspection, &self.classes, self.runs))
+        Ok(ReplayRow::of(path, &inspection, &self.classes, self.runs))
     }
 
-    fn unreadable<'a>(&mut self, path: &'a Path, error: &dyn std::error::Error) -> Line<'a> {
+    fn unreadable<'a>(&mut self, path: &'a Path, error: &dyn std::error::Error) -> ReplayRow<'a> {
         self.tally.fault += 1;
-        Line::fault(path, error.to_string())
+        ReplayRow::fault(path, error.to_string())
     }
 }
 
-/// The pipeline, proven unless it is not wanted. It is fitted to each picture's size; to begin with, any that holds the ROIs
-/// will do.
+/// The pipeline, proven unless it is not wanted. It is fitted to each picture's size; to begin with, any that holds the
+/// ROIs will do.
 fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
     let options = PipelineOptions {
         engine: args.engine.settings(),

@@ -16,7 +16,8 @@ use crate::station::{RunState, Stop};
 /// The first signal drains: what was captured is judged and told. A second one stops at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The station file; board/station.example.toml explains every key [default: the demo camera on the embedded bundle's samples]
+    /// The station file; board/station.example.toml explains every key [default: the demo camera on the embedded
+    /// bundle's samples]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The bundle, in place of bundle.path

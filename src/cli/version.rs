@@ -1,4 +1,5 @@
-//! What `fcam --version` says, for a report or a question: enough to know which program this is, and what it can do here.
+//! What `fcam --version` says, for a report or a question: enough to know which program this is, and what it can do
+//! here.
 
 use std::sync::LazyLock;
 
@@ -11,8 +12,8 @@ const FEATURES: [(&str, bool); 4] = [
     ("v4l2", cfg!(feature = "v4l2")),
 ];
 
-/// Version, commit where the build was told it (`FCAM_COMMIT`), target, features, and the int8 engine's kernels that this
-/// CPU can execute, slowest first.
+/// Version, commit where the build was told it (`FCAM_COMMIT`), target, features, and the int8 engine's kernels that
+/// this CPU can execute, slowest first.
 pub fn long() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(text);
     &TEXT

@@ -1,4 +1,5 @@
-//! In: the [bundle] section. Out: every problem in it, the bundle that the station starts with, and where others come from.
+//! In: the [bundle] section. Out: every problem in it, the bundle that the station starts with, and where others come
+//! from.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -72,8 +73,8 @@ pub(super) fn choose(
     }
 }
 
-/// The active bundle; if it cannot be used, those that were before it, the latest first. The embedded one stands in only where none was ever active:
-/// it knows other parts.
+/// The active bundle; if it cannot be used, those that were before it, the latest first. The embedded one stands in
+/// only where none was ever active: it knows other parts.
 fn active(store: &Store, float_layers: &[String]) -> Result<(Bundle, Installed), Vec<String>> {
     let mut state = store.state().map_err(|error| vec![error.to_string()])?;
     trial::start(&mut state); // as it will be written down when the station starts
@@ -124,8 +125,8 @@ impl Installed {
     }
 }
 
-/// A start of a bundle on trial is counted, and what the PLC may ask for is written down, so that no later release pushes it out. A store that
-/// cannot be written has neither, and the station starts all the same.
+/// A start of a bundle on trial is counted, and what the PLC may ask for is written down, so that no later release
+/// pushes it out. A store that cannot be written has neither, and the station starts anyway.
 fn begin(store: &Store, bundle: &raw::Bundle) -> Result<Option<(Id, String)>, store::Error> {
     let jobs: Vec<store::Reference> = bundle.jobs.iter().map(|job| job.bundle.clone()).collect();
     let state = store.state()?;

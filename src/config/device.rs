@@ -6,7 +6,8 @@ use super::raw::{Camera, Format};
 use crate::camera::Error;
 use crate::camera::v4l2::{Layout, V4l2, V4l2Options, Wanted};
 
-/// Opens and sets it; size and device were checked before. A sensor that is `fired` from outside may be silent for as long as it likes.
+/// Opens and sets it; size and device were checked before. A sensor that is `fired` from outside may be silent for
+/// any time.
 pub(super) fn open(camera: &Camera, fired: bool) -> Result<V4l2, Error> {
     let (width, height) = camera.width.zip(camera.height).unwrap_or_default();
     let Camera { format, colors, fps, .. } = *camera;

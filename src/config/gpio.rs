@@ -14,12 +14,12 @@ use crate::trigger;
 /// Zones in two bytes need eighths of the hold time that are longer than the setup time.
 const TWO_BYTES_MS: u64 = 16;
 
-/// Which way a line's level goes.
+/// Which side sets a line's level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Into the station.
+    /// An input of the station.
     Input,
-    /// Out of it.
+    /// An output of the station.
     Output,
 }
 

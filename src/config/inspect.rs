@@ -1,4 +1,5 @@
-//! In: the [inspect] section and what is known of the frames. Out: every problem in it, and the layout that it asks for.
+//! In: the [inspect] section and what is known of the frames. Out: every problem in it, and the layout that it asks
+//! for.
 
 use super::raw::{Camera, Inspect, Kind, Mode};
 use crate::camera::Geometry;
@@ -6,7 +7,7 @@ use crate::preprocess::tile::MAX_TILES;
 use crate::preprocess::{Area, Layout};
 
 impl Inspect {
-    /// What is looked at.
+    /// The inspected rectangles and their tiles.
     pub(super) fn layout(&self) -> Layout {
         let areas = self.roi.iter().chain(&self.rois).copied().collect();
         Layout { areas, tiles: self.tiles }

@@ -1,4 +1,5 @@
-//! The station file as plain data: what may be written in it, of which type, and the defaults. Nothing is validated here.
+//! The station file as plain data: what may be written in it, of which type, and the defaults. Nothing is validated
+//! here.
 //!
 //! board/station.example.toml is the reference for people; a test holds it to these structs.
 

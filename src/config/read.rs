@@ -57,8 +57,8 @@ fn section<T: Default + Serialize + DeserializeOwned>(root: &mut Table, name: &s
     sift(table, name, &defaults, &fits, problems).try_into().unwrap_or_default()
 }
 
-/// The keys of a table that are known and fit, each tried alone; likewise those of a table in it that may be empty, which makes it a section.
-/// One that may not is a value, and needs all of its keys at once.
+/// The keys of a table that are known and fit, each tried alone; likewise those of a table in it that may be empty,
+/// which makes it a section. One that may not is a value, and needs all of its keys at once.
 fn sift(
     table: Table,
     name: &str,

@@ -2,22 +2,28 @@
 //!
 //! # Arithmetic
 //! This is the definition that every kernel obeys to the bit ([`kernels::portable`] is it as code):
-//! - A tensor of scale s holds int8 values q, each worth q * s; the zero point is 0. Weights likewise, one scale an output channel.
-//! - A convolution sums int8 * int8 in int32, from a start of round(bias / (s_in * s_w)). No sum can leave int32: weights of absurd
-//!   scale next to a bias are made coarser at load.
-//! - The sum becomes f32 (half to even); one fused multiply-add takes it times s_in * s_w / s_out (computed in f64, rounded to f32) plus
-//!   what rounding the bias has left (in steps of s_out; without it one value in 500 of the first layer is a step off); the
-//!   result is rounded to the nearest integer, half to even, and clamped: to int8, and to a ReLU, ReLU6 or Clip in steps of s_out.
-//! - Add is round(clamp(a * (s_a / s_out) + b * (s_b / s_out))), in f32, each operation rounded. Requantisation is Add with one operand.
-//! - AveragePool sums in int32 and multiplies once by s_in / s_out / count. MaxPool, nearest Resize and Concat move bytes.
+//! - A tensor of scale s holds int8 values q, each worth q * s; the zero point is 0. Weights likewise, one scale an
+//!   output channel.
+//! - A convolution sums int8 * int8 in int32, from a start of round(bias / (s_in * s_w)). No sum can leave int32:
+//!   weights of absurd scale next to a bias are made coarser at load.
+//! - The sum becomes f32 (half to even); one fused multiply-add takes it times s_in * s_w / s_out (computed in f64,
+//!   rounded to f32) plus what rounding the bias has left (in steps of s_out; without it one value in 500 of the first
+//!   layer is a step off); the result is rounded to the nearest integer, half to even, and clamped: to int8, and to a
+//!   ReLU, ReLU6 or Clip in steps of s_out.
+//! - Add is round(clamp(a * (s_a / s_out) + b * (s_b / s_out))), in f32, each operation rounded. Requantisation is Add
+//!   with one operand.
+//! - AveragePool sums in int32 and multiplies once by s_in / s_out / count. MaxPool, nearest Resize and Concat move
+//!   bytes.
 //! - The float tail (after the last int8 layer) is f32: [`kernels::float`].
-//! - A float convolution that the station file allows by name reads and writes float tensors: each output starts at its bias, then adds
-//!   x * w for the taps inside of its input, row by row, column by column, channel by channel, then is clamped; product and sum are each
-//!   rounded to f32. A QuantizeLinear after it is round(x / s), half to even, clamped to int8; a DequantizeLinear before it is q * s.
+//! - A float convolution that the station file allows by name reads and writes float tensors: each output starts at its
+//!   bias, then adds x * w for the taps inside of its input, row by row, column by column, channel by channel, then is
+//!   clamped; product and sum are each rounded to f32. A QuantizeLinear after it is round(x / s), half to even, clamped
+//!   to int8; a DequantizeLinear before it is q * s.
 //!
 //! # Shape
-//! `layer_graph` reads the file's graph into layers, `plan` lays them out in one `arena` with weights that `pack` has arranged for the
-//! chosen kernel, and a run walks the plan's steps on the threads of a `pool`. Nothing is allocated in a run.
+//! `layer_graph` reads the file's graph into layers, `plan` lays them out in one `arena` with weights that `pack` has
+//! arranged for the chosen kernel, and a run walks the plan's steps on the threads of a `pool`. Nothing is allocated in
+//! a run.
 
 use self::kernels::{Isa, Kernels};
 use self::layer_graph::{LayerGraph, Unsupported};
@@ -43,7 +49,7 @@ pub(crate) use pool::tests as sabotage;
 #[cfg(test)]
 mod tests;
 
-/// So many threads a network may have.
+/// Threads that a network may have at most.
 pub const MAX_THREADS: usize = pool::MAX_PARTS;
 
 /// The scale of the network's input: the camera's tensor is (pixel - 128) / 128.
@@ -72,8 +78,8 @@ pub struct Network {
     outputs: Vec<Output>,
 }
 
-/// An output of a network: `height * width * channels` values, row by row, the channels of a pixel side by side (ONNX has them in planes). What has no
-/// rows and pixels in the file, such as logits, is one pixel.
+/// An output of a network: `height * width * channels` values, row by row, the channels of a pixel side by side (ONNX
+/// has them in planes). What has no rows and pixels in the file, such as logits, is one pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// Its name in the file.
@@ -87,11 +93,13 @@ pub struct Output {
 }
 
 impl Network {
-    /// Loads an ONNX file with QuantizeLinear and DequantizeLinear nodes, whatever its outputs mean. Its only input is float32 [1, 3, H, W], quantised
-    /// with scale 1/128 and zero point 0; all its outputs are computed. Of `settings`, threads, instruction set and float layers count.
+    /// Loads an ONNX file with QuantizeLinear and DequantizeLinear nodes, whatever its outputs mean. Its only input is
+    /// float32 [1, 3, H, W], quantised with scale 1/128 and zero point 0; all its outputs are computed. Of `settings`,
+    /// threads, instruction set and float layers count.
     ///
     /// # Errors
-    /// [`Error::Load`] names the node that the int8 engine does not know, [`Error::Shape`] what is wrong with the file, [`Error::Threads`] is of the system.
+    /// [`Error::Load`] names the node that the int8 engine does not know, [`Error::Shape`] what is wrong with the file,
+    /// [`Error::Threads`] is of the system.
     pub fn load(onnx: &[u8], settings: &Settings) -> Result<Self, Error> {
         let model = qdq::parse(onnx)?;
         let (input, outputs) = qdq::interface(&model)?;
@@ -176,7 +184,8 @@ impl Network {
             for (step, times) in plan.steps().iter().zip(&mut times) {
                 plan.fence(step, 0, 1);
                 let start = std::time::Instant::now();
-                // SAFETY: the plan's own arena, one part, in order; the pool is borrowed mutably, so that its threads wait for a run.
+                // SAFETY: the plan's own arena, one part, in order; the pool is borrowed mutably, so that its threads
+                // wait for a run.
                 unsafe { step.run(plan.kernels(), plan.base(), input.values, 0, 1) };
                 times.push(start.elapsed().as_nanos() as u64);
             }
@@ -198,7 +207,8 @@ impl Network {
     }
 }
 
-/// The most multiply-adds a second that this core reaches with these kernels' instruction, in registers: the best of ten tries.
+/// The most multiply-adds a second that this core reaches with these kernels' instruction, in registers: the best of
+/// ten tries.
 fn peak(kernels: &Kernels) -> f64 {
     let rounds = 200_000;
     let once = || {

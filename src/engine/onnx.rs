@@ -1,5 +1,5 @@
-//! The messages of an ONNX file that fcam reads, as prost decodes them: names and tags are those of onnx.proto. Fields that nothing here asks for
-//! are skipped; of what the contract refuses, only whether it is there is kept.
+//! The messages of an ONNX file that fcam reads, as prost decodes them: names and tags are those of onnx.proto. Fields
+//! that nothing here asks for are skipped; of what the contract refuses, only whether it is there is kept.
 
 // Each name stands in ONNX's specification with its meaning.
 #![allow(missing_docs)]

@@ -1,7 +1,7 @@
 //! In: the bytes of an ONNX file. Out: what in it breaks the bundle's contract (models/README.md), rule by rule.
 //!
-//! It reads the file's structure alone and runs nothing, so that hostile bytes are refused before a loader meets them: no
-//! size that the file claims is believed before the bytes are there.
+//! It reads the file's structure alone and runs nothing, so that hostile bytes are refused before a loader meets them:
+//! no size that the file claims is believed before the bytes are there.
 
 use std::fmt;
 
@@ -72,7 +72,8 @@ pub(super) fn parse(onnx: &[u8]) -> Result<ModelProto, Error> {
     ModelProto::decode(onnx).map_err(|error| Error::Load(format!("it is not an ONNX file: {error}")))
 }
 
-/// Height and width of the only input of anybody's network, and the names of its outputs; refuses a file that is not sound.
+/// Height and width of the only input of anybody's network, and the names of its outputs; refuses a file that is not
+/// sound.
 pub(super) fn interface(model: &ModelProto) -> Result<([usize; 2], Vec<&str>), Error> {
     file::interface(model).map_err(|problems| Error::Shape(first_words(&problems)))
 }

@@ -1,9 +1,11 @@
-//! TensorRT, on a Jetson. In: an ONNX file. Out: its answers, computed by an engine that TensorRT has built for this very machine.
+//! TensorRT, on a Jetson. In: an ONNX file. Out: its answers, computed by an engine that TensorRT has built for this
+//! very machine.
 //!
-//! Nothing of NVIDIA's is in the program: a shim (board/jetson/trt_shim.cc), compiled on the device, is opened at run time from one of a few
-//! places. TensorRT is not touched before the shim's probe has found a driver, a device, and the major version that it was compiled for. Building
-//! an engine takes minutes, and says so; engines are kept in a folder (`cache`). Whether one computes what the bundle's proof says is for
-//! [`crate::proof`] to find out, as with every backend.
+//! Nothing of NVIDIA's is in the program: a shim (board/jetson/trt_shim.cc), compiled on the device, is opened at run
+//! time from one of a few places. TensorRT is not touched before the shim's probe has found a driver, a device, and the
+//! major version that it was compiled for. Building an engine takes minutes, and says so; engines are kept in a folder
+//! (`cache`). Whether one computes what the bundle's proof says is for [`crate::proof`] to find out, as with every
+//! backend.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -66,7 +68,7 @@ pub enum Here {
     Broken {
         /// The shim.
         shim: PathBuf,
-        /// What was found out all the same.
+        /// What was found out anyway.
         facts: Facts,
         /// What is wrong, and what to do.
         reason: String,

@@ -1,7 +1,8 @@
-//! Stock tract on the CPU, for float networks and for comparison: tract loads the ONNX, types, declutters and optimises it once; the plan's state is kept.
+//! Stock tract on the CPU, for float networks and for comparison: tract loads the ONNX, types, declutters and optimises
+//! it once; the plan's state is kept.
 //!
-//! Stock tract computes a QDQ network in float: it dequantises before each convolution. That is said in `describe`, and the
-//! results are those of the quantised network, because every Q/DQ pair still rounds.
+//! Stock tract computes a QDQ network in float: it dequantises before each convolution. That is said in `describe`, and
+//! the results are those of the quantised network, because every Q/DQ pair still rounds.
 
 use tract_core::internal::bail;
 use tract_core::plan::SimpleState;
@@ -71,7 +72,8 @@ fn copy(output: &TValue, into: &mut [f32]) -> Result<(), Error> {
 /// The largest tensor inside a network, in values: sixteen float planes of the largest input that a bundle may have.
 const MAX_VALUES: i64 = 16 * 2048 * 2048;
 
-/// A few bytes of a broken or hostile file can ask for a tensor of any size, and running out of memory ends the process.
+/// A few bytes of a broken or hostile file can ask for a tensor of any size, and running out of memory ends the
+/// process.
 fn check_sizes(model: &TypedModel) -> TractResult<()> {
     for node in model.nodes() {
         for output in &node.outputs {
@@ -84,8 +86,8 @@ fn check_sizes(model: &TypedModel) -> TractResult<()> {
     Ok(())
 }
 
-/// A loader of someone else's may panic on what it did not foresee, and a camera must outlive that. What the panic broke is thrown away at load,
-/// and at run is what tract overwrites on the next picture.
+/// A loader of someone else's may panic on what it did not foresee, and a camera must outlive that. What the panic
+/// broke is thrown away at load, and at run is what tract overwrites on the next picture.
 fn caught<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
     super::caught("tract", work)?.map_err(|error| format!("{error:#}"))
 }

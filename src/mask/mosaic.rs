@@ -1,13 +1,14 @@
-//! In: the predictions of a part's tiles, one by one. Out: one prediction for the part: the worst tile's scores, and one map over
-//! the box around all ROIs, background where nobody looked.
+//! In: the predictions of a part's tiles, one by one. Out: one prediction for the part: the worst tile's scores, and
+//! one map over the box around all ROIs, background where nobody looked.
 //!
-//! Where tiles overlap, the map has the larger of two values, each faded to nothing from the middle of the overlap to its tile's
-//! border. A network sees a defect badly at the border of its input, cut and without surroundings; the mean of both tiles would halve
-//! what only one of them saw, and the plain maximum would end in a step at each border. Faded so, the map has no step, and every pixel
-//! has at least what the tile says that sees the most around it.
+//! Where tiles overlap, the map has the larger of two values, each faded to nothing from the middle of the overlap to
+//! its tile's border. A network sees a defect badly at the border of its input, cut and without surroundings; the mean
+//! of both tiles would halve what only one of them saw, and the plain maximum would end in a step at each border. Faded
+//! so, the map has no step, and every pixel has at least what the tile says that sees the most around it.
 //!
-//! A pixel of the map is as large as one of the network's in the finest tile, but never smaller than the frame's, and there are no more
-//! than [`MAX_CELLS`]. Where that makes it larger than a tile's own, it has the highest of the values that it stands for: nothing vanishes.
+//! A pixel of the map is as large as one of the network's in the finest tile, but never smaller than the frame's, and
+//! there are no more than [`MAX_CELLS`]. Where that makes it larger than a tile's own, it has the highest of the values
+//! that it stands for: nothing vanishes.
 
 use super::Thresholds;
 use crate::engine::{Prediction, Shape};
@@ -59,7 +60,7 @@ struct Axis {
     sources: Vec<Source>,
 }
 
-/// What goes into a pixel of the map: so many of the tile's, and how much they weigh, 0..1.
+/// What goes into a pixel of the map: how many of the tile's pixels, and how much they weigh, 0..1.
 #[derive(Debug, Clone, Copy)]
 struct Source {
     first: usize,
@@ -185,12 +186,13 @@ fn merge_row(values: &[f32], weight: f32, sources: &[Source], target: &mut [f32]
     }
 }
 
-/// Half an overlap of fewer pixels than this is not faded: a place in its middle would lose more than a tenth to each tile.
+/// Half an overlap of fewer pixels than this is not faded: a place in its middle would lose more than a tenth to each
+/// tile.
 const NARROW: f64 = 5.0;
 
 impl Axis {
-    /// `length` frame pixels are `cells` of the map; a tile of `size` of them from `start` on is `side` pixels of the network. `shared` is
-    /// what it shares with the neighbours before and after it, halved.
+    /// `length` frame pixels are `cells` of the map; a tile of `size` of them from `start` on is `side` pixels of the
+    /// network. `shared` is what it shares with the neighbours before and after it, halved.
     fn new((length, cells): (u32, usize), (start, size, side): (u32, u32, usize), shared: (f32, f32)) -> Self {
         let (start, size, cell) = (f64::from(start), f64::from(size), f64::from(length) / cells as f64);
         let pixel = cell.max(size / side.max(1) as f64);
@@ -200,7 +202,8 @@ impl Axis {
         let source = |index: usize| {
             let from = (index as f64 * cell - start).max(0.0);
             let to = ((index + 1) as f64 * cell - start).min(size);
-            // Half a pixel more, since the tiles' pixels do not meet in the middle; and too narrow an overlap has no room to fade in.
+            // Half a pixel more, since the tiles' pixels do not meet in the middle; and too narrow an overlap has no
+            // room to fade in.
             let fade = |distance: f64, shared: f32| match f64::from(shared) {
                 shared if shared < NARROW * pixel => 1.0,
                 shared => (distance + pixel / 2.0) / shared,

@@ -1,4 +1,5 @@
-//! In: a lent mask. Out: a copy that outlives the pipeline's next run, at full scale or smaller. The room is kept for the next one.
+//! In: a lent mask. Out: a copy that outlives the pipeline's next run, at full scale or smaller. The room is kept for
+//! the next one.
 
 use super::{MAX_REGIONS, Mask, Region, Run};
 use crate::preprocess::Roi;
@@ -34,8 +35,8 @@ impl Stored {
         self.runs.extend_from_slice(mask.runs);
     }
 
-    /// Becomes a mask smaller by `scale` each way (1 at least): a pixel is set if any of the pixels that it stands for is, so that nothing
-    /// vanishes. The regions stay as they are, in frame pixels.
+    /// Becomes a mask smaller by `scale` each way (1 at least): a pixel is set if any of the pixels that it stands for
+    /// is, so that nothing vanishes. The regions stay as they are, in frame pixels.
     pub fn reduce(&mut self, mask: &Mask, scale: u32) {
         self.set_around(mask);
         (self.width, self.height) = (mask.width.div_ceil(scale), mask.height.div_ceil(scale));

@@ -1,4 +1,5 @@
-//! The frames of the two transports. In: bytes that came. Out: the request in them, or why there is none; and an answer's bytes.
+//! The frames of the two transports. In: bytes that came. Out: the request in them, or why there is none; and an
+//! answer's bytes.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub const BROADCAST: u8 = 0;
 /// What a buffer begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tcp {
-    /// A frame of so many bytes, if they have all come.
+    /// A frame of this many bytes, if they have all come.
     Frame(usize),
     /// The frame is not whole yet.
     Partial,
@@ -93,7 +94,8 @@ pub fn rtu_goes_on(frame: &[u8], unit: u8) -> bool {
     frame.len() < length
 }
 
-/// The silence that ends a frame: 3.5 characters of 11 bits, and a fixed time where those would be too short to measure.
+/// The silence that ends a frame: 3.5 characters of 11 bits, and a fixed time where those would be too short to
+/// measure.
 pub fn silence(baud: u32) -> Duration {
     if baud > 19_200 { Duration::from_micros(1750) } else { Duration::from_micros(38_500_000 / u64::from(baud.max(1))) }
 }

@@ -1,4 +1,5 @@
-//! The registers that the PLC writes. In: words, from whoever writes. Out: [`Controls`], once the words are taken as a whole.
+//! The registers that the PLC writes. In: words, from whoever writes. Out: [`Controls`], once the words are taken as a
+//! whole.
 
 use super::{Exception, WordOrder};
 use crate::handshake::Controls;

@@ -1,4 +1,5 @@
-//! Device identification, function 43/14: who made this, what it is, which version. In: a request. Out: its answer, or why there is none.
+//! Device identification, function 43/14: who made this, what it is, which version. In: a request. Out: its answer, or
+//! why there is none.
 
 use super::{Answer, Exception};
 

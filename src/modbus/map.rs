@@ -1,4 +1,5 @@
-//! The register map as data: what stands where, what it means, and how it is taken from a [`Moment`]. Addresses are as on the wire, from 0.
+//! The register map as data: what stands where, what it means, and how it is taken from a [`Moment`]. Addresses are as
+//! on the wire, from 0.
 
 use super::control::Control;
 use super::moment::Moment;

@@ -1,4 +1,5 @@
-//! The mask of a rejected part as the bytes that a master reads page by page. In: a mask. Out: its run lengths, under the part's number.
+//! The mask of a rejected part as the bytes that a master reads page by page. In: a mask. Out: its run lengths, under
+//! the part's number.
 
 use crate::handshake::short_id;
 use crate::mask::Mask;

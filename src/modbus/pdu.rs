@@ -1,5 +1,6 @@
-//! One request and its answer, without the transport's frame. In: a function code and its data. Out: the answer, an exception included; a request
-//! is never left without one. Lengths, quantities and byte counts are checked before anything is read or written.
+//! One request and its answer, without the transport's frame. In: a function code and its data. Out: the answer, an
+//! exception included; a request is never left without one. Lengths, quantities and byte counts are checked before
+//! anything is read or written.
 
 use super::control::CONTROLS;
 use super::{Exception, MAX_PDU, identity};

@@ -1,4 +1,5 @@
-//! Many drawn pictures on one: what a person looks at first. In: pictures as RGB, each with a score. Out: the highest scores, small, in the order they came.
+//! Many drawn pictures on one: what a person looks at first. In: pictures as RGB, each with a score. Out: the highest
+//! scores, small, in the order they came.
 
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Rgb, RgbImage};
@@ -29,7 +30,8 @@ struct Cell {
 }
 
 impl Sheet {
-    /// Takes a picture if its score is among the highest so far: `pixels` RGB of `width` x `height`, and two lines to stand below it.
+    /// Takes a picture if its score is among the highest so far: `pixels` RGB of `width` x `height`, and two lines to
+    /// stand below it.
     pub fn add(&mut self, lines: [String; 2], score: f32, pixels: &[u8], [width, height]: [u32; 2]) {
         self.seen += 1;
         if self.cells.len() == MOST {

@@ -1,11 +1,11 @@
 //! In: the planes of a JPEG frame. Out: the rows of a tile at the network's size, as RGB.
 //!
-//! Luma and both chromas are resized each from its own samples, with libjpeg's upsampling of chroma folded into the coefficients, and only the
-//! target's pixels are converted. What this changes against converting first: roundings, at most 2 levels, and the clipping of colours that RGB does
-//! not have, which then clips a mean and not each pixel.
+//! Luma and both chromas are resized each from its own samples, with libjpeg's upsampling of chroma folded into the
+//! coefficients, and only the target's pixels are converted. What this changes against converting first: roundings, at
+//! most 2 levels, and the clipping of colours that RGB does not have, which then clips a mean and not each pixel.
 //!
-//! Cost, expected before it was written: of 1280 x 720 pixels to 256 x 256, 0.5 ms in place of 1.1 ms for converting every pixel first. Measured:
-//! 0.45 ms (two shared cores of an Intel Xeon VM, AVX2).
+//! Cost, expected before it was written: of 1280 x 720 pixels to 256 x 256, 0.5 ms in place of 1.1 ms for converting
+//! every pixel first. Measured: 0.45 ms (two shared cores of an Intel Xeon VM, AVX2).
 
 use crate::camera::jpeg::planes::{self, Plane, Planes};
 use crate::camera::{Frame, Geometry};

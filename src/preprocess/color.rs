@@ -1,11 +1,13 @@
 //! The ROI of a frame as packed gray or RGB rows.
 //!
-//! YUV is converted in integers with 8 fractional bits, as ITU-R BT.601 gives them; chroma is taken from the nearest sample. All formats
-//! become pairs of pixels that share their chroma, Y0 U Y1 V, for one kernel; what every kernel computes is [`Matrix::rgb`], to the byte.
+//! YUV is converted in integers with 8 fractional bits, as ITU-R BT.601 gives them; chroma is taken from the nearest
+//! sample. All formats become pairs of pixels that share their chroma, Y0 U Y1 V, for one kernel; what every kernel
+//! computes is [`Matrix::rgb`], to the byte.
 //!
-//! Cost, as counted before it was written: the plain loop needs some 20 instructions a pixel, the kernel 45 for 16 pixels; a frame of 640 x 480
-//! pixels then costs under a million. Measured on one core of an AMD EPYC VM (AVX2): 77 us for YUYV and 140 us for NV12 and I420, where the
-//! plain loops took 2.7 ms and more; resizing that frame to 256 x 256 takes 320 us.
+//! Cost, as counted before it was written: the plain loop needs some 20 instructions a pixel, the kernel 45 for 16
+//! pixels; a frame of 640 x 480 pixels then costs under a million. Measured on one core of an AMD EPYC VM (AVX2): 77 us
+//! for YUYV and 140 us for NV12 and I420, where the plain loops took 2.7 ms and more; resizing that frame to 256 x 256
+//! takes 320 us.
 
 use crate::camera::jpeg::planes::Planes;
 use crate::camera::{Colors, Frame, PixelFormat};
@@ -170,7 +172,8 @@ impl Matrix {
         Self { luma, black, red_v, green_u, green_v, blue_u }
     }
 
-    /// What is added to the products of Y, U and V for red, green and blue: the zeros of each, and half of what the shift cuts.
+    /// What is added to the products of Y, U and V for red, green and blue: the zeros of each, and half of what the
+    /// shift cuts.
     fn offsets(&self) -> [i32; 3] {
         let chroma = [self.red_v, self.green_u + self.green_v, self.blue_u];
         chroma.map(|chroma| 128 - i32::from(self.luma) * i32::from(self.black) - 128 * i32::from(chroma))

@@ -1,8 +1,10 @@
-//! In: the ROIs of a station and how they are cut. Out: the tiles that the network looks at one by one, in frame pixels.
+//! In: the ROIs of a station and how they are cut. Out: the tiles that the network looks at one by one, in frame
+//! pixels.
 //!
-//! A network sees its input size and no more: in a large ROI a small defect shrinks away. Tiles near the network's own size keep it.
-//! Neighbours overlap, so that a defect smaller than the overlap lies in one of them as a whole. All tiles of a ROI have one size, to
-//! the pixel, and together they cover it. Refuses what has too many tiles, or too small ones.
+//! A network sees its input size and no more: in a large ROI a small defect shrinks away. Tiles near the network's own
+//! size keep it. Neighbours overlap, so that a defect smaller than the overlap lies in one of them as a whole. All
+//! tiles of a ROI have one size, to the pixel, and together they cover it. Refuses what has too many tiles, or too
+//! small ones.
 
 use serde::{Deserialize, Serialize};
 
@@ -155,7 +157,8 @@ impl Layout {
 pub struct Tile {
     /// Where it lies in the frame.
     pub roi: Roi,
-    /// Left, top, right, bottom: half of what it shares with the neighbour on that side, frame pixels; 0 without a neighbour.
+    /// Left, top, right, bottom: half of what it shares with the neighbour on that side, frame pixels; 0 without a
+    /// neighbour.
     pub shared: [f32; 4],
 }
 
@@ -212,7 +215,9 @@ fn spans(length: u32, count: u32, overlap: f32) -> Vec<Span> {
     (0..count).map(span).collect()
 }
 
-/// So long that `count` of them, each sharing `overlap` with the next, cover `length`: s * count - s * overlap * (count - 1) = length.
+/// The length with which `count` of them, each sharing `overlap` with the next, cover `length`: s * count - s * overlap
+/// * (count
+/// - 1) = length.
 fn side(length: u32, count: u32, overlap: f32) -> u32 {
     let tiles = f64::from(count) - f64::from(overlap) * f64::from(count.saturating_sub(1));
     // A hair less: an overlap of 0.1 is not exactly that in binary, and a whole number of pixels stays one.
@@ -274,7 +279,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every pixel of the ROI lies in a tile, no tile sticks out, all have one size, and neighbours share what was asked, within two pixels.
+        /// Every pixel of the ROI lies in a tile, no tile sticks out, all have one size, and neighbours share what was
+        /// asked, within two pixels.
         #[test]
         fn tiles_cover_the_roi(width in 1u32..3000, height in 1u32..3000, columns in 1u32..=8, rows in 1u32..=8, overlap in 0f32..=0.5) {
             let geometry = Geometry::packed(width + 7, height + 9, PixelFormat::Gray8).unwrap();

@@ -1,7 +1,7 @@
 //! The two passes with AVX2: what [`super::portable`] computes, to the byte.
 //!
-//! The work is done by vpmaddwd, which multiplies 16 pairs of 16-bit values and adds each pair of products: two source rows, or
-//! two neighbouring pixels, at once. All loads and stores go through arrays of the right length.
+//! The work is done by vpmaddwd, which multiplies 16 pairs of 16-bit values and adds each pair of products: two source
+//! rows, or two neighbouring pixels, at once. All loads and stores go through arrays of the right length.
 
 use std::arch::x86_64::*;
 

@@ -1,8 +1,8 @@
-//! The two passes in plain Rust, written so that the compiler makes vector instructions of them (NEON on a Raspberry Pi and a
-//! Jetson: seen in the assembly).
+//! The two passes in plain Rust, written so that the compiler makes vector instructions of them (NEON on a Raspberry Pi
+//! and a Jetson: seen in the assembly).
 //!
-//! Both compute `(2^(bits-1) + sum of coefficient * pixel) >> bits`, clipped to a byte. Integer sums have no order, so every
-//! kernel that computes them gives the same bytes.
+//! Both compute `(2^(bits-1) + sum of coefficient * pixel) >> bits`, clipped to a byte. Integer sums have no order, so
+//! every kernel that computes them gives the same bytes.
 
 use super::weights::Weights;
 use super::{BLOCK, Rows, blocks};
@@ -34,8 +34,8 @@ pub(super) fn narrow(rows: Rows, weights: &[i16], bits: u32, out: &mut [u8]) {
     }
 }
 
-/// One target row of RGB pixels from a source row. Loads and stores four bytes a pixel, of which the last is the next one's: a
-/// vector of four is quicker than three values.
+/// One target row of RGB pixels from a source row. Loads and stores four bytes a pixel, of which the last is the next
+/// one's: a vector of four is quicker than three values.
 pub(super) fn horizontal_rgb(row: &[u8], weights: &Weights, out: &mut [u8]) {
     let bits = weights.bits;
     for (index, (span, weights)) in weights.iter().enumerate() {

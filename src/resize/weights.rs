@@ -1,8 +1,9 @@
 //! The coefficients of one axis: how much of which source pixels makes each target pixel.
 //!
-//! The filter is Pillow's BILINEAR: a triangle that reaches one target pixel to each side, at least one source pixel, sampled
-//! at the centres of the source pixels and normalised (Pillow handbook, Concepts, Filters). Pillow rounds coefficients to 22
-//! fractional bits; here they have as many as fit 16 bits, 14 to 22, because that doubles what a multiplication does.
+//! The filter is Pillow's BILINEAR: a triangle that reaches one target pixel to each side, at least one source pixel,
+//! sampled at the centres of the source pixels and normalised (Pillow handbook, Concepts, Filters). Pillow rounds
+//! coefficients to 22 fractional bits; here they have as many as fit 16 bits, 14 to 22, because that doubles what a
+//! multiplication does.
 
 use std::ops::Range;
 
@@ -30,7 +31,7 @@ pub(super) struct Weights {
     pub bits: u32,
 }
 
-/// Kernels take so many coefficients at once, or half as many.
+/// Coefficients that kernels take at once; some take half as many.
 pub(super) const GROUP: usize = 8;
 
 /// Keeps sums below 2^31: 8 bits of pixel, 22 of coefficient, one to spare (Pillow's PRECISION_BITS).
@@ -106,16 +107,16 @@ impl Weights {
         self.spans.iter().map(|span| span.taps).max().unwrap_or(1)
     }
 
-    /// For each target pixel its source pixels, and its coefficients as AVX2 takes them for RGB: of each four, both of the first two three times,
-    /// and the same of the others.
+    /// For each target pixel its source pixels, and its coefficients as AVX2 takes them for RGB: of each four, both of
+    /// the first two three times, and the same of the others.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn tripled(&self) -> impl Iterator<Item = (Span, &[[i16; 16]])> {
         self.spans.iter().copied().zip(self.tripled.chunks_exact(self.stride / 4))
     }
 
-    /// Of four target pixels at once, but of those that are left over, their source pixels and coefficients with the zeros that fill the last
-    /// group; `TAPS` is the stride.
+    /// Of four target pixels at once, but of those that are left over, their source pixels and coefficients with the
+    /// zeros that fill the last group; `TAPS` is the stride.
     #[inline(always)]
     pub(super) fn fours<const TAPS: usize>(&self) -> impl Iterator<Item = [(Span, &[i16; TAPS]); 4]> {
         let spans = self.spans.as_chunks::<4>().0.iter();
@@ -141,7 +142,8 @@ pub struct Samples {
     pub count: usize,
     /// How many pixels share a sample: 1, 2 or 4.
     pub factor: usize,
-    /// Of two pixels that share a sample, each takes a quarter of the sample beside it, where there is one (libjpeg's triangle filter).
+    /// Of two pixels that share a sample, each takes a quarter of the sample beside it, where there is one (libjpeg's
+    /// triangle filter).
     pub smooth: bool,
 }
 

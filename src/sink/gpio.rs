@@ -1,8 +1,8 @@
-//! Outcomes on GPIO lines (board/gpio.md). In: outcomes, and the status at the [`PlcLink`]. Out: READY, BUSY, OK, NG, VALID, HEALTHY, FAULT, zones and a
-//! lamp, each on a line that is found by its name.
+//! Outcomes on GPIO lines (board/gpio.md). In: outcomes, and the status at the [`PlcLink`]. Out: READY, BUSY, OK, NG,
+//! VALID, HEALTHY, FAULT, zones and a lamp, each on a line that is found by its name.
 //!
-//! The lines have a thread of their own, so that levels change on time whatever the station does ([`timing`]). The inputs, if the station has
-//! some, live and end with it. What cannot be shown is an error of this sink and counted.
+//! The lines have a thread of their own, so that levels change on time whatever the station does ([`timing`]). The
+//! inputs, if the station has some, live and end with it. What cannot be shown is an error of this sink and counted.
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,7 +37,7 @@ use timing::Part;
 
 /// Parts that may wait for the thread.
 const QUEUE: usize = 64;
-/// Flashes that may.
+/// Flashes that may wait for it.
 const FLASHES: usize = 16;
 
 /// A lamp on hardware PWM (feature `rpi`).
@@ -45,13 +45,13 @@ const FLASHES: usize = 16;
 pub struct Pulsed {
     /// 0 or 1.
     pub channel: u8,
-    /// Watchdogs a second.
+    /// Pulses a second.
     pub hz: f32,
     /// Share of the time that it is on, 0 to 1: the brightness.
     pub duty: f32,
 }
 
-/// Which line is what; a pin without a name is none.
+/// The pin of each role; one without a name is not used.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Wiring {
     /// The chip, by name, label or path; empty: whichever has the lines.
@@ -78,7 +78,7 @@ pub type Write = Box<dyn FnMut(Levels) -> Result<(), chip::Error> + Send>;
 /// Opens the lines, at [`Levels::SAFE`].
 pub type Open = Box<dyn FnMut() -> Result<Write, chip::Error> + Send>;
 
-/// What the thread and the station know of each other.
+/// State shared by the thread and the station.
 #[derive(Debug)]
 struct Shared {
     up: AtomicBool,
@@ -107,7 +107,7 @@ impl Gpio {
         Self::with_lines(Box::new(open), options, plc_link)
     }
 
-    /// The same on other lines.
+    /// The same on lines that `open` gives.
     pub fn with_lines(mut open: Open, options: GpioOptions, plc_link: &PlcLink) -> Result<Self, chip::Error> {
         let write = Some(open()?);
         let (posts, inbox) = bounded(QUEUE);
@@ -145,7 +145,7 @@ impl Gpio {
         Ok(Self { posts: Some(posts), end: Some(end), flash, shared, mark, thread: Some(thread), inputs: None })
     }
 
-    /// Where the moments go at which a trigger's edge was seen.
+    /// Takes the moments at which a trigger's edge was seen.
     pub fn flash(&self) -> Sender<Timestamp> {
         self.flash.clone()
     }

@@ -1,10 +1,13 @@
-//! Modbus registers, on a serial line and on TCP. In: requests of masters, masks of rejected parts. Out: answers (board/plc/modbus.md).
+//! Modbus registers, on a serial line and on TCP. In: requests of masters, masks of rejected parts. Out: answers
+//! (board/plc/modbus.md).
 //!
-//! Nothing is pushed: a master asks, and each request is answered from one image of one moment (`registers`). Verdicts are told to the
-//! [`PlcLink`] before any sink, so that telling them here takes no time; a master that hammers, stalls or sends garbage never makes one wait.
+//! Nothing is pushed: a master asks, and each request is answered from one image of one moment (`registers`). Verdicts
+//! are told to the [`PlcLink`] before any sink, so that telling them here takes no time; a master that hammers, stalls
+//! or sends garbage never makes one wait.
 //!
-//! [`Sink::fail_safe`] lowers READY, VALID, OK, NG and RUN in every answer at once; when the sink is dropped, masters have a moment to see that,
-//! then connections are closed and the line is silent. A PLC must take silence for NG, since a process that is killed tells nobody.
+//! [`Sink::fail_safe`] lowers READY, VALID, OK, NG and RUN in every answer at once; when the sink is dropped, masters
+//! have a moment to see that, then connections are closed and the line is silent. A PLC must take silence for NG, since
+//! a process that is killed tells nobody.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,17 +28,17 @@ mod tcp;
 
 use registers::Registers;
 
-/// How long masters can see the safe state before they are let go: a few of their cycles.
+/// How long masters can see the safe state before their connections are closed: a few of their cycles.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Where masters ask, and what they are told that does not change.
 #[derive(Debug, Clone)]
 pub struct ModbusOptions {
-    /// On TCP; none: not at all.
+    /// The TCP server, if there is one.
     pub tcp: Option<Tcp>,
-    /// On a serial line; none: not at all.
+    /// The unit on a serial line, if there is one.
     pub rtu: Option<Rtu>,
-    /// Of numbers of 32 bits.
+    /// The order of the words of a 32-bit number.
     pub order: WordOrder,
     /// From a trigger to its outputs.
     pub delay: Duration,
@@ -50,11 +53,11 @@ pub struct Tcp {
     pub listen: std::net::SocketAddr,
     /// Masters may write controls.
     pub write: bool,
-    /// Who may connect; everybody if empty.
+    /// Addresses that may connect; all if empty.
     pub masters: Vec<std::net::IpAddr>,
     /// Connections at once at most.
     pub connections: usize,
-    /// One that asks nothing for so long is closed.
+    /// A connection that asks nothing for this long is closed.
     pub idle: Duration,
 }
 
@@ -84,7 +87,7 @@ pub struct Modbus {
 }
 
 impl Modbus {
-    /// Binds and opens what is there; what is not yet is tried again and again.
+    /// Binds the address and opens the device; what is not there yet is tried again and again.
     pub fn start(options: ModbusOptions, plc_link: PlcLink) -> Result<Self, Error> {
         let ModbusOptions { tcp, rtu, order, delay, config } = options;
         let deadline = (delay.as_micros() / 100).try_into().unwrap_or(u16::MAX);

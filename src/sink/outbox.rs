@@ -1,7 +1,9 @@
-//! An outbox for whoever is not a PLC: scripts, logs. In: outcomes. Out: the same, one after the other, on a thread that may hang.
+//! An outbox for whoever is not a PLC: scripts, logs. In: outcomes. Out: the same, one after the other, on a thread
+//! that may hang.
 //!
-//! It refuses to make a verdict wait: a queue that is full drops, which is counted and said once. At the end what was taken is written, unless the
-//! other side takes nothing for [`PATIENCE`]: then the thread is left behind, and what it had is counted as untold.
+//! It refuses to make a verdict wait: a queue that is full drops, which is counted and said once. At the end what was
+//! taken is written, unless the other side takes nothing for [`PATIENCE`]: then the thread is left behind, and what it
+//! had is counted as untold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,10 +21,10 @@ use crate::watchdog::{Duty, SLOW, Watchdog};
 /// Outcomes that may wait.
 const QUEUE: usize = 256;
 
-/// At the end, the other side may take nothing for so long.
+/// How long the other side may take nothing at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the thread and the station know of each other.
+/// State shared by the thread and the station.
 #[derive(Debug, Default)]
 struct Shared {
     written: AtomicU64,
@@ -43,8 +45,8 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Starts the thread. `name` is that of the thread and its watchdog; `what` is used in messages, such as "standard output". `write` may take any
-    /// time.
+    /// Starts the thread. `name` is that of the thread and its watchdog; `what` is used in messages, such as "standard
+    /// output". `write` may take any time.
     pub fn start(
         name: &'static str,
         what: impl Into<String>,

@@ -1,10 +1,11 @@
-//! Telegrams on a serial line. In: outcomes, and the masks of rejected parts; what the PLC says. Out: frames for a PLC (board/plc/telegram.md);
-//! triggers, jobs and acknowledgements for the station.
+//! Telegrams on a serial line. In: outcomes, and the masks of rejected parts; what the PLC says. Out: frames for a PLC
+//! (board/plc/telegram.md); triggers, jobs and acknowledgements for the station.
 //!
-//! The line has a thread of its own, because it is slow and can be cut: telling it a verdict takes the station a queue's place and never a
-//! wait. On the wire a verdict waits for nothing but the frame that is being sent; regions and masks go out when the line is free, in frames
-//! short enough for that ([`SerialLine::low_priority_frame`]), answers to the PLC before them. What cannot be told is counted, and while the line is cut,
-//! full or stuck READY is low. An OK that leaves too late is told as NG. A second thread hears the PLC, so that a trigger's time is its own.
+//! The line has a thread of its own, because it is slow and can be cut: telling it a verdict takes the station a
+//! queue's place and never a wait. On the wire a verdict waits for nothing but the frame that is being sent; regions
+//! and masks go out when the line is free, in frames short enough for that ([`SerialLine::low_priority_frame`]),
+//! answers to the PLC before them. What cannot be told is counted, and while the line is cut, full or stuck READY is
+//! low. An OK that leaves too late is told as NG. A second thread hears the PLC, so that a trigger's time is its own.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -90,7 +91,7 @@ pub struct SerialOptions {
     pub delay: Duration,
 }
 
-/// What the line's threads and the station know of each other.
+/// State shared by the line's threads and the station.
 #[derive(Debug)]
 struct Shared {
     up: AtomicBool,
@@ -121,7 +122,7 @@ impl Shared {
     }
 }
 
-/// Something for the line.
+/// Something for the line's thread to send.
 #[expect(
     clippy::large_enum_variant,
     reason = "it moves through a queue of fixed size: a box would be an allocation a part"
@@ -150,7 +151,8 @@ pub struct Serial {
 }
 
 impl Serial {
-    /// Starts the line's threads, which open the device, and open it again whenever it comes back. `station` is where the PLC's wishes go.
+    /// Starts the line's threads, which open the device, and open it again whenever it comes back. `plc_link`
+    /// takes what the PLC asks for.
     pub fn start(options: SerialOptions, plc_link: PlcLink) -> Result<Self, Error> {
         let name = format!("the serial line {}", options.port.display());
         let failed = |source| Error::Write { sink: name.clone(), source };

@@ -1,7 +1,8 @@
-//! The line's edge. In: outcomes, in the order of their parts. Out: each to the [`PlcLink`] and to every channel, once, at its time.
+//! The line's edge. In: outcomes, in the order of their parts. Out: each to the [`PlcLink`] and to every channel, once,
+//! at its time.
 //!
-//! It refuses to tell a verdict late: past its due time a part is a fault, whatever the engine said. It waits for nothing but time: each channel has
-//! an outbox of its own.
+//! It refuses to tell a verdict late: past its due time a part is a fault, whatever the engine said. It waits for
+//! nothing but time: each channel has an outbox of its own.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -85,7 +86,7 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Of a station that starts, with room for so many parts that wait, and so many sinks.
+    /// Of a station that starts, with room for the parts that may wait, and its sinks.
     pub(super) fn new(parts: usize, sinks: usize) -> Self {
         Self {
             waiting: VecDeque::with_capacity(parts),
@@ -221,7 +222,8 @@ pub(super) fn line(counts: &str, latency: &Latency, elapsed: Duration) -> String
     format!("{counts}; capture to verdict p50 {p50:.1?}, p99 {p99:.1?}; {rate:.1} parts/s")
 }
 
-/// A verdict at the wrong time would be taken for another part's. Too early is one that a stop did not let wait.
+/// A verdict at the wrong time would be taken for another part's. It is too early where a stop ended the wait for its
+/// time.
 fn spoiled(late: bool, early: bool) -> Option<Fault> {
     match (late, early) {
         (true, _) => Some(Fault::Late),

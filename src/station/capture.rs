@@ -1,9 +1,10 @@
-//! The camera's edge. In: frames and errors, and tickets of the line where triggers make the parts. Out: numbered parts, and one fault for each
-//! trouble of the camera.
+//! The camera's edge. In: frames and errors, and tickets of the line where triggers make the parts. Out: numbered
+//! parts, and one fault for each trouble of the camera.
 //!
-//! A camera in trouble is asked again and again: it comes back by itself, at the pace it is asked. With triggers, its trouble takes no number:
-//! a number is a part, and the PLC counts along. A frame that came and may not be judged (another size, the same again and again) is trouble too;
-//! where frames make the parts, each of them is one, and a fault.
+//! A camera in trouble is asked again and again: it comes back by itself, at the pace it is asked. With triggers, its
+//! trouble takes no number: a number is a part, and the PLC counts along. A frame that came and may not be judged
+//! (another size, the same again and again) is trouble too; where frames make the parts, each of them is one, and a
+//! fault.
 
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// From the capture of a frame to its delivery; one that takes longer is not waited for.
 const DELIVERY: Duration = Duration::from_millis(100);
 
-/// A camera that is opened, for the first time or again, may keep this thread for so long; READY is low until its first frame in any case.
+/// A camera that is opened, for the first time or again, may hold this thread up for this long; READY is low until its
+/// first frame in any case.
 const OPENING: Duration = Duration::from_secs(20);
 
 /// Before a part's outputs are due it must be known that no frame shows it.
@@ -135,7 +137,8 @@ impl Previous {
     }
 }
 
-/// Numbers everything that will end in a verdict, and hands it on. When it goes, by a panic too, what waits ends in faults and the inbox is closed.
+/// Numbers everything that will end in a verdict, and hands it on. When it goes, by a panic too, what waits ends in
+/// faults and the inbox is closed.
 pub(super) struct Intake<'a> {
     inbox: &'a Inbox,
     counters: &'a Counters,
@@ -148,7 +151,7 @@ pub(super) struct Intake<'a> {
     previous: Previous,
     /// The triggers before the next one.
     past: Neighbours,
-    /// Has its number, and is not in the inbox yet.
+    /// A part that has its number and is not in the inbox yet.
     open: Option<Opened>,
     frames: u64,
     /// The camera's number of the next frame, if the last thing that came was a frame.
@@ -271,7 +274,8 @@ impl<'a> Intake<'a> {
         self.previous = Previous { captured: None, ..previous };
     }
 
-    /// The next ticket that can be judged now, and how; those that were missed become faults on the way, in their place.
+    /// The next ticket that can be judged now, and how; those that were missed become faults on the way, in their
+    /// place.
     fn next(&mut self, choose: impl Fn(&Ticket, Neighbours) -> Choice) -> Option<(Ticket, Choice)> {
         loop {
             let past = self.past;
@@ -348,7 +352,8 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// A frame came, and may not be judged: it ends a silence all the same, and where it would have been a part, it is a fault.
+    /// A frame came, and may not be judged: it ends a silence nevertheless, and where it would have been a part, it is
+    /// a fault.
     fn unusable(&mut self, fault: Fault, captured: Timestamp, reason: &str) {
         self.heard = clock::now();
         self.expected = None;
@@ -371,8 +376,8 @@ impl<'a> Intake<'a> {
         self.show(Some(fault));
     }
 
-    /// Which trouble the camera is in, to the PLC. A sensor that is fired sends its next frame, which may end the trouble of the last, at the next
-    /// trigger alone: READY stays for it.
+    /// Which trouble the camera is in, to the PLC. A sensor that is fired sends its next frame, which may end the
+    /// trouble of the last, at the next trigger alone: READY stays for it.
     fn show(&self, trouble: Option<Fault>) {
         let shown = trouble.filter(|fault| !(self.trigger.fires() && is_of_a_frame(*fault)));
         self.plc_link.update(|handshake| {

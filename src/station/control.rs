@@ -2,8 +2,9 @@
 //!
 //! In: requests of whoever may write to the socket, its user and its group. Out: what comes of each, in steps.
 //!
-//! Nothing waits for a client. Requests are heard on a thread of their own, all clients at once, each until its deadline; whoever does not take an
-//! answer is let go. Where the system has no file descriptor for one more, nobody is let in for a while.
+//! Nothing waits for a client. Requests are heard on a thread of their own, all clients at once, each until its
+//! deadline; whoever does not take an answer is let go. Where the system has no file descriptor for one more, nobody is
+//! let in for a while.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -21,7 +22,7 @@ pub use crate::trial::{Reply, Request};
 /// Where a station on a camera listens.
 pub const SOCKET: &str = "/run/fcam/control.sock";
 
-/// A proof takes no longer than so many seconds, on the slowest board.
+/// Seconds that a proof takes at most, on the slowest board.
 pub const PROVING_S: u64 = 600;
 
 /// The longest request, bytes.
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Clients whose requests are not whole yet; one more waits until one of them is heard or turned away.
 const MAX_CLIENTS: usize = 16;
 
-/// Whoever listens looks so often whether the station ends.
+/// How often a listening thread looks whether the station ends.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Between two tries to take a connection where that fails.
@@ -47,7 +48,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Listens. A socket that a station left behind which was killed is replaced; one that somebody serves is not.
+    /// Listens. A socket left behind by a station that was killed is replaced; one that a station serves is not.
     pub fn open(path: &Path) -> io::Result<Self> {
         let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
         if is_socket {
@@ -124,7 +125,7 @@ pub(super) struct Reception<'a> {
     socket: &'a Socket,
     requests: Sender<(Request, Connection)>,
     speakers: Vec<Speaker>,
-    /// Nobody is let in before.
+    /// No connection is accepted before this time.
     closed: Timestamp,
     /// The last connection could not be taken.
     failing: bool,
@@ -149,7 +150,7 @@ impl<'a> Reception<'a> {
         now >= self.closed && self.speakers.len() < MAX_CLIENTS
     }
 
-    /// Until somebody comes or speaks, for a tick at most.
+    /// Waits until a client connects or sends, for a tick at most.
     fn wait(&self) {
         let door = self.is_open(clock::now()).then(|| PollFd::new(&self.socket.listener, PollFlags::IN));
         let speakers = self.speakers.iter().map(|speaker| PollFd::new(&speaker.connection.0, PollFlags::IN));
@@ -238,7 +239,7 @@ impl Client {
         self.0.get_mut().write_all(format!("{}\n", json!(request)).as_bytes())
     }
 
-    /// The next step; none if there was none for so long, or the station ended.
+    /// The next step; none if none came within this time, or the station ended.
     pub fn next(&mut self, patience: Duration) -> io::Result<Option<Reply>> {
         self.0.get_ref().set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
         let mut line = String::new();

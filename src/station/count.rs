@@ -1,7 +1,7 @@
 //! The station's books: what was opened, what became of it, and what went wrong. One number for each physical event.
 //!
-//! Every sequence number that capture gives out is opened here, and is closed by exactly one verdict, or by being dropped in
-//! free-run. [`Counts::balanced`] is rule D as an equation.
+//! Every sequence number that capture gives out is opened here, and is closed by exactly one verdict, or by being
+//! dropped in free-run. [`Counts::balanced`] is rule D as an equation.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

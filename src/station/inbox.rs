@@ -1,7 +1,7 @@
 //! The hop from capture to inspect. In: frames, copied into a fixed set of buffers, and faults. Out: both, in order.
 //!
-//! It refuses to grow: when more parts wait than it may hold, the [`Trigger`] says what happens. Frames of one size allocate
-//! nothing here once each buffer has held one.
+//! It refuses to grow: when more parts wait than it may hold, the [`Trigger`] says what happens. Frames of one size
+//! allocate nothing here once each buffer has held one.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,9 +16,9 @@ use crate::verdict::Fault;
 /// What makes a part, and with that what happens when parts come faster than they are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// A belt is watched: the newest frame replaces the one that waits, and the replaced are counted.
+    /// A stream is watched: the newest frame replaces the one that waits, and the replaced are counted.
     FreeRun,
-    /// Every frame is a part: so many wait, and one more is a fault for exactly that part.
+    /// Every frame is a part: this many wait, and one more is a fault for exactly that part.
     EveryFrame {
         /// Parts that may wait, at least 1.
         queue: usize,
@@ -106,7 +106,7 @@ pub(super) enum Offer {
     Replaced,
     /// It waits as a fault.
     Overflowed,
-    /// Nobody listens any more.
+    /// The station takes no more parts.
     Closed,
 }
 
@@ -126,8 +126,8 @@ struct State {
     closed: bool,
 }
 
-/// Faults that may wait; with more, capture waits too. Inspect passes faults on at once, so that this many come together only
-/// if a single inspection takes as long as a thousand frames.
+/// Faults that may wait; with more, capture waits too. Inspect passes faults on at once, so that this many come
+/// together only if a single inspection takes as long as a thousand frames.
 const MAX_WAITING_FAULTS: usize = 1024;
 
 impl Inbox {

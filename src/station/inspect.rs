@@ -1,7 +1,9 @@
-//! The middle's thread. In: parts and faults from capture. Out: one verdict for each, in order, to actuate; kept parts to record.
+//! The middle's thread. In: parts and faults from capture. Out: one verdict for each, in order, to actuate; kept parts
+//! to record.
 //!
-//! Nothing that happens to a part here lets it go without a verdict: an engine that panics is built again, a part that is
-//! already too late is not judged at all, and a stop at once turns what waits into faults. Another bundle takes its place between two parts.
+//! Nothing that happens to a part here lets it go without a verdict: an engine that panics is built again, a part that
+//! is already too late is not judged at all, and a stop at once turns what waits into faults. Another bundle takes its
+//! place between two parts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,13 +29,14 @@ use crate::record::Keep;
 use crate::verdict::{Fault, Verdict};
 use crate::watchdog::{SILENCE, Watchdog};
 
-/// This thread looks around so often when no part comes.
+/// How often this thread looks around when no part comes.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Panics in a row after which the engine is given up.
 const PANICS: u32 = 3;
 
-/// Pictures in a row that the engine fails on before it counts as a panic: a GPU that failed once fails until its engine is loaded anew.
+/// Pictures in a row that the engine fails on before it counts as a panic: a GPU that failed once fails until its
+/// engine is loaded anew.
 const FAILURES: u32 = 3;
 
 /// A part on its way to the recorder.
@@ -53,8 +56,8 @@ pub(super) struct Empty {
     pub(super) mask: Stored,
 }
 
-/// The hop to the recorder. It drops first: a part is kept only in exchange for an empty buffer, so that a slow disk never
-/// takes one from capture.
+/// The hop to the recorder. It drops first: a part is kept only in exchange for an empty buffer, so that a slow disk
+/// never takes one from capture.
 #[derive(Debug)]
 pub(super) struct Archive {
     pub(super) keep: Keep,
@@ -176,7 +179,7 @@ impl Inspect<'_> {
         (self.trusted.pipeline.fault(part.opened, fault), None)
     }
 
-    /// What makes it pointless to look at a part.
+    /// Why a part need not be looked at, if there is a reason.
     fn obstacle(&mut self, part: &Part) -> Option<Fault> {
         if self.stop.state() == RunState::Halt {
             return Some(Fault::Stopped);
@@ -308,7 +311,8 @@ fn keep_mask(masks: &Receiver<Stored>, inspection: &Inspection) -> Option<Stored
     Some(stored)
 }
 
-/// After a panic, what waits and what still comes until capture has stopped ends in a fault: no number goes without its result.
+/// After a panic, what waits and what still comes until capture has stopped ends in a fault: no number goes without its
+/// result.
 impl Drop for Inspect<'_> {
     fn drop(&mut self) {
         let patience = if std::thread::panicking() {

@@ -1,5 +1,5 @@
-//! In: durations. Out: their quantiles, from a histogram in fixed memory: two significant digits from 1 microsecond to an hour, so that a quantile
-//! is at most 1 % above the truth.
+//! In: durations. Out: their quantiles, from a histogram in fixed memory: two significant digits from 1 microsecond to
+//! an hour, so that a quantile is at most 1 % above the truth.
 
 use std::time::Duration;
 

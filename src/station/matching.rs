@@ -20,7 +20,7 @@ pub struct Matching {
     pub rule: Rule,
     /// From the trigger to the moment at which the part is in view.
     pub delay: Duration,
-    /// So far from that moment a frame may have been captured.
+    /// How far from that moment a frame may have been captured.
     pub window: Duration,
 }
 
@@ -35,7 +35,7 @@ pub(super) enum Choice {
     This,
     /// No frame shows the part.
     None,
-    /// This frame may show the part or another one: it is nobody's.
+    /// This frame may show the part or another one: it is given to neither.
     Doubtful,
 }
 
@@ -63,8 +63,9 @@ impl Matching {
         trigger + self.delay
     }
 
-    /// The frame for a trigger, when one captured at `now` has come. A frame is given to one part only, and to none where another trigger,
-    /// one that was missed included, has as good a claim: a lost frame costs its own part and no other.
+    /// The frame for a trigger, when one captured at `now` has come. A frame is given to one part only, and to none
+    /// where another trigger, one that was missed included, has as good a claim: a lost frame costs its own part and no
+    /// other.
     pub(super) fn choose(&self, trigger: Timestamp, neighbours: Neighbours, now: Timestamp, unused: Unused) -> Choice {
         if now < self.target(trigger) {
             return Choice::Wait;

@@ -1,7 +1,8 @@
-//! The record thread: an outbox towards the disk. In: kept parts, in exchange for empty buffers. Out: files ([`Recorder`]).
+//! The record thread: an outbox towards the disk. In: kept parts, in exchange for empty buffers. Out: files
+//! ([`Recorder`]).
 //!
-//! A disk that fails is counted, told once, and tried again with the next part. One that hangs takes no more than the buffers, and no end of the
-//! station waits for it longer than [`PATIENCE`] without a part written.
+//! A disk that fails is counted, told once, and tried again with the next part. One that hangs takes no more than the
+//! buffers, and no end of the station waits for it longer than [`PATIENCE`] without a part written.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,7 +21,7 @@ use crate::watchdog::{Duty, SLOW, Watchdog};
 /// Parts that may wait to be written to disk.
 const RECORDS: usize = 8;
 
-/// At the end, the disk may take so long for a part.
+/// How long the disk may take for a part at the end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The thread, and what there is to know of its end.

@@ -1,9 +1,9 @@
-//! Other bundles for a station that is running. In: requests of the operator and of the PLC, and the store. Out: proven pipelines for the inspect
-//! thread, which takes one between two parts.
+//! Other bundles for a station that is running. In: requests of the operator and of the PLC, and the store. Out: proven
+//! pipelines for the inspect thread, which takes one between two parts.
 //!
-//! [`Trials`] says what is to be done and when; here it is done. A bundle is read, verified and proven on a thread of its own, at the lowest
-//! priority, while the one that runs goes on and others ask. What comes of each change is in the log, in the store's state, and told to whoever
-//! asked.
+//! [`Trials`] says what is to be done and when; here it is done. A bundle is read, verified and proven on a thread of
+//! its own, at the lowest priority, while the one that runs goes on and others ask. What comes of each change is in the
+//! log, in the store's state, and told to whoever asked.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +27,7 @@ use crate::store::{Id, Reference, State, Store};
 use crate::trial::{self, Action, Asker, Book, Entry, Jobs, Reply, TrialLimits, Trials};
 use crate::watchdog::{Duty, SLOW};
 
-/// It is looked so often whether the station ends.
+/// How often the thread looks whether the station ends.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Requests that were heard and are not looked at yet.
@@ -60,7 +60,8 @@ impl Releases {
         trial::job_of(&self.jobs, id)
     }
 
-    /// The two ends between the inspect thread and the one that has bundles ready. `options` and `geometry` are those of what judges.
+    /// The two ends between the inspect thread and the one that has bundles ready. `options` and `geometry` are those
+    /// of what judges.
     pub(super) fn attend(self, options: &PipelineOptions, geometry: Geometry, plc_link: &PlcLink) -> (Swap, Attend) {
         let trials = Trials::new(self.jobs.clone(), self.limits, self.running.clone(), self.trial);
         let desk = Desk::new(trials);
@@ -98,7 +99,7 @@ pub(super) struct Attend {
     next: Asker,
 }
 
-/// What comes of a proof.
+/// The result of a proof.
 type Proven = Result<Ready, String>;
 
 impl Attend {
@@ -270,7 +271,7 @@ impl Attend {
     }
 }
 
-/// The inspect thread sees that nobody attends to it.
+/// Tells the inspect thread that this thread is gone.
 impl Drop for Attend {
     fn drop(&mut self) {
         self.desk.lock().attends = false;
@@ -279,8 +280,8 @@ impl Drop for Attend {
 
 /// The bundle and its pipeline, proven at the lowest priority.
 fn prove(store: &Store, options: &PipelineOptions, geometry: Geometry, id: &Id) -> Proven {
-    // The threads of an engine have the priority of the thread that made them, so that it is proven on one. What it computes is the same on
-    // any number.
+    // The threads of an engine have the priority of the thread that made them, so that it is proven on one. What it
+    // computes is the same on any number.
     let alone =
         PipelineOptions { engine: crate::engine::Settings { threads: 1, ..options.engine.clone() }, ..options.clone() };
     let prove = || -> Result<(Bundle, Pipeline), String> {

@@ -1,8 +1,8 @@
-//! The supervisor's thread. In: the watchdogs of all others. Out: HEARTBEAT on every output, systemd's watchdog (sd_watchdog_enabled(3)), and a line in
-//! the log for each thread that stands still.
+//! The supervisor's thread. In: the watchdogs of all others. Out: HEARTBEAT on every output, systemd's watchdog
+//! (sd_watchdog_enabled(3)), and a line in the log for each thread that hangs.
 //!
-//! It decides nothing that a reader of the status does not find out by itself ([`crate::watchdog`]): should it hang, HEARTBEAT stops, and systemd ends the
-//! process. It feeds neither while a thread stands still that must live.
+//! It decides nothing that a reader of the status does not find out by itself ([`crate::watchdog`]): should it hang,
+//! HEARTBEAT stops, and systemd ends the process. It feeds neither while a vital thread hangs.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Supervise {
         }
     }
 
-    /// Each thread that stands still is said once, and once when it goes on.
+    /// Logs each thread that hangs once, and once when it goes on.
     fn say(&mut self, now: Timestamp) {
         let hung = self.plc_link.watchdogs().hung(now);
         for name in hung.iter().filter(|name| !self.hung.contains(name)) {

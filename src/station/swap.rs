@@ -1,8 +1,8 @@
-//! One bundle takes the place of another, between two parts. In: what [`Trials`] says, and a proven pipeline. Out: the one that ran before, kept
-//! until the first parts of the new one are through.
+//! One bundle takes the place of another, between two parts. In: what [`Trials`] says, and a proven pipeline. Out: the
+//! one that ran before, kept until the first parts of the new one are through.
 //!
-//! The inspect thread has a [`Swap`], the thread that has bundles ready an `Attend` (`releases`). They meet at a [`Desk`]: one lock, held for a few
-//! field accesses, so that neither waits for what the other does.
+//! The inspect thread has a [`Swap`], the thread that has bundles ready an `Attend` (`releases`). They meet at a
+//! [`Desk`]: one lock, held for a few field accesses, so that neither waits for what the other does.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -42,8 +42,8 @@ pub(super) struct Desk {
     bell: (Sender<()>, Receiver<()>),
 }
 
-/// What lies there. No list of it grows: what comes from the inspect thread is at most what one change brings, and the next change begins only when
-/// all of it was taken away.
+/// What lies there. No list of it grows: what comes from the inspect thread is at most what one change brings, and the
+/// next change begins only when all of it was taken away.
 pub(super) struct Papers {
     pub(super) trials: Trials,
     /// What is proven.
@@ -54,7 +54,7 @@ pub(super) struct Papers {
     pub(super) fitted: Option<Geometry>,
     /// The inspect thread is there.
     pub(super) inspects: bool,
-    /// The other one is.
+    /// The thread that has bundles ready is there.
     pub(super) attends: bool,
 }
 
@@ -114,7 +114,7 @@ impl Swap {
         self.desk.ring();
     }
 
-    /// Between two parts: a bundle that is ready takes its place, or it is looked how the new one does.
+    /// Between two parts: a bundle that is ready takes its place, or the first parts of the new one are looked at.
     pub(super) fn turn(&mut self, judging: &mut Judging, plc_link: &PlcLink, counters: &Counters) {
         if !self.desk.lock().trials.is_moving() {
             return;
@@ -191,7 +191,7 @@ impl Swap {
         papers.retired.push(failed);
     }
 
-    /// Lets go what stands by, and this.
+    /// Hands over what stands by, and this, to be dropped.
     fn retire(&mut self, other: Option<Ready>) {
         self.desk.lock().retired.extend(self.standby.take().into_iter().chain(other));
     }

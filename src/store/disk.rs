@@ -10,10 +10,11 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 use super::Error;
 use crate::{clock, durable};
 
-/// Whoever writes is done within this time, on the slowest card; one that was stopped in the middle holds nobody for longer.
+/// How long to wait for another writer: longer than one takes on the slowest card. A writer that was stopped in the
+/// middle holds nobody up for longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Between two tries to be the one who writes.
+/// The pause between two tries to take the lock.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// The store's folder, held against every other writer until this is dropped, or its process ends.
@@ -23,7 +24,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Waits for other writers, but not for ever; makes the folder if it is not there.
+    /// Waits for other writers, but not forever; makes the folder if it is not there.
     pub(super) fn new(dir: &Path) -> Result<Self, Error> {
         Self::within(dir, PATIENCE)
     }
@@ -48,7 +49,8 @@ impl Lock {
         Ok(())
     }
 
-    /// The file has all of these bytes or those it had before, whenever the power fails; and all of these once this returns.
+    /// The file has all of these bytes or those it had before, whenever the power fails; and all of these once this
+    /// returns.
     pub(super) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         durable::write(path, &[bytes]).map_err(failed("write", path))
     }
@@ -78,13 +80,13 @@ fn lock(file: &File, patience: Duration) -> io::Result<()> {
     }
 }
 
-/// Makes a folder, those above it too, and has its name on the disk.
+/// Makes a folder and those above it, and syncs its name to the disk.
 fn make(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     durable::sync_folder(dir.parent().unwrap_or(Path::new("")))
 }
 
-/// Bytes that are free on a folder's disk for whoever runs this.
+/// Bytes that are free on a folder's disk for this user.
 pub(super) fn free(dir: &Path) -> Result<u64, Error> {
     let disk = statvfs(dir).map_err(|error| failed("look at", dir)(error.into()))?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))

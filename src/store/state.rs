@@ -56,7 +56,8 @@ impl State {
         self.history.iter().nth_back(1)
     }
 
-    /// The release that the PLC gets: the one that is named, or that was activated last, or the newest that was not given up.
+    /// The release that the PLC gets: the one that is named, or that was activated last, or the newest that was not
+    /// given up.
     pub fn release(&self, reference: &Reference, installed: &[Id]) -> Option<Id> {
         let of_name = |id: &&Id| id.name == reference.name;
         let newest = || installed.iter().filter(of_name).filter(|id| !self.withdrawn.contains_key(id)).max();
@@ -79,7 +80,8 @@ impl State {
         self.trials.insert(id.clone(), 0);
     }
 
-    /// The same, but one that is active already is not tried anew: what is known of its starts and its first parts stays.
+    /// The same, but one that is active already is not tried anew: what is known of its starts and its first parts
+    /// stays.
     pub fn ensure_active(&mut self, id: &Id) {
         if self.active() != Some(id) {
             self.activate(id);

@@ -1,5 +1,6 @@
-//! The ASCII profile, for a PLC that takes lines: verdict, regions and heartbeat; no masks. Fields are separated by commas, a line ends with
-//! `*` and the CRC-16/MODBUS of everything before the `*` (four hex digits, high byte first), then CR LF.
+//! The ASCII profile, for a PLC that takes lines: verdict, regions and heartbeat; no masks. Fields are separated by
+//! commas, a line ends with `*` and the CRC-16/MODBUS of everything before the `*` (four hex digits, high byte first),
+//! then CR LF.
 //!
 //! ```text
 //! V,result_id,OK|NG,reason,class,score,latency_ms,regions,part_id,release*CRC
@@ -7,7 +8,8 @@
 //! H,state,uptime_s,missed,code*CRC
 //! ```
 //!
-//! The PLC says `T,part_id`, `J,job` or `A` (the result was read), with or without `*CRC`; `A,...` and `N,...` answer it.
+//! The PLC says `T,part_id`, `J,job` or `A` (the result was read), with or without `*CRC`; `A,...` and `N,...` answer
+//! it.
 
 use core::fmt::Write;
 
@@ -71,8 +73,8 @@ pub enum Command {
     Read,
 }
 
-/// Reads a line without its end. None where nothing was said: an empty line, or one of the camera's own that came back. An error is the code of
-/// [`super::spec::REFUSALS`]; a CRC is believed if it is there, and not asked for.
+/// Reads a line without its end. None where nothing was said: an empty line, or one of the camera's own that came back.
+/// An error is the code of [`super::spec::REFUSALS`]; a CRC is believed if it is there, and not asked for.
 pub fn command(line: &[u8]) -> Option<Result<Command, u8>> {
     if line.is_empty() || own(line) {
         return None;

@@ -1,5 +1,5 @@
-//! What telegrams cost on a line: bytes, time, and the share of the time between two parts. One arithmetic for the station file's checks,
-//! for the sink that chooses a mask's scale, and for `fcam plc budget`.
+//! What telegrams cost on a line: bytes, time, and the share of the time between two parts. One arithmetic for the
+//! station file's checks, for the sink that chooses a mask's scale, and for `fcam plc budget`.
 
 use super::OVERHEAD;
 use super::message::{CHUNK_CRC, CHUNK_HEADER, MAX_DATA, MAX_REGIONS, REGION, REGIONS_HEADER};
@@ -16,7 +16,8 @@ pub const ABORT: usize = OVERHEAD + 6;
 pub const MIN_DATA: usize = 16;
 /// Bytes of a chunk's frame beside its data, the CRC-32 of a last one included.
 pub const CHUNK: usize = OVERHEAD + CHUNK_HEADER + CHUNK_CRC;
-/// Of the time between two parts, what telegrams may take: the rest is for heartbeats, jitter of the parts and slow clocks.
+/// Of the time between two parts, what telegrams may take: the rest is for heartbeats, jitter of the parts and slow
+/// clocks.
 pub const SHARE_PERCENT: u64 = 90;
 
 /// A line and what is asked of it.
@@ -28,7 +29,7 @@ pub struct SerialLine {
     pub bits: u32,
     /// Parts a minute at most.
     pub parts_per_minute: u32,
-    /// A verdict waits so long at most for what is being sent, milliseconds.
+    /// Milliseconds that a verdict waits at most for what is being sent.
     pub head_of_line_ms: u32,
     /// Bytes that the PLC takes as one frame at most.
     pub frame_bytes: usize,
@@ -37,7 +38,7 @@ pub struct SerialLine {
 }
 
 impl SerialLine {
-    /// How long so many bytes take, microseconds, rounded up.
+    /// Microseconds that this many bytes take, rounded up.
     pub fn time_us(&self, bytes: usize) -> u64 {
         (bytes as u64 * u64::from(self.bits) * 1_000_000).div_ceil(u64::from(self.baud.max(1)))
     }
@@ -72,13 +73,13 @@ impl SerialLine {
         (room / REGION).clamp(1, MAX_REGIONS)
     }
 
-    /// Bytes of all REGIONS frames of a part with so many.
+    /// Bytes of all REGIONS frames of a part with this many regions.
     pub fn regions(&self, count: usize) -> usize {
         let telegrams = count.div_ceil(self.regions_each()).max(1);
         telegrams * (OVERHEAD + REGIONS_HEADER) + count * REGION
     }
 
-    /// Bytes of all MASK_CHUNK frames of a mask of so many bytes of run lengths.
+    /// Bytes of all MASK_CHUNK frames of a mask with this many bytes of run lengths.
     pub fn mask(&self, total: usize) -> usize {
         let chunks = total.div_ceil(self.chunk_data()).max(1);
         total + chunks * (OVERHEAD + CHUNK_HEADER) + CHUNK_CRC
@@ -94,7 +95,7 @@ impl SerialLine {
         (self.capacity() as u64 * SHARE_PERCENT / 100) as usize
     }
 
-    /// What a part costs at most when its mask has so many bytes of run lengths.
+    /// Bytes that a part costs at most when its mask has this many bytes of run lengths.
     pub fn part(&self, mask: usize) -> usize {
         VERDICT + if self.masks { self.regions(MAX_REGIONS) + self.mask(mask) } else { 0 }
     }

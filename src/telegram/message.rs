@@ -106,7 +106,8 @@ pub struct Verdict {
     pub regions: u8,
     /// The PLC's number of the part, from its TRIGGER; 0 if it gave none, or the sender is of minor version 0.
     pub part_id: u32,
-    /// Counter of the signed release that judged; 0 if the bundle is no such release, or the sender is of minor version 1 or 0.
+    /// Counter of the signed release that judged; 0 if the bundle is no such release, or the sender is of minor version
+    /// 1 or 0.
     pub release: u32,
 }
 
@@ -140,7 +141,8 @@ pub struct Regions {
     pub found: u8,
     /// The number of the first region here, from 0: long lists are cut into several telegrams.
     pub first: u8,
-    /// The inspected rectangle in frame pixels, of several the box around them, x, y, width, height: a mask covers exactly this.
+    /// The inspected rectangle in frame pixels, of several the box around them, x, y, width, height: a mask covers
+    /// exactly this.
     pub roi: [u16; 4],
     /// Largest first.
     pub regions: heapless::Vec<WireRegion, MAX_REGIONS>,
@@ -157,7 +159,7 @@ pub struct Chunk {
     pub total: u32,
     /// [`CODEC_RUNS`].
     pub codec: u8,
-    /// 1, 2 or 4: a pixel here stands for so many of the full mask, each way, and is set if any of them is.
+    /// 1, 2 or 4: a pixel here stands for that many of the full mask, each way, and is set if any of them is.
     pub scale: u8,
     /// Pixels across the mask as sent.
     pub width: u16,
@@ -259,7 +261,7 @@ pub enum Message {
     },
     /// To the station: change the job.
     Job {
-        /// Which.
+        /// The job's number, as in `[bundle.jobs]`.
         job: u16,
     },
     /// The frame was taken: a trigger has its number, a job change is done, or a verdict was read.

@@ -1,7 +1,8 @@
 //! In: bytes from a line that may lose, change and invent some. Out: frames whose CRC holds, and how many did not.
 //!
-//! A frame that proves wrong costs its first byte only: the search for the next sync goes on within it, so that a changed length does not
-//! swallow the frames behind it. Whoever knows the time calls [`Receiver::gap`] after silence, as a PLC's receive block does.
+//! A frame that proves wrong costs its first byte only: the search for the next sync goes on within it, so that a
+//! changed length does not swallow the frames behind it. Whoever knows the time calls [`Receiver::gap`] after silence,
+//! as a PLC's receive block does.
 
 use super::{MAX_FRAME, MAX_LEN, MIN_LEN, SYNC, crc16};
 
@@ -31,9 +32,9 @@ pub struct Receiver {
 
 /// What the bytes held so far are.
 enum Found {
-    /// So many bytes at the front belong to no frame.
+    /// This many bytes at the front belong to no frame.
     Junk(usize),
-    /// A frame of so many bytes in all.
+    /// A frame of this many bytes in all.
     Frame(usize),
     /// A frame may begin here, but it is not all there.
     More,

@@ -1,5 +1,6 @@
-//! A mask as run lengths: row-major over the whole mask as one line, background first, each length as LEB128 (seven bits a byte, low bits
-//! first, the top bit says that more follow). The lengths add up to width x height, so a decoder knows when a mask is whole.
+//! A mask as run lengths: row-major over the whole mask as one line, background first, each length as LEB128 (seven
+//! bits a byte, low bits first, the top bit says that more follow). The lengths add up to width x height, so a decoder
+//! knows when a mask is whole.
 
 /// Bytes of the longest length.
 pub const MAX_BYTES: usize = 5;
@@ -25,7 +26,7 @@ pub enum Error {
     Long,
     /// They end within a length.
     Cut,
-    /// They add up to something else than the mask's pixels.
+    /// They add up to something other than the mask's pixels.
     Sum,
 }
 
@@ -39,7 +40,8 @@ impl core::fmt::Display for Error {
     }
 }
 
-/// Calls `span(start, end)` for each foreground run of a mask of `pixels`, positions counted row by row. The bytes may come in pieces.
+/// Calls `span(start, end)` for each foreground run of a mask of `pixels`, positions counted row by row. The bytes may
+/// come in pieces.
 pub fn decode(bytes: &[u8], pixels: u32, mut span: impl FnMut(u32, u32)) -> Result<(), Error> {
     let (mut at, mut foreground) = (0u32, false);
     let (mut length, mut shift) = (0u32, 0u32);

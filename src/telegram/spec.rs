@@ -1,4 +1,5 @@
-//! The tables of board/plc/telegram.md, as data beside the code. A test writes frames by these tables alone and reads them with the codec.
+//! The tables of board/plc/telegram.md, as data beside the code. A test writes frames by these tables alone and reads
+//! them with the codec.
 
 use super::message::kind;
 

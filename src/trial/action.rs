@@ -1,4 +1,5 @@
-//! What the state machine has done: by the thread that has bundles ready, and by the inspect thread between two parts. Plain data.
+//! What the state machine has done: by the thread that has bundles ready, and by the inspect thread between two parts.
+//! Plain data.
 
 use super::{Entry, Reply};
 use crate::store::{Id, State};
@@ -20,7 +21,8 @@ pub struct Book {
 pub enum Action {
     /// Load it and replay its proof, then say [`Trials::proven`](super::Trials::proven).
     Prove(Id),
-    /// Write this down, then say [`Trials::written`](super::Trials::written): it does not judge before, so that a start in between has it too.
+    /// Write this down, then say [`Trials::written`](super::Trials::written): it does not judge before, so that a start
+    /// in between has it too.
     Commit(Entry),
     /// Write this down. If that fails the station goes on.
     Enter(Entry),
@@ -39,13 +41,14 @@ pub enum Action {
 pub enum Move {
     /// Nothing.
     Stay,
-    /// Fit the candidate to the frames, then say [`Trials::installed`](super::Trials::installed) or [`Trials::misfit`](super::Trials::misfit).
+    /// Fit the candidate to the frames, then say [`Trials::installed`](super::Trials::installed) or
+    /// [`Trials::misfit`](super::Trials::misfit).
     Install,
-    /// Let the candidate go: it does not judge now.
+    /// Drop the candidate: it does not judge now.
     Decline,
-    /// Let go what stands by: it is not needed any more.
+    /// Drop what stands by: it is not needed any more.
     Release,
-    /// What stands by judges again, a release of this number; what judged is let go.
+    /// What stands by judges again, a release of this number; what judged is dropped.
     Back(u32),
 }
 

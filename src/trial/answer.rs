@@ -21,31 +21,32 @@ pub enum Request {
 pub enum Reply {
     /// It is loaded and proven, while the other one goes on.
     Proving {
-        /// Which.
+        /// The bundle that is proven.
         bundle: Id,
     },
     /// It judges now; its first parts are watched.
     Running {
-        /// Which.
+        /// The bundle that judges.
         bundle: Id,
-        /// How many.
+        /// Parts for which it is watched.
         watched: u64,
     },
     /// Its first parts are through.
     Passed {
-        /// Which.
+        /// The bundle that stays.
         bundle: Id,
     },
-    /// It is proven and active, and another job of the PLC is in force: it judges when the PLC asks for its own, and after a start.
+    /// It is proven and active, and another job of the PLC is in force: it judges when the PLC asks for its own, and
+    /// after a start.
     Waiting {
-        /// Which.
+        /// The bundle that waits.
         bundle: Id,
         /// Its job.
         job: u16,
     },
     /// It was given up; what ran before goes on.
     Failed {
-        /// Which.
+        /// The bundle that was given up.
         bundle: Id,
         /// Why.
         reason: String,

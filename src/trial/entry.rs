@@ -1,19 +1,22 @@
-//! What of a trial is written down, for the next start. In: an entry, and the state as it stands. Out: the state after it.
+//! What of a trial is written down, for the next start. In: an entry, and the state as it stands. Out: the state after
+//! it.
 //!
-//! An entry says what happened, not what the state is to be: others write it too (`fcam bundle install`), and what they wrote stays.
+//! An entry says what happened, not what the state is to be: others write it too (`fcam bundle install`), and what they
+//! wrote stays.
 
 use std::collections::BTreeMap;
 
 use super::ROLLED_BACK;
 use crate::store::{Id, Reference, State};
 
-/// A bundle on trial with which the station started so often and did not judge all of its first parts is given up.
+/// A bundle on trial with which the station started this often, without judging all of its first parts, is given up.
 pub const MAX_STARTS: u32 = 3;
 
 /// The bundle of each job that the PLC may ask for.
 pub type Jobs = BTreeMap<u16, Reference>;
 
-/// The job that a bundle is for; 0 if there is none. A job that names its very release counts before one that names the bundle.
+/// The job that a bundle is for; 0 if there is none. A job that names its very release counts before one that names the
+/// bundle.
 pub fn job_of(jobs: &Jobs, id: Option<&Id>) -> u16 {
     let Some(id) = id else { return 0 };
     let find = |counter| jobs.iter().find(|(_, job)| job.name == id.name && job.counter == counter);
@@ -53,14 +56,14 @@ pub enum Entry {
     Pass(Id),
     /// It failed, and another one judges.
     Withdraw {
-        /// Which.
+        /// The bundle that failed.
         id: Id,
         /// Why.
         reason: String,
     },
     /// The same, but only if its parts have another bundle that was active besides it.
     Spare {
-        /// Which.
+        /// The bundle that failed.
         id: Id,
         /// Why.
         reason: String,
@@ -132,8 +135,9 @@ fn roll_back(state: &mut State, from: &Id, to: &Id) {
     }
 }
 
-/// A bundle that was on trial and does not judge any more. One that the PLC's job took the parts from is tried again when they come; another one that
-/// the operator wanted in its place makes it nothing to start with, or to go back to, if there is one that is through.
+/// A bundle that was on trial and does not judge any more. One that the PLC's job took the parts from is tried again
+/// when they come; another one that the operator wanted in its place makes it nothing to start with, or to go back to,
+/// if there is one that is through.
 fn replace(jobs: &Jobs, state: &mut State, unproven: &Id, by: &Id, asked: bool) {
     state.pause(unproven);
     let given_up = !state.trials.contains_key(unproven); // rolled back
@@ -154,7 +158,8 @@ fn is_spare(jobs: &Jobs, id: &Id, and: &Id, state: &State) -> bool {
     state.history.iter().any(|other| ![id, and].contains(&other) && job_of(jobs, Some(other)) == job)
 }
 
-/// What was active before a bundle: while the PLC's job is its own the release before it, because others are for other parts.
+/// What was active before a bundle: while the PLC's job is its own the release before it, because others are for other
+/// parts.
 pub(super) fn before(jobs: &Jobs, id: &Id, state: &State, in_force: u16) -> Option<Id> {
     let mut others = state.history.iter().filter(|other| *other != id);
     let job = job_of(jobs, Some(id));

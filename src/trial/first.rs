@@ -1,13 +1,15 @@
-//! The first parts of a bundle. In: what was told since the station started. Out: that they are through, or why the bundle is given up.
+//! The first parts of a bundle. In: what was told since the station started. Out: that they are through, or why the
+//! bundle is given up.
 
 use crate::verdict::Fault;
 
-/// How the first parts of a bundle are watched.
+/// How long a new bundle is on trial, and what it may do wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrialLimits {
-    /// So many.
+    /// Parts that it is watched for.
     pub parts: u64,
-    /// So many of them may be late, find no place to wait or be of another size; one more, or any failure of the engine, and it is given up.
+    /// How many of them may be late, find no place to wait or be of another size; with one more, or any failure of the
+    /// engine, it is given up.
     pub faults: u64,
 }
 
@@ -63,7 +65,8 @@ impl First {
         over.then(|| *self.since.get_or_insert(*told))
     }
 
-    /// What there is to say, if anything: it is through, or why not. Counts what was told, so that parts before it do not count.
+    /// What there is to say, if anything: it is through, or why not. Counts what was told, so that parts before it do
+    /// not count.
     pub(super) fn judge(&mut self, limits: TrialLimits, seen: &Seen) -> Option<Result<(), String>> {
         let since = self.since(&seen.told)?;
         let parts = seen.told.parts.saturating_sub(since.parts);

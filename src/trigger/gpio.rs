@@ -1,8 +1,9 @@
-//! GPIO inputs. In: edges of the trigger's line and of the PLC's acknowledgement, with the kernel's time and its own debouncing. Out: parts and
-//! acknowledgements at the [`PlcLink`].
+//! GPIO inputs. In: edges of the trigger's line and of the PLC's acknowledgement, with the kernel's time and its own
+//! debouncing. Out: parts and acknowledgements at the [`PlcLink`].
 //!
-//! A thread of its own waits for edges, so that a trigger has its number and its time whatever the camera and the engine do. A chip that
-//! vanishes is told once and tried again; until it is back, READY is low ([`Condition::Inputs`]).
+//! A thread of its own waits for edges, so that a trigger has its number and its time whatever the camera and the
+//! engine do. A chip that vanishes is told once and tried again; until it is back, READY is low
+//! ([`Condition::Inputs`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -74,13 +75,13 @@ impl Pull {
 pub struct TriggerOptions {
     /// The chip, by name, label or path; empty: whichever has the lines.
     pub chip: String,
-    /// A part is there; without a name there is none.
+    /// A part is there; not used without a name.
     pub trigger: Pin,
     /// On which edge.
     pub edge: Edge,
-    /// A level counts once it stood so long; the kernel does it.
+    /// A level counts once it stood this long; the kernel does it.
     pub debounce: Duration,
-    /// The PLC has read a result, on the rising edge; without a name there is none.
+    /// The PLC has read a result, on the rising edge; not used without a name.
     pub ack: Pin,
     /// At both.
     pub pull: Pull,

@@ -1,5 +1,5 @@
-//! What the tests of JPEG share: the programs of libjpeg-turbo, which make pictures of every kind and say what their pixels are; a picture to
-//! draw; and damage.
+//! What the tests of JPEG share: the programs of libjpeg-turbo, which make pictures of every kind and say what their
+//! pixels are; a picture to draw; and damage.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

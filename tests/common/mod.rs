@@ -60,8 +60,8 @@ pub fn geometry() -> Geometry {
     Geometry::packed(96, 80, PixelFormat::Rgb8).unwrap()
 }
 
-/// The bytes of an even RGB picture of [`geometry`]: the tiny bundle passes 200 and rejects 50, with the whole of it drawn
-/// as the defect at 10.
+/// The bytes of an even RGB picture of [`geometry`]: the tiny bundle passes 200 and rejects 50, with the whole of it
+/// drawn as the defect at 10.
 pub fn plain(level: u8) -> Vec<u8> {
     vec![level; geometry().frame_bytes()]
 }

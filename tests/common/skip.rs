@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-/// Where CI is set everything runs, so that this fails the test. Elsewhere the lane tells it at its end (`tools/dev/lanes.sh`).
+/// Where CI is set everything runs, so that this fails the test. Elsewhere the lane tells it at its end
+/// (`tools/dev/lanes.sh`).
 pub fn skip(what: &str) {
     let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
     assert!(!in_ci, "skipped, and in CI everything runs: {what}");

@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Judges `picture` with a bundle, the embedded one if there is none, draws it to `drawn` and says the verdict in words.
+/// Judges `picture` with a bundle, the embedded one if there is none, draws it to `drawn` and says the verdict in
+/// words.
 pub fn judge(picture: &Path, bundle: Option<&Path>, drawn: &Path) -> Result<String, Box<dyn Error>> {
     // Every byte of a bundle is checked here, and every size when the pipeline is built: nothing after that can fail.
     let bundle = Bundle::load(bundle, &[])?;

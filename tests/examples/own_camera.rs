@@ -1,7 +1,7 @@
 //! Another camera and another channel around the same pipeline: `cargo run --example own_camera`.
 //!
-//! [`Camera`] and [`Sink`] are the two edges that a maker of another device writes. A whole station, with threads, queues, a handshake with the PLC and
-//! signs of life, is [`fcam::station`]; this is the loop in its middle.
+//! [`Camera`] and [`Sink`] are the two edges that a maker of another device writes. A whole station, with threads,
+//! queues, a handshake with the PLC and signs of life, is [`fcam::station`]; this is the loop in its middle.
 
 use std::error::Error;
 use std::time::Duration;
@@ -51,7 +51,8 @@ impl Camera for Sheets {
     }
 }
 
-/// A channel that counts; one that talks to a device has a queue and a thread of its own, because no call here may wait.
+/// A channel that counts; one that talks to a device has a queue and a thread of its own, because no call here may
+/// wait.
 #[derive(Default)]
 pub struct Count {
     /// Parts that passed.

@@ -1,7 +1,8 @@
 //! The int8 engine alone, on anybody's QDQ network: `cargo run --example own_network -- NETWORK.onnx PICTURE`.
 //!
-//! The network may be a classifier, a detector's trunk or anything else whose operators the engine knows; its input is a picture, float32 [1, 3, H, W],
-//! quantised with scale 1/128. ONNX Runtime's `quantize_static` writes such files with symmetric activations and weights.
+//! The network may be a classifier, a detector's trunk or anything else whose operators the engine knows; its input is
+//! a picture, float32 [1, 3, H, W], quantised with scale 1/128. ONNX Runtime's `quantize_static` writes such files with
+//! symmetric activations and weights.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

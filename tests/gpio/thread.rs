@@ -103,7 +103,8 @@ fn a_queue_that_is_full_is_an_error_and_no_wait() {
     assert!(clock::now() - began < Duration::from_secs(1));
 }
 
-/// The jitter of VALID. A busy test machine is no measure of a board, so what is asserted is loose; the figures are printed.
+/// The jitter of VALID. A busy test machine is no measure of a board, so what is asserted is loose; the figures are
+/// printed.
 #[test]
 fn valid_rises_when_it_is_due() {
     let count = std::env::var("FCAM_PARTS").map_or(100, |count| count.parse().unwrap());

@@ -198,7 +198,7 @@ fn a_job_asked_for_during_another_change_is_refused_and_told() {
     assert!(!handshake.status().job_failed, "it runs");
 }
 
-/// Whoever sees to jobs may look so rarely that he never sees the station without one.
+/// The thread that attends to jobs may look so rarely that it never sees the station without one.
 #[test]
 fn each_change_of_the_job_is_given_out_once() {
     let mut handshake = started(HandshakeOptions::default());

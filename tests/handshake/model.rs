@@ -1,5 +1,5 @@
-//! The handshake once more, and differently: nothing but the list of what happened is kept, and every answer is computed from the whole list.
-//! Written from board/plc/handshake.md.
+//! The handshake once more, and differently: nothing but the list of what happened is kept, and every answer is
+//! computed from the whole list. Written from board/plc/handshake.md.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Any order of events: the handshake says what the model says, after each of them, and what must never happen does not.
+//! Any order of events: the handshake says what the model says, after each of them, and what must never happen does
+//! not.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! Files and who imports whom. In: arrows between modules. Out: the circles among them.
 //!
-//! A module that stands above another in the tree has no arrow to it: `foo` puts `foo::bar` together and hands its names on, which is the tree
-//! itself. The arrow back, from `foo::bar` to what `foo` defines for all of its parts, counts.
+//! A module that stands above another in the tree has no arrow to it: `foo` puts `foo::bar` together and hands its
+//! names on, which is the tree itself. The arrow back, from `foo::bar` to what `foo` defines for all of its parts,
+//! counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 

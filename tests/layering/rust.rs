@@ -1,7 +1,8 @@
 //! Imports of Rust files. In: their texts. Out: the graph.
 //!
-//! A path counts wherever it stands, in a `use` or within code, if it begins with `crate`, `super` or `self`, or is imported. A name that a module
-//! hands on from one of its parts leads to that part. What is compiled for tests alone is no import: a test looks at its module from outside.
+//! A path counts wherever it stands, in a `use` or within code, if it begins with `crate`, `super` or `self`, or is
+//! imported. A name that a module hands on from one of its parts leads to that part. What is compiled for tests alone
+//! is no import: a test looks at its module from outside.
 
 use std::collections::BTreeMap;
 

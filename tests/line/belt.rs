@@ -1,5 +1,5 @@
-//! A camera that runs free over the belt. An empty belt looks like a good part, which is the worst that it can look like: a trigger that is
-//! given another moment's frame passes a bad part.
+//! A camera that runs free over the belt. An empty belt looks like a good part, which is the worst that it can look
+//! like: a trigger that is given another moment's frame passes a bad part.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

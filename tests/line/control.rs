@@ -1,4 +1,5 @@
-//! Whoever talks to the control socket badly holds neither the PLC's jobs nor the operator; and whatever holds a change of bundles holds no part.
+//! Whoever talks to the control socket badly holds neither the PLC's jobs nor the operator; and whatever holds a change
+//! of bundles holds no part.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,6 +1,7 @@
-//! Channels that hang while parts come, each alone and all together: a reader of JSON that reads nothing, a serial line that takes nothing for
-//! seconds, a disk that is full or hangs, a Modbus master that asks and never reads. Another master polls as a PLC does and holds the station to its
-//! word: READY is never high for more than a second while results do not come.
+//! Channels that hang while parts come, each alone and all together: a reader of JSON that reads nothing, a serial line
+//! that takes nothing for seconds, a disk that is full or hangs, a Modbus master that asks and never reads. Another
+//! master polls as a PLC does and holds the station to its word: READY is never high for more than a second while
+//! results do not come.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -109,7 +110,7 @@ fn recorder(dir: &Path, hung: Hung) -> Recorder {
     };
     let recorder = Recorder::open(options);
     if hung.hung_disk {
-        // Opening a pipe that nobody reads waits for ever, as a disk that is gone does.
+        // Opening a pipe that nobody reads waits forever, as a disk that is gone does.
         let day = Command::new("date").args(["-u", "+%F"]).output().unwrap().stdout;
         let day = dir.join(String::from_utf8(day).unwrap().trim());
         std::fs::create_dir_all(&day).unwrap();
@@ -166,7 +167,8 @@ fn run(hung: Hung, triggers: u64) -> (Table, Seen, u64) {
         let in_time = told.at <= told.outcome.captured + DELAY + Duration::from_millis(5);
         late += u64::from(!in_time && !matches!(told.outcome.verdict, Verdict::Fault(_)));
     }
-    // Between the check and the telling a busy machine may take the processor away; GPIO and serial check again where the result leaves.
+    // Between the check and the telling a busy machine may take the processor away; GPIO and serial check again where
+    // the result leaves.
     assert!(late <= 1 + triggers / 1000, "{late} parts were told too late as judged");
     for (part, decision) in decisions.iter().enumerate() {
         report::check_passed(part, &parts, &told, decision);

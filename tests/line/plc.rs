@@ -16,7 +16,8 @@ use crate::random::Random;
 /// The PLC looks at its inputs this often.
 const SCAN: Duration = Duration::from_millis(2);
 
-/// A wire: a pseudo-terminal whose bytes come out no faster than the baud rate allows, some of them damaged, sometimes none.
+/// A wire: a pseudo-terminal whose bytes come out no faster than the baud rate allows, some of them damaged, sometimes
+/// none.
 pub struct Link {
     port: SerialPort,
     path: PathBuf,

@@ -51,8 +51,8 @@ pub fn words(said: &[Reply]) -> Vec<String> {
     said.iter().map(word).collect()
 }
 
-/// The whole line, with everything that goes wrong on it, while bundles are changed as fast as that goes: a good one, one whose proof fails, back,
-/// and one that is given up because parts of the line are late.
+/// The whole line, with everything that goes wrong on it, while bundles are changed as fast as that goes: a good one,
+/// one whose proof fails, back, and one that is given up because parts of the line are late.
 #[test]
 fn no_part_is_lost_while_bundles_are_changed() {
     let triggers = number("FCAM_LINE_TRIGGERS", 4000);

@@ -1,4 +1,5 @@
-//! Bundles whose first parts go wrong, while the PLC changes jobs and the operator asks again: what judges then is for the parts that come.
+//! Bundles whose first parts go wrong, while the PLC changes jobs and the operator asks again: what judges then is for
+//! the parts that come.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;

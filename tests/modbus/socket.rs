@@ -111,7 +111,8 @@ fn belongs_together(words: &[u16]) -> bool {
     true
 }
 
-/// A result a millisecond, and three masters that read as fast as they can: one the registers, one their mirror, one masks.
+/// A result a millisecond, and three masters that read as fast as they can: one the registers, one their mirror, one
+/// masks.
 #[test]
 fn one_answer_is_one_moment() {
     let mut station = Station::on_tcp(|_| {});

@@ -132,7 +132,8 @@ fn end(child: &mut std::process::Child) {
     std::thread::sleep(Duration::from_millis(100)); // the last bytes are on their way
 }
 
-/// Two thousand triggers, every tenth damaged, with noise between: each intact one has exactly one verdict, the others have none.
+/// Two thousand triggers, every tenth damaged, with noise between: each intact one has exactly one verdict, the others
+/// have none.
 #[test]
 fn a_storm_of_triggers_of_which_every_tenth_is_damaged() {
     let plc = Plc::new(false);

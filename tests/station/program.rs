@@ -277,7 +277,8 @@ fn sigterm_drains() {
     terminate(&child);
     let told_by_then = bench.lines();
     let ended = bench.end(child);
-    // A busy machine may wake the outputs more than the millisecond of set-up too late: a counted Fault, but no part is lost.
+    // A busy machine may wake the outputs more than the millisecond of set-up too late: a counted Fault, but no part is
+    // lost.
     let only_late = ended.code == Some(1) && ended.log.contains(" fault (late ");
     assert!(ended.code == Some(0) || only_late, "{}", ended.log);
     let parts = bench.parts();
@@ -450,7 +451,8 @@ fn a_bundle_without_its_proof_may_not_judge() {
     common::copy_tiny(&bundle);
     let manifest = bundle.join("manifest.toml");
     let text = std::fs::read_to_string(&manifest).unwrap();
-    let damaged = text.replace("logits = [-2.456693, 2.456693]", "logits = [-0.5, 0.5]"); // the same verdict, another score
+    // The same verdict, another score.
+    let damaged = text.replace("logits = [-2.456693, 2.456693]", "logits = [-0.5, 0.5]");
     assert_ne!(text, damaged);
     std::fs::write(&manifest, damaged).unwrap();
     let ended = bench.run(&["--bundle", "bundle"]);

@@ -209,7 +209,8 @@ impl Sink for Hangs {
     fn fail_safe(&mut self) {}
 }
 
-/// What whoever asks is shown while a thread hangs: how long READY stayed high, and whether HEARTBEAT went on after it fell.
+/// What whoever asks is shown while a thread hangs: how long READY stayed high, and whether HEARTBEAT went on after it
+/// fell.
 fn watched(station: Station) -> (Duration, bool, Report) {
     let plc_link = station.plc_link.clone();
     let running = std::thread::spawn(move || fake::try_run(station).unwrap());

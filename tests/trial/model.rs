@@ -1,4 +1,5 @@
-//! Trials once more, and differently: nothing is ever under way. Each event is carried to its end at once, in the words of board/bundles.md.
+//! Trials once more, and differently: nothing is ever under way. Each event is carried to its end at once, in the words
+//! of board/bundles.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 

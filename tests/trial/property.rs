@@ -1,5 +1,6 @@
-//! Any order of events. Where each is carried to its end before the next one, the machine does what the model says; where they come in between, what
-//! must never happen does not (`World` asserts that after each step), every request and every job has one answer, and every trial an end.
+//! Any order of events. Where each is carried to its end before the next one, the machine does what the model says;
+//! where they come in between, what must never happen does not (`World` asserts that after each step), every request
+//! and every job has one answer, and every trial an end.
 
 use fcam::trial::Request;
 use proptest::collection::vec;

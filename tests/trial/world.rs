@@ -1,5 +1,5 @@
-//! What stands around the state machine in a station, without threads: a disk, a PLC, proofs, pipelines, and whoever asks. It does what it is told,
-//! as the two threads do, and asserts after each step what must hold.
+//! What stands around the state machine in a station, without threads: a disk, a PLC, proofs, pipelines, and whoever
+//! asks. It does what it is told, as the two threads do, and asserts after each step what must hold.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,5 +1,6 @@
-//! What the crate `v4l` and fcam's own camera use of the kernel's `linux/videodev2.h`. The registry's crate of this name makes its bindings at
-//! each build, which needs libclang; these were made once by `bindings.sh`. Cargo.toml of fcam puts this crate in the other's place.
+//! What the crate `v4l` and fcam's own camera use of the kernel's `linux/videodev2.h`. The registry's crate of this
+//! name makes its bindings at each build, which needs libclang; these were made once by `bindings.sh`. Cargo.toml of
+//! fcam puts this crate in the other's place.
 
 #![no_std]
 #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals)]

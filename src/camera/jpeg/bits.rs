@@ -1,6 +1,7 @@
 //! In: entropy-coded bytes without stuffing. Out: their bits, the first bit of a byte being its highest.
 //!
-//! Reading past the end gives zeros, so that the loops above need no check for each code: they ask [`Bits::overrun`] once for each MCU.
+//! Reading past the end gives zeros, so that the loops above need no check for each code: they ask [`Bits::overrun`]
+//! once for each MCU.
 
 /// Zeros that must follow the bytes of a segment in its buffer.
 pub(super) const SLACK: usize = 8;
@@ -85,7 +86,8 @@ impl<'a> Bits<'a> {
         self.used() > self.length()
     }
 
-    /// The bits from here to the end of the byte are all 1, as T.81, F.1.2.3 has the last byte of a segment filled up; and the bytes after it.
+    /// The bits from here to the end of the byte are all 1, as T.81, F.1.2.3 has the last byte of a segment filled up;
+    /// and the bytes after it.
     pub(super) fn rest(&self) -> (bool, &'a [u8]) {
         let used = self.used();
         let whole = used.div_ceil(8);

@@ -1,7 +1,8 @@
-//! In: the planes of a frame. Out: a baseline JPEG picture of them, so that what decoding costs can be measured without a camera.
+//! In: the planes of a frame. Out: a baseline JPEG picture of them, so that what decoding costs can be measured without
+//! a camera.
 //!
-//! One scan, no restart markers, the quantisation and Huffman tables of ITU-T T.81, annex K, at a quality that cameras have. Nothing here is made
-//! for speed.
+//! One scan, no restart markers, the quantisation and Huffman tables of ITU-T T.81, annex K, at a quality that cameras
+//! have. Nothing here is made for speed.
 
 use std::f64::consts::PI;
 

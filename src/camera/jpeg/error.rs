@@ -1,4 +1,4 @@
-//! Why a JPEG picture is none, or not whole.
+//! Why bytes are no JPEG picture, or not a whole one.
 
 /// What is wrong with the bits of a data unit (a block of 8 x 8 samples).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

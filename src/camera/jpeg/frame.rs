@@ -1,6 +1,7 @@
 //! In: the segments of a JPEG picture. Out: its frame, tables and scans as plain values.
 //!
-//! Refuses what is not decoded (arithmetic coding, lossless, hierarchical, 12 bits) and sizes beyond the limits, before anything is allocated.
+//! Refuses what is not decoded (arithmetic coding, lossless, hierarchical, 12 bits) and sizes beyond the limits, before
+//! anything is allocated.
 
 use heapless::Vec as Few;
 
@@ -268,7 +269,8 @@ impl Scan {
         let Self { first, last, high, low, .. } = self;
         let possible = match frame.process {
             Process::Sequential => (first, last, high, low) == (0, 63, 0, 0),
-            // T.81, G.1.1.1.1: means apart from all else, the latter of one component at a time; refinement is bit by bit.
+            // T.81, G.1.1.1.1: means apart from all else, the latter of one component at a time; refinement is bit by
+            // bit.
             Process::Progressive => {
                 let apart = if first == 0 { last == 0 } else { last >= first && last < 64 && self.members.len() == 1 };
                 apart && low <= 13 && (high == 0 || high == low + 1)
@@ -337,7 +339,8 @@ impl Quantisation {
     }
 }
 
-/// Hands the tables of a DHT segment (T.81, B.2.4.2) to `take`, each with its class and number; that says whether it can be used.
+/// Hands the tables of a DHT segment (T.81, B.2.4.2) to `take`, each with its class and number; that says whether it
+/// can be used.
 pub(super) fn huffman(mut segment: Segment, mut take: impl FnMut(Class, usize, &Spec) -> bool) -> Result<(), Error> {
     while !segment.is_empty() {
         let head = segment.byte()?;

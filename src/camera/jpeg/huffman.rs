@@ -1,9 +1,11 @@
-//! In: a Huffman table as a DHT segment gives it. Out: for the next bits, their symbol; for short codes with their value at once.
+//! In: a Huffman table as a DHT segment gives it. Out: for the next bits, their symbol; for short codes with their
+//! value at once.
 //!
-//! Refuses tables with more codes than there are (T.81, annex C). A symbol that no picture of 8 bits can have is refused when it occurs.
+//! Refuses tables with more codes than there are (T.81, annex C). A symbol that no picture of 8 bits can have is
+//! refused when it occurs.
 //!
-//! Most codes and their extra bits fit 10 bits together, often two of them: one look-up then gives the coefficients, how many are zero before
-//! each, and if the block ends behind them. Everything else takes a second, slower way.
+//! Most codes and their extra bits fit 10 bits together, often two of them: one look-up then gives the coefficients,
+//! how many are zero before each, and if the block ends behind them. Everything else takes a second, slower way.
 
 use super::bits::Bits;
 use super::error::Flaw;
@@ -69,7 +71,8 @@ impl Spec {
 pub(super) struct Fast(u64);
 
 impl Fast {
-    /// Of coefficients by value and distance from the one before; where there is one, it is there twice, the second time at no distance.
+    /// Of coefficients by value and distance from the one before; where there is one, it is there twice, the second
+    /// time at no distance.
     fn new([first, second]: [(i32, u32); 2], used: u32, ends: bool) -> Self {
         let values = u64::from(first.0 as u16) << 48 | u64::from(second.0 as u16) << 32;
         Self(values | u64::from(first.1) << 24 | u64::from(second.1) << 16 | u64::from(ends) << 8 | u64::from(used))
@@ -192,8 +195,8 @@ impl Table {
         }
     }
 
-    /// Value and distance of a coefficient of which code and value are within the first `known` of [`LOOKUP`] bits, and how many of them it takes;
-    /// of the end of a block the value is 0.
+    /// Value and distance of a coefficient of which code and value are within the first `known` of [`LOOKUP`] bits, and
+    /// how many of them it takes; of the end of a block the value is 0.
     fn short_of(&self, bits: u32, known: u32) -> Option<(i32, u32, u32)> {
         let (symbol, length) = self.search(bits << (16 - LOOKUP))?;
         let (run, size) = split(self.class, symbol)?;
@@ -241,8 +244,8 @@ impl Table {
     }
 }
 
-/// Coefficients that are zero before the one that a symbol stands for, and the bits of that; none for what 8-bit pictures cannot have (T.81,
-/// tables F.1 and F.2).
+/// Coefficients that are zero before the one that a symbol stands for, and the bits of that; none for what 8-bit
+/// pictures cannot have (T.81, tables F.1 and F.2).
 fn split(class: Class, symbol: u8) -> Option<(u32, u32)> {
     let (run, size, most) = match class {
         Class::Dc => (0, symbol, 11),

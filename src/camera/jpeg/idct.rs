@@ -2,17 +2,19 @@
 //!
 //! Refuses coefficients that no samples of 8 bits make.
 //!
-//! The inverse DCT of Loeffler, Ligtenberg and Moschytz ("Practical fast 1-D DCT algorithms with 11 multiplications", ICASSP 1989) in integers
-//! with 13 fractional bits, columns first and two bits more between the passes: what libjpeg calls its accurate integer method, to the bit, and
-//! so what Pillow decodes to. Its products are multiplied out to sums of two: integer sums have no order, and two products at once is what
-//! vector units do (VPMADDWD). Every kernel computes what `portable` does.
+//! The inverse DCT of Loeffler, Ligtenberg and Moschytz ("Practical fast 1-D DCT algorithms with 11 multiplications",
+//! ICASSP 1989) in integers with 13 fractional bits, columns first and two bits more between the passes: what libjpeg
+//! calls its accurate integer method, to the bit, and so what Pillow decodes to. Its products are multiplied out to
+//! sums of two: integer sums have no order, and two products at once is what vector units do (VPMADDWD). Every kernel
+//! computes what `portable` does.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-/// Coefficients of a block as they are coded, in the order of [`place`]; never -32768, which has no positive counterpart.
+/// Coefficients of a block as they are coded, in the order of [`place`]; never -32768, which has no positive
+/// counterpart.
 pub(super) type Block = [i16; 64];
 
 /// What the coefficients of a component are multiplied by.
@@ -24,9 +26,9 @@ pub(super) struct Steps {
     most: [i16; 64],
 }
 
-/// The largest mean and the largest of the other coefficients, apart from what quantisation adds. Samples of 8 bits make 1024 at most; encoders
-/// that let samples overshoot, to keep edges clean, make a quarter more beside the mean. What is larger was never encoded: most often, bytes are
-/// missing before it.
+/// The largest mean and the largest of the other coefficients, apart from what quantisation adds. Samples of 8 bits
+/// make 1024 at most; encoders that let samples overshoot, to keep edges clean, make a quarter more beside the mean.
+/// What is larger was never encoded: most often, bytes are missing before it.
 const LARGEST_MEAN: u16 = 1024;
 const LARGEST: u16 = 1280;
 
@@ -49,8 +51,8 @@ impl Steps {
     }
 }
 
-/// Where a coefficient is put: those of two rows that are multiplied together stand side by side. The rows are 0 and 4, 2 and 6, 7 and 1,
-/// 5 and 3; for each column there is one of each.
+/// Where a coefficient is put: those of two rows that are multiplied together stand side by side. The rows are 0 and 4,
+/// 2 and 6, 7 and 1, 5 and 3; for each column there is one of each.
 pub(super) const fn place(row: usize, column: usize) -> usize {
     let (pair, second) = match row {
         0 => (0, 0),
@@ -91,9 +93,10 @@ const FACTOR_BITS: u32 = 13;
 /// Fractional bits between the passes.
 const PASS_BITS: u32 = 2;
 
-/// Of coefficients 2 and 6, and then of 7 and 1, and of 5 and 3, for each of the sums that they make. They are sums of the paper's factors in
-/// 1/8192: 0.541196100 = 4433, 0.765366865 = 6270, 1.847759065 = 15137, 1.175875602 = 9633, 0.298631336 = 2446, 2.053119869 = 16819,
-/// 3.072711026 = 25172, 1.501321110 = 12299, 0.899976223 = 7373, 2.562915447 = 20995, 1.961570560 = 16069, 0.390180644 = 3196.
+/// Of coefficients 2 and 6, and then of 7 and 1, and of 5 and 3, for each of the sums that they make. They are sums of
+/// the paper's factors in 1/8192: 0.541196100 = 4433, 0.765366865 = 6270, 1.847759065 = 15137, 1.175875602 = 9633,
+/// 0.298631336 = 2446, 2.053119869 = 16819, 3.072711026 = 25172, 1.501321110 = 12299, 0.899976223 = 7373, 2.562915447 =
+/// 20995, 1.961570560 = 16069, 0.390180644 = 3196.
 const EVEN: [[i16; 2]; 2] = [[4433, 4433 - 15137], [4433 + 6270, 4433]];
 const ODD_71: [[i16; 2]; 4] = [
     [9633 - 16069 - 7373 + 2446, 9633 - 7373],
@@ -133,8 +136,8 @@ impl Kernel {
         Self::Portable
     }
 
-    /// Writes the samples of a block, with `stride` bytes from row to row; nothing if `out` has no room for them. False if a coefficient is too
-    /// large.
+    /// Writes the samples of a block, with `stride` bytes from row to row; nothing if `out` has no room for them. False
+    /// if a coefficient is too large.
     #[inline(always)]
     pub(super) fn run(self, block: &Block, steps: &Steps, out: &mut [u8], stride: usize) -> bool {
         match self {

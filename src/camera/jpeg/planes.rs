@@ -1,8 +1,9 @@
 //! In: the planes of a JPEG picture. Out: rows of RGB pixels, or parts of them.
 //!
-//! Chroma at half resolution is brought to that of luma by a triangle filter, three quarters of the nearer sample and one of the farther, with
-//! the roundings of libjpeg; other factors repeat samples. Colours are those of JFIF (ITU-T T.871: BT.601, full range) in 16 fractional bits. All of
-//! it is to the bit what libjpeg-turbo gives, up to the edges, where the last true sample stands for those beyond.
+//! Chroma at half resolution is brought to that of luma by a triangle filter, three quarters of the nearer sample and
+//! one of the farther, with the roundings of libjpeg; other factors repeat samples. Colours are those of JFIF (ITU-T
+//! T.871: BT.601, full range) in 16 fractional bits. All of it is to the bit what libjpeg-turbo gives, up to the edges,
+//! where the last true sample stands for those beyond.
 
 use crate::camera::{Geometry, PixelFormat};
 
@@ -106,12 +107,14 @@ impl<'a> Planes<'a> {
 }
 
 impl<'a> Plane<'a> {
-    /// True if pixels that share a sample also take part of the one beside it; libjpeg repeats the samples of rows of one or two.
+    /// True if pixels that share a sample also take part of the one beside it; libjpeg repeats the samples of rows of
+    /// one or two.
     pub(crate) fn is_smooth(&self) -> bool {
         self.sampling.across == 1 || self.width > 2
     }
 
-    /// Values of `count` pixels of a row from column `x` on, which is even: in `scratch`, unless they are the samples themselves.
+    /// Values of `count` pixels of a row from column `x` on, which is even: in `scratch`, unless they are the samples
+    /// themselves.
     fn row<'b>(&self, x: usize, row: usize, count: usize, scratch: &'b mut [u8; BLOCK]) -> &'b [u8]
     where
         'a: 'b,
@@ -153,7 +156,8 @@ fn blend(near: &[u8], far: &[u8], bias: u16, out: &mut [u8]) {
     }
 }
 
-/// Two pixels of each sample from `first` on: of the nearer and the farther row where two rows share samples, of one row alone where not.
+/// Two pixels of each sample from `first` on: of the nearer and the farther row where two rows share samples, of one
+/// row alone where not.
 fn triangle(near: &[u8], far: Option<&[u8]>, first: usize, out: &mut [u8]) {
     let last = near.len().saturating_sub(1);
     let end = (first + out.len() / 2).min(near.len());

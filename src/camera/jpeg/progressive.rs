@@ -1,6 +1,8 @@
-//! In: the bits of the scans of a progressive picture (T.81, annex G). Out: its coefficients, and from them the samples.
+//! In: the bits of the scans of a progressive picture (T.81, annex G). Out: its coefficients, and from them the
+//! samples.
 //!
-//! Refuses scans that do not follow from those before them, and a picture whose scans leave a coefficient without its last bit.
+//! Refuses scans that do not follow from those before them, and a picture whose scans leave a coefficient without its
+//! last bit.
 
 use super::bits::Bits;
 use super::error::{Error, Flaw};
@@ -17,7 +19,8 @@ pub(super) struct Progress {
     scans: u32,
 }
 
-/// Encoders make some ten scans. Each is a walk over all blocks however few bytes it has, so that more would only keep the station busy.
+/// Encoders make some ten scans. Each is a walk over all blocks however few bytes it has, so that more would only keep
+/// the station busy.
 const MOST_SCANS: u32 = 200;
 
 impl Progress {
@@ -152,7 +155,8 @@ fn first(scan: &Scan, table: &Table, bits: &mut Bits, block: &mut [i16; 64], run
     if at > scan.last + 1 { Err(Flaw::Count) } else { Ok(()) }
 }
 
-/// One more bit of a band (T.81, G.1.2.3): coefficients that are not 0 have a bit each, whatever the code beside them says.
+/// One more bit of a band (T.81, G.1.2.3): coefficients that are not 0 have a bit each, whatever the code beside them
+/// says.
 fn refine(scan: &Scan, table: &Table, bits: &mut Bits, block: &mut [i16; 64], run: &mut u32) -> Result<(), Flaw> {
     let one = 1i16 << scan.low;
     let Some(band) = block.get_mut(scan.first..=scan.last) else { return Ok(()) };

@@ -1,8 +1,9 @@
 //! In: the entropy-coded bytes of a scan. Out: calls of a decoder of MCUs, restart interval by restart interval.
 //!
-//! Holds a scan to exactly its MCUs and its restart markers in their order (T.81, E.1.4 and E.2): missing and additional ones are errors.
-//! Between the last MCU of an interval and its restart marker a few bytes may stand that are no data, because some cameras put them there.
-//! Before the marker that ends the scan there may be none: there nothing else would tell a picture with data too many.
+//! Holds a scan to exactly its MCUs and its restart markers in their order (T.81, E.1.4 and E.2): missing and
+//! additional ones are errors. Between the last MCU of an interval and its restart marker a few bytes may stand that
+//! are no data, because some cameras put them there. Before the marker that ends the scan there may be none: there
+//! nothing else would tell a picture with data too many.
 
 use super::bits::{Bits, SLACK};
 use super::error::{Error, Flaw, Marker};
@@ -22,8 +23,8 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Hands the bits of each interval, with the MCUs that it must have, to `decode`; that returns the one that failed and why. Returns where
-    /// the marker stands that ends the scan. `data` is scratch.
+    /// Hands the bits of each interval, with the MCUs that it must have, to `decode`; that returns the one that failed
+    /// and why. Returns where the marker stands that ends the scan. `data` is scratch.
     pub(super) fn run(
         self,
         scan: &Scan,
@@ -63,7 +64,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Some encoders write a restart marker after the last MCU too: it is none if nothing is behind it.
+    /// Some encoders write a restart marker after the last MCU too: it does not count if nothing follows it.
     fn last(&self, marker: usize, data: &mut Vec<u8>, mcu: usize, count: usize) -> Result<usize, Error> {
         let (end, code) = unstuff(self.bytes, marker + 2, data)?;
         let nothing = data.len() == SLACK && !matches!(code, 0xD0..=0xD7);
@@ -71,8 +72,8 @@ impl Walk<'_> {
     }
 }
 
-/// Copies entropy-coded bytes up to the next marker, and zeros behind them; returns where the marker stands, and its code. FF is data if 00
-/// follows it (T.81, B.1.1.5), and fills up if a marker does.
+/// Copies entropy-coded bytes up to the next marker, and zeros behind them; returns where the marker stands, and its
+/// code. FF is data if 00 follows it (T.81, B.1.1.5), and fills up if a marker does.
 fn unstuff(bytes: &[u8], mut at: usize, into: &mut Vec<u8>) -> Result<(usize, u8), Error> {
     into.clear();
     loop {

@@ -20,7 +20,8 @@ pub(super) struct Unit<'a> {
     pub(super) mean: i32,
 }
 
-/// Writes a block of which the coefficients up to `last` may be other than 0, at a row and a column of blocks. False if one is too large.
+/// Writes a block of which the coefficients up to `last` may be other than 0, at a row and a column of blocks. False if
+/// one is too large.
 #[inline(always)]
 pub(super) fn store(
     kernel: Kernel,
@@ -87,7 +88,8 @@ fn run(
     mcus: std::ops::Range<usize>,
 ) -> Result<(), (usize, Flaw)> {
     units.iter_mut().for_each(|unit| unit.mean = 0);
-    // An MCU is decoded as a whole before it is transformed: a vector that is loaded right after its parts were stored would have to wait for them.
+    // An MCU is decoded as a whole before it is transformed: a vector that is loaded right after its parts were stored
+    // would have to wait for them.
     let mut blocks = [[0; 64]; MCU_BLOCKS];
     let mut lasts = [0; MCU_BLOCKS];
     for mcu in mcus {

@@ -98,7 +98,7 @@ impl Child {
     }
 
     fn wait_readable(&self, time: Duration) -> std::io::Result<()> {
-        let timeout = Timespec::try_from(time).ok(); // a time too long for the kernel is for ever
+        let timeout = Timespec::try_from(time).ok(); // a time too long for the kernel is forever
         match poll(&mut [PollFd::new(&self.stdout, PollFlags::IN)], timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),

@@ -1,10 +1,11 @@
 //! Motion JPEG. In: a byte stream in pieces of any length. Out: the JPEG pictures in it, one after the other.
 //!
-//! The stream has no framing but that of JPEG itself (ITU-T T.81, annex B), so the markers are walked: a segment is skipped
-//! by its length, because the thumbnail in an Exif segment has SOI and EOI markers of its own; only the entropy-coded data
-//! after SOS is searched for the next marker. Bytes between pictures are skipped. A picture that breaks these rules, or
-//! grows past the limit, is reported, and the stream goes on at the next SOI. One that is cut short within a segment can take
-//! the next picture with it: its length field lies then, and it is better to lose a picture than to deliver a thumbnail.
+//! The stream has no framing but that of JPEG itself (ITU-T T.81, annex B), so the markers are walked: a segment is
+//! skipped by its length, because the thumbnail in an Exif segment has SOI and EOI markers of its own; only the
+//! entropy-coded data after SOS is searched for the next marker. Bytes between pictures are skipped. A picture that
+//! breaks these rules, or grows past the limit, is reported, and the stream goes on at the next SOI. One that is cut
+//! short within a segment can take the next picture with it: its length field lies then, and it is better to lose a
+//! picture than to deliver a thumbnail.
 
 use std::ops::Range;
 
@@ -42,7 +43,7 @@ enum State {
 pub(super) enum Cut<'a> {
     /// One picture, from SOI to EOI.
     Picture(&'a [u8]),
-    /// A picture that is none, and why.
+    /// Bytes that are no picture, and why.
     Broken(&'static str),
     /// More bytes are needed.
     Nothing,

@@ -1,8 +1,8 @@
-//! In: the controls that a driver describes, as plain data, and what a station file sets. Out: the values to write, in an order
-//! that works, and what is wrong with what came back.
+//! In: the controls that a driver describes, as plain data, and what a station file sets. Out: the values to write, in
+//! an order that works, and what is wrong with what came back.
 //!
-//! A control is named as the driver names it. In a station file that is written as `v4l2-ctl` writes it too: in small letters and
-//! with `_` for what is neither letter nor digit. "Exposure Time, Absolute" is `exposure_time_absolute`.
+//! A control is named as the driver names it. In a station file that is written as `v4l2-ctl` writes it too: in small
+//! letters and with `_` for what is neither letter nor digit. "Exposure Time, Absolute" is `exposure_time_absolute`.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,8 @@ impl Kind {
         }
     }
 
-    /// Switches come first, because the automatics decide which numbers can be set; buttons start something with all the rest.
+    /// Switches come first, because the automatics decide which numbers can be set; buttons start something with all
+    /// the rest.
     fn turn(self) -> u8 {
         match self {
             Self::Boolean | Self::Menu | Self::IntegerMenu => 0,

@@ -1,7 +1,8 @@
 //! In: a path, or the name of a camera or of the socket it is plugged in. Out: the node that delivers its pictures.
 //!
-//! A node's number changes when a USB camera is plugged in again, and another camera may get the old one. So the camera that was found
-//! first is looked for by its name and socket, and no other is taken for it, unless the path itself stays with the camera.
+//! A node's number changes when a USB camera is plugged in again, and another camera may get the old one. So the camera
+//! that was found first is looked for by its name and socket, and no other is taken for it, unless the path itself
+//! stays with the camera.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,8 @@ fn moved(known: &Card) -> Option<Node> {
     Some(found)
 }
 
-/// True if what is at the path now may be the known camera. A link keeps to its camera, wherever that is plugged in; a number does not.
+/// True if what is at the path now may be the known camera. A link keeps to its camera, wherever that is plugged in; a
+/// number does not.
 fn is_same(known: &Card, now: &Card, numbered: bool) -> bool {
     if numbered { known == now } else { (&known.driver, &known.card) == (&now.driver, &now.card) }
 }

@@ -28,9 +28,9 @@ impl fmt::Display for Fourcc {
     }
 }
 
-/// What YUV values mean, by a driver's `colorspace`, `ycbcr_enc` and `quantization`; their defaults are those of the kernel's
-/// V4L2_MAP_YCBCR_ENC_DEFAULT and V4L2_MAP_QUANTIZATION_DEFAULT. What is neither BT.601 nor BT.709 (UHD, and television of the past) is taken
-/// for BT.601.
+/// What YUV values mean, by a driver's `colorspace`, `ycbcr_enc` and `quantization`; their defaults are those of the
+/// kernel's V4L2_MAP_YCBCR_ENC_DEFAULT and V4L2_MAP_QUANTIZATION_DEFAULT. What is neither BT.601 nor BT.709 (UHD, and
+/// television of the past) is taken for BT.601.
 pub(super) fn colors(colorspace: u32, encoding: u32, quantization: u32) -> Colors {
     let wide = [sys::v4l2_colorspace_V4L2_COLORSPACE_REC709, sys::v4l2_colorspace_V4L2_COLORSPACE_DCI_P3]
         .contains(&colorspace);
@@ -54,14 +54,15 @@ pub(super) fn colors(colorspace: u32, encoding: u32, quantization: u32) -> Color
 /// How the bytes of a buffer make a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// As they are.
+    /// The bytes are the frame.
     Raw(PixelFormat),
     /// By decoding a JPEG picture.
     Mjpeg,
 }
 
-/// What can be read, in the order of preference: by the bytes that have to be moved for a pixel, then what has to be decoded.
-/// Gray is last although it is cheapest: where a camera has colours too, they are not to be lost without a word.
+/// What can be read, in the order of preference: by the bytes that have to be moved for a pixel, then what has to be
+/// decoded. Gray is last although it is cheapest: where a camera has colours too, they are not to be lost
+/// unasked.
 pub(super) const KNOWN: [(Fourcc, Layout); 7] = [
     (Fourcc::new(*b"NV12"), Layout::Raw(PixelFormat::Nv12)),
     (Fourcc::new(*b"YU12"), Layout::Raw(PixelFormat::I420)),
@@ -102,14 +103,15 @@ impl Interval {
 pub enum Rates {
     /// The driver does not tell.
     Unknown,
-    /// These.
+    /// These rates.
     Each(Vec<Interval>),
-    /// Everything from the first to the second.
+    /// Every rate between two intervals.
     Between(Interval, Interval),
 }
 
 impl Rates {
-    /// The interval to ask for: none if the driver has to be asked for it blindly, an error if it does not have the rate.
+    /// The interval to ask for: none if the driver has to be asked for it blindly, an error if it does not have the
+    /// rate.
     fn find(&self, fps: f64) -> Result<Interval, ()> {
         match self {
             Self::Unknown => Ok(Interval::of(fps)),
@@ -139,9 +141,9 @@ impl fmt::Display for Rates {
 /// Sizes in pixels, width and height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// One.
+    /// One size.
     Exact(u32, u32),
-    /// From the first to the second, in steps of the third.
+    /// From the first size to the second, in steps of the third.
     Range((u32, u32), (u32, u32), (u32, u32)),
 }
 
@@ -369,7 +371,8 @@ mod tests {
 
     #[test]
     fn colors_are_what_the_driver_says_or_the_kernel_takes_for_granted() {
-        // colorspace: 0 default, 3 BT.709, 7 JPEG, 8 sRGB. ycbcr_enc: 0 default, 1 BT.601, 2 BT.709, 6 BT.2020. quantization: 0 default, 1 full, 2 limited.
+        // colorspace: 0 default, 3 BT.709, 7 JPEG, 8 sRGB. ycbcr_enc: 0 default, 1 BT.601, 2 BT.709, 6 BT.2020.
+        // quantization: 0 default, 1 full, 2 limited.
         for (colorspace, encoding, quantization, expected) in [
             (0, 0, 0, Colors::Bt601),
             (8, 0, 0, Colors::Bt601),

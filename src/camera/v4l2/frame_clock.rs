@@ -1,12 +1,12 @@
-//! In: what a driver says of a buffer. Out: a frame's number and capture time, as the rest of fcam wants them: numbers that only
-//! grow, with a gap for each lost frame, and times of the monotonic clock that are never in the future.
+//! In: what a driver says of a buffer. Out: a frame's number and capture time, as the rest of fcam wants them: numbers
+//! that only grow, with a gap for each lost frame, and times of the monotonic clock that are never in the future.
 
 use crate::clock::Timestamp;
 
 /// Frame numbers over all restarts of the stream, from the driver's 32-bit sequence numbers.
 ///
-/// The driver's start at 0 with each start of the stream, and wrap. Some drivers take them from the time and, under jitter, give
-/// one number twice and skip the next; that is no loss.
+/// The driver's start at 0 with each start of the stream, and wrap. Some drivers take them from the time and, under
+/// jitter, give one number twice and skip the next; that is no loss.
 #[derive(Debug, Default)]
 pub(super) struct Numbering {
     /// The driver's last number of this stream.

@@ -1,7 +1,8 @@
 //! A device node of V4L2. In: requests. Out: what the driver answers, as plain data. Nothing is decided here.
 //!
-//! The kernel's structures and request numbers come from the v4l crate, its types do not: they panic at values that it does not know,
-//! and drivers have such values (compound controls, for example). Reference: the kernel's media/v4l userspace API.
+//! The kernel's structures and request numbers come from the v4l crate, its types do not: they panic at values that it
+//! does not know, and drivers have such values (compound controls, for example). Reference: the kernel's media/v4l
+//! userspace API.
 
 use std::ffi::c_ulong;
 use std::fs::{File, OpenOptions};
@@ -105,7 +106,8 @@ impl Node {
         }
     }
 
-    /// What it offers: everything, or what matters for frames of one `size`. A driver can have thousands of combinations.
+    /// What it offers: everything, or what matters for frames of one `size`. A driver can have thousands of
+    /// combinations.
     pub(super) fn offers(&self, size: Option<(u32, u32)>) -> Vec<Offer> {
         let formats = list(|index| {
             let mut entry = sys::v4l2_fmtdesc { index, type_: self.queue(), ..zeroed() };
@@ -258,7 +260,8 @@ impl Node {
             let index = u32::try_from(number).ok()?;
             let mut entry = sys::v4l2_querymenu { id: control.id, index, ..zeroed() };
             self.request(vidioc::VIDIOC_QUERYMENU, &mut entry).ok()?;
-            // SAFETY: the kernel fills the member of the union that belongs to the kind of menu; all bytes of both are plain.
+            // SAFETY: the kernel fills the member of the union that belongs to the kind of menu; all bytes of both are
+            // plain.
             let name = unsafe {
                 match kind {
                     Kind::IntegerMenu => { entry.__bindgen_anon_1.value }.to_string(),
@@ -289,7 +292,8 @@ impl Node {
         let mut entry = sys::v4l2_ext_control { id: control.id, ..zeroed() };
         match control.kind {
             Kind::Integer64 => entry.__bindgen_anon_1.value64 = value,
-            _ => entry.__bindgen_anon_1.value = value as i32, // was checked against the control's bounds, of 32 bits; a bit mask fills them
+            // It was checked against the control's bounds, which have 32 bits; a bit mask fills them.
+            _ => entry.__bindgen_anon_1.value = value as i32,
         }
         self.exchange(vidioc::VIDIOC_S_EXT_CTRLS, &mut entry)
     }
@@ -314,8 +318,9 @@ impl AsFd for Node {
 fn request<T>(file: BorrowedFd, number: c_ulong, argument: &mut T) -> io::Result<()> {
     debug_assert_eq!((number >> 16) as usize & 0x3fff, size_of::<T>(), "request {number:#x} takes another structure");
     loop {
-        // SAFETY: the argument is the structure that the request takes, as its number tells (checked above). The pointers in it, to a
-        // control or to planes, are of values that live in the callers' frames until this returns, with their counts beside them.
+        // SAFETY: the argument is the structure that the request takes, as its number tells (checked above). The
+        // pointers in it, to a control or to planes, are of values that live in the callers' frames until this returns,
+        // with their counts beside them.
         match unsafe { v4l2::ioctl(file.as_raw_fd(), number, (&raw mut *argument).cast()) } {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             done => return done,
@@ -325,7 +330,8 @@ fn request<T>(file: BorrowedFd, number: c_ulong, argument: &mut T) -> io::Result
 
 /// One of the kernel's structures, all zero, as the API wants it where nothing is said.
 pub(super) fn zeroed<T>() -> T {
-    // SAFETY: used for the structures of videodev2.h alone: integers, arrays, unions and pointers, for which all zeros are valid.
+    // SAFETY: used for the structures of videodev2.h alone: integers, arrays, unions and pointers, for which all zeros
+    // are valid.
     unsafe { std::mem::zeroed() }
 }
 

@@ -110,7 +110,7 @@ impl Stream {
 
     /// Waits until a buffer is filled, or the device is gone: taking the buffer tells which.
     fn wait(&self, time: Duration) -> io::Result<()> {
-        let timeout = Timespec::try_from(time).ok(); // a time too long for the kernel is for ever
+        let timeout = Timespec::try_from(time).ok(); // a time too long for the kernel is forever
         match poll(&mut [PollFd::new(&self.node, PollFlags::IN)], timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -151,7 +151,8 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // The kernel stops by itself when the file is closed, which comes right after; a device that is gone answers with an error.
+        // The kernel stops by itself when the file is closed, which comes right after; a device that is gone answers
+        // with an error.
         let _ = self.node.request(vidioc::VIDIOC_STREAMOFF, &mut self.node.queue().cast_signed());
     }
 }
@@ -182,8 +183,8 @@ impl Mapping {
 
     /// To be read while the buffer is not queued: then nobody writes to it.
     fn bytes(&self) -> &[u8] {
-        // SAFETY: mapped in `new` with this length, readable, until `drop`. The stream lends it for a taken buffer alone, which the driver
-        // leaves alone; the memory stays when the device is unplugged.
+        // SAFETY: mapped in `new` with this length, readable, until `drop`. The stream lends it for a taken buffer
+        // alone, which the driver leaves alone; the memory stays when the device is unplugged.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 }

@@ -57,7 +57,8 @@ pub(super) struct SignArgs {
     /// Counts the releases of this name: cameras take a higher one only
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     counter: u64,
-    /// Where it may run: any, aarch64, x86_64, or what a board calls itself in /proc/device-tree/compatible; may be given several times
+    /// Where it may run: any, aarch64, x86_64, or what a board calls itself in /proc/device-tree/compatible; may be
+    /// given several times
     #[arg(long = "target", value_name = "TARGET", default_value = "any")]
     targets: Vec<String>,
     /// Where the signed file goes, in place of over the unsigned one

@@ -1,4 +1,5 @@
-//! `fcam plc budget`: the bytes of each telegram, what they take on the wire, and their share of the time between two parts.
+//! `fcam plc budget`: the bytes of each telegram, what they take on the wire, and their share of the time between two
+//! parts.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

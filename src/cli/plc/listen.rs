@@ -1,4 +1,5 @@
-//! `fcam plc listen`: telegrams as they come in on a serial line, for a person or as JSON lines; masks drawn, or written as pictures.
+//! `fcam plc listen`: telegrams as they come in on a serial line, for a person or as JSON lines; masks drawn, or
+//! written as pictures.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! The files of a replay: overlays and maps, named like the pictures they are of, and a contact sheet of the overlays.
 //!
 //! Names are relative to the folder that all given paths have in common (the folder itself, if one is given), so that
-//! pictures of the same name in two folders stay apart. Refuses names that would collide all the same, and to write over
-//! one of the pictures.
+//! pictures of the same name in two folders stay apart. Refuses names that would collide all the same, and to write
+//! over one of the pictures.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, create_dir_all};

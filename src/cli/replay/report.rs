@@ -15,10 +15,11 @@ use crate::verdict::Verdict;
 
 /// One picture's line. All keys are always there but `reason` (faults) and `run_lengths` (when asked for).
 ///
-/// `regions` are findings: a part that passes has none, as nothing is drawn on it. What the map shows there all the same is
-/// `below_score`, for whoever tunes the threshold. `region_count`, `area_px` and `run_lengths` are of the mask, whatever the verdict.
+/// `regions` are findings: a part that passes has none, as nothing is drawn on it. What the map shows there all the
+/// same is `below_score`, for whoever tunes the threshold. `region_count`, `area_px` and `run_lengths` are of the mask,
+/// whatever the verdict.
 #[derive(Serialize)]
-pub(super) struct Line<'a> {
+pub(super) struct ReplayRow<'a> {
     pub(super) picture: Cow<'a, str>,
     pub(super) verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +40,7 @@ pub(super) struct Line<'a> {
     pub(super) ms: Option<Milliseconds>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> ReplayRow<'a> {
     pub(super) fn of(picture: &'a Path, inspection: &Inspection<'a>, classes: &'a [String], runs: bool) -> Self {
         let Inspection { prediction, mask, outcome } = inspection;
         let class = match &outcome.verdict {
@@ -208,7 +209,7 @@ mod tests {
         let outcome = Outcome::fault(Opened::default(), Fault::Late, &signaller, &Arc::default());
         let outcome = Outcome { score: Some(0.4), verdict, ..outcome };
         let inspection = Inspection { prediction: None, mask, outcome };
-        let line = serde_json::to_value(Line::of(Path::new("x.png"), &inspection, &[], false)).unwrap();
+        let line = serde_json::to_value(ReplayRow::of(Path::new("x.png"), &inspection, &[], false)).unwrap();
         let count = |key: &str| line[key].as_array().unwrap().len();
         assert_eq!(line["region_count"], 1);
         (count("regions"), count("below_score"))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 
-use super::report::Line;
+use super::report::ReplayRow;
 
 /// Longer paths lose their beginning: which picture of a folder it is stands at the end.
 const LONGEST: usize = 48;
@@ -19,14 +19,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// A table if standard output is a terminal, unless JSON is asked for. Colours as NO_COLOR, CLICOLOR and TERM have them.
+    /// A table if standard output is a terminal, unless JSON is asked for. Colours as NO_COLOR, CLICOLOR and TERM have
+    /// them.
     pub(super) fn new(json: bool, pictures: &[PathBuf], classes: &[String]) -> Self {
         let out = anstream::stdout();
         let table = (!json && io::stdout().is_terminal()).then(|| Table::of(pictures, classes));
         Self { table, out }
     }
 
-    pub(super) fn write(&mut self, line: &Line) -> io::Result<()> {
+    pub(super) fn write(&mut self, line: &ReplayRow) -> io::Result<()> {
         match &mut self.table {
             Some(table) => writeln!(self.out, "{}", table.row(line)),
             None => writeln!(self.out, "{}", serde_json::to_string(line)?),
@@ -49,7 +50,7 @@ impl Table {
     }
 
     /// A picture's row, under the header if it is the first one.
-    fn row(&mut self, line: &Line) -> String {
+    fn row(&mut self, line: &ReplayRow) -> String {
         let Self { picture, class, .. } = *self;
         let mut row = String::new();
         if !std::mem::replace(&mut self.has_header, true) {
@@ -105,8 +106,10 @@ mod tests {
         let long = PathBuf::from("folder/".repeat(9) + "0123.png");
         let pictures = [PathBuf::from("a.png"), long.clone()];
         let mut table = Table::of(&pictures, &["missing stitch".into()]);
-        let rows =
-            [table.row(&Line::fault(&pictures[0], "no picture".into())), table.row(&Line::fault(&long, "cut".into()))];
+        let rows = [
+            table.row(&ReplayRow::fault(&pictures[0], "no picture".into())),
+            table.row(&ReplayRow::fault(&long, "cut".into())),
+        ];
         let plain = rows.map(|row| anstream::adapter::strip_str(&row).to_string());
         let (header, first) = plain[0].split_once('\n').unwrap();
         assert!(header.starts_with("picture") && header.ends_with("ms"), "{header}");

@@ -1,7 +1,7 @@
 //! One buffer for all tensors of a network; who lies where is planned at load.
 //!
-//! In: what each tensor asks for. Out: its offset, and the memory, as a pointer: threads write into it at the same time, so no slice of the whole is
-//! ever made.
+//! In: what each tensor asks for. Out: its offset, and the memory, as a pointer: threads write into it at the same
+//! time, so no slice of the whole is ever made.
 
 use std::cell::UnsafeCell;
 
@@ -12,8 +12,8 @@ pub struct Arena {
     length: usize,
 }
 
-// SAFETY: bytes belong to no thread. A shared arena gives out its pointer alone, and whoever reads or writes through that answers for who else does:
-// see `Step::run`.
+// SAFETY: bytes belong to no thread. A shared arena gives out its pointer alone, and whoever reads or writes through
+// that answers for who else does: see `Step::run`.
 unsafe impl Sync for Arena {}
 
 impl Arena {
@@ -81,7 +81,8 @@ impl Bytes {
 
     /// All of them.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: the lines are initialised bytes without gaps, `length` is at most 64 times their number, and `self` is borrowed mutably.
+        // SAFETY: the lines are initialised bytes without gaps, `length` is at most 64 times their number, and `self`
+        // is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.length) }
     }
 }
@@ -97,8 +98,8 @@ pub struct Request {
     pub last: usize,
 }
 
-/// The offset of each request, multiples of 64, and the size of the whole: no two that live at one time overlap. The largest
-/// are placed first, each at the lowest place that is free while it lives.
+/// The offset of each request, multiples of 64, and the size of the whole: no two that live at one time overlap. The
+/// largest are placed first, each at the lowest place that is free while it lives.
 pub fn place(requests: &[Request]) -> (Vec<usize>, usize) {
     let mut order: Vec<(usize, Request)> = requests.iter().copied().enumerate().collect();
     order.sort_by_key(|(index, request)| (std::cmp::Reverse(request.size), *index));

@@ -1,7 +1,9 @@
-//! What a step may touch, told to AddressSanitizer: all tensors lie in one allocation, so it would not see a kernel read its neighbour's.
+//! What a step may touch, told to AddressSanitizer: all tensors lie in one allocation, so it would not see a kernel
+//! read its neighbour's.
 //!
-//! In: a step and one thread's share of it. While it runs, every byte of the arena is poisoned but those that its tensors' views and
-//! its window allow it to read, and the rows that this thread is to write. Built by `./dev sanitize` alone (`--cfg fenced`).
+//! In: a step and one thread's share of it. While it runs, every byte of the arena is poisoned but those that its
+//! tensors' views and its window allow it to read, and the rows that this thread is to write. Built by `./dev sanitize`
+//! alone (`--cfg fenced`).
 
 use std::ops::Range;
 
@@ -11,7 +13,8 @@ use super::layer_graph::Window;
 use super::shadow;
 use super::step::{Border, Step, View, Work};
 
-/// Bytes that only a kernel which works on whole vectors of a row may read past what it needs: see `Kernels::one_channel` and [`View`].
+/// Bytes that only a kernel which works on whole vectors of a row may read past what it needs: see
+/// `Kernels::one_channel` and [`View`].
 const PAST_THE_END: usize = 64;
 
 /// The arena, as bytes that may be touched or not.

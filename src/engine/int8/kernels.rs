@@ -1,7 +1,8 @@
 //! What a step computes, and who computes it: one file an instruction set, each with the same two dense kernels.
 //!
-//! A layer's numbers are laid out for its kernels when the network is loaded (`pack.rs`); here is the agreement between the two.
-//! Kernels get raw pointers: the plan has computed every extent, and a bounds check a byte would cost more than the arithmetic.
+//! A layer's numbers are laid out for its kernels when the network is loaded (`pack.rs`); here is the agreement between
+//! the two. Kernels get raw pointers: the plan has computed every extent, and a bounds check a byte would cost more
+//! than the arithmetic.
 
 use std::ops::Range;
 
@@ -133,8 +134,8 @@ pub struct Kernels {
     /// Dense convolution.
     ///
     /// # Safety
-    /// The CPU has the instruction set; the span and the layer fit each other and the memory behind the span's pointers, see
-    /// [`RowSpan`].
+    /// The CPU has the instruction set; the span and the layer fit each other and the memory behind the span's
+    /// pointers, see [`RowSpan`].
     pub dense: unsafe fn(&Dense, &RowSpan),
     /// Depthwise convolution.
     ///
@@ -150,8 +151,8 @@ pub struct Kernels {
     pub lanes: lanes::Table,
     /// The float tail.
     pub float: float::Table,
-    /// Runs so many rounds of independent dot products on registers alone, and says how many multiply-adds a round is: what the
-    /// core can do at most.
+    /// Runs this many rounds of independent dot products on registers alone, and says how many multiply-adds a round
+    /// is: what the core can do at most.
     ///
     /// # Safety
     /// The CPU has the instruction set.
@@ -160,9 +161,9 @@ pub struct Kernels {
 
 /// The rows of its output that a call computes, and where they and their input lie.
 ///
-/// Sound if for each output pixel (y, x) of `rows` x `width`, every tap of the layer at `input + y * in_row + x * in_pixel`, and the 4
-/// bytes after it, lie in memory that is initialised and that nobody writes meanwhile, and all lanes of all blocks at `output + y * out_row + x * out_pixel`
-/// lie in memory that nobody else touches meanwhile.
+/// Sound if for each output pixel (y, x) of `rows` x `width`, every tap of the layer at `input + y * in_row + x *
+/// in_pixel`, and the 4 bytes after it, lie in memory that is initialised and that nobody writes meanwhile, and all
+/// lanes of all blocks at `output + y * out_row + x * out_pixel` lie in memory that nobody else touches meanwhile.
 #[derive(Debug, Clone)]
 pub struct RowSpan {
     /// The first byte under the window's first tap for output pixel (0, 0).
@@ -226,8 +227,8 @@ pub struct Block {
     pub input: usize,
     /// Where its weights start.
     pub weights: usize,
-    /// Runs of 8 bytes under the window by whether the products of their four steps fit one 16-bit sum: in all channels, in the first 8
-    /// of the block, in the last 8, in neither. They lie in this order.
+    /// Runs of 8 bytes under the window by whether the products of their four steps fit one 16-bit sum: in all
+    /// channels, in the first 8 of the block, in the last 8, in neither. They lie in this order.
     pub by_four: [usize; 4],
     /// Where its moves start.
     pub moves: usize,
@@ -242,10 +243,11 @@ pub struct Dense {
     pub depth: usize,
     /// The blocks.
     pub blocks: Vec<Block>,
-    /// `[block][tap][depth][width * LANES accumulators][DEPTH]`; with [`Kernels::int16_sums`], unless the layer is extreme,
-    /// `[block][run of 8 bytes][accumulator / 8][4 steps][8 accumulators][2 bytes]`.
+    /// `[block][tap][depth][width * LANES accumulators][DEPTH]`; with [`Kernels::int16_sums`], unless the layer is
+    /// extreme, `[block][run of 8 bytes][accumulator / 8][4 steps][8 accumulators][2 bytes]`.
     pub weights: super::arena::Bytes,
-    /// With [`Kernels::int16_sums`]: by block, the offset of its first run of 8 bytes, then how far it is from each run to the next.
+    /// With [`Kernels::int16_sums`]: by block, the offset of its first run of 8 bytes, then how far it is from each run
+    /// to the next.
     pub moves: Vec<i32>,
     /// Start of each accumulator, by output lane in the kernel's order.
     pub bias: Vec<i32>,

@@ -1,4 +1,5 @@
-//! A network as a list of integer layers: what the rewriter ([`read`]) finds in an ONNX graph, and what the plan is made from.
+//! A network as a list of integer layers: what the rewriter ([`read`]) finds in an ONNX graph, and what the plan is
+//! made from.
 //!
 //! It is independent of the instruction set: shapes, scales, int8 weights, real biases and clamps.
 
@@ -288,8 +289,8 @@ pub struct Unsupported {
 }
 
 impl LayerGraph {
-    /// Reads the graph of a checked file. `input` is its only input, `outputs` the names of what is asked for, `float_layers` those of
-    /// the convolutions that are computed in float.
+    /// Reads the graph of a checked file. `input` is its only input, `outputs` the names of what is asked for,
+    /// `float_layers` those of the convolutions that are computed in float.
     pub fn read(
         model: &ModelProto,
         input: [usize; 3],

@@ -20,7 +20,8 @@ pub struct Source<'a> {
     pub non_negative: bool,
 }
 
-/// The integer form of one output channel: weights, start of the accumulator, and what one step of it is worth in reality.
+/// The integer form of one output channel: weights, start of the accumulator, and what one step of it is worth in
+/// reality.
 struct Channel {
     weights: Vec<i8>,
     bias: i32,
@@ -32,8 +33,8 @@ struct Channel {
 /// Starts beyond this leave no room for the sum; see [`channel`].
 const BIAS_LIMIT: f64 = (1i64 << 30) as f64;
 
-/// A bias that is huge in steps of its channel (weights that are nothing but noise have a tiny scale) makes the steps larger: the
-/// weights lose digits that the bias drowns anyway.
+/// A bias that is huge in steps of its channel (weights that are nothing but noise have a tiny scale) makes the steps
+/// larger: the weights lose digits that the bias drowns anyway.
 fn channel(conv: &Conv, out: usize, input_scale: f32) -> Channel {
     let each = conv.weights.len() / conv.scales.len();
     let weights = &conv.weights[out * each..(out + 1) * each];
@@ -54,7 +55,8 @@ fn multiplier(unit: f64, output_scale: Option<f32>) -> f32 {
     finite(unit / f64::from(output_scale.unwrap_or(1.0)))
 }
 
-/// What rounding the bias has left, in what is stored. Not by way of the multiplier, which absurd scales take to its end.
+/// What rounding the bias has left, in what is stored. Not by way of the multiplier, which absurd scales take to its
+/// end.
 fn rest(channel: &Channel, output_scale: Option<f32>) -> f32 {
     finite(channel.rest * channel.unit / f64::from(output_scale.unwrap_or(1.0)))
 }
@@ -64,7 +66,8 @@ fn finite(value: f64) -> f32 {
     value.clamp(-f64::from(f32::MAX), f64::from(f32::MAX)) as f32
 }
 
-/// How far from zero an accumulator of this channel, times its multiplier, can come; a step more than what is stored of it.
+/// How far from zero an accumulator of this channel, times its multiplier, can come; a step more than what is stored of
+/// it.
 fn reach(channel: &Channel, multiplier: f32) -> f64 {
     let sum: f64 = channel.weights.iter().map(|weight| 128.0 * f64::from(*weight).abs()).sum();
     (sum + f64::from(channel.bias).abs() + 1.0) * f64::from(multiplier) + 1.0
@@ -224,7 +227,8 @@ pub fn dense(conv: &Conv, source: &Source, output_scale: Option<f32>, output: Ou
     Dense { taps, depth, blocks, weights: Bytes::of(&weights), moves, bias, scale, rest, output, wide, narrow, extreme }
 }
 
-/// The bytes under a window in runs of 8: four steps of two. The last run of a tap may reach past it, where weights are zero.
+/// The bytes under a window in runs of 8: four steps of two. The last run of a tap may reach past it, where weights are
+/// zero.
 struct Runs<'a> {
     taps: &'a [usize],
     depth: usize,

@@ -1,8 +1,10 @@
-//! A layer graph as a list of steps for one instruction set: everything that can be decided is decided here, once, at load.
+//! A layer graph as a list of steps for one instruction set: everything that can be decided is decided here, once, at
+//! load.
 //!
-//! A tensor of int8 lies in the arena as NHWC, a pixel's channels in lanes (multiples of 16), with a border of zeros around it as wide as
-//! the convolutions that read it reach: so no kernel knows of padding. The parts of a Concat lie in the joint tensor from the
-//! start, each in lanes of its own; only a part of another scale is copied. The network's input keeps its three bytes a pixel.
+//! A tensor of int8 lies in the arena as NHWC, a pixel's channels in lanes (multiples of 16), with a border of zeros
+//! around it as wide as the convolutions that read it reach: so no kernel knows of padding. The parts of a Concat lie
+//! in the joint tensor from the start, each in lanes of its own; only a part of another scale is copied. The network's
+//! input keeps its three bytes a pixel.
 
 #![expect(clippy::indexing_slicing, reason = "every index is made here; loading turns a panic into an error")]
 
@@ -83,7 +85,8 @@ impl Plan {
     /// No step runs while they are borrowed.
     pub unsafe fn output(&self, index: usize) -> &[f32] {
         let view = self.outputs[index];
-        // SAFETY: a float tensor of the arena, initialised from the start and aligned to 64; nobody writes, says the caller.
+        // SAFETY: a float tensor of the arena, initialised from the start and aligned to 64; nobody writes, says the
+        // caller.
         unsafe { std::slice::from_raw_parts(self.base().add(view.offset).cast::<f32>().cast_const(), view.floats()) }
     }
 }
@@ -414,7 +417,8 @@ impl Builder<'_> {
         Work::Dense { layer: Box::new(pack::dense(conv, &source, scale, output, self.kernels)), from, to, window }
     }
 
-    /// A sum of tensors whose channels lie in different lanes: the second is first laid out as the first, in the output.
+    /// A sum of tensors whose channels lie in different lanes: the second is first laid out as the first, in the
+    /// output.
     fn add_across(
         &self,
         layer: &Layer,

@@ -1,21 +1,24 @@
-//! Threads that live as long as the network and share each step's rows. In: a plan, and the camera's tensor for each run. Out: the plan's
-//! outputs. The result is the same for every number of threads: a row does not know who computes it.
+//! Threads that live as long as the network and share each step's rows. In: a plan, and the camera's tensor for each
+//! run. Out: the plan's outputs. The result is the same for every number of threads: a row does not know who computes
+//! it.
 //!
 //! # Parts
-//! A step has up to [`EACH`] parts for each thread. A thread takes its own first, because the rows of the step before lie in its cache, and then
-//! what the others have not taken: a thread that the system does not let run is not waited for, unless it is in the middle of a part.
+//! A step has up to [`EACH`] parts for each thread. A thread takes its own first, because the rows of the step before
+//! lie in its cache, and then what the others have not taken: a thread that the system does not let run is not waited
+//! for, unless it is in the middle of a part.
 //!
 //! # What keeps the threads apart
-//! - Every thread owns a share of the plan and of its arena, so that neither is freed while one of them may still compute, in whatever order
-//!   things are dropped. The caller's tensor is read by the caller alone.
-//! - A part is computed by whoever has taken it ([`Progress`]), and a step starts when all parts of the one before are done. A thread that has
-//!   taken nothing touches nothing.
-//! - A panic is caught in its part. The rest of that run is skipped, and the caller panics when all parts are over. A thread that would leave a
-//!   part in any other way ends the process. Nothing is kept from a run that failed: the next one writes every tensor anew.
+//! - Every thread owns a share of the plan and of its arena, so that neither is freed while one of them may still
+//!   compute, in whatever order things are dropped. The caller's tensor is read by the caller alone.
+//! - A part is computed by whoever has taken it ([`Progress`]), and a step starts when all parts of the one before are
+//!   done. A thread that has taken nothing touches nothing.
+//! - A panic is caught in its part. The rest of that run is skipped, and the caller panics when all parts are over. A
+//!   thread that would leave a part in any other way ends the process. Nothing is kept from a run that failed: the next
+//!   one writes every tensor anew.
 //!
 //! # Waiting
-//! A thread that finds nothing to do spins for [`SPIN`] and then sleeps, so that waiting for a stalled core takes no processor time from the
-//! threads that capture and actuate. PERFORMANCE.md has what was measured.
+//! A thread that finds nothing to do spins for [`SPIN`] and then sleeps, so that waiting for a stalled core takes no
+//! processor time from the threads that capture and actuate. PERFORMANCE.md has what was measured.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -29,7 +32,8 @@ use super::plan::Plan;
 use super::step::Step;
 use crate::clock;
 
-/// So long a thread spins before it sleeps: about what sleeping and waking up take, so that waiting never costs more than twice the best choice.
+/// How long a thread spins before it sleeps: about what sleeping and waking up take, so that waiting never costs more
+/// than twice the best choice.
 const SPIN: Duration = Duration::from_micros(50);
 
 /// Looks at what is waited for between two looks at the clock.
@@ -55,13 +59,13 @@ struct Shared {
 }
 
 impl Pool {
-    /// Parts that a step has on so many threads, at most [`MAX_PARTS`].
+    /// Parts that a step has on this many threads, at most [`MAX_PARTS`].
     pub fn parts(threads: usize) -> usize {
         if threads > 1 { (threads * EACH).min(MAX_PARTS) } else { 1 }
     }
 
-    /// Starts `threads - 1` threads, 1 to [`MAX_PARTS`], whose priority is the caller's; the caller's own is the first. The plan has scratch for
-    /// as many parts. An error of the system leaves no thread behind.
+    /// Starts `threads - 1` threads, 1 to [`MAX_PARTS`], whose priority is the caller's; the caller's own is the first.
+    /// The plan has scratch for as many parts. An error of the system leaves no thread behind.
     pub fn new(plan: Plan, threads: usize) -> std::io::Result<Self> {
         let threads = threads.clamp(1, MAX_PARTS);
         let shared = Shared {
@@ -91,8 +95,8 @@ impl Pool {
         &self.shared.plan
     }
 
-    /// Runs the plan on one input and returns when it is done. A step's panic on any thread is the caller's, once no thread computes any more;
-    /// the pool can be used again.
+    /// Runs the plan on one input and returns when it is done. A step's panic on any thread is the caller's, once no
+    /// thread computes any more; the pool can be used again.
     pub fn run(&mut self, input: &[i8]) {
         #[cfg(test)]
         self.shared.sabotage.arm();
@@ -183,8 +187,9 @@ impl Shared {
         if self.threads == 1 {
             self.plan.fence(step, 0, 1); // more threads would need a fence each, and there is one for the process
         }
-        // SAFETY: the plan's own arena. A part is taken once, when all parts of all steps before it are done, which `Progress` orders in memory
-        // too; the first step runs while no other can. No output is borrowed while `Pool::run` has the pool.
+        // SAFETY: the plan's own arena. A part is taken once, when all parts of all steps before it are done, which
+        // `Progress` orders in memory too; the first step runs while no other can. No output is borrowed while
+        // `Pool::run` has the pool.
         unsafe { step.run(self.plan.kernels(), self.plan.base(), input, part, parts) };
     }
 }
@@ -198,7 +203,8 @@ struct Share {
     thread: usize,
 }
 
-/// Ends the process when it is dropped: nobody else would ever finish the part that a thread has taken, and all would wait for it.
+/// Ends the process when it is dropped: nobody else would ever finish the part that a thread has taken, and all would
+/// wait for it.
 struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
@@ -248,8 +254,9 @@ struct Taken {
     part: u32,
 }
 
-/// Which step runs, and which of its parts are taken: one number, so that a part is taken of the step that runs and of no other, however long a
-/// thread was away since it looked. What was written in the steps before is there for whoever takes a part.
+/// Which step runs, and which of its parts are taken: one number, so that a part is taken of the step that runs and of
+/// no other, however long a thread was away since it looked. What was written in the steps before is there for whoever
+/// takes a part.
 struct Progress {
     /// The step, and 32 bits of parts that are taken.
     state: AtomicU64,
@@ -310,7 +317,8 @@ impl Progress {
     /// Another step, with no part taken.
     fn set(&self, step: u32) {
         self.state.store(u64::from(step) << 32, Release);
-        self.turn.fetch_add(1, SeqCst); // as in `sleep_past`: either this sees the sleeper, or the sleeper sees the turn
+        // As in `sleep_past`: either this sees the sleeper, or the sleeper sees the turn.
+        self.turn.fetch_add(1, SeqCst);
         if self.sleepers.load(SeqCst) > 0 {
             drop(self.lock.lock());
             self.wake.notify_all();

@@ -1,4 +1,5 @@
-//! Bytes that nobody may touch, told to AddressSanitizer. In: ranges of one allocation. Built by `./dev sanitize` alone (`--cfg fenced`).
+//! Bytes that nobody may touch, told to AddressSanitizer. In: ranges of one allocation. Built by `./dev sanitize` alone
+//! (`--cfg fenced`).
 
 use std::ffi::c_void;
 use std::ops::Range;

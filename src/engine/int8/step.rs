@@ -1,4 +1,5 @@
-//! One step of a plan, and how it runs: a share of the output's rows, from tensors of the arena to a tensor of the arena.
+//! One step of a plan, and how it runs: a share of the output's rows, from tensors of the arena to a tensor of the
+//! arena.
 
 use std::ops::Range;
 
@@ -7,14 +8,20 @@ use super::kernels::lanes::{Numbers, Taps};
 use super::kernels::{Dense, Depthwise, Kernels, LANES, OneChannel, RowSpan};
 use super::layer_graph::{Function, Window};
 
-/// Where a tensor lies: offsets in bytes from the arena's start.
+/// Where a tensor lies in the arena: `[height][width][lanes]`, int8 or float32. Offset and strides are bytes for both.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct View {
+    /// Bytes from the arena's start to the first value of pixel (0, 0), which lies inside the border.
     pub offset: usize,
+    /// Bytes from a row to the next, border included.
     pub row: usize,
+    /// Bytes from a pixel to the next: as many as the lanes of the tensor that it is a part of.
     pub pixel: usize,
+    /// Rows, without the border.
     pub height: usize,
+    /// Pixels a row, without the border.
     pub width: usize,
+    /// Values a pixel: channels, and for int8 the padding up to whole vectors.
     pub lanes: usize,
 }
 
@@ -45,95 +52,41 @@ pub struct Border {
     pub zero: u8,
 }
 
-/// What a step computes, and between which tensors.
+/// What a step computes, and between which tensors: `from` is read, `to` is written. Bounds are whole numbers of the
+/// int8 scale.
 pub enum Work {
     /// The camera's tensor into the arena.
-    Input {
-        to: View,
-    },
-    Dense {
-        layer: Box<Dense>,
-        from: View,
-        to: View,
-        window: Window,
-    },
-    OneChannel {
-        layer: Box<OneChannel>,
-        from: View,
-        to: View,
-        window: Window,
-    },
-    Depthwise {
-        layer: Box<Depthwise>,
-        from: View,
-        to: View,
-        window: Window,
-    },
-    FloatConv {
-        layer: Box<float::Conv>,
-        from: View,
-        to: View,
-    },
-    Add {
-        from: [View; 2],
-        to: View,
-        numbers: Numbers,
-    },
-    Requantize {
-        from: View,
-        to: View,
-        numbers: Numbers,
-    },
-    Upsample {
-        from: View,
-        to: View,
-        factor: usize,
-    },
-    MaxPool {
-        from: View,
-        to: View,
-        window: Window,
-    },
-    AveragePool {
-        from: View,
-        to: View,
-        window: Window,
-        include_pads: bool,
-        scale: f32,
-        bounds: [f32; 2],
-    },
+    Input { to: View },
+    /// A convolution in int8 whose groups are computed as one.
+    Dense { layer: Box<Dense>, from: View, to: View, window: Window },
+    /// A convolution in int8 to one float channel.
+    OneChannel { layer: Box<OneChannel>, from: View, to: View, window: Window },
+    /// A convolution in int8 of each channel alone.
+    Depthwise { layer: Box<Depthwise>, from: View, to: View, window: Window },
+    /// A convolution in float32.
+    FloatConv { layer: Box<float::Conv>, from: View, to: View },
+    /// The sum of two int8 tensors.
+    Add { from: [View; 2], to: View, numbers: Numbers },
+    /// From one int8 scale to another.
+    Requantize { from: View, to: View, numbers: Numbers },
+    /// Each pixel `factor` times down and right.
+    Upsample { from: View, to: View, factor: usize },
+    /// The largest value of each window.
+    MaxPool { from: View, to: View, window: Window },
+    /// The mean of each window, by `scale` to the int8 scale of `to`.
+    AveragePool { from: View, to: View, window: Window, include_pads: bool, scale: f32, bounds: [f32; 2] },
     /// Between tensors whose channels lie in different lanes.
-    Relane {
-        from: View,
-        to: View,
-        lanes: Vec<(usize, usize)>,
-    },
-    Quantize {
-        from: View,
-        to: View,
-        scale: f32,
-    },
-    Dequantize {
-        from: View,
-        to: View,
-        lanes: Vec<usize>,
-        scale: f32,
-    },
-    Map {
-        from: View,
-        to: View,
-        function: Function,
-    },
-    Resize {
-        from: View,
-        to: View,
-        tables: Box<float::Resize>,
-        lines: View,
-    },
-    Mean {
-        from: View,
-        to: View,
-    },
+    Relane { from: View, to: View, lanes: Vec<(usize, usize)> },
+    /// Float32 to int8.
+    Quantize { from: View, to: View, scale: f32 },
+    /// Int8 to float32; channel i lies in lane `lanes[i]`.
+    Dequantize { from: View, to: View, lanes: Vec<usize>, scale: f32 },
+    /// A function of each float32.
+    Map { from: View, to: View, function: Function },
+    /// An enlargement in float32, bilinear; `lines` is scratch, one enlarged row a part.
+    Resize { from: View, to: View, tables: Box<float::Resize>, lines: View },
+    /// The mean of each float32 channel over all pixels.
+    Mean { from: View, to: View },
 }
 
 impl View {
@@ -163,12 +116,12 @@ impl Step {
         }
     }
 
-    /// Computes this thread's share of the step's rows: part `part` of `parts`. `input` is what the first part reads of the camera's
-    /// tensor; the others need none.
+    /// Computes this thread's share of the step's rows: part `part` of `parts`. `input` is what the first part reads of
+    /// the camera's tensor; the others need none.
     ///
     /// # Safety
-    /// `base` is the arena of the plan that this step is of; all earlier steps are done, and done before this one in the order of memory
-    /// too; parts run at most once each, and nobody else touches the arena meanwhile.
+    /// `base` is the arena of the plan that this step is of; all earlier steps are done, and done before this one in
+    /// the order of memory too; parts run at most once each, and nobody else touches the arena meanwhile.
     pub unsafe fn run(&self, kernels: &Kernels, base: *mut u8, input: &[i8], part: usize, parts: usize) {
         let rows = self.share(part, parts);
         // SAFETY: the caller's. Each match arm below stays inside of the views that the builder made.

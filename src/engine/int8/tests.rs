@@ -1,4 +1,5 @@
-//! Every instruction set of this CPU gives what [`super::kernels::portable`] gives, to the bit: random networks through the whole plan.
+//! Every instruction set of this CPU gives what [`super::kernels::portable`] gives, to the bit: random networks through
+//! the whole plan.
 
 #![allow(clippy::indexing_slicing)]
 

@@ -181,8 +181,9 @@ fn values(graph: &GraphProto) -> Vec<Problem> {
     found
 }
 
-/// Operators that make a large tensor of a small constant. Loaders compute them while they load, and to run out of memory ends
-/// the process: what asks for too much in one step is refused here, what multiplies up over several by the loaded sizes.
+/// Operators that make a large tensor of a small constant. Loaders compute them while they load, and to run out of
+/// memory ends the process: what asks for too much in one step is refused here, what multiplies up over several by the
+/// loaded sizes.
 fn growth(graph: &GraphProto) -> Vec<Problem> {
     const GROWING: [&str; 7] = ["ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile"];
     let wiring = Wiring::new(graph);

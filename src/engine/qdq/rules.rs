@@ -1,5 +1,5 @@
-//! The eight rules that make one int8 file legal for tract and TensorRT alike, in the words of models/README.md, and the
-//! input's own quantisation, which lets an int8 engine take the camera's tensor as it is.
+//! The eight rules that make one int8 file legal for tract and TensorRT alike, in the words of models/README.md, and
+//! the input's own quantisation, which lets an int8 engine take the camera's tensor as it is.
 
 use super::super::onnx::{DataType, NodeProto};
 use super::tensor::{elements, floats, has_type, int8_zeros};

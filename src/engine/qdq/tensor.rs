@@ -70,8 +70,8 @@ pub(in crate::engine) fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
     Some(raw.chain(tensor.int64_data.iter().copied()).collect())
 }
 
-/// The product of a shape, of pads, repeats or scales: about how many values an operator is asked to make. Signs and zeros do
-/// not matter; other types than those of such constants give 1.
+/// The product of a shape, of pads, repeats or scales: about how many values an operator is asked to make. Signs and
+/// zeros do not matter; other types than those of such constants give 1.
 pub(super) fn product(tensor: &TensorProto) -> f64 {
     let raw = tensor.raw_data.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok()).map(i64::from_le_bytes);
     let whole = raw.chain(tensor.int64_data.iter().copied()).filter(|_| has_type(tensor, DataType::Int64));

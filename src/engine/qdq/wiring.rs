@@ -1,5 +1,5 @@
-//! Who makes and who reads each tensor of a graph, and which tensors are constant. Cycles and names used twice are looked at
-//! like anything else: nothing here follows a path without an end.
+//! Who makes and who reads each tensor of a graph, and which tensors are constant. Cycles and names used twice are
+//! looked at like anything else: nothing here follows a path without an end.
 
 use std::collections::{HashMap, HashSet};
 
@@ -61,7 +61,8 @@ impl<'a> Wiring<'a> {
         node.output.iter().flat_map(|name| self.readers(name)).copied()
     }
 
-    /// The outputs of all nodes from which a QuantizeLinear or DequantizeLinear is reached: everything but the float tail.
+    /// The outputs of all nodes from which a QuantizeLinear or DequantizeLinear is reached: everything but the float
+    /// tail.
     pub fn body(&self) -> HashSet<&'a str> {
         let quantisers = self.of_type(QUANTIZE).chain(self.of_type(DEQUANTIZE));
         let mut waiting: Vec<&str> = quantisers.flat_map(|node| &node.input).map(String::as_str).collect();

@@ -1,7 +1,9 @@
-//! Engines that were built, in a folder. In: a key, that is all an engine depends on. Out: the engine's bytes, or why there are none.
+//! Engines that were built, in a folder. In: a key, that is all an engine depends on. Out: the engine's bytes, or why
+//! there are none.
 //!
-//! A file is a few lines of text, an empty line, and the engine. The text is the key and the SHA-256 of the engine: what does not match is never
-//! given to TensorRT, which trusts its bytes. Files are whole under their name ([`durable`]); the oldest beyond a number are removed.
+//! A file is a few lines of text, an empty line, and the engine. The text is the key and the SHA-256 of the engine:
+//! what does not match is never given to TensorRT, which trusts its bytes. Files are whole under their name
+//! ([`durable`]); the oldest beyond a number are removed.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};

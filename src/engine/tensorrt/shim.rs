@@ -1,7 +1,8 @@
-//! The C interface of board/jetson/trt_shim.cc. In: the path of a compiled shim. Out: its calls as safe functions, its codes as [`Refusal`]s.
+//! The C interface of board/jetson/trt_shim.cc. In: the path of a compiled shim. Out: its calls as safe functions, its
+//! codes as [`Refusal`]s.
 //!
-//! The number of the interface is read before anything else is called. A shim that was opened stays open: what TensorRT has started in a process
-//! cannot be taken back.
+//! The number of the interface is read before anything else is called. A shim that was opened stays open: what TensorRT
+//! has started in a process cannot be taken back.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::path::{Path, PathBuf};
@@ -137,7 +138,8 @@ impl Shim {
         if let Some(known) = open.iter().find(|shim| shim.path == path) {
             return Ok(known);
         }
-        // SAFETY: opening runs the file's constructors. It is a shim that an administrator has put into a place of the list, or has named.
+        // SAFETY: opening runs the file's constructors. It is a shim that an administrator has put into a place of the
+        // list, or has named.
         let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
         let library = library.map_err(|error| format!("it cannot be opened: {}", in_one_line(&error.to_string())))?;
         let shim = Self::new(path, &library);
@@ -275,7 +277,8 @@ impl Session {
     /// Where the next picture goes: planes of (pixel - 128) / 128.
     pub(super) fn input(&mut self) -> &mut [f32] {
         let values = 3 * self.shape.width * self.shape.height;
-        // SAFETY: the shim keeps as many for the shape that it was loaded with, until it is unloaded, and does not touch them between runs.
+        // SAFETY: the shim keeps as many for the shape that it was loaded with, until it is unloaded, and does not
+        // touch them between runs.
         unsafe { std::slice::from_raw_parts_mut(self.ports.input, values) }
     }
 

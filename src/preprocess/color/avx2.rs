@@ -1,5 +1,5 @@
-//! The conversion with AVX2, 16 pixels at once: vpmaddwd multiplies luma and one chroma of a pixel and adds the products. Even and odd
-//! pixels are apart until they are packed, because both use the same chroma.
+//! The conversion with AVX2, 16 pixels at once: vpmaddwd multiplies luma and one chroma of a pixel and adds the
+//! products. Even and odd pixels are apart until they are packed, because both use the same chroma.
 
 use std::arch::x86_64::*;
 

@@ -1,4 +1,5 @@
-//! The conversion with NEON, which every 64-bit ARM has, 16 pixels at once: LD4 takes the pairs apart, ST3 puts the colours together.
+//! The conversion with NEON, which every 64-bit ARM has, 16 pixels at once: LD4 takes the pairs apart, ST3 puts the
+//! colours together.
 
 use std::arch::aarch64::*;
 

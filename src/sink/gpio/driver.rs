@@ -1,6 +1,8 @@
-//! The thread of the outputs. In: parts, the station's status, flashes. Out: levels, each at its time, whatever the station's other threads do.
+//! The thread of the outputs. In: parts, the station's status, flashes. Out: levels, each at its time, whatever the
+//! station's other threads do.
 //!
-//! Lines that cannot be driven are told once and opened again twice a second; until then no part is valid and READY is low.
+//! Lines that cannot be driven are told once and opened again twice a second; until then no part is valid and READY is
+//! low.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,7 +21,7 @@ use crate::watchdog::{LOOK, SILENCE, Watchdog};
 
 /// Between two tries to open the lines.
 const RETRY: Duration = Duration::from_millis(500);
-/// What was told when the station ends has so long to be shown: one pulse and what leads to it.
+/// How long the last parts may take to be shown when the station ends: one pulse and what leads to it.
 const DRAIN: Duration = Duration::from_millis(1100);
 
 /// What the thread owns.
@@ -41,7 +43,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Until the sink ends and what it was told is shown.
+    /// Runs until the sink ends and everything it was told is shown.
     pub(super) fn run(&mut self, watchdog: Watchdog) {
         let mut end = None;
         while !end.is_some_and(|end| self.timing.waiting() == 0 || clock::now() > end) {
@@ -89,7 +91,7 @@ impl Driver {
         }
     }
 
-    /// What can still be driven shows that something is wrong; then the lines are let go.
+    /// Lines that can still be driven show that something is wrong; then all are released.
     fn lose(&mut self, error: &Error) {
         log::error!("{error}; no part is told by GPIO until the outputs are back");
         self.timing.fail();

@@ -50,7 +50,7 @@ impl Role {
 pub struct Levels(u32);
 
 impl Levels {
-    /// What a dead station leaves: not good, not ready.
+    /// The levels that a dead station leaves: not good, not ready.
     pub const SAFE: Self = Self(1 << 3 | 1 << 6);
 
     /// True if a line is active.

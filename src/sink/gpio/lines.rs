@@ -41,7 +41,7 @@ impl Lines {
         })
     }
 
-    /// Sets all; when one fails the others are set all the same.
+    /// Sets all; when one fails, the others are set nevertheless.
     pub(super) fn write(&mut self, levels: Levels) -> Result<(), Error> {
         let mut worst = Ok(());
         for group in &mut self.groups {

@@ -1,5 +1,6 @@
-//! The lamp on hardware PWM of a Raspberry Pi: its brightness is a duty cycle, its flash the time for which the PWM runs. The one file that
-//! knows rppal, whose author retired it in July 2025. Compiled with the feature `rpi`, and never run on hardware by us.
+//! The lamp on hardware PWM of a Raspberry Pi: its brightness is a duty cycle, its flash the time for which the PWM
+//! runs. The one file that knows rppal, whose author retired it in July 2025. Compiled with the feature `rpi`, and
+//! never run on hardware by us.
 
 use rppal::pwm::{Channel, Polarity, Pwm};
 

@@ -1,15 +1,16 @@
-//! When each line has which level. In: parts with their due times, the station's state, flashes, and the time. Out: one set of levels after the
-//! other, and when to ask again.
+//! When each line has which level. In: parts with their due times, the station's state, flashes, and the time. Out: one
+//! set of levels after the other, and when to ask again.
 //!
-//! Pure: it reads no clock and drives nothing. [`Timing::step`] is asked until it has no more to say, each of its answers is written before
-//! it is asked again, and the time that it is given is always the time now. What it holds, however late it is asked:
+//! Pure: it reads no clock and drives nothing. [`Timing::step`] is asked until it has no more to say, each of its
+//! answers is written before it is asked again, and the time that it is given is always the time now. What it holds,
+//! however late it is asked:
 //!
-//! - OK, NG and zones stand for [`SETUP`] before VALID rises, and never change while VALID is high. Zones in two bytes never change while
-//!   their strobe is high.
+//! - OK, NG and zones stand for [`SETUP`] before VALID rises, and never change while VALID is high. Zones in two bytes
+//!   never change while their strobe is high.
 //! - Every part has one pulse of VALID, in order, and none is shorter than [`SETUP`].
 //! - OK and NG are never high together, except when an output fails.
-//! - A part with a due time is OK within [`LATE`] of it, or it is NG. One that must come too late is NG from the start; only a caller that asks too
-//!   late takes back an OK, and VALID was not high with it.
+//! - A part with a due time is OK within [`LATE`] of it, or it is NG. One that must come too late is NG from the start;
+//!   only a caller that asks too late takes back an OK, and VALID was not high with it.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::signal::{Output, SETUP};
 pub const PARTS: usize = 64;
 /// Flashes that may wait for theirs.
 const FLASHES: usize = 16;
-/// An OK that is later at its line is none: the part may be elsewhere by then.
+/// An OK that reaches its line later does not count: the part may be elsewhere by then.
 pub const LATE: Duration = Duration::from_millis(5);
 
 /// What a station fixes once.
@@ -121,14 +122,14 @@ enum Phase {
     Setup { until: Timestamp },
     /// VALID rises.
     Rise,
-    /// VALID is high; so many of the zones' marks are behind, the last at `since`.
+    /// VALID is high; `marks` of the zones' marks have passed, the last at `since`.
     Valid { rose: Timestamp, marks: usize, since: Timestamp },
     /// VALID falls; OK, NG and zones, whose second byte it may be, stand for one more step.
     Fall { marks: usize },
 }
 
-/// What happens to the zone lines while VALID is high and the zones come in two bytes, in eighths of the hold time: the strobe falls, the second
-/// byte comes, the strobe rises, and falls.
+/// What happens to the zone lines while VALID is high and the zones come in two bytes, in eighths of the hold time: the
+/// strobe falls, the second byte comes, the strobe rises, and falls.
 const MARKS: [u32; 4] = [2, 3, 4, 6];
 
 /// The state machine.
@@ -178,7 +179,7 @@ impl Timing {
         self.shown = shown;
     }
 
-    /// A trigger's edge was seen: the lamp has its moment.
+    /// A trigger's edge was seen: the lamp is to flash.
     pub fn flash(&mut self, edge: Timestamp) {
         let _ = self.flashes.push_back(edge + self.options.flash_delay); // the lamp cannot flash that often
     }
@@ -188,7 +189,8 @@ impl Timing {
         self.broken = true;
     }
 
-    /// The outputs can be driven again, from their safe levels on. What was on its way is gone, because half a pulse is none; returns how many.
+    /// The outputs can be driven again, from their safe levels on. What was on its way is gone, because half a
+    /// pulse does not count; returns how many parts that were.
     pub fn recover(&mut self) -> usize {
         let gone = self.waiting();
         (self.broken, self.standing, self.levels) = (false, None, Levels::SAFE);
@@ -338,7 +340,7 @@ impl Timing {
     }
 }
 
-/// An OK whose VALID rises then is none.
+/// An OK whose VALID would rise then becomes NG.
 fn is_late(part: &Part, rise: Timestamp) -> bool {
     part.timed && part.ok && rise > part.due + LATE
 }

@@ -1,6 +1,8 @@
-//! The registers that all masters share. In: what a request wants, masks. Out: words of one moment, and the PLC's controls for the line.
+//! The registers that all masters share. In: what a request wants, masks. Out: words of one moment, and the PLC's
+//! controls for the line.
 //!
-//! One lock around the controls and the newest mask, held for a few copies; the line's own lock is taken inside of it, never the other way.
+//! One lock around the controls and the newest mask, held for a few copies; the line's own lock is taken inside of it,
+//! never the other way.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,7 +44,7 @@ struct State {
     mask: MaskPages,
 }
 
-/// What came.
+/// What masters sent, counted.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) requests: AtomicU64,
@@ -178,7 +180,7 @@ impl Registers {
         self.up.store(up, Relaxed);
     }
 
-    /// What came, in one line.
+    /// The counters in one line, for the log.
     pub(super) fn books(&self) -> String {
         let Counters { requests, refused, damaged, turned_away } = &self.counters;
         let [requests, refused, damaged, away] = [requests, refused, damaged, turned_away].map(|one| one.load(Relaxed));

@@ -1,7 +1,8 @@
-//! Modbus on a serial line. In: frames, told apart by silence. Out: answers to those for this unit; a broadcast is followed and not answered.
+//! Modbus on a serial line. In: frames, told apart by silence. Out: answers to those for this unit; a broadcast is
+//! followed and not answered.
 //!
-//! What is damaged or for another unit is dropped without a word, as the line's other units need it. A device that is away is opened again when
-//! it comes back.
+//! What is damaged or for another unit is dropped without an answer, as the line's other units need it. A device that
+//! is away is opened again when it comes back.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::watchdog::{SILENCE, Watchdog};
 const SLICE: Duration = Duration::from_millis(50);
 /// Between two tries to open the device.
 const RETRY: Duration = Duration::from_millis(500);
-/// A request to this unit that by its own length goes on is given so long: USB adapters deliver in pieces, up to 16 ms apart.
+/// How long a request to this unit is waited for that by its own length goes on: USB adapters deliver in pieces, up to
+/// 16 ms apart.
 const PIECES: Duration = Duration::from_millis(20);
 
 /// One unit on one line.

@@ -1,7 +1,8 @@
 //! Modbus on TCP. In: connections of masters that are allowed. Out: answers, each as soon as its request is whole.
 //!
-//! A thread a connection, and never more than the limit. A connection that sends no Modbus, dawdles within a request, takes no answers or asks
-//! nothing for too long is closed; who is not on the list is turned away before a byte is read.
+//! A thread a connection, and never more than the limit. A connection that sends no Modbus, dawdles within a request,
+//! takes no answers or asks nothing for too long is closed; who is not on the list is turned away before a byte is
+//! read.
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -25,7 +26,7 @@ const SLICE: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(500);
 /// From a request's first byte to its last.
 const DAWDLE: Duration = Duration::from_secs(1);
-/// A master that does not take an answer in so long is gone.
+/// A master that does not take an answer within this time is gone.
 const STUCK: Duration = Duration::from_secs(1);
 
 /// The listener and its connections.
@@ -144,7 +145,7 @@ enum Ended {
     Idle,
     /// It began a request and did not end it.
     Dawdled,
-    /// It sent something else than Modbus.
+    /// It sent something other than Modbus.
     Garbage,
     /// The station stops.
     Stopped,

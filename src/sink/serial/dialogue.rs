@@ -1,8 +1,8 @@
-//! What the PLC says on the line. In: its telegrams or lines, and when they came. Out: triggers, jobs and acknowledgements for the station, and
-//! one answer for each.
+//! What the PLC says on the line. In: its telegrams or lines, and when they came. Out: triggers, jobs and
+//! acknowledgements for the station, and one answer for each.
 //!
-//! A TRIGGER that is repeated because its answer was lost is the same part: SEQ and the part's number tell. It refuses triggers where the
-//! camera itself makes the parts, and those that no result would follow.
+//! A TRIGGER that is repeated because its answer was lost is the same part: SEQ and the part's number tell. It refuses
+//! triggers where the camera itself makes the parts, and those that no result would follow.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,15 +17,15 @@ use crate::telegram::{self, Malformed, Message, Received};
 
 /// Triggers that may still be repeated.
 const RECENT: usize = 16;
-/// After so long the same SEQ and part are a new trigger: a PLC that was started again counts from 0.
+/// After this time the same SEQ and part are a new trigger: a PLC that was started again counts from 0.
 const REPEAT: Duration = Duration::from_secs(2);
 
 /// What was asked, for the answer to name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// By the telegram's SEQ.
+    /// A telegram, named by its SEQ.
     Frame(u16),
-    /// By the line's own words; none if they were not understood.
+    /// A line of text, named by its command; none if that was not understood.
     Line(Option<Command>),
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Dialogue {
     /// Triggers make the parts.
     external: bool,
     recent: heapless::Deque<Recent, RECENT>,
-    /// A job change under way, and who is to hear of its end.
+    /// A job change under way, and the request that its end answers.
     job: Option<(Asked, u16)>,
 }
 

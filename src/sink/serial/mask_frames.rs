@@ -1,7 +1,8 @@
-//! Regions and mask of one part, cut into frames that hold no verdict up. In: a mask and the line's budget. Out: message after message.
+//! Regions and mask of one part, cut into frames that hold no verdict up. In: a mask and the line's budget. Out:
+//! message after message.
 //!
-//! A mask that is too large for the line goes at half or quarter scale, marked, and if that does not fit either it is not sent at all: never
-//! a part of it, which would look like a part with fewer defects.
+//! A mask that is too large for the line goes at half or quarter scale, marked, and if that does not fit either it is
+//! not sent at all: never a part of it, which would look like a part with fewer defects.
 
 use super::telegrams;
 use crate::mask::Stored;

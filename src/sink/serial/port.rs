@@ -1,4 +1,4 @@
-//! The device: raw bytes at a rate, RS-485 where the kernel has it, and no write that waits for ever.
+//! The device: raw bytes at a rate, RS-485 where the kernel has it, and no write that waits forever.
 
 use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -10,7 +10,7 @@ use serial2::{CharSize, FlowControl, SerialPort, Settings, StopBits};
 use super::{Parity, SerialOptions};
 use crate::clock;
 
-/// A device that takes nothing for so long is as good as cut.
+/// A device that takes nothing for this long counts as cut.
 const STUCK: Duration = Duration::from_millis(500);
 
 /// One wait for it; after that it is looked at how long all of it has taken.
@@ -19,7 +19,7 @@ const WAIT: Duration = Duration::from_millis(100);
 /// Before a device is asked again.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The reader looks around after so much silence.
+/// After this much silence the reader looks around.
 const SILENCE: Duration = Duration::from_millis(20);
 
 /// Opens and sets up the device of a station's telegrams.
@@ -54,8 +54,8 @@ pub(in crate::sink) fn configure(path: &Path, baud: u32, parity: Parity, rs485: 
     Ok(port)
 }
 
-/// Writes all bytes, which takes [`STUCK`] in all at most and one more wait for the device, however it dribbles. A device that is ready and then takes
-/// nothing after all, as a full pseudo-terminal does, is asked again.
+/// Writes all bytes, which takes [`STUCK`] in all at most and one more wait for the device, however it dribbles. A
+/// device that is ready and then takes nothing after all, as a full pseudo-terminal does, is asked again.
 pub(in crate::sink) fn write(port: &SerialPort, mut bytes: &[u8]) -> Result<()> {
     let end = clock::now() + STUCK;
     while !bytes.is_empty() {

@@ -1,5 +1,5 @@
-//! The thread that hears the PLC. In: bytes, taken as soon as they come, because a trigger's time is that of its last byte. Out: answers for the
-//! line's thread to send when the line is free. It waits for nothing but the device.
+//! The thread that hears the PLC. In: bytes, taken as soon as they come, because a trigger's time is that of its last
+//! byte. Out: answers for the line's thread to send when the line is free. It waits for nothing but the device.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The line's thread: verdicts at once, everything else when the line is free, and the device opened again when it comes back.
+//! The line's thread: verdicts at once, everything else when the line is free, and the device opened again when it
+//! comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,7 +22,7 @@ use crate::telegram::{Abort, Message, State, ascii, encode};
 use crate::verdict::Fault;
 use crate::watchdog::{SILENCE, Watchdog};
 
-/// A quiet line is told so often that the station lives.
+/// How often a quiet line is told that the station lives.
 const HEARTBEAT: Duration = Duration::from_millis(250);
 /// Between two tries to open the device.
 const RETRY: Duration = Duration::from_millis(500);
@@ -164,7 +165,7 @@ impl Writer {
         };
     }
 
-    /// Whatever kept the verdict, an OK leaves in time or is none.
+    /// Whatever held the verdict up: an OK that leaves too late becomes a fault.
     fn tell(&mut self, outcome: &Outcome) {
         let now = clock::now();
         let late = outcome.plc.ok && self.is_late(outcome, now);
@@ -188,8 +189,9 @@ impl Writer {
         }
     }
 
-    /// True if the telegram would leave the station later than the line's own part of the promise allows: the due time, and what a verdict may wait
-    /// for the frame on the wire ([`crate::telegram::budget::SerialLine::head_of_line_ms`]).
+    /// True if the telegram would leave the station later than the line's own part of the promise allows: the due time,
+    /// and what a verdict may wait for the frame on the wire
+    /// ([`crate::telegram::budget::SerialLine::head_of_line_ms`]).
     fn is_late(&self, outcome: &Outcome, now: Timestamp) -> bool {
         let wire = Duration::from_millis(self.options.line.head_of_line_ms.into());
         self.signaller().is_late(outcome.captured + wire, now.max(self.free))

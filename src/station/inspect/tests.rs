@@ -77,7 +77,7 @@ fn run_wrecked(frames: u64, sabotaged: &[u64], wrecked: u64) -> (Report, Vec<Out
     done
 }
 
-/// A station whose engine has so many threads, struck so.
+/// A station whose engine has this many threads, struck like this.
 fn run_struck(frames: u64, threads: usize, strikes: &[(u64, Strike)]) -> (Report, Vec<Outcome>) {
     let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
     *STRIKES.lock().unwrap() = strikes.to_vec();

@@ -1,8 +1,9 @@
 //! The transform with AVX2: what [`super::portable`] computes, to the bit.
 //!
-//! A register holds pairs of coefficients of all eight columns, as [`super::place`] has them, so that VPMADDWD gives a sum of two products
-//! for each column. Nothing here is handed to a function like `map`: that would have to be compiled for AVX2 too. Between the passes pairs are put
-//! together again, and rows come to stand in the order 0 2 4 6 1 3 5 7 until they are stored.
+//! A register holds pairs of coefficients of all eight columns, as [`super::place`] has them, so that VPMADDWD gives a
+//! sum of two products for each column. Nothing here is handed to a function like `map`: that would have to be compiled
+//! for AVX2 too. Between the passes pairs are put together again, and rows come to stand in the order 0 2 4 6 1 3 5 7
+//! until they are stored.
 
 use std::arch::x86_64::*;
 
@@ -35,7 +36,8 @@ pub(super) fn run(block: &Block, steps: &Steps, out: &mut [u8], stride: usize) -
         (4, _mm256_castsi256_si128(lower)),
         (5, _mm256_extracti128_si256::<1>(lower)),
     ] {
-        // SAFETY: `first` is 5 at most, so that both rows end within the 7 strides and 8 bytes that `out` has. The stores need no alignment.
+        // SAFETY: `first` is 5 at most, so that both rows end within the 7 strides and 8 bytes that `out` has. The
+        // stores need no alignment.
         unsafe {
             let to = out.as_mut_ptr().add(first * stride);
             _mm_storel_epi64(to.cast(), two);

@@ -1,7 +1,7 @@
 //! The transform with NEON: what [`super::portable`] computes, to the bit.
 //!
-//! A register holds a row of eight columns; LD2 takes the pairs apart that [`super::place`] makes. Sums of products are 32 bits wide, four columns
-//! in each of two registers.
+//! A register holds a row of eight columns; LD2 takes the pairs apart that [`super::place`] makes. Sums of products are
+//! 32 bits wide, four columns in each of two registers.
 
 use std::arch::aarch64::*;
 
@@ -123,7 +123,8 @@ fn narrow<const BITS: i32>([low, high]: Wide) -> int16x8_t {
     vqrshrn_high_n_s32::<BITS>(vqrshrn_n_s32::<BITS>(low), high)
 }
 
-/// Sums of two columns without their 18 fractional bits, clipped to bytes: 16 of them first, because no narrowing shift takes more.
+/// Sums of two columns without their 18 fractional bits, clipped to bytes: 16 of them first, because no narrowing shift
+/// takes more.
 #[inline]
 #[target_feature(enable = "neon")]
 fn bytes(a: Wide, b: Wide) -> uint8x16_t {

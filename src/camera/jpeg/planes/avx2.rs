@@ -1,10 +1,11 @@
-//! Chroma filter and colours with AVX2: what the portable functions compute, to the byte, of as many pixels as fill registers. Nothing is handed to
-//! functions like `map`: they would have to be compiled for AVX2 too.
+//! Chroma filter and colours with AVX2: what the portable functions compute, to the byte, of as many pixels as fill
+//! registers. Nothing is handed to functions like `map`: they would have to be compiled for AVX2 too.
 
 use std::arch::x86_64::*;
 
-/// Two pixels of each sample but the first and the last of `row`, which are beside the others: chroma at half resolution across. 32 samples at
-/// once, in bytes: with VPAVGB's (a + b + 1) >> 1, the mean of a and the mean of a and b is a quarter of 3 a + b.
+/// Two pixels of each sample but the first and the last of `row`, which are beside the others: chroma at half
+/// resolution across. 32 samples at once, in bytes: with VPAVGB's (a + b + 1) >> 1, the mean of a and the mean of a and
+/// b is a quarter of 3 a + b.
 #[target_feature(enable = "avx2")]
 pub(super) fn spread_halves(row: &[u8], out: &mut [u8]) -> usize {
     let mut done = 0;
@@ -106,9 +107,9 @@ pub(super) fn colors(y: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) -> usize {
 
 /// Red, green and blue of 16 pixels, in 16 bits each, not clipped.
 ///
-/// VPMULHRSW is (a b + 16384) >> 15. The fractions of 1.402 = 1 + 26345 / 65536 and 1.772 = 2 - 14942 / 65536 fit it: half of the former, rounded
-/// down, gives the same for each of the 256 values of chroma, which a test goes through. Green is -22554 u - 46802 v, of which the latter is 18734
-/// v - 65536 v.
+/// VPMULHRSW is (a b + 16384) >> 15. The fractions of 1.402 = 1 + 26345 / 65536 and 1.772 = 2 - 14942 / 65536 fit it:
+/// half of the former, rounded down, gives the same for each of the 256 values of chroma, which a test goes through.
+/// Green is -22554 u - 46802 v, of which the latter is 18734 v - 65536 v.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rgb(y: __m256i, u: __m256i, v: __m256i) -> [__m256i; 3] {

@@ -1,10 +1,10 @@
-//! Chroma filter and colours with NEON, which every 64-bit ARM has: what the portable functions compute, to the byte, of as many pixels as fill
-//! registers.
+//! Chroma filter and colours with NEON, which every 64-bit ARM has: what the portable functions compute, to the byte,
+//! of as many pixels as fill registers.
 
 use std::arch::aarch64::*;
 
-/// Two pixels of each sample but the first and the last of `row`, 16 samples at once; returns how many. A halving add rounds down, a rounding one
-/// up: the mean of a and the mean of a and b is a quarter of 3 a + b.
+/// Two pixels of each sample but the first and the last of `row`, 16 samples at once; returns how many. A halving add
+/// rounds down, a rounding one up: the mean of a and the mean of a and b is a quarter of 3 a + b.
 pub(super) fn spread_halves(row: &[u8], out: &mut [u8]) -> usize {
     let mut done = 0;
     for out in out.as_chunks_mut::<32>().0 {
@@ -79,9 +79,9 @@ fn block(y: &[u8; 16], u: &[u8; 16], v: &[u8; 16], out: &mut [u8; 48]) {
 
 /// Red, green and blue of 8 pixels.
 ///
-/// VQRDMULH is (2 a b + 32768) >> 16. The fractions of 1.402 = 1 + 26345 / 65536 and 1.772 = 2 - 14942 / 65536 fit it: half of the former, rounded
-/// down, gives the same for each of the 256 values of chroma, which a test goes through. Green is -22554 u - 46802 v, of which the latter is 18734
-/// v - 65536 v.
+/// VQRDMULH is (2 a b + 32768) >> 16. The fractions of 1.402 = 1 + 26345 / 65536 and 1.772 = 2 - 14942 / 65536 fit it:
+/// half of the former, rounded down, gives the same for each of the 256 values of chroma, which a test goes through.
+/// Green is -22554 u - 46802 v, of which the latter is 18734 v - 65536 v.
 #[inline]
 #[target_feature(enable = "neon")]
 fn colours(y: uint8x8_t, u: int16x8_t, v: int16x8_t) -> [uint8x8_t; 3] {

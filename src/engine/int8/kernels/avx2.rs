@@ -1,11 +1,12 @@
 //! x86 with 256-bit vectors: AVX2 alone, and with AVX-VNNI.
 //!
-//! The same kernels twice; they differ in the dot product of four bytes. AVX-VNNI has `vpdpbusd` and flips activations as AVX-512 does
-//! (see [`super::avx512`]). AVX2 keeps them signed: `vpmaddubsw` wants one unsigned operand and adds two products into 16 bits,
-//! which |x| * (w with the sign of x) keeps within 2 * 128 * 127; `vpmaddwd` by ones adds the pairs. A weight of -128 has no
-//! opposite: layers that have one take a slower, exact way.
+//! The same kernels twice; they differ in the dot product of four bytes. AVX-VNNI has `vpdpbusd` and flips activations
+//! as AVX-512 does (see [`super::avx512`]). AVX2 keeps them signed: `vpmaddubsw` wants one unsigned operand and adds
+//! two products into 16 bits, which |x| * (w with the sign of x) keeps within 2 * 128 * 127; `vpmaddwd` by ones adds
+//! the pairs. A weight of -128 has no opposite: layers that have one take a slower, exact way.
 //!
-//! Dense: an M x 16 tile of accumulators, two vectors a pixel, stays in the sixteen registers. Depthwise: see [`super::x86`].
+//! Dense: an M x 16 tile of accumulators, two vectors a pixel, stays in the sixteen registers. Depthwise: see
+//! [`super::x86`].
 
 #![expect(clippy::indexing_slicing, reason = "arrays are sets of registers, indexed by constants once unrolled")]
 
@@ -141,7 +142,8 @@ macro_rules! kernels {
                 input: &[*const u8; M],
                 output: &[*mut u8; M],
             ) {
-                // SAFETY: weights, bias and scale hold what the layer's shape says; every tap of these pixels is readable.
+                // SAFETY: weights, bias and scale hold what the layer's shape says; every tap of these pixels is
+                // readable.
                 unsafe {
                     let start: *const __m256i = layer.bias.as_ptr().add(block.lane).cast();
                     let mut sums = [[_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))]; M];
@@ -179,7 +181,8 @@ macro_rules! kernels {
                 }
             }
 
-            /// Rounded, half to even (MXCSR's default), and clamped; out of range becomes the least integer, so `wide` layers clamp above first.
+            /// Rounded, half to even (MXCSR's default), and clamped; out of range becomes the least integer, so `wide`
+            /// layers clamp above first.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn store_int8(value: [__m256; 2], wide: bool, low: i8, high: i8, to: *mut u8) {
@@ -194,7 +197,8 @@ macro_rules! kernels {
                 unsafe { _mm_storeu_si128(to.cast(), _mm_xor_si128(bytes, _mm_set1_epi8($flip))) };
             }
 
-            /// Through memory, since the accumulators are not in the order of the channels: float layers are few and narrow.
+            /// Through memory, since the accumulators are not in the order of the channels: float layers are few and
+            /// narrow.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn store_float(value: [__m256; 2], low: f32, high: f32, channels: usize, lane: usize, to: *mut f32) {
@@ -272,7 +276,8 @@ pub fn reencoded() -> Option<&'static Kernels> {
         .then_some(&reencoded::vnni::KERNELS)
 }
 
-/// The AVX-VNNI kernels with the same instructions in their AVX-512 encoding: what lets a CPU without AVX-VNNI test them.
+/// The AVX-VNNI kernels with the same instructions in their AVX-512 encoding: what lets a CPU without AVX-VNNI test
+/// them.
 #[cfg(test)]
 mod reencoded {
     use super::*;

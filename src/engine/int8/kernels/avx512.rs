@@ -1,10 +1,10 @@
 //! x86 with AVX-512 VNNI: `vpdpbusd` multiplies four unsigned by four signed bytes into each 32-bit lane.
 //!
-//! Activations are stored with their top bit flipped (x + 128, unsigned); what that adds, 128 times the sum of the weights, is taken
-//! back in the accumulator's start. The products fit: nothing saturates before the end.
+//! Activations are stored with their top bit flipped (x + 128, unsigned); what that adds, 128 times the sum of the
+//! weights, is taken back in the accumulator's start. The products fit: nothing saturates before the end.
 //!
-//! Dense: an M x (16 V) tile of accumulators stays in registers; a step loads V vectors of weights and broadcasts four bytes of each of
-//! M pixels. M V = 24 keeps both dot-product ports of a core busy through their latency.
+//! Dense: an M x (16 V) tile of accumulators stays in registers; a step loads V vectors of weights and broadcasts four
+//! bytes of each of M pixels. M V = 24 keeps both dot-product ports of a core busy through their latency.
 //!
 //! Depthwise: see [`super::x86`].
 
@@ -156,7 +156,8 @@ unsafe fn tile<const V: usize, const M: usize>(
     }
 }
 
-/// round(sum * scale + rest), half to even (MXCSR's default); out of range becomes the least integer, so `wide` layers clamp above first.
+/// round(sum * scale + rest), half to even (MXCSR's default); out of range becomes the least integer, so `wide` layers
+/// clamp above first.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn requantize(sum: __m512i, scale: __m512, rest: __m512, wide: bool) -> __m512i {
@@ -250,8 +251,8 @@ unsafe fn store_float<const V: usize, const M: usize>(
 
 // --- one output channel ---------------------------------------------------------------------------------------------
 
-/// Sixteen pixels at a time: each sums along its window into a vector of its own, and the sixteen vectors are added up crosswise. The
-/// last tile of a row repeats pixels of the one before.
+/// Sixteen pixels at a time: each sums along its window into a vector of its own, and the sixteen vectors are added up
+/// crosswise. The last tile of a row repeats pixels of the one before.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
 unsafe fn one_channel(layer: &OneChannel, span: &RowSpan) {
     for y in span.rows.clone() {

@@ -1,12 +1,12 @@
-//! 64-bit ARM with dot products (Cortex-A76: Raspberry Pi 5; Cortex-A78AE: Jetson Orin): SDOT multiplies four by four signed bytes into
-//! each 32-bit lane. The compiler does not offer it yet, so it is written in assembly.
+//! 64-bit ARM with dot products (Cortex-A76: Raspberry Pi 5; Cortex-A78AE: Jetson Orin): SDOT multiplies four by four
+//! signed bytes into each 32-bit lane. The compiler does not offer it yet, so it is written in assembly.
 //!
-//! Dense: a tile is 6 pixels by 16 channels, 24 accumulators; 16 bytes of each pixel stay in a register for four steps, two vectors of
-//! weights pass through: that is all 32 registers, and 14 loads for 96 dot products.
+//! Dense: a tile is 6 pixels by 16 channels, 24 accumulators; 16 bytes of each pixel stay in a register for four steps,
+//! two vectors of weights pass through: that is all 32 registers, and 14 loads for 96 dot products.
 //!
-//! Depthwise: four bytes of a 32-bit lane are four rows of one column of one channel. A column of 8 channels is interleaved once (4 ZIPs)
-//! and used by every output pixel whose window has it; the weights stay in registers along a row. The fifth row of a 5 x 5 window is
-//! multiplied and widened.
+//! Depthwise: four bytes of a 32-bit lane are four rows of one column of one channel. A column of 8 channels is
+//! interleaved once (4 ZIPs) and used by every output pixel whose window has it; the weights stay in registers along a
+//! row. The fifth row of a 5 x 5 window is multiplied and widened.
 
 #![expect(
     clippy::indexing_slicing,
@@ -55,7 +55,8 @@ fn sdot(sum: int32x4_t, x: int8x16_t, w: int8x16_t) -> int32x4_t {
     sum
 }
 
-// --- dense ------------------------------------------------------------------------------------------------------------
+// --- dense
+// ------------------------------------------------------------------------------------------------------------
 
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn dense(layer: &Dense, span: &RowSpan) {
@@ -114,14 +115,16 @@ macro_rules! steps {
     };
 }
 
-/// The sums of 16 channels of M pixels. For each pixel: its index, its pointer, what holds its bytes, its four accumulators.
+/// The sums of 16 channels of M pixels. For each pixel: its index, its pointer, what holds its bytes, its four
+/// accumulators.
 macro_rules! sums {
     ($name:ident, $m:literal, $($i:literal $p:ident $x:ident $a:ident $b:ident $c:ident $d:ident),*) => {
         #[inline]
         #[target_feature(enable = "neon,dotprod")]
         unsafe fn $name(layer: &Dense, block: &Block, input: [*const u8; $m]) -> [[int32x4_t; 4]; $m] {
-            // SAFETY: the caller's: every tap of these pixels is readable for `depth` steps; weights follow each other by tap, step and
-            // channel; bias has 16 values for each block (`widths` is 1). The assembly reads just that and writes its operands.
+            // SAFETY: the caller's: every tap of these pixels is readable for `depth` steps; weights follow each other
+            // by tap, step and channel; bias has 16 values for each block (`widths` is 1). The assembly reads just that
+            // and writes its operands.
             unsafe {
                 $(let ($a, $b, $c, $d): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);)*
                 asm!(
@@ -190,7 +193,8 @@ unsafe fn one_channel(layer: &OneChannel, span: &RowSpan) {
     unsafe { for_each_sum(layer, span, |sum, x, w| sdot(sum, x, w)) }
 }
 
-// --- depthwise --------------------------------------------------------------------------------------------------------
+// --- depthwise
+// --------------------------------------------------------------------------------------------------------
 
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn depthwise(layer: &Depthwise, span: &RowSpan) {
@@ -217,7 +221,8 @@ unsafe fn blocks<const K: u8>(layer: &Depthwise, span: &RowSpan) {
                     let output = span.output.add(y * span.out_row + block.lane + lane);
                     match shape {
                         (3, 3, 1, _) => {
-                            // The last of an odd number of rows is its own partner, as is one that shares no rows with the next.
+                            // The last of an odd number of rows is its own partner, as is one that shares no rows with
+                            // the next.
                             let pair = y + 1 < span.rows.end && span.in_row == layer.row;
                             let second = if pair { output.add(span.out_row) } else { output };
                             let fourth = if pair { 3 * layer.row } else { 2 * layer.row };
@@ -416,7 +421,8 @@ macro_rules! narrowed {
     };
 }
 
-/// One column of [`two_rows`]: the accumulators of the pixel that ends, of the one in the middle and of the one that begins.
+/// One column of [`two_rows`]: the accumulators of the pixel that ends, of the one in the middle and of the one that
+/// begins.
 macro_rules! rolled_step {
     (
         $narrow:tt,
@@ -437,12 +443,12 @@ macro_rules! rolled_step {
     };
 }
 
-/// One output row of a 3 x 3 window at stride 2, 8 lanes, two pixels at a time: the column between two pixels is loaded and interleaved
-/// once. The last pixel of an odd row is computed with its neighbour again.
+/// One output row of a 3 x 3 window at stride 2, 8 lanes, two pixels at a time: the column between two pixels is loaded
+/// and interleaved once. The last pixel of an odd row is computed with its neighbour again.
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn halved<const K: u8>(layer: &Depthwise, numbers: &Lanes, span: &RowSpan, input: *const u8, output: *mut u8) {
-    // SAFETY: the caller's: columns 0..2 * width + 1 of three rows are readable, 8 lanes of width pixels are writable; bias and rest have 8
-    // values. The assembly reads and writes just that.
+    // SAFETY: the caller's: columns 0..2 * width + 1 of three rows are readable, 8 lanes of width pixels are writable;
+    // bias and rest have 8 values. The assembly reads and writes just that.
     unsafe {
         let w = [numbers.column(0), numbers.column(1), numbers.column(2)];
         let pairs = |input: *const u8, output: *mut u8, n: usize| {
@@ -495,11 +501,13 @@ unsafe fn halved<const K: u8>(layer: &Depthwise, numbers: &Lanes, span: &RowSpan
     }
 }
 
-/// Two output rows of a 3 x 3 window of 8 lanes: four bytes of a 32-bit lane are the four rows that both windows cover together, and the
-/// second row's weights are the first's moved by a byte. Three pixels of each row are under way, so that a column is loaded and interleaved
-/// once: it ends the first pixel, is the middle of the second and begins the third, and then the roles turn.
+/// Two output rows of a 3 x 3 window of 8 lanes: four bytes of a 32-bit lane are the four rows that both windows cover
+/// together, and the second row's weights are the first's moved by a byte. Three pixels of each row are under way, so
+/// that a column is loaded and interleaved once: it ends the first pixel, is the middle of the second and begins the
+/// third, and then the roles turn.
 ///
-/// `fourth` is the offset of the last input row. The first output row is stored after the second, and may lie in the same place.
+/// `fourth` is the offset of the last input row. The first output row is stored after the second, and may lie in the
+/// same place.
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn two_rows<const K: u8>(
     layer: &Depthwise,
@@ -509,8 +517,8 @@ unsafe fn two_rows<const K: u8>(
     fourth: usize,
     output: [*mut u8; 2],
 ) {
-    // SAFETY: the caller's: columns 0..width + 2 of the four rows are readable, 8 lanes of width pixels of both outputs are writable;
-    // bias and rest have 8 values. The assembly reads and writes just that.
+    // SAFETY: the caller's: columns 0..width + 2 of the four rows are readable, 8 lanes of width pixels of both outputs
+    // are writable; bias and rest have 8 values. The assembly reads and writes just that.
     unsafe {
         let w = [numbers.column(0), numbers.column(1), numbers.column(2)];
         let next =
@@ -618,9 +626,9 @@ unsafe fn four_rows(at: *const u8, rows: [usize; 3]) -> [int8x16_t; 2] {
     [first, second]
 }
 
-/// Up to four rows of one column of 8 lanes, interleaved: four bytes of each 32-bit lane are the rows of one channel. Rows that are not
-/// there are copies of others, which meet weights of zero. One piece of assembly: the compiler would load all columns first and run out
-/// of registers.
+/// Up to four rows of one column of 8 lanes, interleaved: four bytes of each 32-bit lane are the rows of one channel.
+/// Rows that are not there are copies of others, which meet weights of zero. One piece of assembly: the compiler would
+/// load all columns first and run out of registers.
 #[inline(always)]
 unsafe fn column<const N: usize>(at: *const u8, row: usize) -> [int8x16_t; 2] {
     // Rows that are not there stand where others do.
@@ -649,8 +657,8 @@ unsafe fn column<const N: usize>(at: *const u8, row: usize) -> [int8x16_t; 2] {
     }
 }
 
-/// Products of 8 lanes: of two taps, or where P is 2 of the first alone. In assembly, because the compiler would widen the weights once for
-/// all pixels, and then the pixels each time.
+/// Products of 8 lanes: of two taps, or where P is 2 of the first alone. In assembly, because the compiler would widen
+/// the weights once for all pixels, and then the pixels each time.
 #[inline(always)]
 fn two_products<const P: usize>(x0: int8x8_t, w0: int8x8_t, x1: int8x8_t, w1: int8x8_t) -> int16x8_t {
     let sum;

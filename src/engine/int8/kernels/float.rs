@@ -1,4 +1,5 @@
-//! The float tail: a few elementwise functions and the enlargement of the map; and convolutions left in float. Dense NHWC f32 tensors.
+//! The float tail: a few elementwise functions and the enlargement of the map; and convolutions left in float. Dense
+//! NHWC f32 tensors.
 
 #![expect(
     clippy::indexing_slicing,
@@ -90,8 +91,8 @@ fn map(function: Function, from: &[f32], to: &mut [f32]) {
     }
 }
 
-/// exp(x) to about 2 units in the last place, in a form that the compiler vectorises: x = n ln 2 + r, |r| <= ln 2 / 2, the Taylor
-/// series of exp(r) to the seventh power, times 2^n. Below exp(-87) it stays there, above exp(88) too.
+/// exp(x) to about 2 units in the last place, in a form that the compiler vectorises: x = n ln 2 + r, |r| <= ln 2 / 2,
+/// the Taylor series of exp(r) to the seventh power, times 2^n. Below exp(-87) it stays there, above exp(88) too.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 355.0 / 512.0; // ln 2 in two parts, so that n * ln 2 is exact
@@ -201,7 +202,8 @@ fn double(line: &[f32], to: &mut [f32]) {
 /// 1.5 * 2^23: adding it leaves a number's nearest integer, half to even, in the low bits (for |x| < 2^22).
 const ROUND: f32 = 12_582_912.0;
 
-/// [`super::super::layer_graph::quantize`] in a form that the compiler vectorises. Bounds are whole numbers, so clamping first is clamping after.
+/// [`super::super::layer_graph::quantize`] in a form that the compiler vectorises. Bounds are whole numbers, so
+/// clamping first is clamping after.
 #[inline(always)]
 fn quantize(scale: f32, flip: u8, from: &[f32], to: &mut [u8]) {
     for (to, from) in to.iter_mut().zip(from) {
@@ -225,8 +227,8 @@ pub struct Conv {
     to: [usize; 2],
     group: usize,
     kind: Kind,
-    /// `[group][block of output channels][tap][input channel of the group][lane of the block]`, zero past a group's end; if depthwise,
-    /// `[tap][channel]`.
+    /// `[group][block of output channels][tap][input channel of the group][lane of the block]`, zero past a group's
+    /// end; if depthwise, `[tap][channel]`.
     weights: Vec<f32>,
     /// One an output channel.
     bias: Vec<f32>,

@@ -1,7 +1,7 @@
 //! The steps that work lane by lane: written once in plain Rust, compiled once for each instruction set.
 //!
-//! The compiler vectorises them; every set gives the same bits, because the arithmetic is that of f32 without contraction and
-//! rounding is an addition (`round`).
+//! The compiler vectorises them; every set gives the same bits, because the arithmetic is that of f32 without
+//! contraction and rounding is an addition (`round`).
 
 /// 1.5 * 2^23: adding it leaves a number's nearest integer, half to even, in the low bits (for |x| < 2^22).
 const ROUND: f32 = 12_582_912.0;
@@ -12,7 +12,8 @@ const ROUND: f32 = 12_582_912.0;
 /// All pointers are good for `n` bytes, and `to` overlaps neither of the others unless it is one of them.
 pub type Step = unsafe fn(numbers: &Numbers, to: *mut u8, a: *const u8, b: *const u8, n: usize);
 
-/// The largest of the values under a window, for `n` contiguous lanes of one pixel stored with `flip`; -128 where the window is empty.
+/// The largest of the values under a window, for `n` contiguous lanes of one pixel stored with `flip`; -128 where the
+/// window is empty.
 ///
 /// # Safety
 /// `n` bytes are readable behind each tap of the window and writable at `to`, which overlaps none of them.
@@ -68,8 +69,8 @@ fn load(stored: u8, flip: u8) -> f32 {
     f32::from((stored ^ flip) as i8)
 }
 
-/// `f` of each pair of bytes. Whole pieces are copied into registers first: a compiler that had to fear that `to` is `a` would go byte by
-/// byte.
+/// `f` of each pair of bytes. Whole pieces are copied into registers first: a compiler that had to fear that `to` is
+/// `a` would go byte by byte.
 #[inline(always)]
 unsafe fn each(to: *mut u8, a: *const u8, b: *const u8, n: usize, f: impl Fn(u8, u8) -> u8) {
     let mut i = 0;
@@ -193,7 +194,8 @@ compiled_with!(AVX2, avx2, "avx2");
 #[cfg(target_arch = "x86_64")]
 compiled_with!(AVX512, avx512, "avx512f,avx512bw,avx512vl,avx512dq");
 
-/// The same steps, 16 lanes at a time with NEON; flip is 0. What is left of a run goes the portable way, which gives the same bits.
+/// The same steps, 16 lanes at a time with NEON; flip is 0. What is left of a run goes the portable way, which gives
+/// the same bits.
 #[cfg(target_arch = "aarch64")]
 mod neon {
     use std::arch::aarch64::*;

@@ -1,15 +1,16 @@
 //! 64-bit ARM without dot products (Cortex-A72: Raspberry Pi 4), and what all ARM kernels share.
 //!
-//! Dense: two bytes of a pixel stand repeated in each of 4 registers (LD4R). SMULL and SMLAL make 16-bit sums of their products with 4
-//! steps of weights where the layer's weights let them fit (known at load, for each 8 bytes under the window), else of 2, which always fit; a
-//! layer with a weight of -128 goes the portable way. SADALP adds neighbouring pairs of sums to the channels' 32-bit accumulators. A tile
-//! is 3 pixels by 16 channels: 12 accumulators, 12 registers of pixels, 4 of weights, 4 of sums.
+//! Dense: two bytes of a pixel stand repeated in each of 4 registers (LD4R). SMULL and SMLAL make 16-bit sums of their
+//! products with 4 steps of weights where the layer's weights let them fit (known at load, for each 8 bytes under the
+//! window), else of 2, which always fit; a layer with a weight of -128 goes the portable way. SADALP adds neighbouring
+//! pairs of sums to the channels' 32-bit accumulators. A tile is 3 pixels by 16 channels: 12 accumulators, 12 registers
+//! of pixels, 4 of weights, 4 of sums.
 //!
-//! Depthwise: 16 channels of 4 neighbouring pixels, which share the columns they both see; the products of the whole window, of a row or of
-//! two taps, whichever fit, meet in a 16-bit sum before they are widened.
+//! Depthwise: 16 channels of 4 neighbouring pixels, which share the columns they both see; the products of the whole
+//! window, of a row or of two taps, whichever fit, meet in a 16-bit sum before they are widened.
 //!
-//! What would be loaded once and copied for each pixel (the start of accumulators, the rest) is loaded in pairs again and again: one
-//! instruction in place of two, and on pipes that have nothing else to do then.
+//! What would be loaded once and copied for each pixel (the start of accumulators, the rest) is loaded in pairs again
+//! and again: one instruction in place of two, and on pipes that have nothing else to do then.
 
 #![expect(clippy::indexing_slicing, reason = "arrays are sets of registers, indexed by constants once unrolled")]
 
@@ -37,7 +38,8 @@ pub const KERNELS: Kernels = Kernels {
     peak,
 };
 
-// --- shared -----------------------------------------------------------------------------------------------------------
+// --- shared
+// -----------------------------------------------------------------------------------------------------------
 
 /// A span's pixels in order, across row ends.
 pub struct Walk {
@@ -169,7 +171,8 @@ pub const RELU: u8 = 2;
 /// Not as bytes at all.
 pub const FLOAT: u8 = 3;
 
-/// 16 rounded values, clamped: six instructions to narrow them and two to clamp, or four and none, or four and one; see [`Narrow`].
+/// 16 rounded values, clamped: six instructions to narrow them and two to clamp, or four and none, or four and one; see
+/// [`Narrow`].
 #[inline(always)]
 pub fn narrow<const K: u8>([a, b, c, d]: [int32x4_t; 4], low: int8x16_t, high: int8x16_t) -> int8x16_t {
     // SAFETY: every aarch64 CPU has NEON.
@@ -255,7 +258,8 @@ pub unsafe fn store<const K: u8, const M: usize>(
     }
 }
 
-// --- dense ------------------------------------------------------------------------------------------------------------
+// --- dense
+// ------------------------------------------------------------------------------------------------------------
 
 unsafe fn dense(layer: &Dense, span: &RowSpan) {
     // SAFETY: the caller's; of an extreme layer the weights lie as the portable kernel wants them.
@@ -291,7 +295,8 @@ unsafe fn tiles<const K: u8>(layer: &Dense, span: &RowSpan) {
     }
 }
 
-/// Four steps of the weights of 8 channels, for all pixels: what joins 16-bit sums, the registers of a pixel's bytes, its accumulators.
+/// Four steps of the weights of 8 channels, for all pixels: what joins 16-bit sums, the registers of a pixel's bytes,
+/// its accumulators.
 macro_rules! four_steps {
     ($products:ident, $($x0:literal $x1:literal $x2:literal $x3:literal $t0:ident $t1:ident $a:ident $b:ident),*) => {
         concat!(
@@ -362,7 +367,8 @@ macro_rules! sadalp {
     };
 }
 
-/// 16 channels of M pixels. For each pixel: its index, its pointer, the registers of four steps, those of sums, its accumulators.
+/// 16 channels of M pixels. For each pixel: its index, its pointer, the registers of four steps, those of sums, its
+/// accumulators.
 macro_rules! tile {
     (
         $name:ident, $m:literal,
@@ -370,7 +376,8 @@ macro_rules! tile {
     ) => {
         #[inline(always)]
         unsafe fn $name<const K: u8>(layer: &Dense, block: &Block, input: [*const u8; $m], output: [*mut u8; $m]) {
-            /// All runs of 8 bytes whose products meet in the same way: those of the first 8 channels, those of the last 8.
+            /// All runs of 8 bytes whose products meet in the same way: those of the first 8 channels, those of the
+            /// last 8.
             macro_rules! runs {
                 ($n:literal $loop:literal $next:literal $first:ident $last:ident) => {
                     concat!(
@@ -383,9 +390,9 @@ macro_rules! tile {
                     )
                 };
             }
-            // SAFETY: the caller's: every tap of these pixels is readable for `depth` steps and one more; weights and moves are there for as
-            // many runs of 8 bytes as the block has, bias has 16 values for each block (`widths` is 1). The assembly reads just that, and
-            // writes registers alone.
+            // SAFETY: the caller's: every tap of these pixels is readable for `depth` steps and one more; weights and
+            // moves are there for as many runs of 8 bytes as the block has, bias has 16 values for each block (`widths`
+            // is 1). The assembly reads just that, and writes registers alone.
             unsafe {
                 let bias = layer.bias.as_ptr().add(block.lane);
                 $(let [mut $a, mut $b, mut $c, mut $d] = load4(bias);)*
@@ -430,7 +437,8 @@ unsafe fn one_channel(layer: &OneChannel, span: &RowSpan) {
     }
 }
 
-/// A convolution of one output channel, given how to add the products of 16 bytes: four pixels at a time, whose sums meet at the end.
+/// A convolution of one output channel, given how to add the products of 16 bytes: four pixels at a time, whose sums
+/// meet at the end.
 ///
 /// # Safety
 /// As for [`Kernels::one_channel`].
@@ -490,7 +498,8 @@ unsafe fn one_channel_pixels<const M: usize>(
     }
 }
 
-// --- depthwise --------------------------------------------------------------------------------------------------------
+// --- depthwise
+// --------------------------------------------------------------------------------------------------------
 
 unsafe fn depthwise(layer: &Depthwise, span: &RowSpan) {
     if layer.extreme {
@@ -617,8 +626,8 @@ fn widen(sums: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t) {
     }
 }
 
-/// The product of the column in x and tap k of pixel i's window, and what becomes of the sum that it joins: `keep` adds to one that is there
-/// already; `row` widens after C taps, `two` after two.
+/// The product of the column in x and tap k of pixel i's window, and what becomes of the sum that it joins: `keep` adds
+/// to one that is there already; `row` widens after C taps, `two` after two.
 macro_rules! tap {
     (keep $c:tt $i:tt $k:tt) => { multiplied!("smlal" $i $k) };
     (row $c:tt $i:tt 0) => { multiplied!("smull" $i 0) };
@@ -684,7 +693,8 @@ macro_rules! widened {
     };
 }
 
-/// A row of the windows of four pixels: the weights of its taps, then each column, with the pixels and taps (`i k`) that see it.
+/// A row of the windows of four pixels: the weights of its taps, then each column, with the pixels and taps (`i k`)
+/// that see it.
 macro_rules! window_row {
     (3 1 $mode:ident) => {
         window_row!($mode 3 [0 1 2]; 0 0; 0 1, 1 0; 0 2, 1 1, 2 0; 1 2, 2 1, 3 0; 2 2, 3 1; 3 2)
@@ -707,8 +717,8 @@ macro_rules! window_row {
     };
 }
 
-/// One row of windows in assembly: the compiler would load all taps first and run out of registers. `$sums` are the 16-bit sums, which
-/// `keep` needs.
+/// One row of windows in assembly: the compiler would load all taps first and run out of registers. `$sums` are the
+/// 16-bit sums, which `keep` needs.
 macro_rules! asm_row {
     ($shape:tt $stride:tt $mode:ident, $weights:ident, $numbers:ident, $layer:ident, $from:expr, $($operands:tt)*) => {
         asm!(
@@ -760,7 +770,8 @@ unsafe fn all_together<const R: usize, const C: usize, const S: usize>(
     }
 }
 
-/// Four neighbouring pixels: the products of each of these rows of the window (bit by bit) meet in a 16-bit sum, in others those of two taps.
+/// Four neighbouring pixels: the products of each of these rows of the window (bit by bit) meet in a 16-bit sum, in
+/// others those of two taps.
 #[inline(always)]
 unsafe fn by_row<const R: usize, const C: usize, const S: usize>(
     layer: &Depthwise,

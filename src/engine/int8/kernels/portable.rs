@@ -29,8 +29,8 @@ unsafe fn dense(layer: &Dense, span: &RowSpan) {
     for y in span.rows.clone() {
         for x in 0..span.width {
             for block in &layer.blocks {
-                // SAFETY: y and x are in the span, so every tap lies in its input and every lane in its output; `weights`, `bias` and
-                // `scale` hold what the layer's shape says.
+                // SAFETY: y and x are in the span, so every tap lies in its input and every lane in its output;
+                // `weights`, `bias` and `scale` hold what the layer's shape says.
                 unsafe {
                     let input = span.input.add(y * span.in_row + x * span.in_pixel + block.input);
                     let output = span.output.add(y * span.out_row + x * span.out_pixel);

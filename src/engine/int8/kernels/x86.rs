@@ -1,8 +1,9 @@
-//! What the x86 kernels share: the depthwise kernel, written once for vectors of each width and compiled for each instruction set.
+//! What the x86 kernels share: the depthwise kernel, written once for vectors of each width and compiled for each
+//! instruction set.
 //!
-//! Four bytes of a 32-bit lane are four rows of one column of one channel. A column is interleaved once (unpack, 8 shuffles for four
-//! vectors) and used by every output pixel whose window has it. Unpack and pack work within 128-bit lanes, so one undoes the order of
-//! the other.
+//! Four bytes of a 32-bit lane are four rows of one column of one channel. A column is interleaved once (unpack, 8
+//! shuffles for four vectors) and used by every output pixel whose window has it. Unpack and pack work within 128-bit
+//! lanes, so one undoes the order of the other.
 
 /// Four vectors of `4 * width` accumulators, each with four channels of each 128-bit lane.
 pub fn depthwise_order(width: usize, accumulator: usize) -> usize {
@@ -10,7 +11,8 @@ pub fn depthwise_order(width: usize, accumulator: usize) -> usize {
     16 * (lane / 4) + 4 * vector + lane % 4
 }
 
-/// The same pointer, of which the compiler knows nothing: else it keeps an address for every tap from pixel to pixel, in memory.
+/// The same pointer, of which the compiler knows nothing: else it keeps an address for every tap from pixel to pixel,
+/// in memory.
 #[inline(always)]
 pub fn opaque(pointer: *mut u8) -> *mut u8 {
     let mut address = pointer.addr();
@@ -19,8 +21,8 @@ pub fn opaque(pointer: *mut u8) -> *mut u8 {
     pointer.with_addr(address)
 }
 
-/// The depthwise kernel for vectors of one width: a module of that name, for these features, values stored with their bits flipped by `flip`, and
-/// this dot product of four bytes.
+/// The depthwise kernel for vectors of one width: a module of that name, for these features, values stored with their
+/// bits flipped by `flip`, and this dot product of four bytes.
 macro_rules! depthwise {
     (512, $module:ident, $features:literal, $flip:literal, $dot:ident) => {
         depthwise!(
@@ -148,9 +150,9 @@ macro_rules! depthwise {
                 }
             }
 
-            /// T neighbouring output pixels under 5 x 5; says how many. The columns do not fit into registers, nor do the weights: the
-            /// columns are interleaved into memory that stays in the first cache, and a quarter of the channels at a time has its ten weights
-            /// and T sums in registers.
+            /// T neighbouring output pixels under 5 x 5; says how many. The columns do not fit into registers, nor do
+            /// the weights: the columns are interleaved into memory that stays in the first cache, and a quarter of the
+            /// channels at a time has its ten weights and T sums in registers.
             #[inline(never)]
             #[target_feature(enable = $features)]
             unsafe fn five<const S: usize, const T: usize>(
@@ -233,8 +235,8 @@ macro_rules! depthwise {
                 }
             }
 
-            /// Up to four rows of one column, interleaved: four bytes of each 32-bit lane are the rows of one channel. Rows that
-            /// are not there are copies of others, which meet weights of zero.
+            /// Up to four rows of one column, interleaved: four bytes of each 32-bit lane are the rows of one channel.
+            /// Rows that are not there are copies of others, which meet weights of zero.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn column<const N: usize>(at: *const u8, row: usize) -> [$vector; 4] {

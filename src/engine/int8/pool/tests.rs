@@ -1,4 +1,5 @@
-//! Threads that panic, stall and stop in the middle of a run: nobody hangs, no thread stays, and what is computed afterwards is right.
+//! Threads that panic, stall and stop in the middle of a run: nobody hangs, no thread stays, and what is computed
+//! afterwards is right.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,9 +21,9 @@ use crate::engine::int8::tests::{one_of_each, outputs};
 pub enum Blow {
     /// The part panics.
     Panic,
-    /// The part takes so many milliseconds more.
+    /// The part takes this many milliseconds more.
     Stall(u16),
-    /// The thread, which is not the caller's, finds itself nothing to do for so many milliseconds, whatever the step.
+    /// The thread, which is not the caller's, finds nothing to do for this many milliseconds, whatever the step.
     Away(u16),
 }
 
@@ -57,7 +58,8 @@ pub fn strike_next_run(strike: Strike) {
     NEXT.set(Some(strike));
 }
 
-/// A pool's strike, in numbers that are read without any order: what is watched for races must not be kept in step by its test.
+/// A pool's strike, in numbers that are read without any order: what is watched for races must not be kept in step by
+/// its test.
 #[derive(Default)]
 pub struct Sabotage {
     strike: AtomicU64,
@@ -154,7 +156,8 @@ fn threads_of_pools() -> usize {
     names.filter(|name| name.starts_with("int8-")).count()
 }
 
-/// So many threads live. One that has just started has no name yet, and one that has been joined is in the kernel's list for a moment more.
+/// How many threads live. One that has just started has no name yet, and one that has been joined is in the kernel's
+/// list for a moment more.
 pub fn threads_are(number: usize) {
     if cfg!(miri) {
         return; // an interpreter's threads are not the system's
@@ -196,7 +199,7 @@ fn panic_of(pool: &mut Pool, input: &[i8]) -> Option<String> {
     Some(panic.downcast_ref::<String>().unwrap().clone())
 }
 
-/// In every step, each thread panics once, and each part; the pool goes on all the same, with the threads that it had.
+/// In every step, each thread panics once, and each part; the pool goes on anyway, with the threads that it had.
 #[test]
 fn a_panic_of_any_thread_and_part_ends_the_run_for_all() {
     let _alone = alone();
@@ -336,7 +339,8 @@ fn a_thread_that_would_leave_a_part_ends_the_process() {
     assert_eq!(output.status.signal(), Some(6), "{output:?}");
 }
 
-/// Two threads compute a plan with nothing between its steps: what a pool would be without its order. `./dev sanitize` wants it to be found.
+/// Two threads compute a plan with nothing between its steps: what a pool would be without its order. `./dev sanitize`
+/// wants it to be found.
 #[test]
 #[cfg(raced)]
 #[ignore = "a race on purpose: ThreadSanitizer has to find it"]
@@ -349,7 +353,8 @@ fn a_planted_race() {
                 let (plan, input) = (&plan, &input);
                 scope.spawn(move || {
                     for step in plan.steps() {
-                        // SAFETY: none: the steps before this one may not be done. No step takes an address from what it reads.
+                        // SAFETY: none: the steps before this one may not be done. No step takes an address from what
+                        // it reads.
                         unsafe { step.run(kernels, plan.base(), input, part, 2) };
                     }
                 });
