@@ -390,7 +390,7 @@ def net_of(saved: dict[str, Any]) -> Net:
 
 
 def multiply_adds(work: Callable[[], object]) -> int:
-    """Of a piece of work: those of convolutions and matrix products; the rest is a few per cent."""
+    """Multiply-adds of the convolutions and matrix products that `work` runs; all else is a few per cent."""
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops() // 2
@@ -456,7 +456,7 @@ def load_packaged(net: nn.Module, backbone: str) -> tuple[str, Sequence[float], 
 
 
 def copy_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy weights whose names differ but whose order and shapes agree (the same net, spelled by two authors)."""
+    """Copy weights whose names differ but whose order and shapes agree (one net, named by two libraries)."""
     own = net.state_dict()
     for (name, target), (source_name, source) in zip(own.items(), weights.items(), strict=False):
         if target.shape != source.shape:

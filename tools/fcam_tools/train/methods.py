@@ -77,7 +77,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "verdict": "decoder",
         "stride": 8,  # nothing reads deeper features
         "size": 512,
-        "neck": 0,  # each class's evidence is a sum of what the map's is: nothing else to learn by heart
+        "neck": 0,  # each class's evidence is a weighted sum of the map's: nothing else that could be memorised
         "window": 128,
         "windows": 24,
         "pictures": 6,
