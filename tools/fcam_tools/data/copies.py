@@ -5,7 +5,7 @@ copies (encoded anew, resized, brightened, shot twice) pass two tests, both on t
 
 1. dHash, the signs of neighbours' differences in a 17 x 16 thumbnail (256 bits): at most `FAR` bits apart,
 2. the detail of a 64 x 64 thumbnail (less its blur, clipped) correlates by `ALIKE` or more. A camera at a fixed place
-   sees the same outlines in every picture, so what a whole set shares is taken out first: its mean and its first principal
+   sees the same outlines in every picture, so what the set shares is taken out first: its mean and its first principal
    components, one for every `PER_COMPONENT` pictures and `COMPONENTS` at most.
 
 Crops and shifts are not found.
