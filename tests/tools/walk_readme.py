@@ -2,8 +2,9 @@
 
 The commands are those of the page: the lines of each fenced block under `MARK`, in their order and as they stand. Two
 of them get what `FEWER` names, so that they end in minutes. They run in a folder of links to the checkout, where
-PICTURES, NEW_PICTURES and STATION.toml, which the page leaves to the user, are made here. In the end the pictures that
-no training has seen must be judged, and most of them right.
+PICTURES, NEW_PICTURES and STATION.toml, which the page leaves to the user, are made here; `./dev` and `cargo` run in
+the checkout itself, because cargo would build a linked one anew. In the end the pictures that no training has seen must
+be judged, and most of them right.
 """
 
 from __future__ import annotations
@@ -77,9 +78,9 @@ def make_pictures(folder: Path, count: int, seed: int) -> None:
 def prepare(place: Path) -> None:
     """The checkout by links, and what the page leaves to the user."""
     place.mkdir(exist_ok=True)
-    for entry in ROOT.iterdir():
-        if entry.name not in ("out", "PICTURES", "NEW_PICTURES", "STATION.toml"):
-            (place / entry.name).symlink_to(entry)
+    own = {"out", "PICTURES", "NEW_PICTURES", "STATION.toml"}
+    for name in {entry.name for entry in ROOT.iterdir()} - own | {".venv", "target"}:  # these two may be made yet
+        (place / name).symlink_to(ROOT / name)
     make_pictures(place / "PICTURES", COUNT, seed=1)
     make_pictures(place / "NEW_PICTURES", NEW, seed=2)
     shutil.copy(ROOT / "board/station.example.toml", place / "STATION.toml")
@@ -89,7 +90,8 @@ def run(command: str, place: Path) -> str:
     """One command, told and timed; returns its standard output."""
     print(f"\n$ {command}", flush=True)
     began = time.monotonic()
-    done = subprocess.run(["sh", "-c", command], cwd=place, stdout=subprocess.PIPE, text=True)
+    where = ROOT if command.startswith(("./dev ", "cargo ")) else place
+    done = subprocess.run(["sh", "-c", command], cwd=where, stdout=subprocess.PIPE, text=True)
     print(done.stdout[-2000:] + f"({time.monotonic() - began:.0f} s)", flush=True)
     if done.returncode:
         raise WalkError(f"exit code {done.returncode} of: {command}")
