@@ -51,7 +51,7 @@ def one(argv: list[str], chosen: str) -> int:
     """Runs one verb, `chosen` by the words of the command line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fcam_tools").setLevel(logging.INFO)  # others tell too much at that level
-    for noisy in ("torch.onnx", "onnxscript", "onnx_ir", "torchcam", "huggingface_hub"):
+    for noisy in ("torch.onnx", "torch.utils.flop_counter", "onnxscript", "onnx_ir", "torchcam", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     parser = argparse.ArgumentParser("fcam-tools", description=__doc__)
