@@ -17,7 +17,7 @@ from fcam_tools import __main__, data
 from fcam_tools.common.errors import ToolError
 from fcam_tools.export import verify
 from fcam_tools.judge import compare, evaluate
-from fcam_tools.model import network
+from fcam_tools.model import network, weights
 from fcam_tools.ship import adapt
 from PIL import Image
 
@@ -49,7 +49,7 @@ def run(*command: object) -> int:
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pictures, the checkpoint and the bundle."""
-    if importlib.util.find_spec(network.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE][0]) is None:
+    if importlib.util.find_spec(weights.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE][0]) is None:
         pytest.skip("no packaged weights: install tools/requirements.lock")
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("chain")

@@ -21,7 +21,7 @@ from fcam_tools.data.made_up import good_threshold
 from fcam_tools.data.reading import read_picture
 from fcam_tools.judge.truth import truth_of
 from fcam_tools.measure import judgement
-from fcam_tools.model import network
+from fcam_tools.model import network, weights
 from fcam_tools.ship import redeploy
 from PIL import Image
 
@@ -218,7 +218,7 @@ def test_inspect_takes_them(few: Path, capsys: pytest.CaptureFixture[str]) -> No
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """Pictures, checkpoint and bundle."""
-    if importlib.util.find_spec(network.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE][0]) is None:
+    if importlib.util.find_spec(weights.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE][0]) is None:
         pytest.skip("no packaged weights: install tools/requirements.lock")
     root = tmp_path_factory.mktemp("chain")
     good(root / "set" / "ok", 80)

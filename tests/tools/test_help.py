@@ -38,6 +38,12 @@ def test_a_help_that_tells_the_default_alone_is_seen() -> None:
     assert not any(map(told, bare))
 
 
+def test_without_a_verb_it_says_what_to_do_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert __main__.main([]) == 2
+    told = re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert all(f" {verb} " in told for verb in __main__.VERBS) and "First: inspect PICTURES" in told
+
+
 def test_every_number_of_a_recipe_has_an_option() -> None:
     flags = {action.dest for action in parser_of("train")._actions}
     assert set(vars(Recipe())) - options.UNSET <= flags

@@ -16,7 +16,7 @@ from fcam_tools.common import contact
 from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import Picture
 from fcam_tools.judge import suspect
-from fcam_tools.model import network
+from fcam_tools.model import network, weights
 from fcam_tools.train import train
 from PIL import Image
 from trees import HEIGHT, TREES, WIDTH, mask, picture
@@ -272,7 +272,7 @@ def two_looks(tmp_path: Path) -> Path:
 
 
 def test_sheet_and_page_show_wrong_labels(two_looks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if importlib.util.find_spec(network.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE][0]) is None:
+    if importlib.util.find_spec(weights.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE][0]) is None:
         pytest.skip("no packaged weights: install tools/requirements.lock")
     sheet, page = tmp_path / "out" / "sheet.png", tmp_path / "out" / "page.html"
     found = told(capsys, two_looks, "--sheet", sheet, "--html", page, "--suspects", 2)

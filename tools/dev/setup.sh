@@ -59,8 +59,8 @@ venv() {
     echo "$locked" >"$1/locked.sha256"
 }
 
-# What `import torch` and training on a CPU do without: 1.4 of the 5.2 GB that PyTorch for Linux brings. All else that it brings for
-# GPUs its libraries are linked to, and without one of those it cannot be imported (tests/tools/test_dev.py asks them).
+# What `import torch` and training on a CPU do without: 1.4 GB of 6.3. To all else of CUDA PyTorch's libraries are linked, and without
+# one of those it cannot be imported (tests/tools/test_dev.py asks them).
 GPU_ALONE="triton nvidia-cusolver nvidia-nvjitlink nvidia-nvtx nvidia-cuda-cccl cuda-bindings cuda-pathfinder cuda-toolkit"
 
 # FCAM_GPU=yes or no decides; otherwise whether there is an NVIDIA device (/dev/dxg is that of WSL). Left out on x86-64 alone: nothing else was tried.

@@ -14,6 +14,8 @@ from fcam_tools import __version__
 from fcam_tools.common import malloc
 from fcam_tools.common.errors import ToolError, note_bug
 
+ABOUT = "Makes a bundle for the camera out of labelled pictures. `fcam-tools VERB --help` tells a verb's options."
+FIRST = "First: inspect PICTURES (ok/ and a folder of rejects), then pilot, train, export (tools/README.md)."
 DEBUG = "print the traceback of an error too"
 VERBS = {
     "synth": ("synth", "make a procedural inspection data set with exact masks"),
@@ -51,10 +53,10 @@ def one(argv: list[str], chosen: str) -> int:
     """Runs one verb, `chosen` by the words of the command line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fcam_tools").setLevel(logging.INFO)  # others tell too much at that level
-    for noisy in ("torch.onnx", "onnxscript", "onnx_ir", "torchcam", "huggingface_hub"):
+    for noisy in ("torch.onnx", "torch.utils.flop_counter", "onnxscript", "onnx_ir", "torchcam", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    parser = argparse.ArgumentParser("fcam-tools", description=__doc__)
+    parser = argparse.ArgumentParser("fcam-tools", description=ABOUT, epilog=FIRST)
     parser.add_argument("--version", action="version", version=f"fcam-tools {__version__}")
     parser.add_argument("--debug", action="store_true", help=DEBUG)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -63,6 +65,9 @@ def one(argv: list[str], chosen: str) -> int:
         verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=DEBUG)
         if name == chosen:  # torch takes seconds to import: only the verb that runs pays
             importlib.import_module(f"fcam_tools.{folder}.{name}").add_arguments(verb)
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
     args = parser.parse_args(argv)
     if args.debug:
         logging.getLogger("fcam_tools").setLevel(logging.DEBUG)

@@ -86,7 +86,7 @@ def uneven(channels: int, out: int, kernel: tuple[int, int], dilation: int = 1) 
 
 
 class Inception(nn.Module):
-    """Features of a small Inception net at strides 2, 4, 8 and 16, with the interface of `model.Features`."""
+    """Features of a small Inception net at strides 2, 4, 8 and 16, with the interface of `network.Features`."""
 
     channels: Sequence[int] = (32, 64, 128, 192)
     reductions: Sequence[int] = (2, 4, 8, 16)
@@ -173,7 +173,7 @@ def write(name: str, dataset: data.Dataset, out: Path, seed: int = 0) -> Path:
 
 
 def write_all(out: Path, names: Sequence[str], seed: int = 0, progress: bool = True) -> list[Path]:
-    """Write nets that are not there yet; says which bundles there are."""
+    """Writes the nets that are not there yet; returns the folders of all bundles."""
     out.mkdir(parents=True, exist_ok=True)
     missing = [name for name in names if not (out / name / "manifest.toml").exists()]
     with scratch("fcam-nets-") as folder:
@@ -183,7 +183,7 @@ def write_all(out: Path, names: Sequence[str], seed: int = 0, progress: bool = T
 
 
 def pictures_of(size: int, folder: Path, seed: int) -> data.Dataset:
-    """A small data set whose pictures have the net's own size: nobody's resize comes between two engines."""
+    """A small data set whose pictures have the net's own size: no resize, which engines do differently, takes part."""
     out = folder / str(size)
     if not out.exists():
         synth.generate(out, seed=seed, size=size, train=16, val=16, test=8, defects=list(CLASSES[1:]), progress=False)

@@ -25,8 +25,8 @@ CURE = "make room, or choose another place"
 
 @contextmanager
 def writing(place: Path, cure: str = CURE) -> Iterator[None]:
-    """Around whatever writes into a folder by itself: a full disk is told with its place, which the system leaves
-    out."""
+    """For code that writes into a folder by itself: an error of a full disk names the folder, as the system's own does
+    not."""
     try:
         yield
     except OSError as error:
@@ -76,7 +76,7 @@ def prepare(path: Path) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Makes a rename in the folder last."""
+    """Makes a rename in the folder survive a power cut (fsync)."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

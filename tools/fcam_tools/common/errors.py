@@ -18,7 +18,7 @@ class ToolError(Exception):
 
 
 class ArgumentError(ToolError, ValueError):
-    """What a function refuses of its arguments, whoever gave them."""
+    """A function got arguments that it refuses; which caller gave them does not matter."""
 
 
 def note_bug(error: BaseException) -> str:
@@ -33,7 +33,7 @@ def note_bug(error: BaseException) -> str:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", prefix=name, suffix=".log", dir=folder, delete=False) as file:
                 file.write(content)
-        except (OSError, RuntimeError):  # no place to write, or nobody's home
+        except (OSError, RuntimeError):  # no place to write, or a user without a home
             continue
         return f"{what}; this is a bug of fcam-tools: please report it with {file.name}"
     return f"{what}; this is a bug of fcam-tools: please report it with what --debug prints"

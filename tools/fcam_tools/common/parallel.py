@@ -54,7 +54,7 @@ class Team:
         return [everyone[index % self.world][index // self.world] for index in range(len(slices))]
 
     def wait(self) -> None:
-        """Until everyone is here."""
+        """Waits until every process of the team is here."""
         if self.world > 1:
             dist.barrier()
 

@@ -1,7 +1,7 @@
 """The camera's own program on this machine, `fcam`. In: nothing, or pictures. Out: where it is; what it says of them.
 
-A picture that no camera would judge is to be refused here too, and by nobody else's rules: `fcam pictures` decodes it
-as a station does.
+A picture that no camera would judge is refused here too, by the camera's own rules: `fcam pictures` decodes it as a
+station does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def find_fcam() -> Path | None:
 
 @functools.cache
 def decoder(fcam: Path | None) -> Path | None:
-    """The program, if it can say what it makes of pictures; None is told once, with what that means."""
+    """The program, if it has the verb `pictures`; if not, None, and one warning that says what is not checked then."""
     why = "there is no fcam here (cargo build, or FCAM=/path/to/fcam)" if fcam is None else lacks_pictures(fcam)
     if why:
         log.warning("%s: pictures are read by Pillow alone, which takes some damaged ones for whole", why)
@@ -54,7 +54,7 @@ def lacks_pictures(fcam: Path) -> str:
 
 
 def refused(paths: Sequence[Path], progress: bool) -> dict[Path, str]:
-    """What the camera's decoder has against pictures; those that it takes are not in it."""
+    """The pictures that the camera's decoder refuses, each with its reason."""
     fcam = decoder(find_fcam())
     if fcam is None:
         return {}

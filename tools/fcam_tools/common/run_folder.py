@@ -131,7 +131,7 @@ class Run:
         self.events = SummaryWriter(str(self.folder))
 
     def epoch(self, stage: str, epoch: int, values: Mapping[str, float]) -> None:
-        """One epoch into the history and TensorBoard; an epoch that a killed run repeats replaces the first telling."""
+        """One epoch into the history and TensorBoard; an epoch that a killed run repeats replaces its first line."""
         path = self.folder / "history.jsonl"
         told = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
         told = [entry for entry in told if (entry["stage"], entry["epoch"]) != (stage, epoch)]
@@ -143,13 +143,13 @@ class Run:
             self.events.flush()
 
     def note_bug(self) -> None:
-        """The exception that is being dealt with, with its traceback, into the run's log."""
+        """Writes the exception that is being handled, with its traceback, into the run's log."""
         if self.handler:
             what = ("training ended by a bug", (), sys.exc_info())
             self.handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, *what))
 
     def finish(self) -> None:
-        """Nothing is left to do; the run that was here before is not needed any more."""
+        """Marks the run as done, and removes its snapshot and the finished run that it replaces."""
         self.update(state="done", finished=time.strftime("%Y-%m-%d %H:%M:%S"))
         self.snapshot.unlink(missing_ok=True)
         shutil.rmtree(before(self.folder), ignore_errors=True)
@@ -197,12 +197,12 @@ def create(folder: Path, config: Mapping[str, Any]) -> Run:
 
 
 def before(folder: Path) -> Path:
-    """Where the finished run waits that was in a folder before."""
+    """Where the finished run lies that a new one in this folder replaces."""
     return folder.with_name(folder.name + BEFORE)
 
 
 def set_aside(folder: Path) -> None:
-    """Renames a finished run; one that was set aside earlier goes, because this one came after it."""
+    """Renames a finished run to its place aside; an older one there is removed."""
     place = before(folder)
     if place.exists() and not (place / "run.json").is_file():
         raise ToolError(f"{place} is in the way and is no run: move it, or choose another --out")

@@ -5,8 +5,8 @@ copies (encoded anew, resized, brightened, shot twice) pass two tests, both on t
 
 1. dHash, the signs of neighbours' differences in a 17 x 16 thumbnail (256 bits): at most `FAR` bits apart,
 2. the detail of a 64 x 64 thumbnail (less its blur, clipped) correlates by `ALIKE` or more. A camera at a fixed place
-   sees the same outlines in every picture, so what a set has in common is taken out first: its mean and its first
-   principal components, one for every `PER_COMPONENT` pictures and `COMPONENTS` at most.
+   sees the same outlines in every picture, so what the set shares is taken out first: its mean and its first principal
+   components, one for every `PER_COMPONENT` pictures and `COMPONENTS` at most.
 
 Crops and shifts are not found.
 """
@@ -44,7 +44,7 @@ NAMED = 5  # pairs in an error message
 
 @dataclass(frozen=True)
 class Print:
-    """What is remembered of a picture."""
+    """What two pictures are compared by: the bytes' hash, the dHash, the thumbnail."""
 
     path: Path
     digest: bytes

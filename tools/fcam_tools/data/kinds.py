@@ -45,7 +45,7 @@ def joined(dataset: Dataset, how: str) -> tuple[str, ...]:
 
 
 def training_pictures(dataset: Dataset) -> dict[str, int]:
-    """How many show each kind; a picture of several kinds counts for each of them."""
+    """How many pictures show each kind; one of several kinds counts for each of them."""
     pictures = dataset.splits["train"]
     return {name: sum(label in p.labels for p in pictures) for label, name in enumerate(dataset.classes)}
 
@@ -70,12 +70,12 @@ def told(dataset: Dataset) -> str:
 
 
 def written(joined: Sequence[str]) -> dict[str, str]:
-    """For a provenance, where `joined_in` finds it."""
+    """The joined kinds as an entry of a provenance; `joined_in` reads it back."""
     return {"joined": BETWEEN.join(joined)} if joined else {}
 
 
 def joined_in(provenance: Mapping[str, Any]) -> tuple[str, ...]:
-    """Nothing in that of a network which has a class for each kind."""
+    """The joined kinds of a provenance; none where the network has a class for each kind."""
     return tuple(provenance["joined"].split(BETWEEN)) if provenance.get("joined") else ()
 
 

@@ -30,7 +30,7 @@ def need_pictures(folder: Path, layout: str) -> list[Path]:
 
 
 def neighbours(folder: Path) -> str:
-    """The first folders of a place, for one who gave the set's root instead of one product's."""
+    """The first folders of a place, to name in an error where the set's root was given in place of one product's."""
     names = sorted(p.name for p in folder.iterdir() if p.is_dir())[:12] if folder.is_dir() else []
     return f"; {folder} has {', '.join(names)}" if names else ""
 

@@ -2,8 +2,8 @@
 with one defective picture for each good one of val and test.
 
 Thresholds, golden pictures and figures need both sides. What is made up here is of the same kind as what the network
-learns from (pasted.py), on parts that it has not seen: figures on it say that the network has learnt, and nothing of
-what escapes on a line. Whoever shows such a figure says so (judgement.py).
+learns from (pasted.py), on parts that it has not seen: figures on it show that the network has learnt, and nothing of
+what escapes on a line. Every report of such a figure says so (judgement.py).
 
 A made-up picture is a function of the good one's bytes alone. It lies in the user's cache under their hash, with its
 mask beside it, where truth.py looks: every verb that loads the data set finds it there, or makes it again.
@@ -91,7 +91,7 @@ def counted(good: int, false_reject: float) -> str:
 
 
 def folder() -> Path:
-    """Where made-up pictures lie; the folder's name is what a bundle's samples are called by."""
+    """Where made-up pictures lie; a bundle's samples are named after this folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "fcam-tools" / f"v{VERSION}" / "made-up"
 

@@ -1,6 +1,6 @@
 """Made-up defects on good pictures. In: a good picture, another one, a generator. Out: the changed picture, its mask.
 
-Whoever changes a picture knows which pixels were changed: so a decoder learns outlines although nobody drew any. The
+The pixels that were changed are known, so that a decoder learns outlines although none was drawn by hand. The
 shapes are as general as can be, lines of a random walk and blobs of smoothed noise, of every size that a defect may
 have; what happens inside them too: another tone, another place's texture, detail wiped or smeared away, a bump lit from
 the side. Sources: CutPaste (Li et al., CVPR 2021), DRAEM (Zavrtanik et al., ICCV 2021), NSA (Schlüter et al., ECCV
@@ -200,7 +200,7 @@ Change = Callable[[Rng, Image, Image, Shape], Image]  # of a window's pixels [h,
 
 
 def kinds_of(shape: Shape) -> list[Change]:
-    """What may happen inside a shape of this width, the likelier the oftener it is listed."""
+    """What may happen inside a shape of this width; what is listed twice is twice as likely."""
     if shape.reach < 3:
         return [tone, tone, tone, tone, tone, texture]
     if shape.reach < 6:
@@ -209,7 +209,7 @@ def kinds_of(shape: Shape) -> list[Change]:
 
 
 def contrast(rng: Rng, before: Image, shape: Shape) -> float:
-    """Any that stands out from the surface's own variation beside the shape."""
+    """A contrast that stands out from the surface's own variation beside the shape."""
     gray = before.mean(axis=2)
     detail = (gray - cv2.GaussianBlur(gray, (0, 0), 3))[cv2.dilate(shape.alpha, np.ones((9, 9), np.uint8)) > 0.3]
     variation = float(detail.std()) if detail.size else 8.0
@@ -229,7 +229,7 @@ def tone(rng: Rng, before: Image, other: Image, shape: Shape) -> Image:
 
 
 def texture(rng: Rng, before: Image, other: Image, shape: Shape) -> Image:
-    """Another place's pixels."""
+    """Pixels of another place, or of another picture."""
     return shape.alpha[..., None] * (other - before)
 
 

@@ -16,7 +16,7 @@ Size = tuple[int, int]
 def input_of(picture: Size, longest: int = 0) -> Size:
     """The input that shows pictures of this size as they are: no pixel is lost up to `LARGEST`, and no shape.
 
-    `longest`: the longer side, where somebody wants another.
+    `longest`: the longer side, if not the one that follows from the pictures; 0: that one.
     """
     if not all(picture):
         return (longest or LARGEST,) * 2

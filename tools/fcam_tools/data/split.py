@@ -1,4 +1,4 @@
-"""Who learns from what. In: pictures, with their groups. Out: train, val and test, the same on every machine.
+"""Which pictures train, choose and test. In: pictures, with their groups. Out: train, val and test, the same anywhere.
 
 Two ways, both by SHA-256, neither random: `by_hash` for one's own pictures (70/15/15; a picture keeps its split when
 others come and go), `ranked` for published sets (exact shares within each class). A group is never divided.

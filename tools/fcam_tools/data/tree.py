@@ -27,7 +27,7 @@ from fcam_tools.data.split import by_hash, filled, ranked, without_val
 OK_NAMES = ("good", "ok")
 MASKS = "ground_truth"
 FEWEST = 3  # pictures of a class: one a split
-DEFECT = "defect"  # the second class of good pictures alone, of which nobody has seen any
+DEFECT = "defect"  # the second class where there are good pictures alone
 TAKE_GOOD_ALONE = "inspect, train, evaluate, export, redeploy and compare"
 
 # Defect probability at which a cell counts as defective: its four grades are 0, 1/3, 2/3 and 1 (Deitsch et al. 2019).

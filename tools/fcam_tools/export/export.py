@@ -71,7 +71,7 @@ def export(checkpoint: Path, out: Path, data: Path, options: Options | None = No
 
 
 def refuse_untrained(checkpoint: Path) -> None:
-    """A classifier alone draws marks at random."""
+    """Refuses a checkpoint whose decoder did not learn: its map would be random."""
     saved = torch.load(checkpoint_in(checkpoint), map_location="cpu", weights_only=True)
     trained = "decoder_epoch" in saved.get("training", {"decoder_epoch": 1})  # what others write is taken at its word
     if not trained and not saved.get("recipe", {}).get("start"):
@@ -166,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def labels_of_val(args: argparse.Namespace) -> list[int]:
-    """Where the share of defective parts comes from when nobody tells it."""
+    """Labels to take the share of defective parts from, where --ng-rate does not tell it."""
     if args.escape_cost is None or args.ng_rate is not None:
         return [0, 1]
     labels = [picture.label for picture in made_up.load(str(args.data)).splits["val"]]

@@ -1,7 +1,7 @@
 """What the camera's int8 engine takes of a network. In: an ONNX model, float or QDQ. Out: what it would refuse.
 
-The rules are those of src/engine/int8/layer_graph/read.rs, as far as the operators and their attributes go: what that
-reader does not know it refuses by name, and a bundle that no camera takes is better refused where it is made.
+The rules are those of src/engine/int8/layer_graph/read.rs, as far as the operators and their attributes go. A
+bundle that no camera takes is better refused here, where it is made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an export may vary."""
+"""What an export may vary. In: the command line. Out: checked options."""
 
 from __future__ import annotations
 

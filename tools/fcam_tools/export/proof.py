@@ -73,7 +73,7 @@ class Prover:
         return 1 - max(apart, missed)
 
     def is_clear(self, proof: Proof) -> bool:
-        """A backend that is off by the whole tolerance still gives the same verdict."""
+        """Whether a backend that is off by the whole tolerance still gives the same verdict."""
         return abs(proof.score - self.checkpoint.thresholds["score"]) > TOLERANCE["score"]
 
 
@@ -123,7 +123,7 @@ def refuse_disagreement(proofs: Sequence[Proof], accept: bool) -> None:
 
 
 def rank(paths: Sequence[Path], clear: Mapping[Path, Proof]) -> list[Path]:
-    """The clear ones, those first on which all evaluations agree best."""
+    """The clear pictures of `paths`, best agreement of all evaluations first."""
     return sorted((p for p in paths if p in clear), key=lambda path: -clear[path].agreement)
 
 

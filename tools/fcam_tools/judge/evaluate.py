@@ -140,7 +140,7 @@ def scored(truth: Truth, source: Source, limits: dict, name: str, progress: bool
 
 
 def by_kind(truth: Truth, rejected: np.ndarray) -> dict[str, dict[str, int]]:
-    """Of each kind of reject, as its folder is called: how many there are, and how many are rejected."""
+    """How many there are of each kind of reject (its folder's name), and how many of them are rejected."""
     found = {}
     for label, kind in enumerate(truth.classes[1:], 1):
         own = np.array([label in picture.labels for picture in truth.pictures], bool)

@@ -214,7 +214,8 @@ def table(told: dict) -> str:
         lines.append(f"{name}: " + ", ".join(f"{key} ({count})" for key, count in list(told[name].items())[:6]))
     groups = ", ".join(f"{count} by {kind}" for kind, count in told["groups"]["kinds"].items())
     lines.append(f"groups: {groups or 'none that names tell'}")
-    lines.append("truth: {kind}, of {marked} defective pictures, none of {unmarked}".format(**told["truth"]))
+    told_marks = "{marked} defective pictures have {kind}, {unmarked} have none".format(**told["truth"])
+    lines.append("marked pixels: " + ("this set has none" if told["truth"]["kind"] == "none" else told_marks))
     lines.append(
         "copies: " + ", ".join(f"{len(pairs)} {name.replace('_', ' ')}" for name, pairs in told["copies"].items())
     )

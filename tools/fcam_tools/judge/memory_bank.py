@@ -21,7 +21,8 @@ from tqdm import tqdm
 from fcam_tools import data
 from fcam_tools.common import parallel
 from fcam_tools.common.errors import ToolError
-from fcam_tools.model.network import Net, load_pretrained
+from fcam_tools.model.network import Net
+from fcam_tools.model.weights import load_pretrained
 from fcam_tools.train import seeds
 
 CELLS = 20_000  # that are remembered

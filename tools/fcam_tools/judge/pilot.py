@@ -3,8 +3,8 @@
 Cross-validated: each picture is judged by a network that never saw it, trained on the other folds with a small recipe;
 pictures of one part, folder or day (data/group.py) and copies of each other share a fold.
 Everything is chosen with image labels alone (the classifier's epoch, the decoder's, the thresholds); where masks exist,
-the map of that choice is scored beside the oracle's (the decoder's epoch that masks would have chosen), so that nobody
-takes the one for the other.
+the map of that choice is scored beside the oracle's (the decoder's epoch that masks would have chosen), and both are
+named as what they are.
 
 Where the pictures do not show that anything was learnt (judgement.py), the verdict says so: then nothing is said of the
 parts, and no reason is given that the network could not know. Else the verdict compares what the cheapest operating
@@ -102,7 +102,7 @@ def by_label(pictures: Sequence[Picture]) -> dict[int, list[list[Picture]]]:
 
 
 def thinned(pictures: Sequence[Picture], share: float, seed: int) -> list[Picture]:
-    """A share of each class's groups, two at least; a smaller share is part of a larger one."""
+    """A share of each class's groups, two at least; a larger share holds the smaller one."""
     rng = np.random.default_rng(key_of("thinned", seed))
     return [
         picture
@@ -274,7 +274,7 @@ def curve_point(
 
 
 def power_law(learning: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Of error = a * pictures ** -b by least squares in logarithms: a, b. No fall at all is b <= 0."""
+    """Fits error = a * pictures ** -b by least squares in logarithms; returns a, b. b <= 0 is no fall at all."""
     counts = np.log([point["pictures"] for point in learning])
     errors = np.log([max(point["error"], 1e-3) for point in learning])
     if len(learning) < 2:

@@ -185,7 +185,7 @@ def robustness(found: Pilot) -> Inline:
 
 
 def pictures(found: Pilot, judged: Judged) -> list[tuple[str, int, list[tuple[Inline, str]]]]:
-    """Of each kind of answer its title, how many there are, and the first ones."""
+    """For each kind of answer its title, how many there are, and the first ones."""
     bad, scores, threshold = judged.bad == 1, judged.scores, found.point["threshold"]
     rising = np.argsort(scores, kind="stable")
     kinds = {

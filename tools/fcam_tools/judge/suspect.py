@@ -34,7 +34,8 @@ from fcam_tools.data import kinds
 from fcam_tools.data.dataset import Picture
 from fcam_tools.data.reading import stored
 from fcam_tools.model.checkpoint import load_checkpoint
-from fcam_tools.model.network import Net, load_pretrained
+from fcam_tools.model.network import Net
+from fcam_tools.model.weights import load_pretrained
 from fcam_tools.train import seeds
 
 log = logging.getLogger(__name__)

@@ -284,7 +284,7 @@ def wait_for(asked: Sequence[Future[Any]]) -> None:
 
 
 def one_thread() -> None:
-    """In each process: several processes share the machine."""
+    """Sets up a process of the pool: one thread, because several processes share the machine."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 

@@ -1,4 +1,4 @@
-"""What is true of pixels, for evaluation alone. In: a `Dataset`. Out: masks and ignored pixels.
+"""Which pixels are defective, for evaluation alone. In: a `Dataset`. Out: masks and ignored pixels.
 
 `train`, `seeds` and `losses` must not import this module, nor anything that does: a test walks their imports. Any mark
 that is not zero is defect. One's own masks are `PATH/ground_truth/<the picture's path under PATH>_mask.png` and may be
@@ -47,8 +47,8 @@ class PixelTruth:
         return FINDERS[self.dataset.layout][1]
 
     def marks(self, picture: Picture) -> np.ndarray | None:
-        """Bool [height, width] at the picture's size; None for an OK picture, and where nobody marked the defect.
-        Refuses marks that mark nothing."""
+        """Bool [height, width] at the picture's size; None for an OK picture, and where the defect is not marked.
+        Refuses a mask without a marked pixel."""
         if picture.label == 0:
             return None
         marks = FINDERS[self.dataset.layout][0](self.dataset, picture, size_of(picture.path))
@@ -66,7 +66,7 @@ class PixelTruth:
         return found if found.any() else covered >= covered.max()
 
     def ignored(self, picture: Picture, size: Size) -> np.ndarray | None:
-        """Pixels that nobody judged, bool at the network's size; only OpenImages has them."""
+        """Pixels to leave out, bool at the network's size; only OpenImages has them."""
         if self.dataset.layout != "openimages":
             return None
         name = picture.path.relative_to(self.dataset.root).as_posix()

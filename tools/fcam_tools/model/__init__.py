@@ -1,1 +1,1 @@
-"""The network: backbones, classifier, decoders, their pretrained weights."""
+"""The network: backbones, classifier, decoders, pretrained weights; what a network answers, and its files."""

@@ -87,7 +87,7 @@ def attribute(node: NodeProto, name: str, default: int) -> int:
 
 
 def storage_problem(tensor: TensorProto) -> str | None:
-    """Why a stored tensor cannot be loaded: no size that it claims is believed before the bytes are there."""
+    """Why a stored tensor cannot be loaded: the bytes must be there for the size that it claims."""
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         return "keeps its values outside of the file"
     width = BYTES.get(tensor.data_type)

@@ -1,6 +1,6 @@
 """F-CAM's own backbones: VGG16, InceptionV3 and ResNet50 with large feature maps, 28 x 28 at 224.
 
-In: a name of `BACKBONES`. Out: `Wide`, with the interface of `model.Features`, and timm's ImageNet weights if asked.
+In: a name of `BACKBONES`. Out: `Wide`, with the interface of `network.Features`, and timm's ImageNet weights if asked.
 Source of the shapes: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right" (CVPR 2020), whose
 nets these are; F-CAM (Belharbi et al., arXiv 2109.07069) decodes them. All keep stride 8 to the end: ResNet50's last
 two stages do not halve; VGG16's last two poolings do not, and a convolution of 1024 follows; InceptionV3 ends behind
@@ -71,7 +71,7 @@ def resnet50(net: Any) -> list[nn.Module]:
 
 
 def vgg16(net: Any) -> list[nn.Module]:
-    """The thirteen convolutions of a VGG16 and one of 1024 more; its full-resolution features are nobody's input."""
+    """The thirteen convolutions of a VGG16 and one of 1024 more; no decoder reads its features of full resolution."""
     convs = iter([layer for layer in net.modules() if isinstance(layer, nn.Conv2d)])
     return [nn.Sequential(*vgg_layers(stage, convs)) for stage in VGG_STAGES]
 

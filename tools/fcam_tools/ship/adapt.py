@@ -169,7 +169,7 @@ def halves(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
 
 
 def in_memory(pictures: Sequence[Picture], size: tuple[int, int], ok: int) -> Pictures:
-    """With the OK class first, as training wants it."""
+    """The checkpoint's content with the OK class first, as training wants it."""
     pixels = data.read_pictures(pictures, size, progress=False)
     return Pictures(pixels, np.array([swapped(picture.label, ok) for picture in pictures], np.int64))
 

@@ -38,7 +38,7 @@ ENTRY = {"bundle", "active", "trial"}  # what is read of an installed bundle
 CHUNK = 1 << 16
 PROGRESS_S = 5.0
 LONGEST_S = 7 * 24 * 3600
-# A link that is dead ends by itself after these; nobody is asked for a password.
+# A dead link ends by itself after these times; ssh never asks for a password.
 SSH = (
     "ssh",
     "-o",
@@ -50,7 +50,7 @@ SSH = (
     "-o",
     "ServerAliveCountMax=4",
 )
-# The station's user owns what is installed; only who is somebody else must become it.
+# The station's user owns what is installed: root and other users become it, by runuser or sudo.
 AS_STATION = (
     'as() { case "$(id -un)" in {user}) "$@" ;; root) runuser -u {user} -- "$@" ;; '
     '*) sudo -n -u {user} -- "$@" ;; esac; }; '

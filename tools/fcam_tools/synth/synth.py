@@ -169,7 +169,7 @@ def save(path: Path, pixels: Image, options: Sequence[int] = ()) -> None:
 def plan(
     seed: int, size: int, counts: dict[str, int], ok_share: float, surfaces: Sequence[str], kinds: Sequence[str]
 ) -> list[Item]:
-    """Which pictures there will be: the good share, the rest evenly over defects, surfaces in rotation."""
+    """The pictures to make: the good share, the rest evenly over defects, surfaces in rotation."""
     items = []
     for split, total in counts.items():
         good = round(total * ok_share)

@@ -27,14 +27,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
     """The checkpoint: weights, what they mean, thresholds, and where they come from."""
     recipe = t.recipe
     scores = 1 - probabilities(t, t.val.pixels)[:, 0]
-    good = ~defective(t.val.labels)
-    alone = dataset.good_alone
-    more = known_good(t, scores[good]) if recipe.objective == "native" and not alone else np.zeros(0)
-    if alone:
-        threshold = made_up.good_threshold(scores[good], recipe.false_reject)
-    else:
-        every, ok = np.concatenate([scores, more]), np.concatenate([good, np.ones(len(more), bool)])
-        threshold = score_threshold(every, ok, recipe.false_reject)
+    threshold, chosen_by = threshold_of(t, dataset, scores)
     found = judged(t, dataset, scores, threshold)
     return {
         "settings": t.net.settings,
@@ -48,24 +41,42 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
             "map_low": recipe.map_threshold_low,
             "min_area_px": recipe.min_area_px,
         },
-        "provenance": {
-            "tool": f"fcam-tools {run_folder.tool()}",
-            "dataset": dataset.name,
-            "dataset_sha256": dataset.fingerprint(),
-            **({"dataset_licence": licence} if (licence := data.licence_of(dataset)) else {}),
-            "backbone": f"{recipe.backbone} to stride {recipe.stride}",
-            "weights": t.origin,
-            **({"defects": judgement.MADE_UP} if alone else {}),
-            **({"threshold": f"{good.sum()} held-out and {len(more)} known good pictures"} if len(more) else {}),
-            **kinds.written(dataset.joined),
-            "seed": str(recipe.seed),
-            "trained_on": f"{t.team.world} x {t.device.type}, torch {torch.__version__}",
-        },
+        "provenance": provenance(t, dataset) | chosen_by,
         "metrics": {},
         "judgement": found,
         "recipe": asdict(recipe),
         "history": t.history,
         "training": told | {f"pictures_per_second_{name}": value for name, value in t.speed.items()},
+    }
+
+
+def threshold_of(t: Trainer, dataset: data.Dataset, scores: np.ndarray) -> tuple[float, dict[str, str]]:
+    """The score's threshold, from the scores of the val split; and which pictures chose it, for the provenance."""
+    good, rate = ~defective(t.val.labels), t.recipe.false_reject
+    if dataset.good_alone:
+        return made_up.good_threshold(scores[good], rate), {}
+    if t.recipe.objective != "native":
+        return score_threshold(scores, good, rate), {}
+    more = known_good(t, scores[good])
+    every, ok = np.concatenate([scores, more]), np.concatenate([good, np.ones(len(more), bool)])
+    told = {"threshold": f"{good.sum()} held-out and {len(more)} known good pictures"} if len(more) else {}
+    return score_threshold(every, ok, rate), told
+
+
+def provenance(t: Trainer, dataset: data.Dataset) -> dict[str, str]:
+    """Where a network comes from: the tool, its pictures, what it began with, and where it was trained."""
+    licence = data.licence_of(dataset)
+    return {
+        "tool": f"fcam-tools {run_folder.tool()}",
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.fingerprint(),
+        **({"dataset_licence": licence} if licence else {}),
+        "backbone": f"{t.recipe.backbone} to stride {t.recipe.stride}",
+        "weights": t.origin,
+        **({"defects": judgement.MADE_UP} if dataset.good_alone else {}),
+        **kinds.written(dataset.joined),
+        "seed": str(t.recipe.seed),
+        "trained_on": f"{t.team.world} x {t.device.type}, torch {torch.__version__}",
     }
 
 

@@ -1,7 +1,7 @@
 """The training recipes: our own, F-CAM's as published, NEGEV's. In: a recipe's name. Out: its numbers and terms.
 
 - `native`: for few pictures and small defects: everything learns together at the camera's resolution (native.py).
-- `inspection`: for small defects and good pictures in plenty; every number is `train.Recipe`'s default.
+- `inspection`: for small defects and good pictures in plenty; every number is `trainer.Recipe`'s default.
 - `pasted`: the same classifier; the decoder learns outlines from defects made up on good pictures (pasted.py), in
   windows (window.py), and real ones from its own map, where the activation map says that there is one (losses.own).
 - `joint`: `pasted` in whole pictures, and features and classifier go on learning beside the decoder, on the labels as
@@ -77,7 +77,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "verdict": "decoder",
         "stride": 8,  # nothing reads deeper features
         "size": 512,
-        "neck": 0,  # each class's evidence is a sum of what the map's is: nothing else to learn by heart
+        "neck": 0,  # each class's evidence is a weighted sum of the map's: nothing else that could be memorised
         "window": 128,
         "windows": 24,
         "pictures": 6,

@@ -1,7 +1,7 @@
 """A list of the runs that training left. In: a folder with runs in it. Out: a table, or JSON.
 
 With `--spread`, each metric's mean, standard deviation (of a sample) and range over the finished runs follow:
-several seeds of one recipe, told as one figure.
+so that several seeds of one recipe can be told as one figure.
 """
 
 from __future__ import annotations

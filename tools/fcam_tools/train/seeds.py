@@ -111,7 +111,7 @@ def features_and_gradients(net: Net, x: Tensor, labels: list[int], layer: str) -
 
 
 def fine_index(net: Net) -> int:
-    """Which of the features is read for fine maps: those at stride 4, or the first coarser ones."""
+    """Index of the features that fine maps are read from: stride 4, or the first coarser one."""
     return next(i for i, stride in enumerate(net.features.reductions) if stride >= FINE_STRIDE)
 
 

@@ -30,7 +30,8 @@ from fcam_tools.common.errors import ToolError
 from fcam_tools.common.parallel import Team
 from fcam_tools.common.run_folder import Run, save
 from fcam_tools.data import pasted
-from fcam_tools.model.network import DEFAULT_BACKBONE, Net, load_pretrained
+from fcam_tools.model.network import DEFAULT_BACKBONE, Net
+from fcam_tools.model.weights import load_pretrained
 from fcam_tools.train import from_onnx, losses, methods, seeds
 from fcam_tools.train.feed import Feed, Part, Pictures
 from fcam_tools.train.seeds import Draw
