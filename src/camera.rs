@@ -11,15 +11,15 @@ use crate::clock::Timestamp;
 
 mod backoff;
 mod encode;
-pub mod folder;
+mod folder;
 pub mod jpeg;
-pub mod live;
+mod live;
 mod pace;
-pub mod pattern;
+mod pattern;
 pub mod picture;
 pub mod pipe;
 mod rgb;
-pub mod setting;
+mod setting;
 #[cfg(feature = "v4l2")]
 pub mod v4l2;
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Prediction;
 use crate::preprocess::Roi;
 
-pub mod mosaic;
+mod mosaic;
 mod stored;
 
 pub use mosaic::{Cells, Mosaic};

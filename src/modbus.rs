@@ -8,13 +8,13 @@
 //! address that is not in the map.
 
 pub mod adu;
-pub mod control;
+pub(crate) mod control;
 pub mod identity;
-pub mod image;
+mod image;
 pub mod map;
-pub mod mask_pages;
-pub mod moment;
-pub mod pdu;
+mod mask_pages;
+mod moment;
+pub(crate) mod pdu;
 
 pub use control::{Control, ControlRegisters};
 pub use image::Image;

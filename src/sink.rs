@@ -13,8 +13,8 @@ use crate::mask::Mask;
 use crate::outcome::Outcome;
 
 pub mod gpio;
-pub mod json;
-pub mod log;
+mod json;
+mod log;
 pub mod modbus;
 mod outbox;
 pub mod serial;

@@ -1,7 +1,7 @@
 //! The int8 engine: a QDQ network computed in integers, from the camera's tensor to the scores and the map.
 //!
 //! # Arithmetic
-//! This is the definition that every kernel obeys to the bit ([`kernels::portable`] is it as code):
+//! This is the definition that every kernel obeys to the bit (`kernels::portable` is it as code):
 //! - A tensor of scale s holds int8 values q, each worth q * s; the zero point is 0. Weights likewise, one scale an
 //!   output channel.
 //! - A convolution sums int8 * int8 in int32, from a start of round(bias / (s_in * s_w)). No sum can leave int32:
@@ -14,7 +14,7 @@
 //!   with one operand.
 //! - AveragePool sums in int32 and multiplies once by s_in / s_out / count. MaxPool, nearest Resize and Concat move
 //!   bytes.
-//! - The float tail (after the last int8 layer) is f32: [`kernels::float`].
+//! - The float tail (after the last int8 layer) is f32: `kernels::float`.
 //! - A float convolution that the station file allows by name reads and writes float tensors: each output starts at its
 //!   bias, then adds x * w for the taps inside of its input, row by row, column by column, channel by channel, then is
 //!   clamped; product and sum are each rounded to f32. A QuantizeLinear after it is round(x / s), half to even, clamped
@@ -36,7 +36,7 @@ use crate::preprocess::Tensor;
 mod arena;
 #[cfg(fenced)]
 mod fence;
-pub mod kernels;
+pub(crate) mod kernels;
 mod layer_graph;
 mod pack;
 mod plan;
