@@ -249,7 +249,9 @@ pub enum Error {
         waited: Duration,
     },
     /// The child process could not be started.
-    #[error("cannot start camera command `{command}`: {source}; is the program installed, and on the PATH of the service?")]
+    #[error(
+        "cannot start camera command `{command}`: {source}; is the program installed, and on the PATH of the service?"
+    )]
     Spawn {
         /// The command line.
         command: String,
@@ -257,7 +259,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The child process ended while frames were expected.
-    #[error("camera command `{command}` ended ({status}) after {frames} frames; last words: {stderr}; run it by hand to see what it says")]
+    #[error(
+        "camera command `{command}` ended ({status}) after {frames} frames; last words: {stderr}; run it by hand to see what it says"
+    )]
     ChildEnded {
         /// The command line.
         command: String,
