@@ -1,7 +1,7 @@
 //! In: judged parts. Out: a picture, a mask where one was drawn, and a JSON line for each, in a folder a day, oldest
 //! removed first.
 //!
-//! A part is there as a whole or not at all: each file is whole under its name ([`durable`]), the JSON comes last, and
+//! A part is there as a whole or not at all: each file is whole under its name (`durable`), the JSON comes last, and
 //! what a kill or a power cut left without it is cleared away at the next start. It refuses to take more than its share
 //! of the disk, and to fill it; every failure is an error of this one part: the next is tried again.
 
