@@ -20,12 +20,15 @@ pub use control::{Control, ControlRegisters};
 pub use image::Image;
 pub use mask_pages::MaskPages;
 pub use moment::Moment;
-pub use pdu::{Access, Answer, answer};
+pub use pdu::{Access, answer};
 
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a request or an answer at most.
 pub const MAX_PDU: usize = 253;
+
+/// An answer: a function code and its data.
+pub type Answer = heapless::Vec<u8, MAX_PDU>;
 
 /// Why a request is not followed; the number is the code on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -293,7 +293,6 @@ impl Store {
         release.check_target(&machine()).map_err(target)?;
         let bytes = parcel.to_bytes()?;
         let lock = Lock::new(&self.dir)?;
-        lock.clear()?;
         let (installed, state) = (self.installed()?, self.state()?);
         if self.is_there(&bundle, &installed, parcel, float_layers)? {
             return Ok(Installed { bundle, again: true, removed: vec![] });

@@ -403,7 +403,7 @@ fn a_disk_without_room_keeps_what_is_there() {
     let output = Command::new("bash").args(["-c", limited, env!("CARGO_BIN_EXE_fcam")]).args(args).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{words}");
-    assert!(words.contains("cannot write") && words.contains("tiny.2.fcam.part"), "{words}");
+    assert!(words.contains("cannot write") && words.contains("tiny.2.fcam: File too large"), "{words}");
     assert_eq!(camera.files(), ["state.json", "tiny.1.fcam"]);
     assert_eq!(camera.names(), ["tiny.1*"]);
     camera.install(2);

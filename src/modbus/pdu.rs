@@ -3,7 +3,7 @@
 //! anything is read or written.
 
 use super::control::CONTROLS;
-use super::{Exception, MAX_PDU, identity};
+use super::{Answer, Exception, identity};
 
 /// What a request wants of the registers. Bytes are pairs, the high one first.
 #[derive(Debug)]
@@ -49,9 +49,6 @@ pub fn is_write(pdu: &[u8]) -> bool {
 pub fn is_refusal(answer: &[u8]) -> bool {
     answer.first().is_some_and(|function| function & REFUSED != 0)
 }
-
-/// An answer: a function code and its data.
-pub type Answer = heapless::Vec<u8, MAX_PDU>;
 
 /// Registers that one request may read, and write, at most: what fits a PDU.
 const MAX_READ: u16 = 125;

@@ -24,9 +24,12 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Waits for other writers, but not forever; makes the folder if it is not there.
+    /// Waits for other writers, but not forever; makes the folder if it is not there, and removes what one that was
+    /// killed left half written.
     pub(super) fn new(dir: &Path) -> Result<Self, Error> {
-        Self::within(dir, PATIENCE)
+        let lock = Self::within(dir, PATIENCE)?;
+        lock.clear()?;
+        Ok(lock)
     }
 
     fn within(dir: &Path, patience: Duration) -> Result<Self, Error> {
@@ -38,8 +41,7 @@ impl Lock {
         Ok(Self { dir: dir.into(), file })
     }
 
-    /// Removes what a power cut left half written.
-    pub(super) fn clear(&self) -> Result<(), Error> {
+    fn clear(&self) -> Result<(), Error> {
         let entries = fs::read_dir(&self.dir).map_err(failed("list", &self.dir))?;
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.extension().is_some_and(|extension| extension == durable::PARTIAL) {

@@ -3,7 +3,7 @@
 //!
 //! A file is a few lines of text, an empty line, and the engine. The text is the key and the SHA-256 of the engine:
 //! what does not match is never given to TensorRT, which trusts its bytes. Files are whole under their name
-//! ([`durable`]); the oldest beyond a number are removed.
+//! (`durable`); the oldest beyond a number are removed.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
