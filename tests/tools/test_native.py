@@ -205,6 +205,13 @@ def test_known_good_pictures_count_as_much_as_they_are_known_by_heart() -> None:
     assert np.std(rates) < np.std(few)
 
 
+def test_a_few_high_scores_held_out_do_not_lift_all_known_ones() -> None:
+    """Scores end at a bound: where more of the held-out ones lie near it, the known ones there are no higher for it."""
+    held_out, known = np.repeat([0.05, 0.7], [15, 5]), np.repeat([0.05, 0.7], [95, 5])
+    assert threshold.moved_up(known, held_out) == pytest.approx(known)
+    assert threshold.moved_up(known / 2, held_out).min() == pytest.approx(0.05)
+
+
 def test_good_pictures_that_score_higher_when_known_stay_as_they_are() -> None:
     known, held_out = np.array([0.2, 0.4]), np.array([0.1, 0.1])
     assert threshold.moved_up(known, held_out) == pytest.approx(known)

@@ -31,16 +31,18 @@ def known_good(t: Trainer, held_out: np.ndarray) -> np.ndarray:
     """Scores of the good training pictures as held-out ones would have them; `held_out` [n] are those of the val split.
 
     Twenty held-out pictures tell where good ones lie, and not what one in a hundred reaches. A hundred training
-    pictures tell that, but for what the network knows by heart of them: where their mean log-odds lie below the
-    held-out ones', all of them are moved up by as much.
+    pictures tell that, but for what the network knows by heart of them: where their median log-odds lie below the
+    held-out ones', all of them are moved up by as much. The mean would not do: scores end at what the map's bound
+    allows, so that the highest known ones are hardly lower than they would be held out, and a few high ones among
+    twenty would lift them above every reject.
     """
     known = 1 - probabilities(t, t.train.pixels[~defective(t.train.labels)])[:, 0]
     return moved_up(known, held_out)
 
 
 def moved_up(known: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """Scores whose mean log-odds are at least those of the held-out ones."""
+    """Scores whose median log-odds are at least those of the held-out ones."""
     if not (len(known) and len(held_out)):
         return known
     odds, wanted = (logit(np.clip(some.astype(np.float64), 1e-6, 1 - 1e-6)) for some in (known, held_out))
-    return expit(odds + max(0.0, float(wanted.mean() - odds.mean())))
+    return expit(odds + max(0.0, float(np.median(wanted) - np.median(odds))))
