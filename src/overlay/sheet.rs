@@ -10,6 +10,8 @@ const MOST: usize = 60;
 const COLUMNS: usize = 6;
 /// Each picture is made to fit into this, in pixels.
 const CELL: [u32; 2] = [320, 240];
+/// So much room across it has at least, for its caption.
+const LEAST: u32 = 160;
 const GAP: u32 = 8;
 const DOT: i32 = 2;
 const GROUND: Color = [24, 24, 24];
@@ -62,14 +64,14 @@ impl Sheet {
         let widest = |side: fn(&RgbImage) -> u32| self.cells.iter().map(|cell| side(&cell.picture)).max().unwrap_or(0);
         let line = text_size("", DOT).1 + GAP as i32 / 2;
         let caption = 2 * line as u32 + GAP;
-        let (across, down) = (widest(RgbImage::width) + GAP, widest(RgbImage::height) + caption + GAP);
+        let (across, down) = (widest(RgbImage::width).max(LEAST) + GAP, widest(RgbImage::height) + caption + GAP);
         let size = [columns as u32 * across + GAP, count.div_ceil(columns) as u32 * down + GAP];
         let mut canvas = Canvas::plain(size, GROUND);
         for (index, cell) in self.cells.iter().enumerate() {
             let left = (GAP + (index % columns) as u32 * across) as i32;
             let top = (GAP + (index / columns) as u32 * down) as i32;
             canvas.put(&cell.picture, left, top);
-            let letters = (across - GAP) as usize / text_size("x", DOT).0.max(1) as usize;
+            let letters = (across / (text_size("xx", DOT).0 - text_size("x", DOT).0).max(1) as u32) as usize;
             let below = top + cell.picture.height() as i32 + GAP as i32 / 2;
             for (text, y) in cell.lines.iter().zip([below, below + line]) {
                 canvas.text(tail(text, letters), left, y, DOT, INK);
@@ -127,7 +129,7 @@ mod tests {
         let (pixels, [width, height]) = sheet.draw().unwrap();
         assert_eq!(pixels.len(), (width * height * 3) as usize);
         let at = |x: u32, y: u32| pixels[((y * width + x) * 3) as usize];
-        assert_eq!([at(GAP, GAP), at(2 * GAP + 8, GAP), at(0, 0)], [100, 200, GROUND[0]]);
+        assert_eq!([at(GAP, GAP), at(2 * GAP + LEAST, GAP), at(0, 0)], [100, 200, GROUND[0]]);
         let caption = (GAP + 4 + GAP / 2..height).any(|y| (0..width).any(|x| at(x, y) == INK[0]));
         assert!(caption, "no line is drawn");
     }
