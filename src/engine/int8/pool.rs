@@ -23,7 +23,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -54,6 +54,8 @@ struct Shared {
     threads: usize,
     progress: Progress,
     failure: Failure,
+    /// Threads that have begun to serve.
+    serving: AtomicUsize,
     #[cfg(test)]
     sabotage: tests::Sabotage,
 }
@@ -73,6 +75,7 @@ impl Pool {
             plan,
             threads,
             failure: Failure::default(),
+            serving: AtomicUsize::new(0),
             #[cfg(test)]
             sabotage: tests::Sabotage::default(),
         };
@@ -81,6 +84,10 @@ impl Pool {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new().name(format!("int8-{number}"));
             pool.workers.push(thread.spawn(move || shared.serve(number))?);
+        }
+        // A thread allocates while it starts: on a busy machine that would be in the middle of a later run.
+        while pool.shared.serving.load(Acquire) < pool.workers.len() {
+            std::thread::yield_now();
         }
         Ok(pool)
     }
@@ -144,6 +151,7 @@ impl Shared {
 
     /// The life of another thread.
     fn serve(&self, thread: usize) {
+        self.serving.fetch_add(1, Release);
         loop {
             #[cfg(test)]
             self.sabotage.keep_away(thread);
