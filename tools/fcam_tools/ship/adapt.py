@@ -53,7 +53,7 @@ from fcam_tools.model.answers import iou as overlap
 from fcam_tools.model.bundle import read_manifest, sha256
 from fcam_tools.model.checkpoint import Checkpoint, load_checkpoint
 from fcam_tools.model.network import Net
-from fcam_tools.train import decoder, seeds, train, trainer
+from fcam_tools.train import methods, seeds, train, trainer
 from fcam_tools.train.feed import Feed, Part, Pictures, key_of
 
 log = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ def tune(
         generator = torch.Generator().manual_seed(part.key)
         assert part.maps is not None
         logits = net.map_logits(features, (part.x.shape[2], part.x.shape[3]))
-        terms = decoder.weak_loss(recipe, logits, part.x, part.labels, part.maps, 1.0, generator)
+        terms = methods.terms(recipe, logits, part.x, part.labels, part.maps, 1.0, generator)
         now = F.log_softmax(net.classifier(net.read(kept)) / TEMPERATURE, 1)
         then = F.softmax(logits_before / TEMPERATURE, 1)
         held = F.kl_div(now, then, reduction="batchmean") * TEMPERATURE**2

@@ -19,7 +19,7 @@ from fcam_tools.train import methods, seeds
 from fcam_tools.train.classifier import validate
 from fcam_tools.train.feed import Part, Pictures, key_of
 from fcam_tools.train.labels import classification_loss, defect_classes, defective
-from fcam_tools.train.trainer import CHUNK, Recipe, Stage, Terms, Trainer, optimise_stage
+from fcam_tools.train.trainer import CHUNK, Stage, Terms, Trainer, optimise_stage
 
 
 def defect_maps(t: Trainer, pictures: Pictures) -> np.ndarray:
@@ -41,20 +41,6 @@ def activation_maps(t: Trainer, pictures: Pictures, chosen: np.ndarray, method: 
         return seeds.activation_maps(t.net, pictures.pixels[rows], labels, method, batch=CHUNK, progress=False)
 
     return np.concatenate(t.chunked(len(chosen), work))
-
-
-def weak_loss(
-    recipe: Recipe,
-    logits: Tensor,
-    x: Tensor,
-    labels: Tensor,
-    maps: Tensor,
-    t: float,
-    generator: torch.Generator,
-    masks: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """The decoder's terms, each with its weight applied."""
-    return methods.terms(recipe, logits, x, labels, maps, t, generator, masks)
 
 
 def decoder_stage(t: Trainer) -> Stage:
@@ -97,7 +83,7 @@ def train_decoder(t: Trainer, state: dict[str, Any] | None = None) -> tuple[dict
         assert part.maps is not None
         barrier_t = min(10.0, recipe.barrier_growth**stage.epoch)
         generator = t.generator(part.key)
-        found = weak_loss(recipe, logits, part.x, part.labels, part.maps, barrier_t, generator, part.masks)
+        found = methods.terms(recipe, logits, part.x, part.labels, part.maps, barrier_t, generator, part.masks)
         if recipe.joint:
             with t.autocast:
                 found["label"] = recipe.weights.label * label_loss(net.classifier(net.read(features)).float(), part)
@@ -158,7 +144,7 @@ def validate_decoder(t: Trainer, maps: np.ndarray) -> float:
         x, labels = t.input(pixels), torch.from_numpy(t.val.labels[chunk]).to(t.device)
         m = torch.from_numpy(maps[chunk]).float().to(t.device)
         logits = t.net.map_logits(t.net.features(x), (x.shape[2], x.shape[3])).float()
-        return float(sum(weak_loss(recipe, logits, x, labels, m, 1.0, t.generator(key), masks).values()))
+        return float(sum(methods.terms(recipe, logits, x, labels, m, 1.0, t.generator(key), masks).values()))
 
     found = t.chunked(len(t.val.labels), work)
     return sum(found) / max(1, len(found))
