@@ -36,7 +36,8 @@ unpack() {
     rm -rf --one-file-system "$root" "$place/changes" "$place/work"
     mkdir -p "$root"
     tar -C "$root" -xf "$base"
-    for folder in dev proc sys; do mount --rbind "/$folder" "$root/$folder"; done
+    for folder in dev sys; do mount --rbind "/$folder" "$root/$folder"; done
+    mount -t proc proc "$root/proc" # this namespace's processes: the machine's own would have other numbers
     cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
     chroot "$root" useradd -m -s /bin/sh somebody
     git clone -q --no-local . "$root/srv/fcam"

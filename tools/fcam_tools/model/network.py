@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fcam_tools.common.errors import ToolError
 from fcam_tools.model.paper_backbones import BACKBONES, Wide
+from fcam_tools.model.place import STRIDES, Place
 from fcam_tools.model.unet import UNet
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
@@ -214,6 +215,7 @@ class Net(nn.Module):
         decoder: str = "light",
         neck: int = 256,
         verdict: str = "features",
+        place: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if verdict not in VERDICTS or (verdict == "decoder" and decoder != "light"):
@@ -228,6 +230,7 @@ class Net(nn.Module):
             "decoder": decoder,
             "neck": neck,
             "verdict": verdict,
+            "place": tuple(place),
         }
         self.features = features or make_features(backbone, stride)
         self.features.cut()
@@ -237,6 +240,11 @@ class Net(nn.Module):
             self.classifier.trust_map()
         self.inputs = decoder_inputs(self.features.reductions, decoder, decoder_stride)
         channels = [self.features.channels[index] for index in self.inputs]
+        self.place: Place | None = None
+        if place:
+            shallow = len(STRIDES)
+            self.place = Place(channels[:shallow], (place[0], place[1]))
+            channels[:shallow] = [2 * count for count in channels[:shallow]]
         self.decoder: nn.Module = (
             UNet(channels, center="vgg" in backbone) if decoder == "unet" else Decoder(channels, widths)
         )
@@ -256,9 +264,10 @@ class Net(nn.Module):
         trunk = decoder.trunk(self.chosen(features))
         return evidence(self.bounded(decoder.head(trunk)), trunk)
 
-    def chosen(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The features that the decoder reads."""
-        return [features[index] for index in self.inputs]
+    def chosen(self, features: Sequence[Tensor], normal: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """The features that the decoder reads; with `place` also how far they are from what is `normal` there."""
+        found = [features[index] for index in self.inputs]
+        return self.place(found, normal) if self.place else found
 
     def map_logits(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Foreground logits at full resolution: [N, 1, H, W]."""

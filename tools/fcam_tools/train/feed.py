@@ -54,6 +54,7 @@ class Part:
     share: float
     key: int
     masks: Tensor | None = None  # bool [n, H, W] of the defects pasted on good pictures; none: no picture may have one
+    normal: list[Tensor] | None = None  # what good pictures have at these places (model/place.py)
 
 
 def key_of(*names: object) -> int:

@@ -29,13 +29,16 @@ from torch import Tensor
 
 from fcam_tools.data import pasted
 from fcam_tools.model.network import Decoder, Joint, Net, evidence
+from fcam_tools.model.place import STRIDES
 from fcam_tools.train import losses, seeds
-from fcam_tools.train.feed import Look, Part, ahead, augment, key_of
+from fcam_tools.train.feed import Look, Part, ahead, augment, dihedral, key_of
 from fcam_tools.train.labels import classification_loss, defective
 from fcam_tools.train.trainer import Recipe, Stage, Terms, Trainer
 
 TERMS = ("pasted", "negative", "label", "peak", "own")
 EPOCH = 100  # steps from one look at the validation pictures to the next
+GRID, RIM = 4, 16  # pixels: places lie on the grid of the shallow features, which differ in so wide a rim
+NORMAL = 200  # good pictures that say what is normal
 AROUND = 2  # sides of a window that a defect is made up in, so that it can reach beyond the window
 WINDOWS_SHARE = 0.5  # of a step's gradient, where there are whole pictures too
 
@@ -60,8 +63,8 @@ class Course:
 class Pieces:
     """The steps of a stage: windows with made-up defects, then whole pictures."""
 
-    def __init__(self, t: Trainer, how: Course) -> None:
-        self.t, self.recipe, self.how = t, t.recipe, how
+    def __init__(self, t: Trainer, how: Course, normal: Normal | None = None) -> None:
+        self.t, self.recipe, self.how, self.normal = t, t.recipe, how, normal
         bad = defective(t.train.labels)
         self.good = np.flatnonzero(~bad)
         self.kinds = kinds_of(t.train.labels if t.train.kinds is None else t.train.kinds)
@@ -79,17 +82,22 @@ class Pieces:
         return parts[self.t.team.rank :: self.t.team.world]
 
     def windows(self, rng: np.random.Generator, key: int, share: float) -> Part:
-        pairs = [self.window(rng) for _ in range(self.how.windows)]
-        pixels, masks = (torch.from_numpy(np.stack(found)) for found in zip(*pairs, strict=True))
+        found = [self.window(rng) for _ in range(self.how.windows)]
+        pieces, marks, spots = zip(*found, strict=True)
+        pixels, masks = torch.from_numpy(np.stack(pieces)), torch.from_numpy(np.stack(marks))
+        normal = self.normal.windows(list(spots), (masks.shape[1], masks.shape[2])) if self.normal else None
         send = self.t.feed.send
         # Beside whole pictures these have no label: the pooled evidence of a small window stands for more of it.
         labels = torch.full((len(masks),), -1) if self.how.pictures else masks.flatten(1).any(1).long()
-        return Part(send(seeds.to_input(pixels)), send(labels), None, share, key, send(masks))
+        return Part(send(seeds.to_input(pixels)), send(labels), None, share, key, send(masks), self.sent(normal))
 
-    def window(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels float32 [side, side, 3] of a good picture and the mask of what was made up on it."""
+    def sent(self, normal: list[Tensor] | None) -> list[Tensor] | None:
+        return [self.t.feed.send(each) for each in normal] if normal else None
+
+    def window(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Spot]:
+        """Pixels float32 [side, side, 3] of a good picture, the mask of what was made up on it, and where it lies."""
         side, recipe = self.recipe.window, self.recipe
-        around, source = self.piece(rng, AROUND * side), self.piece(rng, AROUND * side)
+        (around, spot), (source, _) = self.piece(rng, AROUND * side), self.piece(rng, AROUND * side)
         mask = np.zeros(around.shape[:2], bool)
         if rng.random() < recipe.paste:
             grown = float(np.prod(self.t.train.pixels.shape[1:3])) / mask.size
@@ -99,15 +107,21 @@ class Pieces:
         row, column = pixel_of(rng, mask)
         height, width = around.shape[:2]
         top, left = start(rng, height, side, row), start(rng, width, side, column)
+        if self.normal:
+            top, left = on_grid(top, height - side, row, side), on_grid(left, width - side, column, side)
         cut = np.s_[top : top + side, left : left + side]
-        return np.ascontiguousarray(around[cut], np.float32), np.ascontiguousarray(mask[cut])
+        spot = Spot(spot.look, spot.top + top, spot.left + left)
+        return np.ascontiguousarray(around[cut], np.float32), np.ascontiguousarray(mask[cut]), spot
 
-    def piece(self, rng: np.random.Generator, side: int) -> np.ndarray:
-        """Any place of any good picture, turned and lit: float32 [h, w, 3], smaller where the picture is."""
+    def piece(self, rng: np.random.Generator, side: int) -> tuple[np.ndarray, Spot]:
+        """Any place of any good picture, turned and lit: float32 [h, w, 3], smaller where the picture is; and where."""
         picture = self.t.train.pixels[self.good[int(rng.integers(len(self.good)))]]
         top, left = (int(rng.integers(max(0, length - side) + 1)) for length in picture.shape[:2])
-        piece = torch.from_numpy(picture[None, top : top + side, left : left + side])
-        return augment(piece, None, half_turns(Look.draw(rng, 1)))[0][0].numpy()
+        if self.normal:
+            top, left = top // GRID * GRID, left // GRID * GRID
+        piece, look = picture[top : top + side, left : left + side], half_turns(Look.draw(rng, 1))
+        spot = Spot.of(look, (top, left), piece.shape[:2], picture.shape[:2])
+        return augment(torch.from_numpy(piece[None]), None, look)[0][0].numpy(), spot
 
     def pictures(self, rng: np.random.Generator, key: int, share: float) -> Part:
         """Whole pictures: half of them rejects, each kind as often as the others."""
@@ -115,9 +129,85 @@ class Pieces:
         kinds = rng.permutation(len(self.kinds))
         bad = [int(rng.choice(self.kinds[kinds[index % len(kinds)]])) for index in range(count // 2)]
         chosen = np.array([*bad, *rng.choice(self.good, count - len(bad))])
-        pixels = augment(torch.from_numpy(self.t.train.pixels[chosen]), None, half_turns(Look.draw(rng, count)))[0]
-        send = self.t.feed.send
-        return Part(send(seeds.to_input(pixels)), send(torch.from_numpy(self.t.train.labels[chosen])), None, share, key)
+        look = half_turns(Look.draw(rng, count))
+        pixels = augment(torch.from_numpy(self.t.train.pixels[chosen]), None, look)[0]
+        send, labels = self.t.feed.send, torch.from_numpy(self.t.train.labels[chosen])
+        normal = self.sent(self.normal.whole(look) if self.normal else None)
+        return Part(send(seeds.to_input(pixels)), send(labels), None, share, key, normal=normal)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place of a picture that was turned: where it begins, in pixels."""
+
+    look: int
+    top: int
+    left: int
+
+    @staticmethod
+    def of(look: Look, corner: tuple[int, int], piece: tuple[int, ...], picture: tuple[int, ...]) -> Spot:
+        (top, left), kind = corner, look_of(look)[0]
+        if kind >= 2:
+            top, left = picture[0] - top - piece[0], picture[1] - left - piece[1]
+        return Spot(kind, top, picture[1] - left - piece[1] if kind % 2 else left)
+
+
+def look_of(look: Look) -> list[int]:
+    """0 to 3: 1 is mirrored, 2 turned by half, 3 both in turn."""
+    return [int(turn // 2 * 2 + flip) for turn, flip in zip(look.turn, look.flip, strict=True)]
+
+
+class Normal:
+    """Shallow features of good pictures, their mean at each place, for each way that pictures are turned."""
+
+    def __init__(self, t: Trainer) -> None:
+        good = np.flatnonzero(~defective(t.train.labels))[:NORMAL]
+        t.net.eval()
+        self.means = [self.mean(t, good, kind) for kind in range(4)]
+        assert t.net.place
+        for own, found in zip(t.net.place.normal(), self.means[0], strict=True):
+            own.copy_(found)
+
+    @torch.no_grad()
+    def mean(self, t: Trainer, good: np.ndarray, kind: int) -> list[Tensor]:
+        total: list[Tensor] = []
+        for row in good:
+            turned = dihedral(
+                torch.from_numpy(t.train.pixels[row : row + 1]), np.array([kind // 2 * 2]), np.array([kind % 2 == 1])
+            )
+            found = t.net.features(t.input(turned))[: len(STRIDES)]
+            total = [a + b for a, b in zip(total, found, strict=True)] if total else found
+        return [each / len(good) for each in total]
+
+    def whole(self, look: Look) -> list[Tensor]:
+        kinds = look_of(look)
+        return [torch.cat([self.means[kind][index] for kind in kinds]) for index in range(len(STRIDES))]
+
+    def windows(self, spots: list[Spot], size: tuple[int, int]) -> list[Tensor]:
+        """Not a number at the rim, where a window's features are not the whole picture's."""
+        out = []
+        for index, stride in enumerate(STRIDES):
+            height, width, rim = size[0] // stride, size[1] // stride, RIM // stride
+            cut = [
+                self.means[s.look][index][:, :, s.top // stride :, s.left // stride :][:, :, :height, :width]
+                for s in spots
+            ]
+            whole = torch.cat(cut).clone()
+            inside = torch.zeros(height, width, dtype=torch.bool)
+            inside[rim:-rim, rim:-rim] = True
+            whole[:, :, ~inside] = torch.nan
+            out.append(whole)
+        return out
+
+
+def learn_places(t: Trainer) -> Normal | None:
+    return Normal(t) if t.net.place else None
+
+
+def on_grid(first: int, most: int, at: int | None, side: int) -> int:
+    """The nearest start on the shallow features' grid, with the pixel `at` inside."""
+    first = min(first, most) // GRID * GRID
+    return first if at is None or at < first + side else min(first + GRID, most)
 
 
 def kinds_of(labels: np.ndarray) -> list[np.ndarray]:
@@ -173,7 +263,7 @@ def loss_of(t: Trainer, part: Part) -> Terms:
     net, weights = t.net, t.recipe.weights
     decoder = cast(Decoder, net.decoder)
     with t.autocast:
-        trunk = decoder.trunk(net.chosen(net.features(part.x)))
+        trunk = decoder.trunk(net.chosen(net.features(part.x), part.normal))
         found = decoder.head(trunk)
         logits = net.classifier(evidence(found, trunk.detach()))
     logits, found = logits.float(), found.float()

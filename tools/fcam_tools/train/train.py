@@ -57,6 +57,7 @@ KINDS_TOLD = 0.6  # share of rejects whose kind must be right before a class is 
 def train_native(t: Trainer, left: dict[str, Any] | None) -> dict[str, float]:
     """Both stages of native.py; leaves the averaged weights of the last step in the net."""
     told: dict[str, float] = {}
+    normal = native.learn_places(t)
     for how in native.courses(t):
         if left and left["stage"] == "labels" and how.name == "outlines":
             continue
@@ -73,7 +74,9 @@ def train_native(t: Trainer, left: dict[str, Any] | None) -> dict[str, float]:
             stage.module.load_state_dict(own)
             return {"val_auroc": auroc, "val_accuracy": right}
 
-        optimise_stage(t, stage, native.TERMS, lambda part: native.loss_of(t, part), judge, feed=native.Pieces(t, how))
+        optimise_stage(
+            t, stage, native.TERMS, lambda part: native.loss_of(t, part), judge, feed=native.Pieces(t, how, normal)
+        )
         stage.module.load_state_dict(stage.kept)
         told |= stage.best
     scores = probabilities(t, t.val.pixels)

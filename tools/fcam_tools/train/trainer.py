@@ -104,6 +104,7 @@ class Recipe:
     label_steps: int = 0
     windows: int = 0  # of a step of outlines; half as many of a step of labels
     pictures: int = 0  # whole ones of a step of labels
+    place: bool = False  # parts lie in one pose: places are compared with what good pictures have there
     label_rate: float = 0.5  # of the decoder's rate, where labels are learnt
     barrier_growth: float = 1.2
 
@@ -152,6 +153,7 @@ class Trainer:
         self.net = Net(
             classes, recipe.backbone, recipe.stride, recipe.widths, recipe.pool, recipe.decoder_stride,
             decoder=recipe.decoder, neck=recipe.neck, verdict=recipe.verdict,
+            place=recipe.shape if recipe.place else (),
         )  # fmt: skip
         self.origin = load_pretrained(self.net) if recipe.pretrained else "from scratch"
         if recipe.start:
