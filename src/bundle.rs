@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::camera::{Geometry, PixelFormat, picture};
 use crate::engine::{Shape, qdq};
+use crate::locate::{Locator, Reach};
 use crate::mask;
 use crate::outcome::JudgedBy;
 
@@ -23,7 +25,7 @@ mod manifest;
 mod parcel;
 mod signature;
 
-pub use manifest::{Class, Golden, GoldenVerdict, Input, Manifest, Precision, Resize, Thresholds, Tolerance};
+pub use manifest::{Class, Golden, GoldenVerdict, Input, Locate, Manifest, Precision, Resize, Thresholds, Tolerance};
 pub use parcel::{MAX_PARCEL, Parcel, Signed, SigningKey, SigningKeyError, generate, is_parcel};
 pub use signature::{KeyError, Keys, Release, machine};
 
@@ -137,7 +139,29 @@ impl Bundle {
         });
         let bundle = Self { source: bundle.to_owned(), manifest, files, judged_by };
         problems.extend(bundle.network_problems(float_layers));
+        problems.extend(bundle.locator().err());
         if problems.is_empty() { Ok(bundle) } else { Err(invalid(problems)) }
+    }
+
+    /// What finds parts, for a bundle that asks for it; the error says what is wrong with its template.
+    pub fn locator(&self) -> Result<Option<Locator>, String> {
+        let Some(locate) = &self.manifest.locate else { return Ok(None) };
+        let path = &locate.template;
+        let bytes = self.file(path);
+        if bytes.is_empty() {
+            return Ok(None); // missing: said with the files
+        }
+        let picture = picture::decode(bytes, path).map_err(|error| error.to_string())?;
+        let Geometry { width, height, format, .. } = picture.geometry;
+        let Input { width: wanted_width, height: wanted_height, .. } = self.manifest.input;
+        if (width, height, format) != (wanted_width, wanted_height, PixelFormat::Gray8) {
+            let wanted = format!("8-bit gray of {wanted_width} x {wanted_height} pixels");
+            return Err(format!("locate.template {path} is {width} x {height} {format:?}, not {wanted}"));
+        }
+        let reach = Reach { shift: locate.shift, turn: locate.turn, agreement: locate.agreement };
+        let template: Vec<i8> = picture.bytes.iter().map(|pixel| (pixel ^ 0x80) as i8).collect(); // pixel - 128
+        let found = Locator::new(&template, width as usize, height as usize, reach);
+        found.map(Some).ok_or_else(|| format!("locate.template {path} is too plain or too small to be found again"))
     }
 
     fn network_problems(&self, float_layers: &[String]) -> Vec<String> {

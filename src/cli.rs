@@ -17,6 +17,7 @@ mod check;
 mod engine;
 mod io;
 mod layers;
+mod locate;
 mod log;
 mod pictures;
 mod plc;
@@ -58,6 +59,7 @@ enum Verb {
     Run(run::Args),
     Replay(replay::Args),
     Pictures(pictures::Args),
+    Locate(locate::Args),
     Check(check::Args),
     Bench(bench::Args),
     Engine(engine::Args),
@@ -98,6 +100,7 @@ fn run_verb(verb: Verb) -> anyhow::Result<u8> {
         Verb::Run(args) => run::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Pictures(args) => pictures::run(&args),
+        Verb::Locate(args) => locate::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Engine(args) => engine::run(&args),

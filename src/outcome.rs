@@ -61,6 +61,8 @@ impl JudgedBy {
 pub struct Timings {
     /// Crop, convert, resize.
     pub preprocess: Duration,
+    /// Finding the part and moving it where the network needs it; zero where the bundle asks for neither.
+    pub locate: Duration,
     /// The network.
     pub engine: Duration,
     /// Putting tiles together, threshold, regions and zones.
@@ -73,9 +75,10 @@ pub struct Timings {
 
 impl Timings {
     /// The steps by name, in the order of the flow.
-    pub fn stages(&self) -> [(&'static str, Duration); 5] {
+    pub fn stages(&self) -> [(&'static str, Duration); 6] {
         [
             ("preprocess", self.preprocess),
+            ("locate", self.locate),
             ("engine", self.engine),
             ("mask", self.mask),
             ("verdict", self.verdict),

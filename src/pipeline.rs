@@ -9,6 +9,7 @@ use crate::bundle::Bundle;
 use crate::camera::{Frame, Geometry};
 use crate::clock;
 use crate::engine::{self, BuildProgress, Engine, Prediction, Settings, StepTime};
+use crate::locate::{Locator, Pose};
 use crate::mask::{Mask, Masker, Mosaic, Thresholds};
 use crate::outcome::{Judged, JudgedBy, Opened, Outcome, Timings};
 use crate::preprocess::{self, Layout, Preprocessor, Roi, Tensor, tile};
@@ -68,11 +69,22 @@ pub enum Error {
     /// The ROI or a size.
     #[error(transparent)]
     Preprocess(#[from] preprocess::Error),
+    /// A bundle whose network knows each place of the part, and several ROIs or tiles.
+    #[error(
+        "the bundle's network knows what is normal at each place of one ROI, and {tiles} tiles are asked for: \
+         take one inspect.roi and no inspect.tiles, or train without the parts' pose"
+    )]
+    Places {
+        /// Tiles of all ROIs.
+        tiles: usize,
+    },
 }
 
 /// The middle of the flow, from frame to outcome, for frames of one geometry.
 pub struct Pipeline {
     fitted: Fitted,
+    /// Where parts lie anywhere, none.
+    locator: Option<Locator>,
     engine: Engine,
     judge: Judge,
     ballot: Option<Ballot>,
@@ -120,10 +132,12 @@ impl Pipeline {
         let score = options.score_threshold.unwrap_or(bundle.manifest().thresholds.score);
         let judge = Judge::new(bundle.ok_class(), score);
         let thresholds = bundle.mask_thresholds();
+        let locator = bundle.locator().unwrap_or_default(); // checked when the bundle was opened
         let fitted = Fitted::new(&engine, geometry, &options.layout, thresholds)?;
+        fitted.check(locator.as_ref())?;
         let ballot = options.vote.map(Ballot::new);
         let judged_by = Arc::clone(bundle.judged_by());
-        Ok(Self { fitted, engine, judge, ballot, options, thresholds, judged_by })
+        Ok(Self { fitted, locator, engine, judge, ballot, options, thresholds, judged_by })
     }
 
     /// Fits the pipeline to frames of another geometry; the network stays loaded.
@@ -168,9 +182,22 @@ impl Pipeline {
         self.engine.is_tensorrt()
     }
 
-    /// The first step alone, for the proof of a bundle: the first tile. The frame must have the pipeline's geometry.
+    /// The first steps alone, for the proof of a bundle: the first tile, with its part where the network needs it. The frame must have the pipeline's geometry.
     pub fn preprocess(&mut self, frame: &Frame) -> Tensor<'_> {
-        self.fitted.preprocessor.run(frame)
+        let tensor = self.fitted.preprocessor.run(frame);
+        match &mut self.locator {
+            Some(locator) => {
+                let pose = locator.find(&tensor);
+                locator.moved(&tensor, pose)
+            }
+            None => tensor,
+        }
+    }
+
+    /// Where a part lies against the bundle's template; none where the bundle has none.
+    pub fn pose(&mut self, frame: &Frame) -> Option<Pose> {
+        let tensor = self.fitted.preprocessor.run(frame);
+        self.locator.as_mut().map(|locator| locator.find(&tensor))
     }
 
     /// The second step alone, on a tensor from elsewhere.
@@ -203,14 +230,14 @@ impl Pipeline {
             return self.unjudged(part, Fault::Geometry);
         }
         let mut timings = Timings::default();
-        let Self { fitted, engine, judge, ballot, options, judged_by, .. } = self;
+        let Self { fitted, locator, engine, judge, ballot, options, judged_by, .. } = self;
         let roi = fitted.roi;
-        let Seen { prediction, mut mask } = match fitted.see(engine, *judge, frame, &mut timings) {
+        let Seen { prediction, mut mask } = match fitted.see(locator.as_mut(), engine, *judge, frame, &mut timings) {
             Ok(seen) => seen,
-            Err(error) => {
-                log::error!("part {}: {error}", part.sequence);
+            Err(unseen) => {
+                let fault = unseen.fault(part.sequence);
                 ballot.iter_mut().for_each(Ballot::clear);
-                let outcome = Outcome::fault(part, Fault::Engine, &options.signaller, judged_by);
+                let outcome = Outcome::fault(part, fault, &options.signaller, judged_by);
                 return Inspection { prediction: None, mask: Mask::empty(roi), outcome };
             }
         };
@@ -258,6 +285,30 @@ struct Seen<'a> {
     mask: Mask<'a>,
 }
 
+/// Why nothing was seen of a part.
+enum Unseen {
+    NotFound(Pose),
+    Engine(engine::Error),
+}
+
+impl Unseen {
+    /// What the line is told; the log has more.
+    fn fault(&self, part: u64) -> Fault {
+        match self {
+            Self::NotFound(Pose { agreement, .. }) => {
+                log::warn!(
+                    "part {part}: not found: nothing agrees with the bundle's template by more than {agreement:.2}"
+                );
+                Fault::NotFound
+            }
+            Self::Engine(error) => {
+                log::error!("part {part}: {error}");
+                Fault::Engine
+            }
+        }
+    }
+}
+
 impl Fitted {
     fn new(engine: &Engine, geometry: Geometry, layout: &Layout, thresholds: Thresholds) -> Result<Self, Error> {
         let shape = engine.shape();
@@ -271,21 +322,43 @@ impl Fitted {
         Ok(Self { preprocessor, mosaic, masker, roi, map })
     }
 
+    /// Refuses several tiles where the network knows each place of one.
+    fn check(&self, locator: Option<&Locator>) -> Result<(), Error> {
+        let tiles = self.preprocessor.tiles();
+        if tiles > 1 && locator.is_some() { Err(Error::Places { tiles }) } else { Ok(()) }
+    }
+
     /// The steps from the frame to the mask.
     fn see<'a>(
         &'a mut self,
+        locator: Option<&'a mut Locator>,
         engine: &'a mut Engine,
         judge: Judge,
         frame: &Frame,
         timings: &mut Timings,
-    ) -> Result<Seen<'a>, engine::Error> {
+    ) -> Result<Seen<'a>, Unseen> {
         let Self { preprocessor, mosaic, masker, .. } = self;
         let mut lap = Lap::start();
         let Some(mosaic) = mosaic else {
             let tensor = preprocessor.run(frame);
             timings.preprocess = lap.time();
-            let prediction = engine.run(&tensor)?;
+            let Some(locator) = locator else {
+                let prediction = engine.run(&tensor).map_err(Unseen::Engine)?;
+                timings.engine = lap.time();
+                let mask = masker.run(&prediction);
+                timings.mask = lap.time();
+                return Ok(Seen { prediction, mask });
+            };
+            let pose = locator.find(&tensor);
+            if !locator.is_there(pose) {
+                return Err(Unseen::NotFound(pose));
+            }
+            let moved = locator.moved(&tensor, pose);
+            timings.locate = lap.time();
+            let prediction = engine.run(&moved).map_err(Unseen::Engine)?;
             timings.engine = lap.time();
+            let prediction = Prediction { map: locator.back(prediction.map, pose), ..prediction };
+            timings.locate += lap.time();
             let mask = masker.run(&prediction);
             timings.mask = lap.time();
             return Ok(Seen { prediction, mask });
@@ -295,7 +368,7 @@ impl Fitted {
         for index in 0..preprocessor.tiles() {
             let tensor = preprocessor.run_tile(frame, index);
             timings.preprocess += lap.time();
-            let prediction = engine.run(&tensor)?;
+            let prediction = engine.run(&tensor).map_err(Unseen::Engine)?;
             timings.engine += lap.time();
             let score = judge.score(&prediction);
             mosaic.add(index, &prediction, score, judge.rejects(score));

@@ -64,6 +64,8 @@ pub enum Fault {
     NoFrame,
     /// The camera sends the same picture again and again.
     Frozen,
+    /// The part does not lie where the network needs it, or there is none.
+    NotFound,
 }
 
 impl Fault {
@@ -81,6 +83,7 @@ impl Fault {
             Self::Missed => 9,
             Self::NoFrame => 10,
             Self::Frozen => 11,
+            Self::NotFound => 12,
         }
     }
 }

@@ -36,6 +36,7 @@ fn place(fault: Fault) -> usize {
         Fault::Missed => 7,
         Fault::NoFrame => 8,
         Fault::Frozen => 9,
+        Fault::NotFound => 10,
     }
 }
 

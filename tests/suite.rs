@@ -16,6 +16,7 @@ mod handshake;
 mod jpeg;
 #[path = "common/jpeg.rs"]
 mod libjpeg;
+mod locate;
 mod mask;
 mod mjpeg_speed;
 mod modbus;

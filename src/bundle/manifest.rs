@@ -4,14 +4,17 @@
 //! out of range are all collected.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+
+use crate::locate::{MAX_SHIFT, MAX_TURN};
 
 /// The manifest, as written by the host tool; models/README.md is its reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Format of the bundle; [`Manifest::FORMAT`] is the one this runtime reads.
+    /// Format of the bundle, one of [`Manifest::FORMATS`].
     pub format: u32,
     /// `[a-z0-9-]{1,64}`.
     pub name: String,
@@ -23,6 +26,9 @@ pub struct Manifest {
     pub classes: Vec<Class>,
     /// The network's input.
     pub input: Input,
+    /// Where parts lie in the training's pictures; none if they lie anywhere. Format 2.
+    #[serde(default)]
+    pub locate: Option<Locate>,
     /// When to reject and what to draw.
     pub thresholds: Thresholds,
     /// How far a backend may be from the proof.
@@ -40,8 +46,8 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The format this runtime reads.
-    pub const FORMAT: u32 = 1;
+    /// The formats this runtime reads; the second one has `[locate]`.
+    pub const FORMATS: RangeInclusive<u32> = 1..=2;
 
     /// True for what may be the name of a bundle.
     pub fn is_name(text: &str) -> bool {
@@ -89,6 +95,20 @@ pub struct Input {
 pub enum Resize {
     /// Anti-aliased bilinear convolution.
     Bilinear,
+}
+
+/// Where parts lie, for a network that knows what is normal at each place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locate {
+    /// Path of the template: what good parts look like in the network's input, 8-bit gray.
+    pub template: String,
+    /// Share of the input's sides that a part may be shifted by, 0..=[`crate::locate::MAX_SHIFT`].
+    pub shift: f32,
+    /// Degrees that it may be turned by, 0..=[`crate::locate::MAX_TURN`].
+    pub turn: f32,
+    /// Agreement with the template below which there is no part, 0..1.
+    pub agreement: f32,
 }
 
 /// When to reject and what to draw.
@@ -146,15 +166,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Manifest, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "manifest.toml is not UTF-8 text".to_owned())?;
     // The format comes first: a manifest of another format may have any other key.
     let table: toml::Table = toml::from_str(text).map_err(|error| in_words(text, &error))?;
+    let (oldest, newest) = Manifest::FORMATS.into_inner();
     match table.get("format").and_then(toml::Value::as_integer) {
-        Some(format) if format == i64::from(Manifest::FORMAT) => {}
-        Some(format) if format > i64::from(Manifest::FORMAT) => {
-            return Err(format!("format {format} needs a newer fcam: this one reads format {}", Manifest::FORMAT));
+        Some(format) if (i64::from(oldest)..=i64::from(newest)).contains(&format) => {}
+        Some(format) if format > i64::from(newest) => {
+            return Err(format!("format {format} needs a newer fcam: this one reads {oldest} to {newest}"));
         }
-        Some(format) => {
-            return Err(format!("there is no format {format}: this fcam reads format {}", Manifest::FORMAT));
-        }
-        None => return Err(format!("manifest.toml has no `format = {}`", Manifest::FORMAT)),
+        Some(format) => return Err(format!("there is no format {format}: this fcam reads {oldest} to {newest}")),
+        None => return Err(format!("manifest.toml has no `format = {oldest}`")),
     }
     toml::from_str(text).map_err(|error| in_words(text, &error))
 }
@@ -201,9 +220,28 @@ impl Manifest {
             u64::from(min_area_px) <= pixels,
             format!("thresholds.min_area_px = {min_area_px} is more than a picture has"),
         );
+        found.extend(self.locate.iter().flat_map(|locate| self.locate_problems(locate)));
         found.extend(self.class_problems());
         found.extend(self.file_problems());
         found.extend(self.golden_problems());
+        found
+    }
+
+    fn locate_problems(&self, locate: &Locate) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.format < 2 {
+            found.push("[locate] needs `format = 2`".into());
+        }
+        if !self.files.contains_key(&locate.template) {
+            found.push(format!("locate.template {} is not in [files]", locate.template.escape_debug()));
+        }
+        let limits =
+            [("shift", locate.shift, MAX_SHIFT), ("turn", locate.turn, MAX_TURN), ("agreement", locate.agreement, 1.0)];
+        for (name, value, most) in limits {
+            if !(0.0..=most).contains(&value) {
+                found.push(format!("locate.{name} = {value} is not from 0 to {most}"));
+            }
+        }
         found
     }
 

@@ -23,7 +23,7 @@ impl Counter {
 }
 
 /// The reasons for faults, in the order of [`Counts::faults`].
-pub const FAULT_NAMES: [(Fault, &str); 10] = [
+pub const FAULT_NAMES: [(Fault, &str); 11] = [
     (Fault::Camera, "camera"),
     (Fault::Stalled, "stalled"),
     (Fault::Geometry, "geometry"),
@@ -34,6 +34,7 @@ pub const FAULT_NAMES: [(Fault, &str); 10] = [
     (Fault::Missed, "missed"),
     (Fault::NoFrame, "no frame"),
     (Fault::Frozen, "frozen"),
+    (Fault::NotFound, "not found"),
 ];
 
 macro_rules! counters {

@@ -216,3 +216,10 @@ def test_good_pictures_that_score_higher_when_known_stay_as_they_are() -> None:
     known, held_out = np.array([0.2, 0.4]), np.array([0.1, 0.1])
     assert threshold.moved_up(known, held_out) == pytest.approx(known)
     assert threshold.moved_up(known, known[:0]) is known
+
+
+def test_a_median_of_sixteen_that_is_off_by_chance_lifts_nothing() -> None:
+    """Of one product: a shift of the medians by a third of the spread passed every reject at an AUROC of 0.92."""
+    known = 1 / (1 + np.exp(-np.concatenate([np.linspace(-2, -1.5, 70), np.linspace(-1.4, 0.5, 34)])))
+    held_out = np.array([0.13, 0.13, 0.14, 0.14, 0.14, 0.15, 0.17, 0.22, 0.28, 0.35, 0.41, 0.43, 0.45, 0.48, 0.5, 0.54])
+    assert threshold.moved_up(known, held_out).max() < known.max() + 0.04

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fcam_tools.data.sight import Template
 from fcam_tools.model.network import Net
 from fcam_tools.model.place import apart
 from fcam_tools.train import feed, methods, native
@@ -22,8 +23,9 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     monkeypatch.setattr(feed.Look, "draw", staticmethod(unlit))
     picture = np.random.default_rng(0).integers(0, 255, (1, 128, 192, 3)).astype(np.uint8)
     pictures = Pictures(np.concatenate([picture, picture]), np.array([0, 1]))
-    given = {"place": True, "paste": 0.0, "size": 192, "height": 128, "window": 64, "windows": 8, "pretrained": False}
-    return Trainer(Recipe(**methods.named("native", given)), pictures, pictures, 2, False)
+    given = {"paste": 0.0, "size": 192, "height": 128, "window": 64, "windows": 8, "pretrained": False}
+    template = Template(picture[0, ..., 0], 0.03, 3.0)
+    return Trainer(Recipe(**methods.named("native", given)), pictures, pictures, 2, False, template=template)
 
 
 def test_what_is_normal_lies_where_the_pixels_lie(trainer: Trainer) -> None:

@@ -107,6 +107,7 @@ impl Serialize for Scores<'_> {
 #[derive(Serialize)]
 pub(super) struct Milliseconds {
     preprocess: f64,
+    locate: f64,
     engine: f64,
     mask: f64,
     pub(super) total: f64,
@@ -117,6 +118,7 @@ impl Milliseconds {
         let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         Self {
             preprocess: ms(timings.preprocess),
+            locate: ms(timings.locate),
             engine: ms(timings.engine),
             mask: ms(timings.mask),
             total: ms(timings.total()),

@@ -22,7 +22,8 @@ from fcam_tools.common.errors import ToolError
 
 log = logging.getLogger(__name__)
 
-BUILT = Path(__file__).resolve().parents[3] / "target" / "debug" / "fcam"
+TARGET = Path(__file__).resolve().parents[3] / "target"
+BUILT = tuple(TARGET / profile / "fcam" for profile in ("debug", "release"))
 BATCH = 32  # pictures that one process decodes: far more than its start costs, few enough to see how far it is
 BATCH_S = 600.0  # seconds that a batch may take
 
@@ -32,7 +33,8 @@ def find_fcam() -> Path | None:
     if os.environ.get("FCAM"):
         return Path(os.environ["FCAM"])
     on_path = shutil.which("fcam")
-    return BUILT if BUILT.is_file() else Path(on_path) if on_path else None
+    built = next((program for program in BUILT if program.is_file()), None)
+    return built or (Path(on_path) if on_path else None)
 
 
 @functools.cache

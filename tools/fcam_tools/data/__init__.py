@@ -17,6 +17,7 @@ from fcam_tools.common.errors import ToolError
 from fcam_tools.data.dataset import SPLITS, Dataset, Picture, checked
 from fcam_tools.data.known import KNOWN
 from fcam_tools.data.reading import SUFFIXES, read_picture, read_pictures
+from fcam_tools.data.sight import Sight
 from fcam_tools.data.split import split_of
 from fcam_tools.data.tree import MASKS, OK_NAMES, is_ok, load_tree
 
@@ -28,6 +29,7 @@ __all__ = [
     "SUFFIXES",
     "Dataset",
     "Picture",
+    "Sight",
     "is_ok",
     "licence_of",
     "load",

@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 import tomli_w
 import torch
+from PIL import Image
 
 from fcam_tools.common.errors import ToolError
 from fcam_tools.common.run_folder import checkpoint_in, keep_bundle
@@ -35,7 +36,7 @@ from fcam_tools.export.proof import Prover, choose_golden, write_golden
 from fcam_tools.export.publish import publishing, refuse_existing
 from fcam_tools.export.thresholds import set_good_threshold, set_operating_point
 from fcam_tools.measure import judgement, operating
-from fcam_tools.model.bundle import hashes, sha256
+from fcam_tools.model.bundle import TEMPLATE, hashes, sha256
 from fcam_tools.model.checkpoint import Checkpoint, load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,8 @@ def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Optio
         accept = options.accept_unproven or not options.judge
         proofs, choice = choose_golden(prover, val, options.golden, options.progress, accept)
         golden = write_golden(proofs, bundle)
+        if loaded.template:
+            Image.fromarray(loaded.template.pixels).save(bundle / TEMPLATE)
         write_samples(choose_samples(dataset, options.samples_from, loaded.ok, options.samples, rng), bundle)
         described = {"quantization": describe(quantised)} if quantised else {}
         loaded.provenance.update({"golden": choice} | described)

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fcam_tools.common.errors import ToolError
-from fcam_tools.data import Dataset, read_picture
+from fcam_tools.data import Dataset
 from fcam_tools.export.options import Options
 from fcam_tools.measure import held_out, judgement
 from fcam_tools.model import answers
@@ -52,10 +52,10 @@ def judged(loaded: Checkpoint, dataset: Dataset, model: Path, options: Options) 
 
 def onnx_answers(loaded: Checkpoint, model: Path) -> Callable[[Path], tuple[float, Any]]:
     """Defect score and map [H, W] of a picture by a network file."""
-    runner, ok = answers.session(model), loaded.classes.index(loaded.ok)
+    runner, ok, sight = answers.session(model), loaded.classes.index(loaded.ok), loaded.sight
 
     def answer(path: Path) -> tuple[float, Any]:
-        logits, found = run_onnx(runner, tensor(read_picture(path, loaded.size)))
-        return defect_score(logits, ok), np.clip(found, 0, 1)
+        logits, found = run_onnx(runner, tensor(sight.read(path)))
+        return sight.answer(path, defect_score(logits, ok), np.clip(found, 0, 1))
 
     return answer

@@ -65,7 +65,7 @@ def write_network(
     if options.precision == "f32":
         write_float(checkpoint, out)
         return None
-    pictures = calibration_pictures(dataset, options.calibration, options.seed, checkpoint.size)
+    pictures = calibration_pictures(dataset, options.calibration, options.seed, checkpoint.sight)
     with disk.scratch("fcam-export-") as folder:
         float_onnx, int8_onnx = folder / "float.onnx", folder / "int8.onnx"
         write_float(checkpoint, float_onnx)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcam_tools.common.errors import ToolError
-from fcam_tools.data import SUFFIXES, Dataset, read_picture
+from fcam_tools.data import SUFFIXES, Dataset, Sight
 from fcam_tools.data.reading import stored
 from fcam_tools.model.answers import tensor
 
@@ -43,11 +43,11 @@ def spread(tree: Mapping[str, Sequence[Path]], ok: str, count: int) -> list[Path
     return good + bad[: count - len(good)]
 
 
-def calibration_pictures(dataset: Dataset, count: int, seed: int, size: tuple[int, int]) -> list[Floats]:
+def calibration_pictures(dataset: Dataset, count: int, seed: int, sight: Sight) -> list[Floats]:
     """Random pictures of the train and val splits; the test split stays unseen."""
     paths = [p.path for split in ("train", "val") for p in dataset.splits[split]]
     chosen = random.Random(seed).sample(paths, min(count, len(paths)))
-    return [tensor(read_picture(path, size)) for path in chosen]
+    return [tensor(sight.read(path)) for path in chosen]
 
 
 def write_as_camera(source: Path, out: Path) -> None:

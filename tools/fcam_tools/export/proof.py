@@ -15,7 +15,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from fcam_tools.common.errors import ToolError
-from fcam_tools.data import read_picture
 from fcam_tools.export.pictures import Tree, spread, write_as_camera
 from fcam_tools.model import answers
 from fcam_tools.model.answers import defect_score, iou, run_net, run_onnx, tensor, verdict
@@ -57,7 +56,7 @@ class Prover:
         self.optimised = answers.session(model, optimised=True)
 
     def prove(self, path: Path) -> Proof:
-        pixels = read_picture(path, self.checkpoint.size)
+        pixels = self.checkpoint.sight.read(path)
         picture = tensor(pixels)
         logits, found = run_onnx(self.plain, picture)
         score = defect_score(logits, self.ok)

@@ -73,7 +73,7 @@ def open_network(path: Path) -> Network:
             classes,
             size,
             manifest["thresholds"],
-            onnx_source(path, size, ok),
+            onnx_source(path, ok),
             manifest.get("provenance", {}),
         )
     if not run_folder.checkpoint_in(path).is_file():

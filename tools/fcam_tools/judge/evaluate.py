@@ -41,7 +41,7 @@ from fcam_tools.judge.truth import Truth, truth_of
 from fcam_tools.measure import held_out, judgement, operating
 from fcam_tools.measure.metrics import Scorer
 from fcam_tools.model.answers import defect_score, run_onnx, session
-from fcam_tools.model.bundle import read_manifest
+from fcam_tools.model.bundle import read_manifest, sight_of
 from fcam_tools.model.checkpoint import Checkpoint, load_checkpoint
 from fcam_tools.model.network import Joint, Net
 from fcam_tools.train import seeds
@@ -65,39 +65,42 @@ def decoder_source(checkpoint: Checkpoint, ok: int, states: dict | None = None) 
         whole = any(name.startswith("decoder.") for name in states)
         (Joint(net) if whole else net.decoder).load_state_dict(states)
 
+    sight = checkpoint.sight
+
     @torch.no_grad()
     def answer(path: Path) -> Answer:
-        logits, found = net(to_tensor(path, checkpoint.size).to(parallel.device()))
-        return 1 - float(logits.softmax(1)[0, ok]), found[0, 0].clamp(0, 1).cpu().numpy()
+        logits, found = net(to_tensor(path, sight).to(parallel.device()))
+        score = 1 - float(logits.softmax(1)[0, ok])
+        return sight.answer(path, score, found[0, 0].clamp(0, 1).cpu().numpy())
 
     return answer
 
 
-def cam_source(net: Net, size: tuple[int, int], ok: int, method: str = "cam") -> Source:
+def cam_source(net: Net, sight: data.Sight, ok: int, method: str = "cam") -> Source:
     """An activation map of one of seeds.METHODS, interpolated: no training beyond the classifier's."""
 
     net = net.to(parallel.device())
 
     def answer(path: Path) -> Answer:
-        x = to_tensor(path, size).to(parallel.device())
+        x = to_tensor(path, sight).to(parallel.device())
         with torch.no_grad():
             scores = net.classify(x).softmax(1)[0]
         defects = scores.clone()
         defects[ok] = -1
         coarse = seeds.scale(seeds.batch_maps(net, x, [int(defects.argmax())], method))
-        full = F.interpolate(coarse[:, None], size=(size[1], size[0]), mode="bilinear", align_corners=False)[0, 0]
+        full = F.interpolate(coarse[:, None], size=sight.size[::-1], mode="bilinear", align_corners=False)[0, 0]
         score = 1 - float(scores[ok])
-        return score, (full * score).clamp(0, 1).cpu().numpy()
+        return sight.answer(path, score, (full * score).clamp(0, 1).cpu().numpy())
 
     return answer
 
 
-def onnx_source(bundle: Path, size: tuple[int, int], ok: int) -> Source:
-    runner = session(bundle / "model.onnx")
+def onnx_source(bundle: Path, ok: int) -> Source:
+    runner, sight = session(bundle / "model.onnx"), sight_of(bundle, read_manifest(bundle))
 
     def answer(path: Path) -> Answer:
-        logits, found = run_onnx(runner, to_tensor(path, size).numpy())
-        return defect_score(logits, ok), np.clip(found, 0, 1)
+        logits, found = run_onnx(runner, to_tensor(path, sight).numpy())
+        return sight.answer(path, defect_score(logits, ok), np.clip(found, 0, 1))
 
     return answer
 
@@ -125,8 +128,8 @@ def camera_source(lines: Path, maps: Path) -> Source:
     return answer
 
 
-def to_tensor(path: Path, size: tuple[int, int]) -> torch.Tensor:
-    return seeds.to_input(torch.from_numpy(data.read_picture(path, size))[None])
+def to_tensor(path: Path, sight: data.Sight) -> torch.Tensor:
+    return seeds.to_input(torch.from_numpy(sight.read(path))[None])
 
 
 def scored(truth: Truth, source: Source, limits: dict, name: str, progress: bool) -> Scorer:
@@ -170,15 +173,15 @@ def sources(
     if args.only is None or "decoder" in args.only:
         yield "decoder", decoder_source(checkpoint, ok)
     if args.only is None or "cam" in args.only:
-        yield "cam", cam_source(checkpoint.net.eval(), checkpoint.size, ok)
+        yield "cam", cam_source(checkpoint.net.eval(), checkpoint.sight, ok)
     if MEMORY_BANK in args.methods:
         good = [picture.path for picture in dataset.splits["train"] if picture.label == 0]
         backbone, progress = str(checkpoint.net.settings["backbone"]), sys.stderr.isatty() and not args.json
         yield MEMORY_BANK, Bank(backbone, good, checkpoint.size, progress=progress).answer
     for method in (method for method in args.methods if method != MEMORY_BANK):
-        yield method, cam_source(checkpoint.net.eval(), checkpoint.size, ok, method)
+        yield method, cam_source(checkpoint.net.eval(), checkpoint.sight, ok, method)
     if args.bundle:
-        yield "int8", onnx_source(args.bundle, checkpoint.size, ok)
+        yield "int8", onnx_source(args.bundle, ok)
     if args.lines:
         yield "camera", camera_source(args.lines, args.maps)
     if args.oracle:
@@ -283,7 +286,7 @@ def operating_points(
         raise ToolError(f"--masks: {val.masks} has no mask of a val picture")
     shipping = {"decoder": decoder_source(checkpoint, ok)}
     if args.bundle:
-        shipping["int8"] = onnx_source(args.bundle, checkpoint.size, ok)
+        shipping["int8"] = onnx_source(args.bundle, ok)
     for name, source in shipping.items():
         bar = tqdm(val.pictures, f"{name} on val", unit="picture", disable=not progress)
         points = operating.measure(bar, source, area, val.mask if args.masks else None).points(prices)

@@ -175,7 +175,7 @@ def make_row(plan: Plan, key: tuple[str, ...], progress: bool) -> Row:
     source = (
         evaluate.decoder_source(checkpoint, ok)
         if decoded
-        else evaluate.cam_source(checkpoint.net, checkpoint.size, ok, seed)
+        else evaluate.cam_source(checkpoint.net, checkpoint.sight, ok, seed)
     )
     title = f"{backbone} {seed} {found}"
     truth = truth_of(plan.dataset, "test", checkpoint.size)

@@ -7,9 +7,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from fcam_tools.common.errors import ToolError
+import numpy as np
 
-FORMAT = 1
+from fcam_tools.common.errors import ToolError
+from fcam_tools.data.reading import stored
+from fcam_tools.data.sight import Sight, Template
+
+FORMATS = (1, 2)  # the second one has `[locate]`
+TEMPLATE = "template.png"
 
 
 def sha256(path: Path) -> str:
@@ -27,6 +32,17 @@ def read_manifest(bundle: Path) -> dict[str, Any]:
         manifest = tomllib.loads((bundle / "manifest.toml").read_text())
     except (OSError, ValueError) as error:
         raise ToolError(f"cannot read {bundle / 'manifest.toml'}: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise ToolError(f"{bundle} has the format {manifest.get('format')}, this tool reads {FORMAT}")
+    if manifest.get("format") not in FORMATS:
+        raise ToolError(
+            f"{bundle} has the format {manifest.get('format')}, this tool reads {FORMATS[0]} to {FORMATS[-1]}"
+        )
     return manifest
+
+
+def sight_of(bundle: Path, manifest: dict[str, Any]) -> Sight:
+    """What the bundle's network sees of a picture."""
+    size, locate = (manifest["input"]["width"], manifest["input"]["height"]), manifest.get("locate")
+    if not locate:
+        return Sight(size)
+    pixels = np.asarray(stored(bundle / locate["template"]))
+    return Sight(size, Template(pixels, locate["shift"], locate["turn"], locate["agreement"]))

@@ -11,6 +11,7 @@ import torch
 
 from fcam_tools.common.errors import ToolError
 from fcam_tools.common.run_folder import checkpoint_in
+from fcam_tools.data.sight import Sight, Template
 from fcam_tools.model.network import Net, net_of
 
 SETTINGS = ("settings", "state_dict", "classes", "ok", "size", "thresholds", "provenance", "metrics")
@@ -28,7 +29,13 @@ class Checkpoint:
     thresholds: dict[str, float]
     provenance: dict[str, str]
     metrics: dict[str, float]
+    template: Template | None = None  # where parts lie, for a network that compares places
     saved: Mapping[str, Any] = field(default_factory=dict)  # how it was trained, and what that showed
+
+    @property
+    def sight(self) -> Sight:
+        """What the network sees of a picture."""
+        return Sight(self.size, self.template)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -49,10 +56,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
         thresholds=dict(saved["thresholds"]),
         provenance={key: str(value) for key, value in saved["provenance"].items()},
         metrics={key: float(value) for key, value in saved["metrics"].items()},
+        template=template_of(saved),
         saved={key: saved[key] for key in ("recipe", "training", "judgement") if key in saved},
     )
     check_checkpoint(checkpoint, int(saved["settings"]["classes"]))
     return checkpoint
+
+
+def saved_template(template: Template | None) -> dict[str, Any] | None:
+    """A template as a checkpoint keeps it."""
+    return None if template is None else vars(template) | {"pixels": torch.from_numpy(template.pixels.copy())}
+
+
+def template_of(saved: Mapping[str, Any]) -> Template | None:
+    """That of a checkpoint's content; none of a network that judges parts wherever they lie."""
+    kept = saved.get("template")
+    return Template(**kept | {"pixels": kept["pixels"].numpy()}) if kept else None
 
 
 def check_checkpoint(checkpoint: Checkpoint, logits: int) -> None:

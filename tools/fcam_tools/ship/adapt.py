@@ -168,9 +168,9 @@ def halves(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
     return learn, [picture for picture in pictures if picture.path not in chosen]
 
 
-def in_memory(pictures: Sequence[Picture], size: tuple[int, int], ok: int) -> Pictures:
+def in_memory(pictures: Sequence[Picture], sight: data.Sight, ok: int) -> Pictures:
     """The checkpoint's content with the OK class first, as training wants it."""
-    pixels = data.read_pictures(pictures, size, progress=False)
+    pixels = sight.read_all(pictures, progress=False)
     return Pictures(pixels, np.array([swapped(picture.label, ok) for picture in pictures], np.int64))
 
 
@@ -275,7 +275,8 @@ def anchors(old: Old) -> Tensor:
     """What holds the network in place: the golden pictures and the samples that the bundle carries."""
     samples = sorted(path for path in (old.bundle / "samples").glob("*") if path.suffix.lower() in data.SUFFIXES)
     pixels = [golden.pixels for golden in old.golden]
-    pixels += [data.read_picture(path, old.checkpoint.size) for path in samples]
+    sight = old.checkpoint.sight
+    pixels += [sight.read(path) for path in samples]
     return seeds.to_input(torch.from_numpy(np.stack(pixels)))
 
 
@@ -340,13 +341,13 @@ def adapt(bundle: Path, root: Path, checkpoint: Path | None, folder: Path, setti
     old = open_old(bundle, checkpoint)
     joined = kinds.joined_in(old.checkpoint.provenance)
     learn, held = halves(new_pictures(root, old.checkpoint.classes, old.checkpoint.ok, progress, joined))
-    ok, size = old.judge.ok, old.checkpoint.size
+    ok, sight = old.judge.ok, old.checkpoint.sight
     if not any(picture.label == ok for picture in held):
         raise ToolError(f"{root} has too few OK pictures to hold some out: add more")
     if all(picture.label == ok for picture in held):
         log.warning("no new defects: what escapes at the new site is not measured, only that the golden rejects stay")
-    made = candidates(old, in_memory(learn, size, ok), settings, progress)
-    best, told = choose(old, made, in_memory(held, size, ok))
+    made = candidates(old, in_memory(learn, sight, ok), settings, progress)
+    best, told = choose(old, made, in_memory(held, sight, ok))
     log.info("%s: %s", best, json.dumps(told[best]))
     dataset = dataset_of(old, learn, held, root)
     run = run_folder.create(folder, {

@@ -15,6 +15,7 @@ from fcam_tools.common import run_folder
 from fcam_tools.data import kinds, made_up
 from fcam_tools.measure import held_out, judgement
 from fcam_tools.measure.metrics import image_auroc
+from fcam_tools.model.checkpoint import saved_template
 from fcam_tools.train.classifier import probabilities
 from fcam_tools.train.labels import defective
 from fcam_tools.train.threshold import known_good, score_threshold
@@ -35,6 +36,7 @@ def describe(t: Trainer, dataset: data.Dataset, told: dict[str, float]) -> dict:
         "classes": list(kinds.classes_of(dataset.classes, dataset.joined)),
         "ok": dataset.ok,
         "size": recipe.size if recipe.shape == (recipe.size, recipe.size) else recipe.shape,
+        "template": saved_template(t.template),
         "thresholds": {
             "score": threshold,
             "map": recipe.map_threshold,

@@ -43,6 +43,17 @@ def weights(bundle: Path, net: Net) -> dict[str, Tensor]:
             kernel, bias = kernel / net.classifier.pool.sharpness, bias / net.classifier.pool.sharpness
         found[f"{name}.weight"] = torch.from_numpy(kernel)
         found |= folded(norms[name], bias) if name in norms else {f"{name}.bias": torch.from_numpy(bias)}
+    return found | places(wiring, net)
+
+
+def places(wiring: Wiring, net: Net) -> dict[str, Tensor]:
+    """What is normal at each place (model/place.py), of a network that knows it: what its features are less of."""
+    found: dict[str, Tensor] = {}
+    for name, own in net.place.named_buffers() if net.place else ():
+        values = (constant_behind(wiring, node.input[1]) for node in wiring.nodes if node.op_type == "Sub")
+        fits = [value for value in values if value is not None and value.shape == own.shape]
+        if len(fits) == 1:
+            found[f"place.{name}"] = torch.from_numpy(fits[0])
     return found
 
 

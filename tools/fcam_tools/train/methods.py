@@ -84,6 +84,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "outline_steps": 600,
         "label_steps": 500,
         "paste": 0.7,
+        "place": "auto",
         "joint": 0.2,
         "average": 0.98,
         "map_threshold": 0.25,

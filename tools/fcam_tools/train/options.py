@@ -23,6 +23,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "verdict": VERDICTS,
     "optimizer": methods.OPTIMIZERS,
     "precision": PRECISIONS,
+    "place": ("auto", "yes", "no"),
 }
 UNSET = {"recipe", "height", "widths", "draw", "weights"}  # no option of their own; the height is that of the pictures
 # What each option does, by what it is about: a title, and the numbers of a recipe.
@@ -36,6 +37,7 @@ NETWORK = {
     "neck": "channels between the backbone and the verdict; 0: none",
     "verdict": "what OK and NG are read from: the backbone's features, or what the decoder makes of them",
     "decoder": "what draws the map: light, depthwise-separable, or the paper's U-Net",
+    "place": "compare each place with what good pictures have there; auto: if parts lie in one pose (needs fcam)",
     "decoder_stride": "stride of the deepest features that the light decoder reads",
 }
 LEARNING = {

@@ -26,6 +26,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from fcam_tools.common.parallel import Team
 from fcam_tools.common.run_folder import Run, save
 from fcam_tools.data import kinds
 from fcam_tools.data.copies import add_leak_argument
+from fcam_tools.data.sight import sight_of
 from fcam_tools.measure import held_out, judgement
 from fcam_tools.train import methods, native, seeds
 from fcam_tools.train.classifier import probabilities, train_classifier, validate
@@ -91,8 +93,8 @@ def train_native(t: Trainer, left: dict[str, Any] | None) -> dict[str, float]:
     return told
 
 
-def read_split(pictures: Sequence[data.Picture], size: tuple[int, int], classes: int, progress: bool) -> Pictures:
-    pixels = data.read_pictures(pictures, size, progress)
+def read_split(pictures: Sequence[data.Picture], sight: data.Sight, classes: int, progress: bool) -> Pictures:
+    pixels = sight.read_all(pictures, progress)
     return Pictures(pixels, label_array([p.labels for p in pictures], classes))
 
 
@@ -111,11 +113,13 @@ def fit(
     """
     seen = kinds.seen(dataset)
     classes = len(seen.classes)
-    splits = {
-        split: read_split(seen.splits[split], recipe.read_at(split), classes, progress) for split in ("train", "val")
-    }
+    known = seen.splits["train"]
+    good, rejects = ([p for p in known if (p.label != 0) is bad] for bad in (False, True))
+    sight = sight_of(recipe.shape, good, rejects, recipe.place, progress)
+    views = {split: replace(sight, size=recipe.read_at(split)) for split in ("train", "val")}
+    splits = {split: read_split(seen.splits[split], views[split], classes, progress) for split in views}
     splits["train"].kinds = label_array([p.labels for p in dataset.splits["train"]], len(dataset.classes))
-    t = Trainer(recipe, splits["train"], splits["val"], classes, progress, team, run, snapshot_s)
+    t = Trainer(recipe, splits["train"], splits["val"], classes, progress, team, run, snapshot_s, sight.template)
     counts = f"{len(splits['train'].labels)} training and {len(splits['val'].labels)} validation pictures"
     where = f"{t.team.world} x {t.device}, {'bfloat16' if t.low else 'float32'}"
     log.info("%s, classes %s; %s weights; on %s", counts, ", ".join(seen.classes), t.origin, where)

@@ -30,6 +30,7 @@ from fcam_tools.common.errors import ToolError
 from fcam_tools.common.parallel import Team
 from fcam_tools.common.run_folder import Run, save
 from fcam_tools.data import pasted
+from fcam_tools.data.sight import Template
 from fcam_tools.model.network import DEFAULT_BACKBONE, Net
 from fcam_tools.model.weights import load_pretrained
 from fcam_tools.train import from_onnx, losses, methods, seeds
@@ -104,7 +105,7 @@ class Recipe:
     label_steps: int = 0
     windows: int = 0  # of a step of outlines; half as many of a step of labels
     pictures: int = 0  # whole ones of a step of labels
-    place: bool = False  # parts lie in one pose: places are compared with what good pictures have there
+    place: str = "no"  # are places compared with what good pictures have there: auto, if parts lie in one pose; yes; no
     label_rate: float = 0.5  # of the decoder's rate, where labels are learnt
     barrier_growth: float = 1.2
 
@@ -131,7 +132,9 @@ class Trainer:
         team: Team | None = None,
         run: Run | None = None,
         snapshot_s: float = 60.0,
+        template: Template | None = None,
     ) -> None:
+        self.template = template  # where parts lie in these pictures; none: anywhere
         self.recipe, self.train, self.val, self.progress = recipe, train, val, progress
         self.team, self.run, self.snapshot_s = team or parallel.start(), run, snapshot_s
         self.device = self.team.device
@@ -153,7 +156,7 @@ class Trainer:
         self.net = Net(
             classes, recipe.backbone, recipe.stride, recipe.widths, recipe.pool, recipe.decoder_stride,
             decoder=recipe.decoder, neck=recipe.neck, verdict=recipe.verdict,
-            place=recipe.shape if recipe.place else (),
+            place=recipe.shape if template else (),
         )  # fmt: skip
         self.origin = load_pretrained(self.net) if recipe.pretrained else "from scratch"
         if recipe.start:

@@ -79,7 +79,7 @@ class Search:
     def __init__(self, plain: train.Recipe, dataset: data.Dataset) -> None:
         self.plain, self.classes = plain, len(dataset.classes)
         self.train, self.val = (
-            train.read_split(dataset.splits[name], plain.read_at(name), self.classes, False)
+            train.read_split(dataset.splits[name], data.Sight(plain.read_at(name)), self.classes, False)
             for name in ("train", "val")
         )
 
