@@ -456,9 +456,9 @@ fn distance_from_a_constant() {
         let above = builder.subtract([input, constant]);
         let below = builder.subtract([constant, input]);
         let inputs = [above, below];
-        let fact = builder.fact();
+        let fact = Fact { scale: Some(1.0 / 128.0), ..builder.fact() };
         let add = Op::Add { inputs, subtract: false, clamp: Clamp::NONE };
-        let distance = builder.push(add, Fact { scale: Some(1.0 / 128.0), ..fact.clone() });
+        let distance = builder.push(add, fact.clone());
         let both = builder.push(Op::Concat { inputs: vec![input, distance] }, Fact { channels: 2 * channels, ..fact });
         for layer in &mut builder.graph.layers[..2] {
             if let Op::Add { clamp, .. } = &mut layer.op {
@@ -470,7 +470,8 @@ fn distance_from_a_constant() {
         let scale = |id: Id| graph.facts[id].scale.unwrap_or(1.0);
 
         let combine = |a: (i8, f32), b: (i8, f32), to: f32, low: f32| {
-            let sum = f32::from(a.0) * (a.1 / to) + f32::from(b.0) * (b.1 / to);
+            let steps = |(value, scale)| f32::from(value) * (f64::from(scale) / f64::from(to)) as f32;
+            let sum: f32 = steps(a) + steps(b);
             sum.round_ties_even().clamp(low, 127.0) as i8
         };
         let distance_of = |value: i8, reference: i8| {
