@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use fcam::engine::{Engine, Isa, Settings, Shape};
 use fcam::preprocess::Tensor;
 use prost::Message;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{ModelProto, TensorProto};
 
 const SHAPE: Shape = Shape { width: 20, height: 24, classes: 3 };
 
@@ -216,6 +216,53 @@ fn a_name_that_allows_nothing_is_an_error() {
         let said = refusal(&case, &[&all[0], &all[1], name]);
         assert!(said.contains(&format!("engine.float_layers names `{name}`")) && said.contains(reason), "{said}");
     }
+}
+
+/// The network of that name, its constant map changed.
+fn with_map(name: &str, change: impl Fn(&mut TensorProto)) -> Case {
+    let mut case = named(name);
+    let mut model = ModelProto::decode(case.onnx.as_slice()).unwrap();
+    let constants = &mut model.graph.as_mut().unwrap().initializer;
+    let map = constants.iter_mut().find(|tensor| tensor.name.starts_with("map") && tensor.dims.len() == 4).unwrap();
+    change(map);
+    case.onnx = model.encode_to_vec();
+    case
+}
+
+#[test]
+fn a_constant_map_has_the_shape_of_what_it_is_compared_with() {
+    let turned = |map: &mut TensorProto| map.dims.swap(2, 3);
+    let flat = |map: &mut TensorProto| drop(map.dims.remove(0));
+    let pixel = |map: &mut TensorProto| {
+        map.dims[2..].fill(1);
+        map.raw_data.truncate(4 * map.dims[1] as usize);
+    };
+    let empty = |map: &mut TensorProto| {
+        map.dims[1] = 0;
+        map.raw_data.clear();
+    };
+    for (name, change, reason) in [
+        ("compare", &turned as &dyn Fn(&mut TensorProto), "subtracts tensors of different shapes"),
+        ("signed", &turned, "adds tensors of different shapes"),
+        ("compare", &flat, "its constant is not a map [1, C, H, W] with one scale"),
+        ("signed", &pixel, "its constant is a single pixel, not a map"),
+        ("compare", &empty, "its weights are empty"),
+    ] {
+        let said = refusal(&with_map(name, change), &[]);
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+/// Constants are there before the first step: no layer writes them, and reports name what reads them.
+#[test]
+fn what_is_subtracted_is_shown() {
+    let case = named("compare");
+    let mut engine = Engine::load(&case.onnx, SHAPE, settings(&case)).unwrap();
+    let tensor = Tensor { width: SHAPE.width, height: SHAPE.height, values: &case.input };
+    let layers = engine.profile(&tensor, 1).unwrap();
+    let count = |label: &str| layers.iter().filter(|layer| layer.label == label).count();
+    assert_eq!((count("subtract"), count("add")), (2, 1));
+    assert!(layers.iter().filter(|layer| layer.label == "subtract").all(|layer| layer.name.starts_with("sub")));
 }
 
 /// Which one is meant would depend on their order: found by mutated networks.

@@ -10,8 +10,8 @@
 //!   rounded to f32) plus what rounding the bias has left (in steps of s_out; without it one value in 500 of the first
 //!   layer is a step off); the result is rounded to the nearest integer, half to even, and clamped: to int8, and to a
 //!   ReLU, ReLU6 or Clip in steps of s_out.
-//! - Add is round(clamp(a * (s_a / s_out) + b * (s_b / s_out))), in f32, each operation rounded. Requantisation is Add
-//!   with one operand.
+//! - Add is round(clamp(a * (s_a / s_out) + b * (s_b / s_out))), in f32, each operation rounded. Sub is Add with -s_b,
+//!   requantisation is Add with one operand.
 //! - AveragePool sums in int32 and multiplies once by s_in / s_out / count. MaxPool, nearest Resize and Concat move
 //!   bytes.
 //! - The float tail (after the last int8 layer) is f32: `kernels::float`.

@@ -15,7 +15,7 @@ import pytest
 import torch
 from fcam_tools.common import disk
 from fcam_tools.common.errors import ToolError
-from fcam_tools.data import read_picture
+from fcam_tools.data import made_up, read_picture
 from fcam_tools.export import (
     export,
     figures,
@@ -462,6 +462,61 @@ def per_channel_ones(model: ModelProto) -> dict[str, ranges.Histogram]:
         source = wiring.producer[wiring.producer[conv.input[0]].input[0]].input[0]
         found[source] = ranges.Histogram(sums=np.ones(channels), seen=1)
     return found
+
+
+class Comparing(torch.nn.Module):
+    """Features beside their distance from a constant map; the map's own scale is not that of the features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 8, 5, stride=2, padding=2)
+        self.register_buffer("usual", 0.6 * torch.rand(1, 8, SIZE // 2, SIZE // 2))
+        self.mix = torch.nn.Conv2d(16, 8, 3, padding=1)
+        self.heat = torch.nn.Conv2d(8, 1, 1)
+        self.scores = torch.nn.Linear(8, len(CLASSES))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = torch.relu(self.stem(x))
+        far = torch.relu(features - self.usual) + torch.relu(self.usual - features)
+        mixed = torch.relu(self.mix(torch.cat([features, far], 1)))
+        logits = self.scores(mixed.mean((2, 3)))
+        heat = torch.nn.functional.interpolate(self.heat(mixed), scale_factor=2, mode="bilinear")
+        return logits, torch.sigmoid(heat)
+
+
+def test_distance_from_a_constant_map_is_int8(checkpoint: Path, data: Path, tmp_path: Path, fcam: Path) -> None:
+    """From PyTorch to the camera, whose answers are those of ONNX Runtime."""
+    torch.manual_seed(2)
+    loaded = load_checkpoint(checkpoint)
+    net = Comparing().eval()
+    loaded = replace(loaded, net=net, thresholds=loaded.thresholds | {"score": 0.1})
+    export.write_bundle(loaded, made_up.load(str(data)), tmp_path / "net", OPTIONS)
+    model = onnx.load(tmp_path / "net/model.onnx")
+    assert lint(model) == []
+    wiring = onnx_graph.Wiring(model)
+
+    def quantiser(name: str) -> NodeProto:
+        dequantise = wiring.producer[name]
+        assert dequantise.op_type == "DequantizeLinear"
+        return wiring.producer[dequantise.input[0]]
+
+    differences = [node for node in model.graph.node if node.op_type == "Sub"]
+    operands = [[quantiser(name) for name in node.input] for node in differences]
+    assert operands[0] == operands[1][::-1]
+    (stored,) = {q.input[0] for q in operands[0] if wiring.constant(q.input[0]) is not None}
+    scale = next(wiring.constant(q.input[1]) for q in operands[0] if q.input[0] == stored)
+    assert scale == pytest.approx(float(net.usual.max()) / ranges.LEVELS)
+    assert [n.op_type for node in differences for n in wiring.followers(node)] == ["Relu", "Relu"]
+    (total,) = (node for node in model.graph.node if node.op_type == "Add")
+    assert {wiring.producer[quantiser(name).input[0]].op_type for name in total.input} == {"Relu"}
+
+    runner = answers.session(tmp_path / "net/model.onnx", optimised=False)
+    for path in sorted(data.rglob("*.png"))[:6]:
+        picture = answers.tensor(read_picture(path, loaded.size))
+        (logits, found), (wanted, expected) = answers.run_onnx(runner, picture), answers.run_net(loaded.net, picture)
+        assert np.abs(logits - wanted).max() < 0.02 and np.abs(found - expected).max() < 0.02
+    report = verify.verify(tmp_path / "net", fcam)
+    assert report.ok and "fcam" in {row.backend for row in report.rows}, report.problems
 
 
 def test_zero_pad_is_folded_into_its_conv(tmp_path: Path) -> None:

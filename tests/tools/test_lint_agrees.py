@@ -169,3 +169,26 @@ def test_zero_points_that_tensorrt_refuses(fcam: Path, tmp_path: Path, data_type
     zero.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(zero).astype(dtype), zero.name))
     found = compare(fcam, tmp_path, {"zero": model.SerializeToString()})
     assert {rule for rule, _ in found["zero"]} == {1}
+
+
+def per_channel(model: ModelProto, name: str) -> ModelProto:
+    """The stored tensor of this name quantised with a scale for each channel."""
+    channels = next(tensor.dims[1] for tensor in model.graph.initializer if tensor.name == name)
+    for tensor in (t for t in model.graph.initializer if t.name in (f"{name}.scale", f"{name}.zero")):
+        tensor.CopyFrom(numpy_helper.from_array(np.repeat(numpy_helper.to_array(tensor), channels), tensor.name))
+    for node in (n for n in model.graph.node if n.name in (f"{name}.q", f"{name}.dq")):
+        node.attribute.extend([helper.make_attribute("axis", 1)])
+    return model
+
+
+def test_a_constant_that_is_added_or_subtracted_has_one_scale(fcam: Path, tmp_path: Path) -> None:
+    """Sizes are not those of the tiny bundle: that is the file's only other fault."""
+    models, names = {}, {}
+    for layer in ("compare", "signed"):
+        plain, spread = (onnx.load(COMMON / f"layers/{layer}.onnx") for _ in range(2))
+        (name,) = (tensor.name for tensor in plain.graph.initializer if tensor.name.startswith("map"))
+        models |= {layer: plain, f"{layer}_spread": per_channel(spread, name)}
+        names[f"{layer}_spread"] = {(2, f"{name}.q"), (2, f"{name}.dq")}
+    found = compare(fcam, tmp_path, {name: model.SerializeToString() for name, model in models.items()})
+    for layer, broken in found.items():
+        assert broken == {(qdq.FILE_RULE, "")} | names.get(layer, set()), layer

@@ -548,6 +548,12 @@ def resize(mode: str, transform: str, factor: float, nearest: str = "floor") -> 
         (graph(helper.make_node("HardSigmoid", ["x"], ["z"])), "not known"),
         (graph(helper.make_node("Mul", ["x", "y"], ["z"])), "of two tensors"),
         (graph(helper.make_node("Mul", ["x", "c"], ["z"]), {"c": np.ones(4, np.float32)}), "more than one number"),
+        (
+            graph(helper.make_node("Sub", ["x", "c"], ["z"]), {"c": np.ones((1, 4, 1, 1), np.float32)}),
+            "not a map of its",
+        ),
+        (graph(helper.make_node("Add", ["c", "x"], ["z"]), {"c": np.ones((4, 8, 8), np.float32)}), "not a map of its"),
+        (graph(helper.make_node("Div", ["x", "c"], ["z"]), {"c": np.ones((1, 4, 8, 8), np.float32)}), "more than one"),
         (graph(helper.make_node("Div", ["c", "x"], ["z"]), {"c": np.ones(1, np.float32)}), "number in front"),
         (graph(helper.make_node("Concat", ["x", "y"], ["z"], axis=2)), "not along the channels"),
         (graph(helper.make_node("MaxPool", ["x"], ["z"], kernel_shape=[3, 3], ceil_mode=1)), "rounds its size up"),
@@ -567,6 +573,9 @@ def test_operators_that_the_int8_engine_refuses(made: onnx.ModelProto, reason: s
     "made",
     [
         graph(helper.make_node("Add", ["x", "y"], ["z"])),
+        graph(helper.make_node("Sub", ["x", "y"], ["z"])),
+        graph(helper.make_node("Add", ["x", "c"], ["z"]), {"c": np.ones((1, 4, 8, 8), np.float32)}),
+        graph(helper.make_node("Sub", ["c", "x"], ["z"]), {"c": np.ones((1, 4, 8, 8), np.float32)}),
         graph(helper.make_node("Mul", ["x", "c"], ["z"]), {"c": np.ones(1, np.float32)}),
         graph(helper.make_node("Concat", ["x", "y"], ["z"], axis=1)),
         graph(helper.make_node("Concat", ["x", "y"], ["z"], axis=-3)),

@@ -35,6 +35,12 @@ impl Arena {
         self.lines.as_ptr().cast_mut().cast()
     }
 
+    /// All bytes, while nobody else has the arena.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: the lines are initialised bytes without gaps, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.base(), self.lines.len() * 64) }
+    }
+
     /// Its bytes.
     #[cfg(fenced)]
     pub fn length(&self) -> usize {

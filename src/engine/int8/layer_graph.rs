@@ -138,10 +138,12 @@ pub enum Op {
     Conv(Conv),
     /// A Conv that was left in float.
     FloatConv(FloatConv),
-    /// The sum of two tensors of one shape.
+    /// The sum of two tensors of one shape, or the first minus the second.
     Add {
-        /// What it reads.
+        /// What it reads; one may be a constant.
         inputs: [Id; 2],
+        /// True if the second is subtracted.
+        subtract: bool,
         /// The activation.
         clamp: Clamp,
     },
@@ -237,6 +239,7 @@ impl Op {
             Self::Conv(conv) if conv.group > 1 && conv.group == conv.scales.len() => "depthwise",
             Self::Conv(_) => "conv",
             Self::FloatConv(_) => FLOAT_CONV,
+            Self::Add { subtract: true, .. } => "subtract",
             Self::Add { .. } => "add",
             Self::Upsample { .. } => "upsample",
             Self::Concat { .. } => "concat",
@@ -263,11 +266,22 @@ pub struct Layer {
     pub output: Id,
 }
 
+/// An int8 tensor that is the same for every picture. Only [`Op::Add`] reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Constant {
+    /// Its place among the tensors.
+    pub id: Id,
+    /// Row by row, the channels of a pixel side by side.
+    pub values: Vec<i8>,
+}
+
 /// A network as integer layers, in an order in which each reads what is there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerGraph {
     /// The tensors.
     pub facts: Vec<Fact>,
+    /// The tensors that no layer writes, the input aside.
+    pub constants: Vec<Constant>,
     /// The layers.
     pub layers: Vec<Layer>,
     /// The network's input: int8, scale 1/128.
@@ -302,7 +316,7 @@ impl LayerGraph {
         Ok(graph)
     }
 
-    /// Drops layers that no output needs, and folds a lone clamp into the layer before it.
+    /// Drops layers and constants that no output needs, and folds a lone clamp into the layer before it.
     fn prune(&mut self) {
         let mut needed = self.outputs.clone();
         let mut kept = Vec::new();
@@ -314,6 +328,7 @@ impl LayerGraph {
         }
         kept.reverse();
         self.layers = kept;
+        self.constants.retain(|constant| needed.contains(&constant.id));
         self.fold_clamps();
     }
 

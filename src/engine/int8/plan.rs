@@ -4,7 +4,7 @@
 //! A tensor of int8 lies in the arena as NHWC, a pixel's channels in lanes (multiples of 16), with a border of zeros
 //! around it as wide as the convolutions that read it reach: so no kernel knows of padding. The parts of a Concat lie
 //! in the joint tensor from the start, each in lanes of its own; only a part of another scale is copied. The network's
-//! input keeps its three bytes a pixel.
+//! input keeps its three bytes a pixel. A constant has its place for the whole run and is written here, once.
 
 #![expect(clippy::indexing_slicing, reason = "every index is made here; loading turns a panic into an error")]
 
@@ -12,7 +12,7 @@ use super::arena::{self, Arena, Request};
 use super::kernels::float;
 use super::kernels::lanes::Numbers;
 use super::kernels::{Kernels, LANES, Output};
-use super::layer_graph::{Clamp, Conv, Id, Layer, LayerGraph, Op, Window};
+use super::layer_graph::{Clamp, Constant, Conv, Id, Layer, LayerGraph, Op, Window};
 use super::pack::{self, Source};
 use super::step::{Border, Step, View, Work};
 
@@ -122,6 +122,9 @@ impl Builder<'_> {
         for layer in &self.graph.layers {
             let fact = &self.graph.facts[layer.output];
             let (mut lanes, mut pixel) = ((0..fact.channels).collect(), padded(fact.channels));
+            if let Op::Add { inputs, .. } = &layer.op {
+                self.lay_out_constants(*inputs);
+            }
             match &layer.op {
                 Op::Conv(conv) if !is_depthwise(conv, self.graph.facts[conv.input].channels, fact.scale) => {}
                 Op::Quantize { .. } => {} // channels in order
@@ -137,6 +140,16 @@ impl Builder<'_> {
             }
             let part_of = self.layouts[layer.output].part_of;
             self.layouts[layer.output] = Layout { lanes, pixel, part_of, ..Layout::default() };
+        }
+    }
+
+    /// A constant lies in the lanes of the first tensor that it is added to. It alone has none yet.
+    fn lay_out_constants(&mut self, [a, b]: [Id; 2]) {
+        for (id, partner) in [(a, b), (b, a)] {
+            if self.layouts[id].lanes.is_empty() {
+                let Layout { lanes, pixel, .. } = self.layouts[partner].clone();
+                self.layouts[id] = Layout { lanes, pixel, ..Layout::default() };
+            }
         }
     }
 
@@ -225,6 +238,10 @@ impl Builder<'_> {
         for id in &self.graph.outputs {
             self.touch(*id, last);
         }
+        for Constant { id, .. } in &self.graph.constants {
+            self.touch(*id, 0);
+            self.touch(*id, last);
+        }
         let roots: Vec<Id> = (0..self.layouts.len())
             .filter(|id| self.layouts[*id].part_of.is_none() && self.layouts[*id].first.is_some())
             .collect();
@@ -267,8 +284,21 @@ impl Builder<'_> {
             steps.extend(self.steps(layer, &views, lines, border));
         }
         let outputs = self.graph.outputs.iter().map(|id| views[*id]).collect();
-        let arena = Arena::filled(end + 64, self.kernels.flip); // what is never written is zero
+        let mut arena = Arena::filled(end + 64, self.kernels.flip); // what is never written is zero
+        for constant in &self.graph.constants {
+            self.store(constant, &views[constant.id], arena.as_mut_slice());
+        }
         Plan { steps, arena, outputs, kernels: self.kernels }
+    }
+
+    fn store(&self, constant: &Constant, view: &View, arena: &mut [u8]) {
+        let channels = self.graph.facts[constant.id].channels;
+        for (index, pixel) in constant.values.chunks_exact(channels).enumerate() {
+            let start = view.offset + index / view.width * view.row + index % view.width * view.pixel;
+            for (lane, value) in self.layouts[constant.id].lanes.iter().zip(pixel) {
+                arena[start + lane] = *value as u8 ^ self.kernels.flip;
+            }
+        }
     }
 
     fn touch(&mut self, id: Id, step: usize) {
@@ -345,11 +375,14 @@ impl Builder<'_> {
                 let layer = float::Conv::new(conv, [from.height, from.width, from.lanes], to.width);
                 Work::FloatConv { layer: Box::new(layer), from, to }
             }
-            Op::Add { inputs: [a, b], clamp } if self.layouts[*a].lanes == self.layouts[*b].lanes => {
-                let numbers = self.numbers([ratio(*a), ratio(*b)], Self::bounds(*clamp, scale));
+            Op::Add { inputs: [a, b], subtract, clamp } => {
+                let sign = if *subtract { -1.0 } else { 1.0 };
+                let numbers = self.numbers([ratio(*a), sign * ratio(*b)], Self::bounds(*clamp, scale));
+                if self.layouts[*a].lanes != self.layouts[*b].lanes {
+                    return self.add_across(layer, [*a, *b], numbers, views, border);
+                }
                 Work::Add { from: [views[*a], views[*b]], to, numbers }
             }
-            Op::Add { inputs: [a, b], clamp } => return self.add_across(layer, [*a, *b], *clamp, views, border),
             Op::Upsample { input, factor } => Work::Upsample { from: views[*input], to, factor: *factor },
             Op::Concat { inputs } => return self.concat(layer, inputs, views, border),
             Op::MaxPool { input, window } => Work::MaxPool { from: views[*input], to, window: *window },
@@ -417,23 +450,21 @@ impl Builder<'_> {
         Work::Dense { layer: Box::new(pack::dense(conv, &source, scale, output, self.kernels)), from, to, window }
     }
 
-    /// A sum of tensors whose channels lie in different lanes: the second is first laid out as the first, in the
+    /// A sum or difference of tensors whose channels lie in different lanes: the second is first laid out as the first, in the
     /// output.
     fn add_across(
         &self,
         layer: &Layer,
         [a, b]: [Id; 2],
-        clamp: Clamp,
+        numbers: Numbers,
         views: &[View],
         border: Option<Border>,
     ) -> Vec<Step> {
-        let (to, scale) = (views[layer.output], self.scale(layer.output).unwrap_or(1.0));
-        let ratio = |id: Id| (f64::from(self.scale(id).unwrap_or(1.0)) / f64::from(scale)) as f32;
+        let to = views[layer.output];
         let lanes =
             self.layouts[b].lanes.iter().copied().zip(self.layouts[layer.output].lanes.iter().copied()).collect();
-        let numbers = self.numbers([ratio(a), ratio(b)], Self::bounds(clamp, scale));
-        let step =
-            |work, border| Step { name: layer.name.clone(), label: "add", macs: 0, rows: to.height, work, border };
+        let label = layer.op.label();
+        let step = |work, border| Step { name: layer.name.clone(), label, macs: 0, rows: to.height, work, border };
         vec![
             step(Work::Relane { from: views[b], to, lanes }, border),
             step(Work::Add { from: [views[a], to], to, numbers }, None),

@@ -5,8 +5,8 @@
 
 use proptest::prelude::*;
 
-use super::kernels::{Isa, Kernels};
-use super::layer_graph::{Clamp, Conv, Fact, FloatConv, Function, Id, Layer, LayerGraph, Op, Window};
+use super::kernels::{Isa, Kernels, lanes};
+use super::layer_graph::{Clamp, Constant, Conv, Fact, FloatConv, Function, Id, Layer, LayerGraph, Op, Window};
 use super::plan::Plan;
 use super::pool::Pool;
 
@@ -28,6 +28,7 @@ enum Part {
     Depthwise { size: [usize; 2], stride: [usize; 2], dilation: usize, same: bool },
     Float { out: usize, size: [usize; 2], stride: [usize; 2], dilation: usize, groups: usize, same: bool },
     AddSelf,
+    Compare { across: bool, other_scale: bool },
     Upsample,
     Concat { other_scale: bool },
     MaxPool,
@@ -67,6 +68,7 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
         depthwise.prop_map(|(size, stride, dilation, same)| Part::Depthwise { size, stride, dilation, same });
     let other = prop_oneof![
         Just(Part::AddSelf),
+        any::<[bool; 2]>().prop_map(|[across, other_scale]| Part::Compare { across, other_scale }),
         Just(Part::Upsample),
         any::<bool>().prop_map(|other_scale| Part::Concat { other_scale }),
         Just(Part::MaxPool),
@@ -113,7 +115,7 @@ struct Builder {
 impl Builder {
     fn new(height: usize, width: usize, channels: usize, seed: u64, range: Range) -> Self {
         let input = Fact { height, width, channels, scale: Some(1.0 / 128.0) };
-        let graph = LayerGraph { facts: vec![input], layers: vec![], input: 0, outputs: vec![] };
+        let graph = LayerGraph { facts: vec![input], constants: vec![], layers: vec![], input: 0, outputs: vec![] };
         Self { graph, numbers: Numbers(seed | 1, range), at: 0 }
     }
 
@@ -185,6 +187,39 @@ impl Builder {
         self.push(Op::Quantize { input }, Fact { scale: Some(scale), ..fact });
     }
 
+    /// A tensor that is the same for every picture, of the shape of what was last pushed.
+    fn constant(&mut self) -> Id {
+        let (scale, fact) = (self.scale(), self.fact());
+        let values = (0..fact.height * fact.width * fact.channels).map(|_| self.numbers.byte()).collect();
+        self.graph.facts.push(Fact { scale: Some(scale), ..fact });
+        let id = self.graph.facts.len() - 1;
+        self.graph.constants.push(Constant { id, values });
+        id
+    }
+
+    fn subtract(&mut self, [a, b]: [Id; 2]) -> Id {
+        let (scale, clamp, fact) = (self.scale(), self.clamp(), self.graph.facts[a].clone());
+        let inputs = [a, b];
+        self.push(Op::Add { inputs, subtract: true, clamp }, Fact { scale: Some(scale), ..fact })
+    }
+
+    /// What was last pushed beside its distance from a constant. `across`: one half of that of another tensor, whose
+    /// channels may lie in other lanes.
+    fn compare(&mut self, across: bool, other_scale: bool) {
+        let (input, fact) = (self.at, self.fact());
+        let constant = self.constant();
+        if across {
+            let window = Window { size: [1, 1], stride: [1, 1], dilation: [1, 1], pads: [0; 4] };
+            self.conv(fact.channels, 1, (window, [fact.height, fact.width]), false);
+        }
+        let (above, below) = (self.subtract([input, constant]), self.subtract([constant, self.at]));
+        let inputs = [above, below];
+        let own = if other_scale { Some(self.scale()) } else { fact.scale };
+        let add = Op::Add { inputs, subtract: false, clamp: Clamp::NONE };
+        let distance = self.push(add, Fact { scale: own, ..fact.clone() });
+        self.push(Op::Concat { inputs: vec![input, distance] }, Fact { channels: 2 * fact.channels, ..fact });
+    }
+
     fn add(&mut self, part: &Part) {
         let fact = self.fact();
         let (input, scale, clamp) = (self.at, Some(self.scale()), self.clamp());
@@ -213,8 +248,10 @@ impl Builder {
             Part::AddSelf => {
                 self.push(Op::Requantize { input, clamp: Clamp::NONE }, Fact { scale: Some(0.01), ..fact.clone() });
                 let inputs = [input, self.at];
-                self.push(Op::Add { inputs, clamp }, Fact { scale, ..fact });
+                self.push(Op::Add { inputs, subtract: false, clamp }, Fact { scale, ..fact });
             }
+            Part::Compare { across, other_scale } if fact.channels < 80 => self.compare(across, other_scale),
+            Part::Compare { .. } => {}
             Part::Upsample if fact.height * fact.width < 400 => {
                 let (height, width) = (fact.height * 2, fact.width * 2);
                 self.push(Op::Upsample { input, factor: 2 }, Fact { height, width, ..fact });
@@ -332,6 +369,7 @@ pub(super) fn one_of_each() -> (LayerGraph, Vec<i8>) {
         Part::Concat { other_scale: false },
         Part::Concat { other_scale: true },
         Part::AddSelf,
+        Part::Compare { across: true, other_scale: false },
         Part::Upsample,
         float(window(3, 3, 1, 1)),
         float(window(3, 3, 2, 4)),
@@ -375,6 +413,117 @@ fn float_tail(graph: &mut LayerGraph) {
         *last = graph.facts.len() - 1;
         graph.layers.push(Layer { name: "tail".into(), op, output: *last });
     }
+}
+
+proptest! {
+    /// Factors of both signs, among them those that make ties and those that leave int8 far behind.
+    #[test]
+    fn every_kernel_adds_and_subtracts(
+        values in prop::collection::vec((any::<i8>(), any::<i8>()), 0..200),
+        scales in prop::array::uniform2(
+            prop_oneof![prop::sample::select(vec![0.5f32, -0.5, 0.25, -1.0, 1.5, -300.0, 1e9]), -2.0f32..2.0]
+        ),
+        relu in any::<bool>(),
+    ) {
+        let [scale_a, scale_b] = scales;
+        let (low, high) = if relu { (0.0, 100.0) } else { (-128.0, 127.0) };
+        let real = |(a, b): &(i8, i8)| f32::from(*a) * scale_a + f32::from(*b) * scale_b;
+        let wanted: Vec<i8> = values.iter().map(|pair| real(pair).round_ties_even().clamp(low, high) as i8).collect();
+        for kernels in Isa::ALL.into_iter().filter_map(Isa::kernels) {
+            let (flip, n) = (kernels.flip, values.len());
+            let stored = |value: i8| value as u8 ^ flip;
+            let a: Vec<u8> = values.iter().map(|(a, _)| stored(*a)).collect();
+            let b: Vec<u8> = values.iter().map(|(_, b)| stored(*b)).collect();
+            let mut sums = vec![0; n];
+            let numbers = lanes::Numbers { scale_a, scale_b, low, high, flip };
+            // SAFETY: each vector holds n bytes, and they are three.
+            unsafe { (kernels.lanes.add)(&numbers, sums.as_mut_ptr(), a.as_ptr(), b.as_ptr(), n) };
+            let sums: Vec<i8> = sums.into_iter().map(|sum| (sum ^ flip) as i8).collect();
+            prop_assert_eq!(&sums, &wanted, "{}", kernels.isa.name());
+        }
+    }
+}
+
+/// A tensor beside its distance from a constant, and a convolution of both over their borders: the numbers are those of
+/// the definition, computed plainly.
+#[test]
+fn distance_from_a_constant() {
+    const SIZE: [usize; 2] = [5, 7];
+    for channels in [5, 16, 24] {
+        let mut builder = Builder::new(SIZE[0], SIZE[1], channels, channels as u64, Range::All);
+        let (input, constant) = (0, builder.constant());
+        let reference = builder.graph.constants[0].values.clone();
+        let above = builder.subtract([input, constant]);
+        let below = builder.subtract([constant, input]);
+        let inputs = [above, below];
+        let fact = Fact { scale: Some(1.0 / 128.0), ..builder.fact() };
+        let add = Op::Add { inputs, subtract: false, clamp: Clamp::NONE };
+        let distance = builder.push(add, fact.clone());
+        let both = builder.push(Op::Concat { inputs: vec![input, distance] }, Fact { channels: 2 * channels, ..fact });
+        for layer in &mut builder.graph.layers[..2] {
+            if let Op::Add { clamp, .. } = &mut layer.op {
+                *clamp = Clamp { low: 0.0, high: f32::INFINITY };
+            }
+        }
+        let values: Vec<i8> = (0..SIZE[0] * SIZE[1] * channels).map(|_| builder.numbers.byte()).collect();
+        let graph = builder.finish(3);
+        let scale = |id: Id| graph.facts[id].scale.unwrap_or(1.0);
+
+        let combine = |a: (i8, f32), b: (i8, f32), to: f32, low: f32| {
+            let steps = |(value, scale)| f32::from(value) * (f64::from(scale) / f64::from(to)) as f32;
+            let sum: f32 = steps(a) + steps(b);
+            sum.round_ties_even().clamp(low, 127.0) as i8
+        };
+        let distance_of = |value: i8, reference: i8| {
+            let (x, r) = ((value, scale(input)), (reference, scale(constant)));
+            let up = combine(x, (r.0, -r.1), scale(above), 0.0);
+            let down = combine(r, (x.0, -x.1), scale(below), 0.0);
+            combine((up, scale(above)), (down, scale(below)), scale(distance), -128.0)
+        };
+        let pixels = values.chunks(channels).zip(reference.chunks(channels));
+        let wanted: Vec<f32> = pixels
+            .flat_map(|(pixel, reference)| {
+                let far = pixel.iter().zip(reference).map(|(value, reference)| distance_of(*value, *reference));
+                pixel.iter().copied().chain(far).collect::<Vec<i8>>()
+            })
+            .map(|value| f32::from(value) * scale(both))
+            .collect();
+        let convolved = plainly_convolved(&graph, &wanted, SIZE);
+        for kernels in Isa::ALL.into_iter().filter_map(Isa::kernels) {
+            for parts in [1, 2] {
+                let found = run(&graph, kernels, &values, parts);
+                let whole: Vec<f32> = found[0].iter().copied().map(f32::from_bits).collect();
+                assert_eq!(whole, wanted, "{} channels on {}, {parts} parts", channels, kernels.isa.name());
+                let mapped = found[1].iter().copied().map(f32::from_bits);
+                let off = mapped.zip(&convolved).map(|(ours, plain)| (ours - plain).abs()).fold(0.0, f32::max);
+                assert!(off < 1e-4, "{channels} channels on {}, {parts} parts: off by {off}", kernels.isa.name());
+            }
+        }
+    }
+}
+
+/// The last convolution of a graph over real values, zeros outside of them.
+fn plainly_convolved(graph: &LayerGraph, values: &[f32], [height, width]: [usize; 2]) -> Vec<f32> {
+    let Some(Layer { op: Op::Conv(conv), .. }) = graph.layers.last() else { return Vec::new() };
+    let each = values.len() / (height * width);
+    let mut found = Vec::new();
+    for (y, x, out) in each_of(height, width, conv.scales.len()) {
+        let mut sum = 0.0f64;
+        for (row, column, channel) in each_of(3, 3, each) {
+            let (Some(y), Some(x)) = ((y + row).checked_sub(1), (x + column).checked_sub(1)) else { continue };
+            if y < height && x < width {
+                let weight = f64::from(conv.weights[((out * each + channel) * 3 + row) * 3 + column]);
+                sum += f64::from(values[(y * width + x) * each + channel]) * weight * f64::from(conv.scales[out]);
+            }
+        }
+        let value = (sum + f64::from(conv.bias[out])) as f32;
+        found.push(value.max(conv.clamp.low).min(conv.clamp.high));
+    }
+    found
+}
+
+fn each_of(a: usize, b: usize, c: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).map(move |k| (i, j, k))))
 }
 
 /// As many of the largest products as a 16-bit sum only just holds (2, 4, 9, 10 or 25 of them), and more.

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 
 from fcam_tools.model.onnx_graph import Wiring, attribute
@@ -79,15 +81,26 @@ def reason_against(wiring: Wiring, shapes: dict[str, list[int]], node: NodeProto
 
 def against_pair(wiring: Wiring, shapes: dict[str, list[int]], node: NodeProto) -> str | None:
     constants = [wiring.constant(name) for name in node.input]
+    sums = node.op_type in ("Add", "Sub")
     if all(constant is None for constant in constants):
-        if node.op_type != "Add":
-            return "is of two tensors: only sums are"
+        if not sums:
+            return "is of two tensors: only sums and differences are"
         one, other = (shapes.get(name) for name in node.input)
-        return "adds tensors of different shapes" if one and other and one != other else None
+        return "is of tensors of different shapes" if one and other and one != other else None
     if any(constant is not None and constant.size == 1 for constant in constants):
         first = constants[0] is not None
         return "has its number in front" if first and node.op_type in ("Sub", "Div") else None
-    return "is of a tensor and more than one number"
+    return against_map(shapes, node, constants) if sums else "is of a tensor and more than one number"
+
+
+def against_map(
+    shapes: dict[str, list[int]], node: NodeProto, constants: Sequence[NDArray[np.generic] | None]
+) -> str | None:
+    """A constant beside a tensor is a map of the tensor's own shape."""
+    shape = next((list(constant.shape) for constant in constants if constant is not None), [])
+    other = next((shapes.get(name) for name, c in zip(node.input, constants, strict=True) if c is None), None)
+    is_map = len(shape) == 4 and shape[0] == 1 and shape[2:] != [1, 1]
+    return None if is_map and other in (None, shape) else "has a constant that is not a map of its tensor's shape"
 
 
 def against_resize(wiring: Wiring, shapes: dict[str, list[int]], node: NodeProto) -> str | None:

@@ -24,7 +24,8 @@ BINS = 2048
 PERCENTILE = 99.99
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
 SCALE_KEEPERS = ("Resize", "MaxPool")  # they choose values and make none: one scale on both sides
-JOINTS = ("Add", "Concat", "GlobalAveragePool", "AveragePool", *SCALE_KEEPERS)
+SUMS = ("Add", "Sub")  # one side may be a constant map
+JOINTS = (*SUMS, "Concat", "GlobalAveragePool", "AveragePool", *SCALE_KEEPERS)
 
 
 def int8_nodes(wiring: Wiring) -> list[NodeProto]:
@@ -36,12 +37,13 @@ def int8_nodes(wiring: Wiring) -> list[NodeProto]:
 def is_joint(wiring: Wiring, node: NodeProto) -> bool:
     if node.op_type not in JOINTS or (node.op_type == "Resize" and not is_nearest(node)):
         return False
-    return not any(wiring.constant(name) is not None for name in activations(node))
+    constants = (wiring.constant(name) for name in activations(node))
+    return all(value is None or (node.op_type in SUMS and value.size > 1) for value in constants)
 
 
 def activations(node: NodeProto) -> list[str]:
     """The data inputs of a node, without weights, biases and scales."""
-    return list(node.input) if node.op_type in ("Add", "Concat") else [node.input[0]]
+    return list(node.input) if node.op_type in (*SUMS, "Concat") else [node.input[0]]
 
 
 @dataclass
@@ -75,9 +77,13 @@ class Histogram:
 
 
 def observe(model: Path, pictures: Sequence[Floats], progress: bool = False) -> dict[str, Histogram]:
-    """The histograms of all tensors to quantise: one pass for the largest magnitudes, one to count."""
+    """The histograms of all tensors to quantise: one pass for the largest magnitudes, one to count.
+
+    Constants need none: their range is known.
+    """
     wiring = Wiring(onnx.load(model))
-    names = sorted({name for node in int8_nodes(wiring) for name in activations(node)})
+    read = {name for node in int8_nodes(wiring) for name in activations(node)}
+    names = sorted(name for name in read if wiring.constant(name) is None)
     histograms = {name: Histogram() for name in names}
     tapped = session(with_outputs(model, names))
     for step, label in ((Histogram.widen, "ranges"), (Histogram.count, "histograms")):

@@ -25,7 +25,9 @@ use quantization::Quantized;
 #[cfg(test)]
 pub use quantization::quantize;
 
-use super::{Clamp, Conv, Fact, FloatConv, Function, Id, Layer, LayerGraph, Op, Unsupported, Window, clamp_of};
+use super::{
+    Clamp, Constant, Conv, Fact, FloatConv, Function, Id, Layer, LayerGraph, Op, Unsupported, Window, clamp_of,
+};
 use crate::engine::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
 use crate::engine::qdq::tensor;
 use crate::engine::qdq::wiring::{DEQUANTIZE, QUANTIZE, input, name, output};
@@ -41,7 +43,8 @@ pub(super) fn read(
     let mut reader = Reader::new(graph, input, float_layers);
     reader.read(graph)?;
     let outputs = outputs.iter().map(|name| reader.float(name)).collect::<Result<Vec<Id>, _>>()?;
-    Ok(LayerGraph { facts: reader.facts, layers: reader.layers, input: 0, outputs })
+    let Reader { facts, constants, layers, .. } = reader;
+    Ok(LayerGraph { facts, constants, layers, input: 0, outputs })
 }
 
 /// A value of the ONNX graph while it is read.
@@ -49,7 +52,7 @@ pub(super) fn read(
 enum Value<'a> {
     /// A constant of the file.
     Constant(&'a TensorProto),
-    /// Quantised weights, or those behind their DequantizeLinear.
+    /// Quantised weights or a quantised map, or those behind their DequantizeLinear.
     Weights(Rc<Quantized>),
     /// An int8 tensor.
     Int8(Id),
@@ -78,8 +81,11 @@ fn unsupported(node: &str, op: &str, reason: impl Into<String>) -> Unsupported {
 
 struct Reader<'a> {
     facts: Vec<Fact>,
+    constants: Vec<Constant>,
     layers: Vec<Layer>,
     values: HashMap<&'a str, Value<'a>>,
+    /// The constants by the name that nodes read them by.
+    maps: HashMap<&'a str, Id>,
     /// Names of the convolutions that are computed in float.
     float_layers: &'a [String],
 }
@@ -93,7 +99,14 @@ impl<'a> Reader<'a> {
         let constants = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), Value::Constant(tensor)));
         let mut values: HashMap<&str, Value> = constants.collect();
         values.insert("input", Value::View(0));
-        Self { facts: vec![fact], layers: Vec::new(), values, float_layers }
+        Self {
+            facts: vec![fact],
+            constants: Vec::new(),
+            layers: Vec::new(),
+            values,
+            maps: HashMap::new(),
+            float_layers,
+        }
     }
 
     /// Reads node after node; a file may list them in any order that has no cycle.

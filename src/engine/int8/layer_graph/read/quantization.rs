@@ -94,7 +94,7 @@ fn quantize_constant(tensor: &TensorProto, scales: Vec<f32>, axis: i64) -> Reaso
     let values: Vec<f32> = tensor::floats(tensor).ok_or("its weights are not float32")?.collect();
     let dims = lengths(tensor);
     let rows = *dims.first().ok_or("quantises a single number")?;
-    if rows == 0 || values.len() != dims.iter().product::<usize>() {
+    if values.is_empty() || values.len() != dims.iter().product::<usize>() {
         return Err("its weights are empty".into());
     }
     if scales.len() != 1 && (axis != 0 || scales.len() != rows) {
