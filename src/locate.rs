@@ -9,6 +9,8 @@
 
 #![expect(clippy::indexing_slicing, reason = "planes and points are made here, for one size")]
 
+use std::ops::Range;
+
 use crate::preprocess::Tensor;
 
 mod teach;
@@ -227,16 +229,16 @@ impl Locator {
     pub fn moved(&mut self, input: &Tensor, pose: Pose) -> Tensor<'_> {
         let (width, height) = (self.width, self.height);
         let place = Affine::new(pose, width, height);
-        let pixels = input.values.as_chunks::<CHANNELS>().0;
+        let color = |Corners { first, next, below, u, v }| {
+            let mix = |first: usize| {
+                let [left, right] = pair(input.values, first, next);
+                left * (SIDE - u) + right * u
+            };
+            gathered(mix(first) * (SIDE - v) + mix(first + below) * v)
+        };
         for (y, row) in self.tensor.chunks_exact_mut((width * CHANNELS).max(1)).enumerate() {
-            let mut at = place.row(y);
-            for out in row.as_chunks_mut::<CHANNELS>().0 {
-                let Corners { first, next, below, weights } = at.corners();
-                let spots = [first, first + next, first + below, first + below + next];
-                let sum = spots.into_iter().zip(weights).map(|(spot, weight)| spread(pixels[spot]) * weight).sum();
-                *out = gathered(sum);
-                at.step();
-            }
+            let row = row.as_chunks_mut::<CHANNELS>().0;
+            place.row(y).fill(row, |corners| color(corners), |place| color(place.corners()));
         }
         Tensor { width, height, values: &self.tensor }
     }
@@ -245,40 +247,49 @@ impl Locator {
     pub fn back(&mut self, map: &[f32], pose: Pose) -> &[f32] {
         let (width, height) = (self.width, self.height);
         let place = Affine::new(pose, width, height).inverted();
+        let value = |Corners { first, next, below, u, v }| {
+            let (u, v) = (u as f32 / SIDE as f32, v as f32 / SIDE as f32);
+            let mix = |first: usize| map[first] + u * (map[first + next] - map[first]);
+            let (above, under) = (mix(first), mix(first + below));
+            above + v * (under - above)
+        };
         for (y, row) in self.map.chunks_exact_mut(width.max(1)).enumerate() {
-            let mut at = place.row(y);
-            for out in row {
-                *out = if at.is_inside() {
-                    let Corners { first, next, below, weights } = at.corners();
-                    let spots = [first, first + next, first + below, first + below + next];
-                    let sum: f32 = spots.into_iter().zip(weights).map(|(spot, w)| map[spot] * w as f32).sum();
-                    sum / ONE as f32
-                } else {
-                    0.0
-                };
-                at.step();
-            }
+            let border = |place: &Place| if place.is_inside() { value(place.corners()) } else { 0.0 };
+            place.row(y).fill(row, |corners| value(corners), border);
         }
         &self.map
     }
 }
 
+/// Steps between two pixels that a place is told in.
+const SIDE: u64 = 1 << 6;
 /// What a pixel's four weights add up to.
-const ONE: u64 = 1 << 12;
+const ONE: u64 = SIDE * SIDE;
 /// Bits of each channel in [`spread`]: 8 of a level, 12 of its weights, and one that stays free.
 const LANE: u32 = 21;
 
-/// Three channels side by side in one number, as levels of 0 to 255: one multiplication weighs all of them.
-fn spread(pixel: [i8; CHANNELS]) -> u64 {
-    let [r, g, b] = pixel.map(|value| u64::from(value as u8 ^ 0x80));
-    r | g << LANE | b << (2 * LANE)
+/// A pixel and its neighbour `next` pixels on, 0 or 1, each as [`spread`].
+fn pair(values: &[i8], pixel: usize, next: usize) -> [u64; 2] {
+    let rest = &values[pixel * CHANNELS..];
+    let six = match rest.first_chunk::<8>() {
+        Some(bytes) => u64::from_le_bytes(bytes.map(|byte| byte as u8)),
+        None => rest.iter().take(8).rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte as u8)),
+    };
+    [spread(six), spread(six >> (8 * CHANNELS * next))]
+}
+
+/// The three channels in the lowest bytes side by side with room between them, as levels of 0 to 255: one multiplication
+/// weighs all of them.
+fn spread(bytes: u64) -> u64 {
+    let pixel = bytes ^ 0x80_80_80;
+    pixel & 0xff | (pixel & 0xff00) << (LANE - 8) | (pixel & 0xff_0000) << (2 * LANE - 16)
 }
 
 /// Back from [`spread`], rounded.
 fn gathered(sum: u64) -> [i8; CHANNELS] {
     let half = ONE / 2;
     let sum = sum + (half | half << LANE | half << (2 * LANE));
-    [0, LANE, 2 * LANE].map(|lane| ((sum >> lane >> ONE.trailing_zeros()) as u8 ^ 0x80) as i8)
+    [0, LANE, 2 * LANE].map(|lane| ((sum >> (lane + ONE.trailing_zeros())) as u8 ^ 0x80) as i8)
 }
 
 impl Level {
@@ -591,36 +602,61 @@ struct Place {
 }
 
 impl Place {
-    fn step(&mut self) {
-        self.right += self.step[0];
-        self.down += self.step[1];
-    }
-
     fn is_inside(&self) -> bool {
         (0..=self.last[0]).contains(&self.right) && (0..=self.last[1]).contains(&self.down)
+    }
+
+    /// Each value of a row, from here on: `inner` makes those with a next pixel and a next row, `border` the others.
+    fn fill<T>(mut self, row: &mut [T], inner: impl Fn(Corners) -> T, border: impl Fn(&Self) -> T) {
+        let inside = self.inside(row.len());
+        for (x, out) in row.iter_mut().enumerate() {
+            *out = if inside.contains(&x) { inner(self.at(self.right, self.down)) } else { border(&self) };
+            self.right += self.step[0];
+            self.down += self.step[1];
+        }
+    }
+
+    /// Which of `count` places from here on have a pixel right of and below them in the picture.
+    fn inside(&self, count: usize) -> Range<usize> {
+        let along = |start: i64, step: i64, last: i64| match step {
+            0 if (0..last).contains(&start) => 0..count as i64,
+            0 => 0..0,
+            1.. => divided_up(-start, step)..divided_up(last - start, step),
+            _ => divided_up(start - last + 1, -step)..divided_up(start + 1, -step),
+        };
+        let (x, y) = (along(self.right, self.step[0], self.last[0]), along(self.down, self.step[1], self.last[1]));
+        let bound = |value: i64| value.clamp(0, count as i64) as usize;
+        bound(x.start.max(y.start))..bound(x.end.min(y.end))
     }
 
     /// The four pixels around it; at the border, twice the same.
     fn corners(&self) -> Corners {
         let right = self.right.clamp(0, self.last[0]);
         let down = self.down.clamp(0, self.last[1]);
-        let (left, top) = ((right >> FRACTION) as usize, (down >> FRACTION) as usize);
         let next = usize::from(right < self.last[0]);
         let below = if down < self.last[1] { self.width } else { 0 };
-        let part = |value: i64| (value & ((1 << FRACTION) - 1)) as u64 >> (FRACTION - 6);
-        let (u, v) = (part(right), part(down));
-        let weights = [(64 - u) * (64 - v), u * (64 - v), (64 - u) * v, u * v];
-        Corners { first: top * self.width + left, next, below, weights }
+        Corners { next, below, ..self.at(right, down) }
+    }
+
+    fn at(&self, right: i64, down: i64) -> Corners {
+        let first = (down >> FRACTION) as usize * self.width + (right >> FRACTION) as usize;
+        let part = |value: i64| (value as u64 >> (FRACTION - SIDE.trailing_zeros())) & (SIDE - 1);
+        Corners { first, next: 1, below: self.width, u: part(right), v: part(down) }
     }
 }
 
-/// Four pixels, and their weights.
+/// The quotient, rounded up; `by` is above zero.
+fn divided_up(value: i64, by: i64) -> i64 {
+    value.div_euclid(by) + i64::from(value.rem_euclid(by) != 0)
+}
+
+/// Four pixels, and how far between them, in steps of [`SIDE`].
 struct Corners {
     first: usize,
     next: usize,
     below: usize,
-    /// They add up to [`ONE`].
-    weights: [u64; 4],
+    u: u64,
+    v: u64,
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ STRIKING = 9.0  # that one pixel of a defect must reach
 LINES = 0.4  # share of lines; the rest are blobs
 MARKED = 0.25  # share of defects that lie where fine marks are, and wipe or smear them
 SMALLEST_WIPED = 0.002  # share of the picture, the area around wiped marks: less could be another mark's shape
+DISPLACED = 3  # of nine or so kinds of change, where parts lie in one pose
 TRIES = 8
 SUPERSAMPLED = 4
 BORDER = 8  # pixels around a shape in which its soft edge, shadow and surroundings lie
@@ -41,6 +42,7 @@ class Paste:
     share: float  # of the good pictures
     smallest: float  # share of the picture that a defect covers at least
     largest: float  # and at most
+    placed: bool = False  # parts lie in one pose: a piece that lies a little off is a defect
 
     def __call__(self, rng: Rng, picture: Image, other: np.ndarray) -> tuple[Image, NDArray[np.bool_]]:
         """One defect on a picture; its texture comes from another one or from itself, turned and moved."""
@@ -48,7 +50,7 @@ class Paste:
         quarters = int(rng.integers(4)) if picture.shape[0] == picture.shape[1] else 2 * int(rng.integers(2))
         moved = (int(rng.integers(side // 8, side - side // 8)) for side in picture.shape[:2])
         texture = np.roll(np.rot90(source, quarters), tuple(moved), (0, 1)).astype(np.float32)
-        return paste(rng, picture, texture, self.smallest, self.largest)
+        return paste(rng, picture, texture, self.smallest, self.largest, self.placed)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ def onto(pictures: Tensor, good: NDArray[np.int64], others: Tensor, key: int, ho
     return masks
 
 
-def paste(rng: Rng, picture: Image, other: Image, smallest: float, largest: float) -> tuple[Image, NDArray[np.bool_]]:
+def paste(
+    rng: Rng, picture: Image, other: Image, smallest: float, largest: float, placed: bool = False
+) -> tuple[Image, NDArray[np.bool_]]:
     """One defect on a picture [H, W, 3] of grey levels 0..255; its mask covers `smallest` to `largest` of the picture.
 
     `other` is a picture of the same size that textures are taken from.
@@ -92,7 +96,7 @@ def paste(rng: Rng, picture: Image, other: Image, smallest: float, largest: floa
     for attempt in range(TRIES):
         if marks is None or attempt >= TRIES // 2:  # a plain surface has nothing to wipe away
             shape = draw(rng, size, smallest, largest)
-            kinds = kinds_of(shape)
+            kinds = [*kinds_of(shape), *([displaced] * DISPLACED if placed and shape.reach >= 3 else ())]
         else:
             shape = blob(rng, size, max(smallest, SMALLEST_WIPED), largest, place(rng, marks))
             kinds = [wiped, smeared]
@@ -248,6 +252,18 @@ def smeared(rng: Rng, before: Image, other: Image, shape: Shape) -> Image:
     matrix = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(0, 180), 1.0)
     kernel = np.asarray(cv2.warpAffine(kernel, matrix, (side, side)), np.float32)
     return shape.alpha[..., None] * (cv2.filter2D(before, -1, kernel / (kernel.sum() + 1e-6)) - before)
+
+
+def displaced(rng: Rng, before: Image, other: Image, shape: Shape) -> Image:
+    """The piece itself, a little off or turned: each pixel of it is a good one of another place."""
+    height, width = shape.alpha.shape
+    turn = float(rng.choice([90.0, 180.0, 270.0])) if rng.random() < 0.3 else rng.uniform(-40, 40)
+    way, far = rng.uniform(0, 2 * np.pi), log_uniform(rng, 1.5, max(3.0, shape.reach))
+    right, down = (far * np.cos(way), far * np.sin(way)) if rng.random() < 0.7 else (0.0, 0.0)
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn if not right or rng.random() < 0.3 else 0.0, 1.0)
+    matrix[:, 2] += right, down
+    moved = cv2.warpAffine(before, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(shape.alpha[..., None] * (moved - before), np.float32)
 
 
 def relief(rng: Rng, before: Image, other: Image, shape: Shape) -> Image:

@@ -41,5 +41,4 @@ def unknown_apart(features: Sequence[Tensor], normal: Sequence[Tensor]) -> list[
 
 def apart(features: Tensor, normal: Tensor) -> Tensor:
     """|f - r|, of what the camera's int8 engine knows."""
-    step = features - normal
-    return F.relu(step) + F.relu(-step)
+    return F.relu(features - normal) + F.relu(normal - features)

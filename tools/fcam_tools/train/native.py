@@ -102,7 +102,7 @@ class Pieces:
         if rng.random() < recipe.paste:
             grown = float(np.prod(self.t.train.pixels.shape[1:3])) / mask.size
             smallest, largest = (share * grown for share in (recipe.weights.smallest, recipe.weights.largest))
-            paste = pasted.Paste(1.0, smallest, min(0.3, largest))
+            paste = pasted.Paste(1.0, smallest, min(0.3, largest), self.normal is not None)
             around, mask = paste(rng, around, source)
         row, column = pixel_of(rng, mask)
         height, width = around.shape[:2]
