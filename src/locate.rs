@@ -11,6 +11,8 @@
 
 use std::ops::Range;
 
+use serde::{Serialize, Serializer};
+
 use crate::preprocess::Tensor;
 
 mod teach;
@@ -48,16 +50,21 @@ const STILL: f32 = 0.01;
 const FITS: f32 = 0.7;
 
 /// Where a part lies against the template.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Pose {
     /// Shift in pixels of the network's input, from the template to the picture.
     pub right: f32,
     /// The same, downwards.
     pub down: f32,
-    /// Radians about the middle, from the x axis to the y axis.
+    /// Radians about the middle, from the x axis to the y axis; degrees in JSON.
+    #[serde(serialize_with = "degrees")]
     pub turn: f32,
     /// Correlation of both along the template's edges, -1 to 1.
     pub agreement: f32,
+}
+
+fn degrees<S: Serializer>(turn: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f32(turn.to_degrees())
 }
 
 /// How far from the template's place a part is looked for, and what counts as one.

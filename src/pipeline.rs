@@ -56,6 +56,8 @@ pub struct Inspection<'a> {
     pub prediction: Option<Prediction<'a>>,
     /// The mask; empty after a fault.
     pub mask: Mask<'a>,
+    /// Where the part lies against the bundle's template; none where the bundle has none, and where it failed before.
+    pub pose: Option<Pose>,
     /// What every channel tells, with the verdict in it.
     pub outcome: Outcome,
 }
@@ -194,12 +196,6 @@ impl Pipeline {
         }
     }
 
-    /// Where a part lies against the bundle's template; none where the bundle has none.
-    pub fn pose(&mut self, frame: &Frame) -> Option<Pose> {
-        let tensor = self.fitted.preprocessor.run(frame);
-        self.locator.as_mut().map(|locator| locator.find(&tensor))
-    }
-
     /// The second step alone, on a tensor from elsewhere.
     pub fn predict(&mut self, tensor: &Tensor) -> Result<Prediction<'_>, engine::Error> {
         self.engine.run(tensor)
@@ -232,15 +228,16 @@ impl Pipeline {
         let mut timings = Timings::default();
         let Self { fitted, locator, engine, judge, ballot, options, judged_by, .. } = self;
         let roi = fitted.roi;
-        let Seen { prediction, mut mask } = match fitted.see(locator.as_mut(), engine, *judge, frame, &mut timings) {
-            Ok(seen) => seen,
-            Err(unseen) => {
-                let fault = unseen.fault(part.sequence);
-                ballot.iter_mut().for_each(Ballot::clear);
-                let outcome = Outcome::fault(part, fault, &options.signaller, judged_by);
-                return Inspection { prediction: None, mask: Mask::empty(roi), outcome };
-            }
-        };
+        let Seen { prediction, mut mask, pose } =
+            match fitted.see(locator.as_mut(), engine, *judge, frame, &mut timings) {
+                Ok(seen) => seen,
+                Err(unseen) => {
+                    let fault = unseen.fault(part.sequence);
+                    ballot.iter_mut().for_each(Ballot::clear);
+                    let outcome = Outcome::fault(part, fault, &options.signaller, judged_by);
+                    return Inspection { prediction: None, mask: Mask::empty(roi), pose: unseen.pose(), outcome };
+                }
+            };
         let mut lap = Lap::start();
         let score = judge.score(&prediction);
         let mut verdict = judge.run(&prediction, &mask);
@@ -259,13 +256,13 @@ impl Pipeline {
         timings.signal = lap.time();
         let judged = Judged { verdict, score: Some(score), zones };
         let outcome = Outcome::new(part, judged, outputs, judged_by, timings);
-        Inspection { prediction: Some(prediction), mask, outcome }
+        Inspection { prediction: Some(prediction), mask, pose, outcome }
     }
 
     /// The inspection of a part that cannot be judged.
     fn unjudged(&self, part: Opened, fault: Fault) -> Inspection<'static> {
         let outcome = self.fault(part, fault);
-        Inspection { prediction: None, mask: Mask::empty(self.fitted.roi), outcome }
+        Inspection { prediction: None, mask: Mask::empty(self.fitted.roi), pose: None, outcome }
     }
 
     /// The outcome of a part that this pipeline would have judged.
@@ -283,6 +280,7 @@ impl Pipeline {
 struct Seen<'a> {
     prediction: Prediction<'a>,
     mask: Mask<'a>,
+    pose: Option<Pose>,
 }
 
 /// Why nothing was seen of a part.
@@ -292,6 +290,13 @@ enum Unseen {
 }
 
 impl Unseen {
+    fn pose(&self) -> Option<Pose> {
+        match self {
+            Self::NotFound(pose) => Some(*pose),
+            Self::Engine(_) => None,
+        }
+    }
+
     /// What the line is told; the log has more.
     fn fault(&self, part: u64) -> Fault {
         match self {
@@ -347,7 +352,7 @@ impl Fitted {
                 timings.engine = lap.time();
                 let mask = masker.run(&prediction);
                 timings.mask = lap.time();
-                return Ok(Seen { prediction, mask });
+                return Ok(Seen { prediction, mask, pose: None });
             };
             let pose = locator.find(&tensor);
             if !locator.is_there(pose) {
@@ -361,7 +366,7 @@ impl Fitted {
             timings.locate += lap.time();
             let mask = masker.run(&prediction);
             timings.mask = lap.time();
-            return Ok(Seen { prediction, mask });
+            return Ok(Seen { prediction, mask, pose: Some(pose) });
         };
         mosaic.begin();
         timings.mask += lap.time();
@@ -377,7 +382,7 @@ impl Fitted {
         let prediction = mosaic.prediction();
         let mask = masker.run_among(&prediction, mosaic.rejecting());
         timings.mask += lap.time();
-        Ok(Seen { prediction, mask })
+        Ok(Seen { prediction, mask, pose: None })
     }
 }
 

@@ -127,11 +127,14 @@ fn a_part_is_judged_where_it_lies_and_an_absent_one_is_ng() {
     for (right, down) in [(0, 0), (4, -3), (-5, 5)] {
         let (line, said) = placed.judge(&part(right, down, 0), &[]);
         assert_eq!(line["verdict"], "pass", "{line} {said}");
-        assert!(line["timings_ms"]["locate"].as_f64().unwrap() > 0.0, "{line}");
+        assert!(line["ms"]["locate"].as_f64().unwrap() > 0.0, "{line}");
+        assert!((line["pose"]["right"].as_f64().unwrap() - f64::from(right)).abs() < 0.5, "{line}");
     }
     for other in [part(0, 0, 500), RgbImage::from_pixel(SIDE, SIDE, image::Rgb([230; 3]))] {
         let (line, said) = placed.judge(&other, &[]);
-        assert_eq!(line["verdict"], serde_json::json!({"fault": "not_found"}), "{line}");
+        assert_eq!(line["verdict"], "fault", "{line}");
+        assert_eq!(line["reason"], "not_found", "{line}");
+        assert!(line["pose"]["agreement"].as_f64().unwrap() < 0.5, "{line}");
         assert!(said.contains("not found: nothing agrees with the bundle's template by more than"), "{said}");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::layers;
-use crate::bundle::{Bundle, Manifest};
+use crate::bundle::{Bundle, Locate, Manifest};
 use crate::camera::{Camera, Geometry, Pattern, PixelFormat, picture};
 use crate::clock;
 use crate::config;
@@ -116,6 +116,7 @@ impl Checked {
             fields.insert("name".into(), json!(manifest.name));
             fields.insert("version".into(), json!(manifest.version));
             fields.insert("classes".into(), json!(manifest.classes));
+            fields.insert("locate".into(), json!(manifest.locate));
             fields.insert("thresholds".into(), json!(manifest.thresholds));
             fields.insert("tolerance".into(), json!(manifest.tolerance));
             fields.insert("metrics".into(), json!(manifest.metrics));
@@ -191,6 +192,10 @@ fn describe(out: &mut String, manifest: &Manifest) {
     line(out, format_args!("  input       {} x {}", input.width, input.height));
     let (score, map, low, area) = (thresholds.score, thresholds.map, thresholds.map_low, thresholds.min_area_px);
     line(out, format_args!("  thresholds  score {score}, map {map} down to {low}, at least {area} px"));
+    if let Some(Locate { shift, turn, agreement, .. }) = &manifest.locate {
+        let shift = shift * 100.0;
+        line(out, format_args!("  locate      within {shift:.0} % and {turn} degrees, agreement {agreement} or more"));
+    }
     for (name, value) in &manifest.metrics {
         line(out, format_args!("  metric      {} = {value}", name.escape_debug()));
     }

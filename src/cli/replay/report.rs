@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::locate::Pose;
 use crate::mask::Region;
 use crate::outcome::Timings;
 use crate::pipeline::Inspection;
@@ -37,18 +38,20 @@ pub(super) struct ReplayRow<'a> {
     map_size: [u32; 2],
     #[serde(skip_serializing_if = "Option::is_none")]
     run_lengths: Option<Vec<u32>>,
+    /// Where the part lies against the bundle's template: pixels of the network's input, degrees.
+    pose: Option<Pose>,
     pub(super) ms: Option<Milliseconds>,
 }
 
 impl<'a> ReplayRow<'a> {
     pub(super) fn of(picture: &'a Path, inspection: &Inspection<'a>, classes: &'a [String], runs: bool) -> Self {
-        let Inspection { prediction, mask, outcome } = inspection;
+        let Inspection { prediction, mask, pose, outcome } = inspection;
         let class = match &outcome.verdict {
             Verdict::Reject(findings) => classes.get(findings.class).map(String::as_str),
             _ => None,
         };
         let reason = match &outcome.verdict {
-            Verdict::Fault(fault) => Some(format!("{fault:?}").to_lowercase()),
+            Verdict::Fault(fault) => serde_json::to_value(fault).ok().and_then(|name| name.as_str().map(str::to_owned)),
             _ => None,
         };
         let (regions, below_score): (&[_], &[_]) = match outcome.verdict {
@@ -68,6 +71,7 @@ impl<'a> ReplayRow<'a> {
             area_px: mask.area(),
             map_size: [mask.width, mask.height],
             run_lengths: runs.then(|| mask.run_lengths().collect()),
+            pose: *pose,
             ms: Some(Milliseconds::of(&outcome.timings)),
         }
     }
@@ -87,6 +91,7 @@ impl<'a> ReplayRow<'a> {
             area_px: 0,
             map_size: [0, 0],
             run_lengths: None,
+            pose: None,
             ms: None,
         }
     }
@@ -210,7 +215,7 @@ mod tests {
         let mask = Mask { width: 8, height: 8, roi, runs: &[], regions: &regions, region_count: 1 };
         let outcome = Outcome::fault(Opened::default(), Fault::Late, &signaller, &Arc::default());
         let outcome = Outcome { score: Some(0.4), verdict, ..outcome };
-        let inspection = Inspection { prediction: None, mask, outcome };
+        let inspection = Inspection { prediction: None, mask, pose: None, outcome };
         let line = serde_json::to_value(ReplayRow::of(Path::new("x.png"), &inspection, &[], false)).unwrap();
         let count = |key: &str| line[key].as_array().unwrap().len();
         assert_eq!(line["region_count"], 1);
