@@ -29,7 +29,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn binary(&mut self, node: &'a NodeProto) -> Reason<Value<'a>> {
-        if let ("Add" | "Sub", Some(inputs)) = (&*node.op_type, self.int8_pair(node)?) {
+        if matches!(&*node.op_type, "Add" | "Sub")
+            && let Some(inputs) = self.int8_pair(node)?
+        {
             return self.sum(node, inputs);
         }
         let (at, constant) = match (self.scalar(node, 1), self.scalar(node, 0)) {
@@ -69,10 +71,10 @@ impl<'a> Reader<'a> {
         if let Some(id) = self.maps.get(name) {
             return Ok(*id);
         }
-        // ONNX would stretch a single pixel over a tensor that has no rows and pixels.
         let (&[1, channels, height, width], &[scale]) = (map.dims.as_slice(), map.scales.as_slice()) else {
             return Err("its constant is not a map [1, C, H, W] with one scale".into());
         };
+        // ONNX would stretch it where the other tensor is flat.
         if (height, width) == (1, 1) {
             return Err("its constant is a single pixel, not a map".into());
         }
