@@ -78,8 +78,10 @@ fn mutate(model: &mut ModelProto, random: &mut Random) {
         }
         9 => drop(graph.node.remove(random.below(nodes))),
         10 => {
-            let known =
-                ["Conv", "Add", "Relu", "Clip", "Concat", "MaxPool", "Resize", "Sigmoid", "Flatten", "Softmax", "If"];
+            let known = [
+                "Conv", "Add", "Sub", "Relu", "Clip", "Concat", "MaxPool", "Resize", "Sigmoid", "Flatten", "Softmax",
+                "If",
+            ];
             graph.node[random.below(nodes)].op_type = random.pick(&known).into();
         }
         _ => {
