@@ -92,13 +92,13 @@ impl<'a> Reader<'a> {
         Ok(id)
     }
 
-    fn sum(&self, node: &'a NodeProto, inputs: [Id; 2]) -> Reason<Value<'a>> {
-        let [one, other] = [self.fact(inputs[0])?, self.fact(inputs[1])?];
+    fn sum(&self, node: &'a NodeProto, [a, b]: [Id; 2]) -> Reason<Value<'a>> {
+        let (one, other) = (self.fact(a)?, self.fact(b)?);
         let subtract = node.op_type == "Sub";
         if (one.height, one.width, one.channels) != (other.height, other.width, other.channels) {
             return Err(format!("{} tensors of different shapes", if subtract { "subtracts" } else { "adds" }));
         }
-        let op = Op::Add { inputs, subtract, clamp: Clamp::NONE };
+        let op = Op::Add { inputs: [a, b], subtract, clamp: Clamp::NONE };
         Ok(self.open(node, op, (one.height, one.width), one.channels))
     }
 
