@@ -232,7 +232,9 @@ fn with_map(name: &str, change: impl Fn(&mut TensorProto)) -> Case {
 #[test]
 fn a_constant_map_has_the_shape_of_what_it_is_compared_with() {
     let turned = |map: &mut TensorProto| map.dims.swap(2, 3);
-    let flat = |map: &mut TensorProto| drop(map.dims.remove(0));
+    let flat = |map: &mut TensorProto| {
+        map.dims.remove(0);
+    };
     let pixel = |map: &mut TensorProto| {
         map.dims[2..].fill(1);
         map.raw_data.truncate(4 * map.dims[1] as usize);
