@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::camera::{Geometry, PixelFormat, picture};
+use crate::camera::{Geometry, picture};
 use crate::engine::{Shape, qdq};
-use crate::locate::{Locator, Reach};
+use crate::locate::{self, Locator, Reach};
 use crate::mask;
 use crate::outcome::JudgedBy;
 
@@ -152,14 +152,14 @@ impl Bundle {
             return Ok(None); // missing: said with the files
         }
         let picture = picture::decode(bytes, path).map_err(|error| error.to_string())?;
-        let Geometry { width, height, format, .. } = picture.geometry;
-        let Input { width: wanted_width, height: wanted_height, .. } = self.manifest.input;
-        if (width, height, format) != (wanted_width, wanted_height, PixelFormat::Gray8) {
-            let wanted = format!("8-bit gray of {wanted_width} x {wanted_height} pixels");
-            return Err(format!("locate.template {path} is {width} x {height} {format:?}, not {wanted}"));
+        let Geometry { width, height, .. } = picture.geometry;
+        let input = &self.manifest.input;
+        if (width, height) != (input.width, input.height) {
+            let wanted = format!("{} x {}", input.width, input.height);
+            return Err(format!("locate.template {path} is {width} x {height} pixels, not {wanted}"));
         }
         let reach = Reach { shift: locate.shift, turn: locate.turn, agreement: locate.agreement };
-        let template: Vec<i8> = picture.bytes.iter().map(|pixel| (pixel ^ 0x80) as i8).collect(); // pixel - 128
+        let template = locate::template(&picture);
         let found = Locator::new(&template, width as usize, height as usize, reach);
         found.map(Some).ok_or_else(|| format!("locate.template {path} is too plain or too small to be found again"))
     }

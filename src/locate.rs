@@ -13,6 +13,8 @@ use std::ops::Range;
 
 use serde::{Serialize, Serializer};
 
+use crate::camera::PixelFormat;
+use crate::camera::picture::Picture;
 use crate::preprocess::Tensor;
 
 mod teach;
@@ -95,7 +97,7 @@ impl Pose {
 /// use fcam::locate::{Locator, Reach};
 ///
 /// let reach = Reach { shift: 0.05, turn: 5.0, agreement: 0.4 };
-/// assert!(Locator::new(&[90; 64 * 64], 64, 64, reach).is_none()); // plain: nothing to hold on to
+/// assert!(Locator::new(&[90; 64 * 64 * 3], 64, 64, reach).is_none()); // plain: nothing to hold on to
 /// ```
 pub struct Locator {
     width: usize,
@@ -105,6 +107,7 @@ pub struct Locator {
     levels: Vec<Level>,
     search: Search,
     scratch: Scratch,
+    template: Vec<i8>,
     tensor: Vec<i8>,
     map: Vec<f32>,
 }
@@ -161,10 +164,17 @@ struct Search {
     reach: [isize; 2],
 }
 
+/// A picture as a template: three values a pixel, less 128.
+pub fn template(picture: &Picture) -> Vec<i8> {
+    let times = if picture.geometry.format == PixelFormat::Gray8 { CHANNELS } else { 1 };
+    let values = picture.bytes.iter().map(|pixel| (pixel ^ 0x80) as i8);
+    values.flat_map(|value| std::iter::repeat_n(value, times)).collect()
+}
+
 impl Locator {
-    /// `template` has `height * width` grey levels less 128. None if it is too small or too plain to be found again.
+    /// `template` has `height * width * 3` values, as a [`Tensor`] has them. None if it is too small or too plain to be found again.
     pub fn new(template: &[i8], width: usize, height: usize, reach: Reach) -> Option<Self> {
-        if template.is_empty() || template.len() != width * height {
+        if template.is_empty() || template.len() != width * height * CHANNELS {
             return None;
         }
         let mut first = FINEST.min(width.max(height) / 2).max(1);
@@ -177,7 +187,7 @@ impl Locator {
             if plane.width.min(plane.height) < SHORTEST {
                 break;
             }
-            plane.shrink::<1>(template, width, times, &mut scratch);
+            plane.shrink(template, width, times, &mut scratch);
             plane.sharpen(&mut scratch);
             let Some(points) = points(&plane) else { break };
             let found = vec![0.0; points.len()];
@@ -191,7 +201,8 @@ impl Locator {
             levels,
             search,
             scratch,
-            tensor: vec![0; width * height * CHANNELS],
+            template: template.to_vec(),
+            tensor: template.to_vec(),
             map: vec![0.0; width * height],
         })
     }
@@ -201,7 +212,7 @@ impl Locator {
         debug_assert_eq!((input.width, input.height), (self.width, self.height));
         let Self { levels, search, scratch, .. } = self;
         if let Some((finest, rest)) = levels.split_first_mut() {
-            finest.plane.shrink::<CHANNELS>(input.values, input.width, finest.times, scratch);
+            finest.plane.shrink(input.values, input.width, finest.times, scratch);
             let mut finer = &finest.plane;
             for level in rest {
                 level.plane.halve(finer);
@@ -232,7 +243,8 @@ impl Locator {
         pose.agreement >= self.least
     }
 
-    /// The input with its part where the template lies; what lay outside repeats the border. Bilinear.
+    /// The input with its part where the template lies, bilinear. Where the camera sees nothing, the template is: nothing
+    /// can be said of it, and nothing is.
     pub fn moved(&mut self, input: &Tensor, pose: Pose) -> Tensor<'_> {
         let (width, height) = (self.width, self.height);
         let place = Affine::new(pose, width, height);
@@ -245,7 +257,9 @@ impl Locator {
         };
         for (y, row) in self.tensor.chunks_exact_mut((width * CHANNELS).max(1)).enumerate() {
             let row = row.as_chunks_mut::<CHANNELS>().0;
-            place.row(y).fill(row, |corners| color(corners), |place| color(place.corners()));
+            let known = self.template.as_chunks::<CHANNELS>().0.get(y * width..).unwrap_or_default();
+            let border = |place: &Place, x: usize| if place.is_inside() { color(place.corners()) } else { known[x] };
+            place.row(y).fill(row, color, border);
         }
         Tensor { width, height, values: &self.tensor }
     }
@@ -261,8 +275,8 @@ impl Locator {
             above + v * (under - above)
         };
         for (y, row) in self.map.chunks_exact_mut(width.max(1)).enumerate() {
-            let border = |place: &Place| if place.is_inside() { value(place.corners()) } else { 0.0 };
-            place.row(y).fill(row, |corners| value(corners), border);
+            let border = |place: &Place, _| if place.is_inside() { value(place.corners()) } else { 0.0 };
+            place.row(y).fill(row, value, border);
         }
         &self.map
     }
@@ -406,18 +420,18 @@ impl Plane {
         Self { width, height, middle, radius, gray: values.clone(), detail: values }
     }
 
-    /// Means of `times` x `times` pixels of `C` channels.
-    fn shrink<const C: usize>(&mut self, values: &[i8], width: usize, times: usize, scratch: &mut Scratch) {
+    /// Means of `times` x `times` pixels of three channels.
+    fn shrink(&mut self, values: &[i8], width: usize, times: usize, scratch: &mut Scratch) {
         let columns = &mut scratch.columns;
-        columns.resize(width * C, 0);
-        let share = 1.0 / (times * times * C) as f32;
-        let bands = values.chunks_exact((width * C * times).max(1));
+        columns.resize(width * CHANNELS, 0);
+        let share = 1.0 / (times * times * CHANNELS) as f32;
+        let bands = values.chunks_exact((width * CHANNELS * times).max(1));
         for (out, band) in self.gray.chunks_exact_mut(self.width.max(1)).zip(bands) {
             columns.fill(0);
-            for row in band.chunks_exact(width * C) {
+            for row in band.chunks_exact(width * CHANNELS) {
                 columns.iter_mut().zip(row).for_each(|(sum, value)| *sum += i16::from(*value));
             }
-            for (out, block) in out.iter_mut().zip(columns.chunks_exact(times * C)) {
+            for (out, block) in out.iter_mut().zip(columns.chunks_exact(times * CHANNELS)) {
                 *out = block.iter().map(|sum| i32::from(*sum)).sum::<i32>() as f32 * share;
             }
         }
@@ -614,10 +628,10 @@ impl Place {
     }
 
     /// Each value of a row, from here on: `inner` makes those with a next pixel and a next row, `border` the others.
-    fn fill<T>(mut self, row: &mut [T], inner: impl Fn(Corners) -> T, border: impl Fn(&Self) -> T) {
+    fn fill<T>(mut self, row: &mut [T], inner: impl Fn(Corners) -> T, border: impl Fn(&Self, usize) -> T) {
         let inside = self.inside(row.len());
         for (x, out) in row.iter_mut().enumerate() {
-            *out = if inside.contains(&x) { inner(self.at(self.right, self.down)) } else { border(&self) };
+            *out = if inside.contains(&x) { inner(self.at(self.right, self.down)) } else { border(&self, x) };
             self.right += self.step[0];
             self.down += self.step[1];
         }
@@ -701,7 +715,7 @@ mod tests {
     }
 
     fn template() -> Vec<i8> {
-        part(Pose::NONE, 1.0, 0).into_iter().step_by(CHANNELS).collect()
+        part(Pose::NONE, 1.0, 0)
     }
 
     fn locator() -> Locator {
@@ -750,9 +764,9 @@ mod tests {
     #[test]
     fn what_cannot_be_found_again_has_no_locator() {
         assert!(Locator::new(&[], 0, 0, WIDE).is_none());
-        assert!(Locator::new(&[3; 64 * 48], 64, 48, WIDE).is_none());
+        assert!(Locator::new(&[3; 64 * 48 * CHANNELS], 64, 48, WIDE).is_none());
         assert!(Locator::new(&template(), HEIGHT, WIDTH - 1, WIDE).is_none(), "another size");
-        assert!(Locator::new(&template()[..16 * 16], 16, 16, WIDE).is_none(), "too small");
+        assert!(Locator::new(&template()[..16 * 16 * CHANNELS], 16, 16, WIDE).is_none(), "too small");
         let bare = Reach { shift: 0.0, turn: 0.0, agreement: 0.5 };
         let mut fixed = Locator::new(&template(), WIDTH, HEIGHT, bare).unwrap();
         let found = fixed.find(&tensor(&part(Pose { right: 1.0, ..Pose::NONE }, 1.0, 0)));
@@ -809,13 +823,15 @@ mod tests {
                 (state >> 24) as u8 as i8
             }).collect();
             let pose = Pose { right, down, turn, agreement: 1.0 };
-            let mut locator = locator();
+            let (mut locator, known) = (locator(), template());
             let place = Affine::new(pose, WIDTH, HEIGHT);
             let moved = locator.moved(&tensor(&values), pose).values;
             for (index, pixel) in moved.chunks_exact(CHANNELS).enumerate().step_by(7) {
                 let [x, y] = place.rows.map(|[a, b, c]| a * (index % WIDTH) as f64 + b * (index / WIDTH) as f64 + c);
+                let outside = !(0.0..=(WIDTH - 1) as f64).contains(&x) || !(0.0..=(HEIGHT - 1) as f64).contains(&y);
                 for (channel, value) in pixel.iter().enumerate() {
-                    let wanted = bilinear(&values, channel, x, y);
+                    let known = f64::from(known[index * CHANNELS + channel]);
+                    let wanted = if outside { known } else { bilinear(&values, channel, x, y) };
                     prop_assert!((f64::from(*value) - wanted).abs() < 8.5, "{value} for {wanted} at {index}");
                 }
             }

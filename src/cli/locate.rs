@@ -6,24 +6,22 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
 
 use super::{EXIT_CLEAN, EXIT_FAULTS};
 use crate::bundle::Bundle;
-use crate::camera::{Camera, Error, Folder, Frame, PixelFormat, picture};
+use crate::camera::{Camera, Error, Folder, Frame, picture};
 use crate::clock;
-use crate::locate::{Locator, MAX_SHIFT, MAX_TURN, Reach, teach};
+use crate::locate::{self, Locator, MAX_SHIFT, MAX_TURN, Reach, teach};
 use crate::preprocess::{Preprocessor, Roi, Tensor};
 
 /// Says where the part of each picture lies against a template, or makes the template of good parts
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "A template is a gray picture of the network's input size. Exit codes: 0 every part was found, \
-                        1 some were not, 2 could not start."
-)]
+#[command(after_help = "A template is a picture of the network's input size. Exit codes: 0 every part was found, \
+                        1 some were not, 2 could not start.")]
 pub(super) struct Args {
     /// Pictures (png, jpg, bmp, tiff) and folders of them
     #[arg(value_name = "PATH", required = true)]
@@ -106,16 +104,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
 }
 
-/// Grey levels less 128, and the size.
+/// Its values, and its size.
 fn read_template(path: &Path) -> anyhow::Result<(Vec<i8>, (u32, u32))> {
     let shown = path.display().to_string();
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
     let picture = picture::decode(&bytes, &shown)?;
-    if picture.geometry.format != PixelFormat::Gray8 {
-        bail!("{shown} has colours, and a template is gray: make one with --teach");
-    }
-    let template = picture.bytes.iter().map(|pixel| (pixel ^ 0x80) as i8).collect();
-    Ok((template, (picture.geometry.width, picture.geometry.height)))
+    Ok((locate::template(&picture), (picture.geometry.width, picture.geometry.height)))
 }
 
 /// One line. Either `problem` is there, or all of the others are, but for `input`.
@@ -184,7 +178,7 @@ fn locate(args: &Args, folder: &mut Folder, mut locator: Locator, size: (u32, u3
                 if let Some(out) = &args.out {
                     let path = out.join(format!("{index:06}.png"));
                     let moved = locator.moved(&tensor, pose);
-                    write(&path, moved.values, size, ExtendedColorType::Rgb8)?;
+                    write(&path, moved.values, size)?;
                     report.input = Some(path);
                 }
             }
@@ -230,9 +224,13 @@ fn teach_template(args: &Args, folder: &mut Folder, path: &Path) -> anyhow::Resu
     }
     let (width, height) = (size.0 as usize, size.1 as usize);
     let tensors: Vec<Tensor> = inputs.iter().map(|values| Tensor { width, height, values }).collect();
-    let taught = teach(&tensors)
-        .with_context(|| format!("{} is too plain or too small to be found again", folder.pictures()[0].display()))?;
-    write(path, &taught.template, size, ExtendedColorType::L8)?;
+    let taught = teach(&tensors).with_context(|| {
+        format!(
+            "{} is too plain or too small to be found again",
+            args.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        )
+    })?;
+    write(path, &taught.template, size)?;
     let report = TaughtReport {
         template: path.to_owned(),
         pictures: inputs.len(),
@@ -254,9 +252,9 @@ fn teach_template(args: &Args, folder: &mut Folder, path: &Path) -> anyhow::Resu
 }
 
 /// Levels less 128 as a PNG.
-fn write(path: &Path, values: &[i8], (width, height): (u32, u32), color: ExtendedColorType) -> anyhow::Result<()> {
+fn write(path: &Path, values: &[i8], (width, height): (u32, u32)) -> anyhow::Result<()> {
     let bytes: Vec<u8> = values.iter().map(|value| *value as u8 ^ 0x80).collect();
     let mut encoded = Vec::new();
-    PngEncoder::new(&mut encoded).write_image(&bytes, width, height, color)?;
+    PngEncoder::new(&mut encoded).write_image(&bytes, width, height, ExtendedColorType::Rgb8)?;
     std::fs::write(path, encoded).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,7 +1,7 @@
 //! In: pictures of good parts, as the network's input. Out: the template that they share, their mean where they agree;
 //! and how far they lie from it.
 
-use super::{CHANNELS, Locator, Pose, Reach};
+use super::{Locator, Pose, Reach};
 use crate::preprocess::Tensor;
 
 /// A fixture's play, and parts that lie more freely.
@@ -15,7 +15,7 @@ const ALIKE: f32 = 0.5;
 /// What [`teach`] found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taught {
-    /// `height * width` grey levels less 128.
+    /// `height * width * 3` values, as a [`Tensor`] has them.
     pub template: Vec<i8>,
     /// How far parts lie from it; its agreement is 0.
     pub reach: Reach,
@@ -46,7 +46,7 @@ fn teach_within(inputs: &[Tensor], reach: Reach) -> Option<Taught> {
 fn mean_part(inputs: &[Tensor], reach: Reach) -> Option<Vec<i8>> {
     let first = inputs.first()?;
     let (width, height) = (first.width, first.height);
-    let mut template = gray(first.values);
+    let mut template = first.values.to_vec();
     // The first picture may lie at the end of the play: its mean is where the others are looked for from.
     for centred in [true, false] {
         let mut locator = Locator::new(&template, width, height, reach)?;
@@ -55,25 +55,15 @@ fn mean_part(inputs: &[Tensor], reach: Reach) -> Option<Vec<i8>> {
         let alike: Vec<(&Tensor, Pose)> =
             inputs.iter().zip(poses).filter(|(_, pose)| pose.agreement >= least).collect();
         let mean = if centred { mean_of(&alike) } else { Pose::NONE };
-        let mut sums = vec![0_i32; width * height];
+        let mut sums = vec![0_i32; template.len()];
         for (input, pose) in &alike {
             let moved = locator.moved(input, pose.after(mean));
-            let grays = moved.values.as_chunks::<CHANNELS>().0;
-            sums.iter_mut().zip(grays).for_each(|(sum, pixel)| *sum += level(pixel));
+            sums.iter_mut().zip(moved.values).for_each(|(sum, value)| *sum += i32::from(*value));
         }
         let count = alike.len().max(1) as f32;
         template = sums.iter().map(|sum| (*sum as f32 / count).round() as i8).collect();
     }
     Some(template)
-}
-
-/// Grey levels less 128 of three channels.
-fn gray(values: &[i8]) -> Vec<i8> {
-    values.as_chunks::<CHANNELS>().0.iter().map(|pixel| level(pixel) as i8).collect()
-}
-
-fn level(pixel: &[i8; CHANNELS]) -> i32 {
-    pixel.iter().map(|value| i32::from(*value)).sum::<i32>().div_euclid(CHANNELS as i32)
 }
 
 fn median(poses: &[Pose]) -> f32 {

@@ -124,7 +124,7 @@ pub const FIELDS: [(u8, &[Field]); 10] = [
 ];
 
 /// `reason` of VERDICT.
-pub const REASONS: [(u8, &str); 13] = [
+pub const REASONS: [(u8, &str); 14] = [
     (0, "pass"),
     (1, "reject"),
     (2, "not judged: camera gone"),
@@ -137,6 +137,7 @@ pub const REASONS: [(u8, &str); 13] = [
     (9, "not judged: triggered while the station was not ready"),
     (10, "not judged: no frame near enough to the trigger"),
     (11, "not judged: the camera sends the same picture again and again"),
+    (12, "not judged: the part was not found where it must lie"),
     (19, "not of a part: the pictures are simulated"),
 ];
 

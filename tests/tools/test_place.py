@@ -24,7 +24,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     picture = np.random.default_rng(0).integers(0, 255, (1, 128, 192, 3)).astype(np.uint8)
     pictures = Pictures(np.concatenate([picture, picture]), np.array([0, 1]))
     given = {"paste": 0.0, "size": 192, "height": 128, "window": 64, "windows": 8, "pretrained": False}
-    template = Template(picture[0, ..., 0], 0.03, 3.0)
+    template = Template(picture[0], 0.03, 3.0)
     return Trainer(Recipe(**methods.named("native", given)), pictures, pictures, 2, False, template=template)
 
 

@@ -51,7 +51,7 @@ class Pose(NamedTuple):
 
 @dataclass(frozen=True)
 class Template:
-    """Where parts lie: uint8 [H, W] of the input's size, and how far a part may lie from it (`fcam locate`)."""
+    """Where parts lie: uint8 [H, W, 3] of the input's size, and how far a part may lie from it (`fcam locate`)."""
 
     pixels: NDArray[np.uint8]
     shift: float
@@ -194,4 +194,4 @@ def taught(size: tuple[int, int], good: Iterable[Picture]) -> tuple[Template | N
             if "too plain or too small" in str(error):
                 return None, 0.0
             raise
-        return Template(np.asarray(stored(file)), line["shift"], line["turn"]), float(line["agreement"])
+        return Template(np.asarray(stored(file).convert("RGB")), line["shift"], line["turn"]), float(line["agreement"])

@@ -44,5 +44,5 @@ def sight_of(bundle: Path, manifest: dict[str, Any]) -> Sight:
     size, locate = (manifest["input"]["width"], manifest["input"]["height"]), manifest.get("locate")
     if not locate:
         return Sight(size)
-    pixels = np.asarray(stored(bundle / locate["template"]))
+    pixels = np.asarray(stored(bundle / locate["template"]).convert("RGB"))
     return Sight(size, Template(pixels, locate["shift"], locate["turn"], locate["agreement"]))

@@ -35,6 +35,7 @@ EDGE_BACKBONES = (
 DECODERS = ("light", "unet")
 VERDICTS = ("features", "decoder")  # what the classifier reads
 BOUND = 6.0  # of the logits of a map that a verdict is pooled from; that of ReLU6, whose features lie beside them
+RARE = -4.0  # a map's logits before it learns, where the verdict is pooled from it: one pixel in fifty is a defect
 READ_CELL = 8  # pixels, the side of what a verdict from the decoder tells apart
 # BatchNorm's epsilon where timm's own differs from the one that the packaged weights were trained with (TensorFlow's).
 # It belongs to the net and not to its weights, which do not carry it: a checkpoint must load with the one it had.
@@ -186,6 +187,14 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(UpBlock(below, skip, out) for below, skip, out in steps)
         self.head = nn.Conv2d(widths[-1], 1, kernel_size=3, padding=1)
 
+    @torch.no_grad()
+    def expect_little(self) -> None:
+        """Start with every pixel background. From even odds the head learns to take away wherever it sees background, and
+        what it says of a defect ends where nothing is taken away, at even odds: all rejects score alike. Source: Lin et
+        al., "Focal loss for dense object detection", ICCV 2017, section 4.1."""
+        if self.head.bias is not None:
+            self.head.bias.fill_(RARE)
+
     def trunk(self, features: Sequence[Tensor]) -> Tensor:
         """What the head reads: [N, widths[-1], H/2, W/2], coarser with fewer widths."""
         x = self.reduce(features[-1])
@@ -248,6 +257,8 @@ class Net(nn.Module):
         self.decoder: nn.Module = (
             UNet(channels, center="vgg" in backbone) if decoder == "unet" else Decoder(channels, widths)
         )
+        if verdict == "decoder":
+            cast(Decoder, self.decoder).expect_little()
 
     def classify(self, x: Tensor) -> Tensor:
         """The verdict alone: logits [N, K]."""
