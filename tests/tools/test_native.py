@@ -223,3 +223,11 @@ def test_a_median_of_sixteen_that_is_off_by_chance_lifts_nothing() -> None:
     known = 1 / (1 + np.exp(-np.concatenate([np.linspace(-2, -1.5, 70), np.linspace(-1.4, 0.5, 34)])))
     held_out = np.array([0.13, 0.13, 0.14, 0.14, 0.14, 0.15, 0.17, 0.22, 0.28, 0.35, 0.41, 0.43, 0.45, 0.48, 0.5, 0.54])
     assert threshold.moved_up(known, held_out).max() < known.max() + 0.04
+
+
+def test_a_map_starts_from_rare_defects() -> None:
+    """From even odds a map's answers to defects ended at even odds, and all rejects scored alike."""
+    net = Net(2, verdict="decoder", stride=8, neck=0).eval()
+    with torch.no_grad():
+        _, found = net(torch.randn(1, 3, 64, 64))
+    assert 0.002 < float(found.mean()) < 0.1
