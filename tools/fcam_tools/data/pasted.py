@@ -261,7 +261,7 @@ def displaced(rng: Rng, before: Image, other: Image, shape: Shape) -> Image:
     way, far = rng.uniform(0, 2 * np.pi), log_uniform(rng, 1.5, max(3.0, shape.reach))
     right, down = (far * np.cos(way), far * np.sin(way)) if rng.random() < 0.7 else (0.0, 0.0)
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn if not right or rng.random() < 0.3 else 0.0, 1.0)
-    matrix[:, 2] += right, down
+    matrix[:, 2] += np.array([right, down])
     moved = cv2.warpAffine(before, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
     return np.asarray(shape.alpha[..., None] * (moved - before), np.float32)
 

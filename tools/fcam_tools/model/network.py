@@ -75,15 +75,22 @@ class Features(nn.Module):
 
         Edges and textures are generic, and these layers, the largest in pixels, cost two thirds of a training step.
         """
-        shallow = [entry["module"] for entry in self.info.get_dicts() if entry["reduction"] <= stride]
-        last, passed = (shallow[-1], False) if shallow else ("", True)
+        for module in self.shallow(stride):
+            self.frozen.append(module)
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+
+    def shallow(self, stride: int) -> list[nn.Module]:
+        """The layers up to the features at `stride`; none for 0 or 1."""
+        names = [entry["module"] for entry in self.info.get_dicts() if entry["reduction"] <= stride]
+        last, passed = (names[-1], False) if names else ("", True)
+        found: list[nn.Module] = []
         for name, module in self.net.named_modules():  # in order of the forward pass, a stage's parts right after it
             if passed and not (last and name.startswith(f"{last}.")):
                 break
             passed = passed or name == last
-            self.frozen.append(module)
-            for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(False)
+            found.append(module)
+        return found
 
     def train(self, mode: bool = True) -> Features:
         super().train(mode)
@@ -189,9 +196,11 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def expect_little(self) -> None:
-        """Start with every pixel background. From even odds the head learns to take away wherever it sees background, and
-        what it says of a defect ends where nothing is taken away, at even odds: all rejects score alike. Source: Lin et
-        al., "Focal loss for dense object detection", ICCV 2017, section 4.1."""
+        """Start with every pixel background (Lin et al., "Focal loss for dense object detection", ICCV 2017, 4.1).
+
+        From even odds the head learns to take away wherever it sees background, and what it says of a defect ends where
+        nothing is taken away: at even odds, so that all rejects score alike.
+        """
         if self.head.bias is not None:
             self.head.bias.fill_(RARE)
 

@@ -30,7 +30,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -52,7 +52,8 @@ from fcam_tools.model.answers import Floats, defect_score, run_net, run_onnx, se
 from fcam_tools.model.answers import iou as overlap
 from fcam_tools.model.bundle import read_manifest, sha256
 from fcam_tools.model.checkpoint import Checkpoint, load_checkpoint
-from fcam_tools.model.network import Net
+from fcam_tools.model.network import Features, Net
+from fcam_tools.model.place import STRIDES
 from fcam_tools.train import methods, seeds, train, trainer
 from fcam_tools.train.feed import Feed, Part, Pictures, key_of
 
@@ -200,8 +201,12 @@ def mistakes(net: Net, pictures: Pictures, ok: int, threshold: float) -> Mistake
 
 @torch.no_grad()
 def move_statistics(net: Net, pixels: np.ndarray, share: float) -> None:
-    """BatchNorm's statistics, `share` of the way to those of the pictures."""
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d) and m.running_mean is not None]
+    """BatchNorm's statistics, `share` of the way to those of the pictures; not of features whose mean at each place the
+    network knows (model/place.py)."""
+    known = cast(Features, net.features).shallow(max(STRIDES)) if net.place else []
+    norms = [
+        m for m in net.modules() if isinstance(m, nn.BatchNorm2d) and m.running_mean is not None and m not in known
+    ]
     before = [(m.running_mean.clone(), m.running_var.clone(), m.momentum) for m in norms]  # type: ignore[union-attr]
     net.eval()
     for norm in norms:
