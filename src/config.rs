@@ -16,6 +16,7 @@ use crate::bundle::Bundle;
 use crate::camera::pipe::Stream;
 use crate::camera::{self, Camera, Folder, Geometry, Live, Pattern, Pipe, PixelFormat};
 use crate::handshake;
+use crate::locate::Template;
 use crate::pipeline;
 use crate::plc_link::PlcLink;
 use crate::record::{self, Keep, Recorder};
@@ -29,6 +30,7 @@ mod bundle;
 mod device;
 mod gpio;
 mod inspect;
+mod locate;
 mod raw;
 mod read;
 mod zones;
@@ -122,6 +124,8 @@ pub struct Setup {
     /// Where it and others are installed; none if there is no such place.
     installed: Option<bundle::Installed>,
     geometry: Option<Geometry>,
+    /// The part to look for.
+    template: Option<Template>,
     frames: Option<u64>,
 }
 
@@ -145,8 +149,11 @@ impl Setup {
         let frames = overrides.frames;
         apply(&mut raw, overrides);
         let geometry = validate(&raw, &mut problems);
+        let template = locate::read(&raw.locate, &mut problems);
         match bundle::choose(&raw.bundle, &raw.engine.float_layers, &mut problems) {
-            Some((bundle, installed)) if problems.is_empty() => Ok(Self { raw, bundle, installed, geometry, frames }),
+            Some((bundle, installed)) if problems.is_empty() => {
+                Ok(Self { raw, bundle, installed, geometry, template, frames })
+            }
             _ => Err(Error::Invalid { name, problems }),
         }
     }
@@ -164,6 +171,7 @@ impl Setup {
             engine: engine.clone(),
             layout: inspect.layout(),
             score_threshold: inspect.score,
+            locate: self.template.clone(),
             vote: inspect.vote,
             zones: zones::build(&self.raw.zones),
             signaller: Signaller { delay, hold: Duration::from_millis(signals.hold_ms) },

@@ -10,12 +10,13 @@
 #![expect(clippy::indexing_slicing, reason = "planes and points are made here, for one size")]
 
 use std::ops::Range;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::camera::PixelFormat;
 use crate::camera::picture::Picture;
-use crate::preprocess::Tensor;
+use crate::camera::{Frame, PixelFormat};
+use crate::preprocess::{Preprocessor, Roi, Tensor};
 
 mod teach;
 
@@ -162,6 +163,28 @@ struct Search {
     turns: Vec<(f32, Vec<isize>)>,
     known: Vec<f32>,
     reach: [isize; 2],
+}
+
+/// A part to look for where the bundle has no template of its own.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// A good part as the ROI shows it, of any size.
+    pub picture: Picture,
+    /// Where it is looked for.
+    pub reach: Reach,
+}
+
+impl Template {
+    /// What finds it in inputs of that size; the error says what is wrong with the picture.
+    pub fn locator(&self, width: usize, height: usize) -> Result<Locator, String> {
+        let Picture { geometry, bytes } = &self.picture;
+        let whole = Roi::whole(geometry);
+        let fitted = Preprocessor::new(*geometry, whole, width as u32, height as u32);
+        let mut preprocessor = fitted.map_err(|error| error.to_string())?;
+        let frame = Frame::new(0, Duration::ZERO, *geometry, bytes).map_err(|error| error.to_string())?;
+        let found = Locator::new(preprocessor.run(&frame).values, width, height, self.reach);
+        found.ok_or_else(|| "the template is too plain or too small to be found again".into())
+    }
 }
 
 /// A picture as a template: three values a pixel, less 128.

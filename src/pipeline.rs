@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::bundle::Bundle;
 use crate::camera::{Frame, Geometry};
 use crate::clock;
-use crate::engine::{self, BuildProgress, Engine, Prediction, Settings, StepTime};
-use crate::locate::{Locator, Pose};
+use crate::engine::{self, BuildProgress, Engine, Prediction, Settings, Shape, StepTime};
+use crate::locate::{Locator, Pose, Template};
 use crate::mask::{Mask, Masker, Mosaic, Thresholds};
 use crate::outcome::{Judged, JudgedBy, Opened, Outcome, Timings};
 use crate::preprocess::{self, Layout, Preprocessor, Roi, Tensor, tile};
@@ -27,6 +27,8 @@ pub struct PipelineOptions {
     pub layout: Layout,
     /// Instead of the bundle's score threshold.
     pub score_threshold: Option<f32>,
+    /// A part to look for, where the bundle has no template of its own.
+    pub locate: Option<Template>,
     /// Frames that decide together; each alone if none.
     pub vote: Option<Vote>,
     /// Where in the frame a defect is told to be.
@@ -42,6 +44,7 @@ impl Default for PipelineOptions {
             engine: Settings::default(),
             layout: Layout::default(),
             score_threshold: None,
+            locate: None,
             vote: None,
             zones: Zones::default(),
             signaller: Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) },
@@ -71,10 +74,16 @@ pub enum Error {
     /// The ROI or a size.
     #[error(transparent)]
     Preprocess(#[from] preprocess::Error),
-    /// A bundle whose network knows each place of the part, and several ROIs or tiles.
+    /// The station's template.
+    #[error("locate.template: {problem}")]
+    Template {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A part to look for, and several ROIs or tiles.
     #[error(
-        "the bundle's network knows what is normal at each place of one ROI, and {tiles} tiles are asked for: \
-         take one inspect.roi and no inspect.tiles, or train without the parts' pose"
+        "a part is looked for in one ROI, and {tiles} tiles are asked for: take one inspect.roi and no inspect.tiles, \
+         or no [locate] and a bundle without one"
     )]
     Places {
         /// Tiles of all ROIs.
@@ -134,7 +143,7 @@ impl Pipeline {
         let score = options.score_threshold.unwrap_or(bundle.manifest().thresholds.score);
         let judge = Judge::new(bundle.ok_class(), score);
         let thresholds = bundle.mask_thresholds();
-        let locator = bundle.locator().unwrap_or_default(); // checked when the bundle was opened
+        let locator = locator(bundle, &options)?;
         let fitted = Fitted::new(&engine, geometry, &options.layout, thresholds)?;
         fitted.check(locator.as_ref())?;
         let ballot = options.vote.map(Ballot::new);
@@ -274,6 +283,18 @@ impl Pipeline {
     pub fn forget(&mut self) {
         self.ballot.iter_mut().for_each(Ballot::clear);
     }
+}
+
+/// The bundle's template, else the station's.
+fn locator(bundle: &Bundle, options: &PipelineOptions) -> Result<Option<Locator>, Error> {
+    let own = bundle.locator().unwrap_or_default(); // checked when the bundle was opened
+    let Some(template) = &options.locate else { return Ok(own) };
+    if own.is_some() {
+        let problem = "this bundle brings one of its own, which its network needs: leave out [locate]".into();
+        return Err(Error::Template { problem });
+    }
+    let Shape { width, height, .. } = bundle.shape();
+    template.locator(width, height).map(Some).map_err(|problem| Error::Template { problem })
 }
 
 /// What was seen of a part.

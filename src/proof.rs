@@ -157,7 +157,8 @@ fn proof_pipeline(
     progress: &mut BuildProgress,
 ) -> Result<Pipeline, pipeline::Error> {
     let manifest = bundle.manifest();
-    let options = PipelineOptions { layout: Layout::default(), score_threshold: None, vote: None, ..options.clone() };
+    let plain = PipelineOptions { layout: Layout::default(), score_threshold: None, locate: None, ..options.clone() };
+    let options = PipelineOptions { vote: None, ..plain };
     // Stands until the first golden picture is known; a tensor-sized frame always fits.
     let geometry = Geometry {
         width: manifest.input.width,

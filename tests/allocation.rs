@@ -147,6 +147,7 @@ fn an_inspection_allocates_what_its_engine_does(engine: Settings, known: Option<
         engine,
         layout: Default::default(),
         score_threshold: None,
+        locate: None,
         vote: None,
         zones: Default::default(),
         signaller: signaller(),

@@ -80,6 +80,7 @@ fn options() -> PipelineOptions {
         engine: Settings::default(),
         layout: Default::default(),
         score_threshold: None,
+        locate: None,
         vote: None,
         zones: Default::default(),
         signaller,

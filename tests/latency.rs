@@ -108,6 +108,7 @@ fn run_beside(
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
+            locate: None,
             vote: None,
             zones: Zones::Grid { columns: 4, rows: 2 },
             signaller: Signaller { delay: Duration::ZERO, hold: HOLD },

@@ -139,6 +139,7 @@ fn station(
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
+            locate: None,
             vote: None,
             zones: Default::default(),
             signaller,

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use fcam::bundle::Bundle;
+use fcam::camera::{Frame, Geometry, Picture, PixelFormat};
 use fcam::engine::{Engine, Settings};
+use fcam::locate::{Reach, Template};
+use fcam::pipeline::{Pipeline, PipelineOptions};
 use fcam::preprocess::Tensor;
+use fcam::verdict::{Fault, Verdict};
 use image::{GrayImage, ImageBuffer, Luma, RgbImage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -219,5 +224,50 @@ fn the_verb_teaches_finds_and_moves() {
     ] {
         let (code, said) = ok(&words);
         assert!(code == Some(2) && said.contains(problem), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn a_station_may_bring_the_template() {
+    let frame_of = |picture: &RgbImage| Picture {
+        geometry: Geometry::packed(picture.width(), picture.height(), PixelFormat::Rgb8).unwrap(),
+        bytes: picture.as_raw().clone(),
+    };
+    let reach = Reach { shift: 0.1, turn: 5.0, agreement: 0.6 };
+    let with = |picture: &RgbImage| PipelineOptions {
+        locate: Some(Template { picture: frame_of(picture), reach }),
+        ..PipelineOptions::default()
+    };
+    let geometry = frame_of(&part(0, 0, 0)).geometry;
+    let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, with(&part(0, 0, 0))).unwrap();
+    let mut judge = |picture: &RgbImage| {
+        let Picture { geometry, bytes } = frame_of(picture);
+        let inspection = pipeline.inspect(&Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap());
+        (inspection.outcome.verdict, inspection.pose.unwrap())
+    };
+    let (verdict, pose) = judge(&part(4, -3, 0));
+    assert_eq!(verdict, Verdict::Pass);
+    assert!((pose.right - 4.0).abs() < 0.5 && (pose.down + 3.0).abs() < 0.5, "{pose:?}");
+    assert_eq!(judge(&part(0, 0, 500)).0, Verdict::Fault(Fault::NotFound));
+    // Of another size: the network's input decides.
+    let large = image::imageops::resize(&part(0, 0, 0), 128, 128, image::imageops::FilterType::Triangle);
+    assert!(Pipeline::new(&common::tiny_bundle(), geometry, with(&large)).is_ok());
+
+    let refused = |bundle: &Bundle, options| Pipeline::new(bundle, geometry, options).err().unwrap().to_string();
+    let plain = RgbImage::from_pixel(SIDE, SIDE, image::Rgb([90; 3]));
+    assert!(refused(&common::tiny_bundle(), with(&plain)).contains("too plain or too small"));
+    let placed = Bundle::open(Placed::new().path()).unwrap();
+    assert!(refused(&placed, with(&part(0, 0, 0))).contains("leave out [locate]"));
+
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("station.toml");
+    fs::write(&file, "[locate]\ntemplate = \"nowhere.png\"\nshift = 0.5\nturn = -1.0\n").unwrap();
+    let checked = common::fcam(&["check", file.to_str().unwrap()]);
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert_eq!(checked.status.code(), Some(2), "{said}");
+    for problem in
+        ["locate.shift = 0.5 is outside 0..=0.25", "locate.turn = -1 is outside 0..=45", "cannot read nowhere.png"]
+    {
+        assert!(said.contains(problem), "{said}");
     }
 }

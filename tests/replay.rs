@@ -237,6 +237,7 @@ fn inspect(path: &Path) -> (Vec<f32>, Geometry) {
         engine: Settings::default(),
         layout: Default::default(),
         score_threshold: None,
+        locate: None,
         vote: None,
         zones: Default::default(),
         signaller,

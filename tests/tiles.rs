@@ -22,6 +22,7 @@ fn options(layout: Layout) -> PipelineOptions {
         engine: Default::default(),
         layout,
         score_threshold: None,
+        locate: None,
         vote: None,
         zones: Default::default(),
         signaller,

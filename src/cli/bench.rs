@@ -238,6 +238,7 @@ fn options(args: &Args) -> PipelineOptions {
         engine: args.engine.settings(),
         layout: args.layout.layout(),
         score_threshold: None,
+        locate: None,
         vote: None,
         zones: Default::default(),
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) },

@@ -90,6 +90,7 @@ impl Checked {
             engine: args.engine.settings(),
             layout: Default::default(),
             score_threshold: None,
+            locate: None,
             vote: None,
             zones: Default::default(),
             signaller,

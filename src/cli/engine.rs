@@ -78,6 +78,7 @@ fn bundle(args: &Args) -> anyhow::Result<(Bundle, PipelineOptions)> {
                 engine: Settings::default(),
                 layout: Default::default(),
                 score_threshold: None,
+                locate: None,
                 vote: None,
                 zones: Default::default(),
                 signaller: Signaller { delay: none, hold: none },

@@ -164,6 +164,7 @@ fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
         engine: args.engine.settings(),
         layout: args.layout.layout(),
         score_threshold: args.score,
+        locate: None,
         vote: None,
         zones: Default::default(),
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::ZERO },

@@ -31,6 +31,7 @@ pub(super) struct Raw {
     pub(super) bundle: Bundle,
     pub(super) camera: Camera,
     pub(super) inspect: Inspect,
+    pub(super) locate: Locate,
     pub(super) engine: Settings,
     pub(super) trigger: Trigger,
     pub(super) signals: Signals,
@@ -83,6 +84,21 @@ impl Default for Bundle {
 pub(super) struct Job {
     pub(super) job: u16,
     pub(super) bundle: Reference,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Locate {
+    pub(super) template: Option<PathBuf>,
+    pub(super) shift: f32,
+    pub(super) turn: f32,
+    pub(super) agreement: f32,
+}
+
+impl Default for Locate {
+    fn default() -> Self {
+        Self { template: None, shift: 0.1, turn: 10.0, agreement: 0.4 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -139,6 +139,7 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
+            locate: None,
             vote: None,
             zones: Default::default(),
             signaller,

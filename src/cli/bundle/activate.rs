@@ -95,6 +95,7 @@ fn prove(place: &Place, id: &Id) -> anyhow::Result<()> {
         engine,
         layout: Default::default(),
         score_threshold: None,
+        locate: None,
         vote: None,
         zones: Default::default(),
         signaller,

@@ -108,6 +108,7 @@ fn station(frames: u64) -> (Station, Receiver<Outcome>) {
             engine: Default::default(),
             layout: Default::default(),
             score_threshold: None,
+            locate: None,
             vote: None,
             zones: Default::default(),
             signaller,
