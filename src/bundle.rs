@@ -40,6 +40,15 @@ const MANIFEST: &str = "manifest.toml";
 const MODEL: &str = "model.onnx";
 
 /// A bundle that cannot be used, with everything that is wrong with it.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use fcam::bundle::Bundle;
+///
+/// let error = Bundle::from_files("from the net", BTreeMap::new()).unwrap_err();
+/// assert_eq!(error.to_string(), "bundle from the net is not valid:\n  there is no manifest.toml");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("bundle {bundle} is not valid:\n  {}", problems.join("\n  "))]
 pub struct Error {

@@ -32,6 +32,14 @@ pub use setting::Setting;
 pub use v4l2::V4l2;
 
 /// How a frame's bytes make pixels. The names are those of V4L2 and ffmpeg.
+///
+/// ```
+/// use fcam::camera::PixelFormat;
+///
+/// assert_eq!(PixelFormat::Rgb8.row_bytes(100), 300);
+/// assert_eq!(PixelFormat::Nv12.row_bytes(100), 100); // of the first plane
+/// assert!(PixelFormat::Yuyv.needs_even_size()); // two pixels share their chroma
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PixelFormat {
@@ -76,6 +84,16 @@ impl PixelFormat {
 
 /// Which colours Y, U and V mean: the matrix (ITU-R BT.601-7 or BT.709-6), and limited range (luma 16..235) or full
 /// (0..255, as in JPEG).
+///
+/// ```
+/// use fcam::camera::{Colors, Geometry, PixelFormat};
+///
+/// let hd = Geometry::packed(1280, 720, PixelFormat::Nv12)?.with_colors(Colors::Bt709);
+/// assert_eq!(hd.colors, Colors::Bt709);
+/// let gray = Geometry::packed(1280, 720, PixelFormat::Gray8)?.with_colors(Colors::Bt709);
+/// assert_eq!(gray.colors, Colors::default()); // gray has none
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Colors {
@@ -93,6 +111,16 @@ pub enum Colors {
 }
 
 /// What stays the same from frame to frame while a camera streams.
+///
+/// ```
+/// use fcam::camera::{Geometry, PixelFormat};
+///
+/// let padded = Geometry::new(640, 480, 704, PixelFormat::Gray8)?; // 64 bytes that are no pixels behind each row
+/// assert_eq!(padded.frame_bytes(), 704 * 480);
+/// let error = Geometry::packed(641, 480, PixelFormat::Yuyv).unwrap_err();
+/// assert_eq!(error.to_string(), "a 641 x 480 Yuyv frame needs an even width and height");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     /// Pixels across, 1 to 16384.
@@ -225,6 +253,30 @@ impl Picture {
 }
 
 /// A source of frames, chosen at run time.
+///
+/// ```
+/// use fcam::camera::{Camera, Error, Frame, Geometry};
+/// use fcam::clock::{self, Timestamp};
+///
+/// /// The same gray sheet again and again; a real camera waits for its sensor, until the deadline.
+/// struct Sheet(Geometry, Vec<u8>, u64);
+///
+/// impl Camera for Sheet {
+///     fn next(&mut self, _deadline: Timestamp) -> Result<Frame<'_>, Error> {
+///         self.2 += 1;
+///         Frame::new(self.2 - 1, clock::now(), self.0, &self.1)
+///     }
+///
+///     fn describe(&self) -> String {
+///         "a sheet".into()
+///     }
+/// }
+/// # let geometry = Geometry::packed(8, 4, fcam::camera::PixelFormat::Gray8)?;
+/// # let mut camera = Sheet(geometry, vec![128; geometry.frame_bytes()], 0);
+/// # camera.next(clock::now())?;
+/// # assert_eq!(camera.next(clock::now())?.sequence(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Camera: Send {
     /// Waits for the next frame until `deadline` (monotonic). After an error other than [`Error::Ended`] the camera may
     /// be asked again: it tries to come back by itself, at the pace it is asked.

@@ -10,6 +10,11 @@ use rustix::time::{ClockId, clock_gettime};
 pub type Timestamp = Duration;
 
 /// The time now. Never goes back; stops while the machine is suspended.
+///
+/// ```
+/// let before = fcam::clock::now();
+/// assert!(fcam::clock::now() >= before);
+/// ```
 pub fn now() -> Timestamp {
     let time = clock_gettime(ClockId::Monotonic);
     // Both fields are non-negative for this clock, and nanoseconds stay below 10^9 (clock_gettime(2)).

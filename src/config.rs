@@ -39,6 +39,15 @@ pub use gpio::{Named, Side, named_lines};
 use raw::{Kind, Mode, Raw};
 
 /// What the command line sets in place of the file.
+///
+/// ```
+/// use fcam::config::{Overrides, Setup};
+///
+/// let overrides = Overrides { bundle: Some("models/default".into()), ..Overrides::default() };
+/// let setup = Setup::load(None, overrides)?; // without a file everything else has its default
+/// assert_eq!(setup.bundle().source(), "models/default");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// `bundle.path`.
@@ -117,6 +126,20 @@ fn count(problems: usize) -> String {
 }
 
 /// A validated configuration, with its bundle.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::config::{Overrides, Setup};
+///
+/// let folder = tempfile::tempdir()?;
+/// let file = folder.path().join("station.toml");
+/// std::fs::write(&file, "[signals]\ndelay_ms = 120\n[inspect]\nscore = 0.5")?;
+/// let options = Setup::load(Some(&file), Overrides::default())?.options();
+/// assert_eq!(options.signaller.delay, Duration::from_millis(120));
+/// assert_eq!(options.score_threshold, Some(0.5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Setup {
     raw: Raw,
@@ -130,6 +153,16 @@ pub struct Setup {
 }
 
 /// Every problem of a station file, its bundle's included; none if a station can start from it.
+///
+/// ```
+/// let folder = tempfile::tempdir()?;
+/// let file = folder.path().join("station.toml");
+/// std::fs::write(&file, "[signals]\ndely_ms = 120\nhold_ms = 0")?;
+/// let problems = fcam::config::check(&file);
+/// assert_eq!(problems[0], "unknown key `dely_ms` in [signals]: did you mean `delay_ms`?");
+/// assert_eq!(problems[1..], ["signals.hold_ms = 0 is outside 1..=1000"]); // all of them, not the first
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn check(path: &Path) -> Vec<String> {
     match Setup::load(Some(path), Overrides::default()) {
         Ok(_) => vec![],
@@ -345,6 +378,16 @@ pub struct Places {
 }
 
 /// The places of a station file, of which the spelling and the types alone are looked at: its camera may be elsewhere.
+///
+/// ```
+/// let folder = tempfile::tempdir()?;
+/// let file = folder.path().join("station.toml");
+/// std::fs::write(&file, "[bundle]\nstore = '/var/lib/fcam/bundles'")?;
+/// let places = fcam::config::places(&file)?;
+/// assert_eq!(places.store, Some("/var/lib/fcam/bundles".into()));
+/// assert_eq!(places.keys, std::path::PathBuf::from(fcam::store::KEYS)); // unless the file says
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn places(path: &Path) -> Result<Places, Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
     let mut problems = vec![];

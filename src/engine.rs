@@ -25,6 +25,14 @@ mod tract;
 pub const MAX_THREADS: usize = int8::MAX_THREADS;
 
 /// Which backend the configuration asks for.
+///
+/// ```
+/// use fcam::engine::Backend;
+///
+/// assert_eq!("cpu".parse(), Ok(Backend::Cpu));
+/// let error = "gpu".parse::<Backend>().unwrap_err();
+/// assert_eq!(error, "unknown backend `gpu`: use auto, cpu, tract or tensorrt");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
@@ -54,6 +62,15 @@ impl std::str::FromStr for Backend {
 }
 
 /// How a network is to be run.
+///
+/// ```
+/// use fcam::engine::{Isa, Settings};
+///
+/// let settings: Settings = toml::from_str("threads = 4")?; // as in [engine] of a station file
+/// assert_eq!((settings.threads, settings.isa), (4, Isa::Auto));
+/// assert!(toml::from_str::<Settings>("threats = 4").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -82,6 +99,16 @@ impl Default for Settings {
 }
 
 /// How far the building of an engine is, which takes minutes.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::engine::Building;
+///
+/// let building = Building { phase: "Building".into(), step: 3, steps: 8, elapsed: Duration::from_secs(42) };
+/// let words = "building the TensorRT engine, which takes minutes: 42 s, Building 3 of 8";
+/// assert_eq!(building.to_string(), words);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Building {
     /// What is done, in the builder's own words; empty if it does not tell.
@@ -122,6 +149,17 @@ impl std::fmt::Display for Building {
 }
 
 /// What a network must look like, from the bundle's manifest.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::engine::{Engine, Error, Settings, Shape};
+///
+/// let bundle = Bundle::embedded()?;
+/// let shape = Shape { classes: 3, ..bundle.shape() }; // it has more
+/// let engine = Engine::load(bundle.onnx(), shape, Settings::default());
+/// assert!(matches!(engine, Err(Error::Shape(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Input and map width, pixels.
@@ -133,6 +171,16 @@ pub struct Shape {
 }
 
 /// What the network says of one picture.
+///
+/// ```
+/// use fcam::engine::Prediction;
+/// use fcam::verdict::Judge;
+///
+/// // Made by hand, as for a test of what comes after the network: a picture of 2 x 2 pixels, the first class is good.
+/// let map = [0.0, 0.0, 0.9, 0.0];
+/// let prediction = Prediction { logits: &[0.0, 1.1], scores: &[0.25, 0.75], map: &map, width: 2, height: 2 };
+/// assert_eq!(Judge::new(0, 0.5).score(&prediction), 0.75);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Prediction<'a> {
     /// Logits, one a class, finite.
@@ -201,6 +249,21 @@ pub enum Error {
 }
 
 /// A loaded network.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::engine::{Backend, Engine, Settings, Shape};
+/// use fcam::preprocess::Tensor;
+///
+/// let bundle = Bundle::embedded()?;
+/// let settings = Settings { backend: Backend::Cpu, ..Settings::default() };
+/// let mut engine = Engine::load(bundle.onnx(), bundle.shape(), settings)?;
+/// let Shape { width, height, classes } = engine.shape();
+/// let prediction = engine.run(&Tensor { width, height, values: &vec![0; width * height * 3] })?;
+/// assert_eq!((prediction.scores.len(), prediction.map.len()), (classes, width * height));
+/// assert!((prediction.scores.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Engine {
     backend: Loaded,
     shape: Shape,

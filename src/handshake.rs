@@ -46,6 +46,16 @@ pub const OVERDUE: Duration = Duration::from_millis(500);
 const COOLED: i16 = 50;
 
 /// Why a station accepts no parts. Several may hold at once; the first of this list is shown.
+///
+/// ```
+/// use fcam::handshake::{Condition, Handshake, HandshakeOptions};
+///
+/// let mut handshake = Handshake::new(HandshakeOptions::default()); // it is Starting
+/// handshake.set(Condition::Camera, true);
+/// assert_eq!(handshake.condition(), Some(Condition::Camera)); // the graver one is shown
+/// assert_eq!((Condition::Camera.code(), Condition::Starting.code()), (2, 30));
+/// assert!(!Condition::Starting.is_fault());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -130,6 +140,19 @@ impl Condition {
 }
 
 /// The PLC's control bits and words, as it last wrote them. With all of them low, the PLC asks for nothing.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::handshake::{Condition, Controls, Handshake, HandshakeOptions};
+///
+/// let mut handshake = Handshake::new(HandshakeOptions::default());
+/// handshake.set(Condition::Starting, false);
+/// let part = Controls { trigger_enable: true, trigger: true, part_id: 4711, ..Controls::default() };
+/// let at = Duration::from_secs(1);
+/// assert_eq!(handshake.control(part, at).map(|ticket| ticket.part_id), Some(4711));
+/// assert_eq!(handshake.control(part, at), None); // the bit is still high: no edge, no part
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Controls {
     /// Triggers are taken from the PLC's own bit; a rising [`Self::trigger`] without it is a missed one.
@@ -174,6 +197,19 @@ impl From<Ticket> for Opened {
 }
 
 /// What a station fixes once.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::handshake::{Condition, Handshake, HandshakeOptions};
+///
+/// let mut handshake = Handshake::new(HandshakeOptions { queue: 2, ..HandshakeOptions::default() });
+/// handshake.set(Condition::Starting, false);
+/// let parts = [1, 2, 3].map(|s| handshake.trigger(Duration::from_secs(s), 0));
+/// let taken = parts.map(|ticket| ticket.map(|ticket| ticket.taken));
+/// assert_eq!(taken, [Some(true), Some(true), Some(false)]); // the third has a number, and is missed
+/// assert!(!handshake.ready());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandshakeOptions {
     /// Triggers make the parts. Without, the camera does, and a trigger is only counted as missed.

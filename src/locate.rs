@@ -71,6 +71,14 @@ fn degrees<S: Serializer>(turn: &f32, serializer: S) -> Result<S::Ok, S::Error> 
 }
 
 /// How far from the template's place a part is looked for, and what counts as one.
+///
+/// ```
+/// use fcam::locate::{MAX_SHIFT, MAX_TURN, Reach};
+///
+/// // A fixture's play: 6 pixels of 200, and 2 degrees either way.
+/// let reach = Reach { shift: 0.03, turn: 2.0, agreement: 0.4 };
+/// assert!(reach.shift <= MAX_SHIFT && reach.turn <= MAX_TURN);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reach {
     /// Share of the sides that it may be shifted by, 0..=[`MAX_SHIFT`].

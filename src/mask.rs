@@ -21,6 +21,18 @@ pub use stored::Stored;
 pub const MAX_REGIONS: usize = 16;
 
 /// When a pixel is foreground and a region is one.
+///
+/// ```
+/// use fcam::engine::Prediction;
+/// use fcam::mask::{Masker, Thresholds};
+/// use fcam::preprocess::Roi;
+///
+/// let roi = Roi { x: 0, y: 0, width: 6, height: 1 };
+/// let mut masker = Masker::new(Thresholds { high: 0.8, low: 0.5, min_area_px: 1 }, roi, 6, 1);
+/// let map = [0.6, 0.9, 0.6, 0.0, 0.6, 0.0];
+/// let mask = masker.run(&Prediction { logits: &[], scores: &[], map: &map, width: 6, height: 1 });
+/// assert_eq!(mask.area(), 3); // 0.6 counts beside 0.9, and is nothing alone
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
     /// A region reaches this probability somewhere, 0..1.
@@ -32,6 +44,21 @@ pub struct Thresholds {
 }
 
 /// A connected piece of the mask, in frame pixels.
+///
+/// ```
+/// use fcam::engine::Prediction;
+/// use fcam::mask::{Masker, Thresholds};
+/// use fcam::preprocess::Roi;
+///
+/// let roi = Roi { x: 100, y: 0, width: 40, height: 20 }; // a pixel of the map is 10 x 10 of the frame
+/// let mut masker = Masker::new(Thresholds { high: 0.8, low: 0.5, min_area_px: 1 }, roi, 4, 2);
+/// let map = [0.0, 0.9, 0.7, 0.0, 0.0, 0.0, 0.0, 0.0];
+/// let mask = masker.run(&Prediction { logits: &[], scores: &[], map: &map, width: 4, height: 2 });
+/// let [region] = mask.regions else { return Err("one") };
+/// assert_eq!((region.x, region.width, region.area_px), (110, 20, 200.0));
+/// assert_eq!((region.centroid, region.peak), ([120.0, 5.0], 0.9));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Region {
     /// Left edge of the box.
@@ -66,6 +93,17 @@ fn peak(run: Run, values: &[f32], rejecting: &[Cells]) -> f32 {
 }
 
 /// A span of foreground in one row of the map.
+///
+/// ```
+/// use fcam::mask::{Mask, Run};
+/// use fcam::preprocess::Roi;
+///
+/// // Columns 2 and 3 of the first row of a map of 4 x 2.
+/// let runs = [Run { row: 0, start: 2, end: 4 }];
+/// let roi = Roi { x: 0, y: 0, width: 40, height: 20 };
+/// let mask = Mask { width: 4, height: 2, roi, runs: &runs, regions: &[], region_count: 1 };
+/// assert_eq!(mask.area(), 2);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     /// Row of the map.
@@ -77,6 +115,18 @@ pub struct Run {
 }
 
 /// The binary map on the ROI, as runs in row-major order, and its regions, largest first.
+///
+/// ```
+/// use fcam::mask::{Mask, Run};
+/// use fcam::preprocess::Roi;
+///
+/// let roi = Roi { x: 0, y: 0, width: 40, height: 20 };
+/// let runs = [Run { row: 0, start: 2, end: 4 }, Run { row: 1, start: 0, end: 1 }];
+/// let mask = Mask { width: 4, height: 2, roi, runs: &runs, regions: &[], region_count: 1 };
+/// // As one line of pixels, background first: what meets at a row's end is one length.
+/// assert_eq!(mask.run_lengths().collect::<Vec<_>>(), [2, 3, 3]);
+/// assert_eq!(mask.blank().run_lengths().collect::<Vec<_>>(), [8]);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Mask<'a> {
     /// Pixels across the map.

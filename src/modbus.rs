@@ -31,6 +31,15 @@ pub const MAX_PDU: usize = 253;
 pub type Answer = heapless::Vec<u8, MAX_PDU>;
 
 /// Why a request is not followed; the number is the code on the wire.
+///
+/// ```
+/// use fcam::modbus::{ControlRegisters, Exception};
+///
+/// let registers = ControlRegisters::default();
+/// assert_eq!(registers.with(16, [0].into_iter()), Err(Exception::Address)); // there are 16
+/// assert_eq!(registers.with(0, [1 << 15].into_iter()), Err(Exception::Value)); // a bit without a meaning
+/// assert_eq!(Exception::Value as u8, 3);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exception {
@@ -43,6 +52,13 @@ pub enum Exception {
 }
 
 /// Which half of a number of 32 bits comes first. Within a register Modbus itself fixes it: the high byte.
+///
+/// ```
+/// use fcam::modbus::WordOrder;
+///
+/// assert_eq!(WordOrder::Big.split(0x0001_0203), [0x0001, 0x0203]);
+/// assert_eq!(WordOrder::Little.join([0x0203, 0x0001]), 0x0001_0203);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WordOrder {

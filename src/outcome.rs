@@ -17,6 +17,16 @@ use crate::signal::{Outputs, Signaller};
 use crate::verdict::{Fault, Findings, Verdict};
 
 /// A part that has its number, and so will end in exactly one outcome.
+///
+/// ```
+/// use fcam::camera::{Frame, Geometry, PixelFormat};
+/// use fcam::outcome::Opened;
+///
+/// let geometry = Geometry::packed(2, 2, PixelFormat::Gray8)?;
+/// let frame = Frame::new(6, fcam::clock::now(), geometry, &[0; 4])?;
+/// assert_eq!(Opened::of(&frame), Opened { sequence: 6, part_id: 0, at: frame.captured() });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Opened {
     /// The part's number at this station.
@@ -36,6 +46,16 @@ impl Opened {
 }
 
 /// What judged a part.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::outcome::JudgedBy;
+///
+/// assert_eq!(Bundle::embedded()?.judged_by().counter, 0); // no signed release
+/// let judged_by = JudgedBy { counter: 1 << 40, ..JudgedBy::default() };
+/// assert_eq!(judged_by.number(), u32::MAX);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct JudgedBy {
     /// The bundle's name.
@@ -57,6 +77,17 @@ impl JudgedBy {
 }
 
 /// How long each step of one inspection took; of several tiles, all of them together.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::outcome::Timings;
+///
+/// let ms = Duration::from_millis;
+/// let timings = Timings { preprocess: ms(2), engine: ms(9), ..Timings::default() };
+/// assert_eq!(timings.total(), ms(11));
+/// assert_eq!(timings.stages()[2], ("engine", ms(9)));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
     /// Crop, convert, resize.
@@ -100,6 +131,15 @@ impl Serialize for Timings {
 }
 
 /// An outcome in the whole numbers of PLCs.
+///
+/// ```
+/// use fcam::outcome::{PlcValues, share};
+///
+/// // What a reject of class 3 with a score of 0.75 tells on every channel.
+/// let told = PlcValues { ok: false, reason: 1, class: Some(3), score: share(0.75) };
+/// assert_eq!(told.score, 7500);
+/// assert_eq!((share(-1.0), share(2.0), share(f32::NAN)), (0, 10_000, 0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlcValues {
     /// The part is good; everything else is NG.
@@ -129,6 +169,23 @@ pub fn share(value: f32) -> u16 {
 }
 
 /// Everything that is told about one part.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use fcam::outcome::{JudgedBy, Opened, Outcome};
+/// use fcam::signal::Signaller;
+/// use fcam::verdict::Fault;
+///
+/// let part = Opened { sequence: 7, part_id: 4711, at: Duration::from_secs(1) };
+/// let signaller = Signaller { delay: Duration::from_millis(100), hold: Duration::from_millis(50) };
+/// let outcome = Outcome::fault(part, Fault::Stalled, &signaller, &Arc::new(JudgedBy::default()));
+/// assert_eq!((outcome.plc.ok, outcome.plc.reason), (false, 3)); // a part that was not judged is never good
+/// assert_eq!(outcome.due(), Duration::from_millis(1100));
+/// let line = serde_json::to_value(outcome.entry())?;
+/// assert_eq!((&line["part_id"], &line["verdict"]["fault"]), (&4711.into(), &"stalled".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     /// The part's number at this station.
@@ -162,6 +219,22 @@ fn shared<S: Serializer>(judged_by: &Arc<JudgedBy>, serializer: S) -> Result<S::
 }
 
 /// What was judged of a part.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use fcam::outcome::{Judged, JudgedBy, Opened, Outcome, Timings};
+/// use fcam::signal::Signaller;
+/// use fcam::verdict::{Findings, Verdict};
+///
+/// let findings = Findings { class: 1, score: 0.75, regions: Default::default() };
+/// let judged = Judged { verdict: Verdict::Reject(findings), score: Some(0.75), zones: 0b101 };
+/// let judged_by = Arc::new(JudgedBy { classes: vec!["good".into(), "dent".into()], ..JudgedBy::default() });
+/// let outputs = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) }.run(Duration::ZERO, false);
+/// let outcome = Outcome::new(Opened::default(), judged, outputs, &judged_by, Timings::default());
+/// assert_eq!((outcome.class_name(), outcome.plc.score), (Some("dent"), 7500));
+/// assert!(!outcome.is_timed()); // without a delay it is told as soon as it is known
+/// ```
 #[derive(Debug, Clone)]
 pub struct Judged {
     /// The judgement.

@@ -176,6 +176,18 @@ fn color(verdict: &Verdict) -> Color {
 }
 
 /// Verdict, class and score as an overlay says them, such as `REJECT scratch 0.93`; `classes` are the manifest's names.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use fcam::outcome::{Opened, Outcome};
+/// use fcam::signal::Signaller;
+/// use fcam::verdict::Fault;
+///
+/// let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
+/// let outcome = Outcome::fault(Opened::default(), Fault::Stalled, &signaller, &Arc::default());
+/// assert_eq!(fcam::overlay::label(&outcome, &[]), "FAULT Stalled");
+/// ```
 pub fn label(outcome: &Outcome, classes: &[String]) -> String {
     let score = outcome.score.unwrap_or(0.0);
     match &outcome.verdict {

@@ -19,6 +19,21 @@ use crate::vote::{Ballot, Vote};
 use crate::zone::Zones;
 
 /// What the station file may set about the pipeline.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::camera::{Geometry, PixelFormat};
+/// use fcam::pipeline::{Pipeline, PipelineOptions};
+/// use fcam::preprocess::{Layout, Tiles};
+///
+/// let bundle = Bundle::embedded()?;
+/// let geometry = Geometry::packed(1280, 720, PixelFormat::Nv12)?;
+/// let tiles = Tiles { columns: 3, rows: 2, overlap: 0.1 };
+/// let options = PipelineOptions { layout: Layout { areas: vec![], tiles }, ..PipelineOptions::default() };
+/// let pipeline = Pipeline::new(&bundle, geometry, options)?;
+/// assert_eq!(pipeline.tiles(), 6); // runs of the network a frame
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct PipelineOptions {
     /// How the network is run.
@@ -53,6 +68,23 @@ impl Default for PipelineOptions {
 }
 
 /// Everything known about one part.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::camera::{Frame, Geometry, PixelFormat};
+/// use fcam::pipeline::{Pipeline, PipelineOptions};
+/// use fcam::verdict::{Fault, Verdict};
+///
+/// let bundle = Bundle::embedded()?;
+/// let geometry = Geometry::packed(640, 480, PixelFormat::Gray8)?;
+/// let mut pipeline = Pipeline::new(&bundle, geometry, PipelineOptions::default())?;
+/// let other = Geometry::packed(320, 240, PixelFormat::Gray8)?; // the camera was set to another size
+/// let bytes = vec![128; other.frame_bytes()];
+/// let inspection = pipeline.inspect(&Frame::new(0, fcam::clock::now(), other, &bytes)?);
+/// assert_eq!(inspection.outcome.verdict, Verdict::Fault(Fault::Geometry));
+/// assert!(inspection.prediction.is_none() && inspection.mask.area() == 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Inspection<'a> {
     /// The network's answer, of several tiles put together ([`Mosaic`]); none after a fault.
@@ -92,6 +124,22 @@ pub enum Error {
 }
 
 /// The middle of the flow, from frame to outcome, for frames of one geometry.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::camera::{Camera, Pattern};
+/// use fcam::pipeline::{Pipeline, PipelineOptions};
+///
+/// let bundle = Bundle::embedded()?;
+/// let mut samples = Pattern::open(bundle.samples(), None)?;
+/// let frame = samples.next(fcam::clock::now())?;
+/// let mut pipeline = Pipeline::new(&bundle, frame.geometry(), PipelineOptions::default())?;
+/// let outcome = pipeline.inspect(&frame).outcome;
+/// assert_eq!((outcome.sequence, &outcome.judged_by), (frame.sequence(), bundle.judged_by()));
+/// let manifest = bundle.manifest();
+/// assert_eq!(outcome.plc.ok, outcome.score.is_some_and(|score| score < manifest.thresholds.score));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Pipeline {
     fitted: Fitted,
     /// Where parts lie anywhere, none.

@@ -14,6 +14,22 @@ use crate::handshake::{Controls, Glance, Handshake, HandshakeOptions, MAX_OPEN, 
 use crate::watchdog::{Duty, Trouble, Watchdog, Watchdogs};
 
 /// A shared handshake.
+///
+/// ```
+/// use fcam::clock;
+/// use fcam::handshake::{Condition, HandshakeOptions};
+/// use fcam::plc_link::PlcLink;
+///
+/// let plc_link = PlcLink::new(HandshakeOptions::default());
+/// let bell = plc_link.bell();
+/// plc_link.update(|handshake| handshake.set(Condition::Starting, false));
+/// assert!(bell.try_recv().is_ok() && plc_link.status().ready); // READY rose: whoever shows it is woken
+/// // A trigger's thread opens the part, and the thread of the camera finds a frame for it.
+/// plc_link.trigger(clock::now(), 4711);
+/// let (ticket, ()) = plc_link.next_ticket(|_, _| Some(())).ok_or("no part")?;
+/// assert_eq!((ticket.sequence, ticket.part_id, ticket.taken), (0, 4711, true));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct PlcLink(Arc<Shared>);
 

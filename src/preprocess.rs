@@ -20,6 +20,18 @@ use apart::Apart;
 pub use tile::{Area, Layout, Tile, Tiles};
 
 /// A rectangle of the frame that is inspected, in frame pixels.
+///
+/// ```
+/// use fcam::camera::{Geometry, PixelFormat};
+/// use fcam::preprocess::{Preprocessor, Roi};
+///
+/// let geometry = Geometry::packed(64, 48, PixelFormat::Gray8)?;
+/// assert_eq!(Roi::whole(&geometry), Roi { x: 0, y: 0, width: 64, height: 48 });
+/// let outside = Preprocessor::new(geometry, Roi { x: 40, y: 0, width: 32, height: 32 }, 8, 8);
+/// let error = outside.err().ok_or("it fits")?;
+/// assert_eq!(error.to_string(), "roi 32x32 at (40, 0) does not lie inside the 64x48 frame");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roi {
@@ -50,6 +62,14 @@ impl Roi {
 }
 
 /// The network's input: int8 NHWC, one picture of three channels, value = pixel - 128 (scale 1/128, zero point 0).
+///
+/// ```
+/// use fcam::preprocess::Tensor;
+///
+/// let black_and_white = [0_u8, 0, 0, 255, 255, 255].map(|level| (level ^ 0x80) as i8); // less 128
+/// let tensor = Tensor { width: 2, height: 1, values: &black_and_white };
+/// assert_eq!(tensor.values, [-128, -128, -128, 127, 127, 127]);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Tensor<'a> {
     /// Pixels across.
@@ -215,6 +235,18 @@ fn in_place(format: PixelFormat) -> bool {
 }
 
 /// The pixels of a whole frame, row after row: one byte a pixel for gray frames, R G B for all others.
+///
+/// ```
+/// use fcam::camera::{Frame, Geometry, PixelFormat};
+///
+/// let geometry = Geometry::packed(2, 2, PixelFormat::Yuyv)?;
+/// let bytes = [16, 128, 235, 128].repeat(2);
+/// let frame = Frame::new(0, fcam::clock::now(), geometry, &bytes)?;
+/// let mut rgb = vec![];
+/// fcam::preprocess::unpack(&frame, &mut rgb);
+/// assert_eq!(rgb[..6], [0, 0, 0, 255, 255, 255]); // limited range: 16 is black, 235 is white
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn unpack(frame: &Frame, out: &mut Vec<u8>) {
     let geometry = frame.geometry();
     out.resize(geometry.width as usize * geometry.height as usize * channels(geometry.format), 0);

@@ -79,6 +79,18 @@ pub enum Error {
 }
 
 /// Replays the proof at the bundle's own thresholds, on the backend and the threads of `options`.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::pipeline::PipelineOptions;
+/// use fcam::proof;
+///
+/// let bundle = Bundle::embedded()?;
+/// let report = proof::replay(&bundle, &PipelineOptions::default());
+/// assert!(report.passed(), "{:?}", report.problems);
+/// assert_eq!(report.golden.len(), bundle.manifest().golden.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn replay(bundle: &Bundle, options: &PipelineOptions) -> Report {
     prove(bundle, options).0
 }

@@ -22,6 +22,14 @@ use crate::preprocess::{self, Roi};
 use crate::verdict::Verdict;
 
 /// Which parts are kept.
+///
+/// ```
+/// use fcam::record::Keep;
+/// use fcam::verdict::{Fault, Verdict};
+///
+/// assert!(Keep::Rejects.wants(&Verdict::Fault(Fault::Late))); // it drives the same outputs
+/// assert!(!Keep::Rejects.wants(&Verdict::Pass));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
@@ -127,6 +135,27 @@ pub enum Error {
 }
 
 /// Writes parts, and removes the oldest.
+///
+/// ```
+/// use fcam::camera::{Frame, Geometry, PixelFormat};
+/// use fcam::outcome::{Opened, Outcome};
+/// use fcam::record::{Keep, PictureFormat, Recorder, RecorderOptions};
+/// # use fcam::{signal::Signaller, verdict::Fault};
+/// # let signaller = Signaller { delay: std::time::Duration::ZERO, hold: std::time::Duration::ZERO };
+/// # let geometry = Geometry::packed(8, 4, PixelFormat::Gray8)?;
+/// # let bytes = [128; 32];
+/// # let frame = Frame::new(6, fcam::clock::now(), geometry, &bytes)?;
+/// # let outcome = Outcome::fault(Opened::of(&frame), Fault::Late, &signaller, &Default::default());
+///
+/// let dir = tempfile::tempdir()?;
+/// let options = RecorderOptions {
+///     dir: dir.path().into(), keep: Keep::Rejects, picture: PictureFormat::Png, max_files: 1000, max_mb: 500, free_mb: 0,
+/// };
+/// Recorder::open(options).write(&frame, &outcome, None)?;
+/// let day = std::fs::read_dir(dir.path())?.next().ok_or("no day")??.path();
+/// assert!(day.join("000000006-fault.png").exists() && day.join("000000006-fault.json").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Recorder {
     options: RecorderOptions,

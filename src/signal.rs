@@ -20,6 +20,17 @@ pub enum Output {
 }
 
 /// One output set to a level at a time, and let go after a while.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::signal::Signaller;
+///
+/// let signaller = Signaller { delay: Duration::from_millis(100), hold: Duration::from_millis(50) };
+/// let outputs = signaller.run(Duration::from_secs(7), true);
+/// let ends: Vec<Duration> = outputs.iter().map(|signal| signal.due + signal.hold).collect();
+/// assert_eq!(ends, [Duration::from_millis(7150); 3]); // all return to inactive together
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Signal {
     /// Which output.

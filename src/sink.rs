@@ -28,6 +28,23 @@ pub use serial::Serial;
 
 /// A channel, chosen at run time. None of its calls waits for a device, a reader or a disk, but for
 /// [`Sink::fail_safe`].
+///
+/// ```
+/// use fcam::outcome::Outcome;
+/// use fcam::sink::{Error, Sink};
+///
+/// /// Counts what must not be shipped. One that talks to a device has a queue and a thread of its own: see [`Outbox`].
+/// struct Scrap(u64);
+///
+/// impl Sink for Scrap {
+///     fn apply(&mut self, outcome: &Outcome) -> Result<(), Error> {
+///         self.0 += u64::from(!outcome.plc.ok); // a part that was not judged, too
+///         Ok(())
+///     }
+///
+///     fn fail_safe(&mut self) {} // it has no outputs
+/// }
+/// ```
 pub trait Sink: Send {
     /// Takes the outcome of one part into the channel's outbox. An error here is counted and logged; the next part is
     /// told anyway.

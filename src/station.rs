@@ -76,6 +76,18 @@ const JUDGED: usize = 1024;
 const MASKS: usize = 64;
 
 /// Everything a station is made of.
+///
+/// ```
+/// use fcam::config::{Overrides, Setup};
+/// use fcam::station::Stop;
+///
+/// // No file, so that the bundle's samples are judged; whoever fills the fields needs no station file at all.
+/// let overrides = Overrides { frames: Some(2), ..Overrides::default() };
+/// let report = Setup::load(None, overrides)?.station()?.run(&Stop::default())?;
+/// assert_eq!((report.counts.frames, report.panicked.len()), (2, 0));
+/// assert!(report.counts.balanced()); // each part has exactly one verdict
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Station {
     /// The model.
     pub bundle: Bundle,

@@ -30,6 +30,15 @@ const ENDING: &str = "fcam";
 const STATE: &str = "state.json";
 
 /// An installed bundle: its name and the counter of its release. Written `NAME.COUNTER`.
+///
+/// ```
+/// use fcam::store::Id;
+///
+/// let id = Id::try_from("lid.7".to_owned())?;
+/// assert_eq!((id.name.as_str(), id.counter), ("lid", 7));
+/// assert_eq!(Id::try_from("lid".to_owned()).unwrap_err(), "`lid` has no counter: NAME.COUNTER");
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Id {
@@ -71,6 +80,15 @@ impl TryFrom<String> for Id {
 
 /// How people and station files name an installed bundle: `NAME`, its newest release that was not withdrawn, or
 /// `NAME.COUNTER`.
+///
+/// ```
+/// use fcam::store::Reference;
+///
+/// assert_eq!("lid".parse(), Ok(Reference { name: "lid".into(), counter: None })); // the newest
+/// assert_eq!("lid.7".parse::<Reference>()?.to_string(), "lid.7");
+/// assert!("lid.07".parse::<Reference>().is_err()); // there is one way to write it
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Reference {
@@ -212,6 +230,12 @@ fn names(ids: &[Id]) -> String {
 }
 
 /// How much room bundles may take.
+///
+/// ```
+/// use fcam::store::Room;
+///
+/// assert_eq!(Room::default(), Room { keep: 3, free_mb: 64 });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// Releases that are kept of a name, at least 2; the active one and the one before it always are.

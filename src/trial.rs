@@ -80,6 +80,23 @@ enum Step {
 }
 
 /// The state machine.
+///
+/// ```
+/// use fcam::store::{Id, State};
+/// use fcam::trial::{Action, Book, Jobs, Move, Reply, Request, Seen, TrialLimits, Trials};
+///
+/// let [old, new] = [6, 7].map(|counter| Id { name: "lid".into(), counter });
+/// let limits = TrialLimits { parts: 50, faults: 2 };
+/// let mut trials = Trials::new(Jobs::new(), limits, Some(old.clone()), false);
+/// trials.ask(1, Request::Activate(new.clone()));
+/// let book = Book { state: Ok(State::default()), installed: Ok(vec![old, new.clone()]) };
+/// trials.begin(&book, 0);
+/// let mut actions = std::iter::from_fn(|| trials.next_action()).filter(|action| !matches!(action, Action::Say(..)));
+/// assert_eq!(actions.next(), Some(Action::Tell(1, Reply::Proving { bundle: new.clone() })));
+/// assert_eq!(actions.next(), Some(Action::Prove(new)));
+/// drop(actions);
+/// assert_eq!(trials.turn(&Seen::default()), Move::Stay); // it is not proven: the old one judges on
+/// ```
 #[derive(Debug, Clone)]
 pub struct Trials {
     jobs: Jobs,

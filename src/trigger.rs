@@ -16,6 +16,21 @@ pub use gpio::Gpio;
 const LOST: u32 = 1024;
 
 /// Turns the edges of one input into parts.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::handshake::HandshakeOptions;
+/// use fcam::plc_link::PlcLink;
+/// use fcam::trigger::Edges;
+///
+/// let plc_link = PlcLink::new(HandshakeOptions::default());
+/// let mut edges = Edges::new(plc_link.clone(), Duration::ZERO, None);
+/// edges.edge(Duration::from_secs(1), 8);
+/// edges.edge(Duration::from_secs(2), 10); // 9 was lost in the kernel
+/// assert_eq!(edges.lost(), 1);
+/// assert_eq!(plc_link.status().trigger_id, Some(2)); // and took a number nevertheless
+/// ```
 #[derive(Debug)]
 pub struct Edges {
     plc_link: PlcLink,

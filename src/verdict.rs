@@ -6,6 +6,14 @@ use crate::engine::Prediction;
 use crate::mask::{MAX_REGIONS, Mask, Region};
 
 /// The judgement of one part. Every trigger ends in exactly one.
+///
+/// ```
+/// use fcam::verdict::{Fault, Findings, Verdict};
+///
+/// let reject = Verdict::Reject(Findings { class: 1, score: 0.75, regions: Default::default() });
+/// let words = [Verdict::Pass, reject, Verdict::Fault(Fault::Camera)].map(|verdict| verdict.word());
+/// assert_eq!(words, ["pass", "reject", "fault"]); // two of them drive NG
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(clippy::large_enum_variant)] // a box would be a heap allocation for each rejected part
@@ -30,6 +38,21 @@ impl Verdict {
 }
 
 /// What is wrong with a part.
+///
+/// ```
+/// use fcam::engine::Prediction;
+/// use fcam::mask::Mask;
+/// use fcam::preprocess::Roi;
+/// use fcam::verdict::{Judge, Verdict};
+///
+/// // The map shows no place, and the classes are sure: a reject without a region.
+/// let scores = [0.1, 0.2, 0.7];
+/// let prediction = Prediction { logits: &[], scores: &scores, map: &[], width: 0, height: 0 };
+/// let mask = Mask::empty(Roi { x: 0, y: 0, width: 8, height: 8 });
+/// let Verdict::Reject(findings) = Judge::new(0, 0.5).run(&prediction, &mask) else { return Err("good") };
+/// assert_eq!((findings.class, findings.score, findings.regions.len()), (2, 0.9, 0));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Findings {
     /// The most probable defect class, by its position in the manifest.
@@ -41,6 +64,14 @@ pub struct Findings {
 }
 
 /// Why a part could not be judged.
+///
+/// ```
+/// use fcam::verdict::Fault;
+///
+/// assert_eq!(Fault::Camera.code(), 2); // 0 and 1 are pass and reject
+/// assert_eq!(serde_json::to_string(&Fault::NoFrame)?, "\"no_frame\"");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {

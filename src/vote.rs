@@ -19,6 +19,13 @@ use crate::verdict::{Findings, Verdict};
 pub const MAX_FRAMES: u32 = 64;
 
 /// How many frames vote, and how many must reject.
+///
+/// ```
+/// use fcam::vote::Vote;
+///
+/// assert_eq!(Vote { of: 5, need: 3 }.problem(), None);
+/// assert_eq!(Vote { of: 5, need: 6 }.problem().as_deref(), Some("need = 6 is outside 1..=5"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vote {

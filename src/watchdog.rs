@@ -45,6 +45,21 @@ struct Timer {
 }
 
 /// One thread's watchdog. It is dropped with the thread; a thread that panics leaves it behind, expired.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::watchdog::{Duty, SILENCE, Watchdogs};
+///
+/// let (all, start) = (Watchdogs::default(), Duration::from_secs(100));
+/// let watchdog = all.add("engine", Duty::Vital, start);
+/// let late = start + SILENCE + Duration::from_millis(1);
+/// assert_eq!(all.hung(late), ["engine"]);
+/// watchdog.feed(late, SILENCE);
+/// assert!(!all.trouble(late).hung);
+/// drop(watchdog); // the thread has ended, which is no trouble
+/// assert!(all.hung(late + SILENCE * 2).is_empty());
+/// ```
 #[derive(Debug)]
 pub struct Watchdog {
     timer: Arc<Timer>,
@@ -84,6 +99,18 @@ impl Drop for Watchdog {
 }
 
 /// Says from outside whether a channel can tell the PLC.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::watchdog::{Duty, Watchdogs};
+///
+/// let (all, now) = (Watchdogs::default(), Duration::from_secs(100));
+/// let watchdog = all.add("serial", Duty::Vital, now);
+/// let mark = watchdog.mark(); // whoever fills the channel's queue has it
+/// mark.set_down(true);
+/// assert!(all.trouble(now).down);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Mark(Arc<Timer>);
 

@@ -11,6 +11,17 @@ use serde::{Deserialize, Serialize};
 use crate::locate::{MAX_SHIFT, MAX_TURN};
 
 /// The manifest, as written by the host tool; models/README.md is its reference.
+///
+/// ```
+/// use fcam::bundle::{Bundle, Manifest, Precision};
+///
+/// let bundle = Bundle::embedded()?;
+/// let manifest = bundle.manifest();
+/// assert!(Manifest::FORMATS.contains(&manifest.format) && manifest.precision == Precision::Int8);
+/// assert!(manifest.files.contains_key("model.onnx")); // with its SHA-256
+/// assert!(Manifest::is_name("lid-2") && !Manifest::is_name("Lid 2"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -98,6 +109,16 @@ pub enum Resize {
 }
 
 /// Where parts lie, for a network that knows what is normal at each place.
+///
+/// ```
+/// use fcam::bundle::Locate;
+///
+/// // As it stands in a manifest; no key may be missing.
+/// let locate: Locate = toml::from_str("template = 'template.png'\nshift = 0.03\nturn = 3.0\nagreement = 0.4")?;
+/// assert_eq!((locate.shift, locate.turn), (0.03, 3.0));
+/// assert!(toml::from_str::<Locate>("template = 'template.png'").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Locate {
@@ -136,6 +157,18 @@ pub struct Tolerance {
 }
 
 /// One picture with what the network must say of it.
+///
+/// ```
+/// use fcam::bundle::{Bundle, GoldenVerdict};
+///
+/// let bundle = Bundle::embedded()?;
+/// let threshold = bundle.manifest().thresholds.score;
+/// for golden in &bundle.manifest().golden {
+///     let rejected = golden.score(bundle.ok_class()) >= threshold;
+///     assert_eq!(rejected, golden.verdict == GoldenVerdict::Reject);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Golden {

@@ -24,6 +24,16 @@ pub const MAX_PARCEL: u64 = MAX_TOTAL + (MAX_ENTRIES as u64 + 4) * OVERHEAD;
 const MAX_SIGNATURE: usize = 4096;
 
 /// A bundle as one file, in memory. Nothing of what it says is trusted before [`Parcel::verify`].
+///
+/// ```
+/// use fcam::bundle::Parcel;
+///
+/// let parcel = Parcel::pack("models/default".as_ref(), &[])?;
+/// let copy = Parcel::parse("from the net", &parcel.to_bytes()?)?;
+/// assert!(copy.same_bundle(&parcel));
+/// assert!(copy.open(&[]).is_ok()); // whoever signed it, and this one nobody did
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Parcel {
     /// Where it was read from.
@@ -33,6 +43,23 @@ pub struct Parcel {
 }
 
 /// A bundle with the release that a trusted key has signed it as.
+///
+/// ```
+/// use fcam::bundle::{Keys, Parcel, Release, SigningKey, generate};
+///
+/// let keys = tempfile::tempdir()?;
+/// let (public, secret) = generate(false, None)?;
+/// std::fs::write(keys.path().join("line-1.pub"), public)?;
+///
+/// let mut parcel = Parcel::pack("models/default".as_ref(), &[])?;
+/// let (name, version) = (parcel.open(&[])?.manifest().name.clone(), parcel.open(&[])?.manifest().version.clone());
+/// let release = Release { name, version, counter: 7, targets: vec!["any".into()] };
+/// parcel.sign(&SigningKey::parse(&secret, None)?, &release)?;
+///
+/// let signed = parcel.open_signed(&Keys::read(keys.path())?, &[])?;
+/// assert_eq!((&signed.release, signed.bundle.judged_by().counter), (&release, 7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Signed {
     /// What it was signed as.
@@ -157,6 +184,15 @@ fn signature_text(bytes: Vec<u8>) -> Result<String, String> {
 }
 
 /// A secret key that can sign.
+///
+/// ```
+/// use fcam::bundle::{SigningKey, generate};
+///
+/// let (public, secret) = generate(false, None)?; // the texts of both files
+/// assert!(SigningKey::parse(&secret, None).is_ok());
+/// assert!(SigningKey::parse(&public, None).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SigningKey(minisign::SecretKey);
 
 /// A secret key that cannot be used, in words.

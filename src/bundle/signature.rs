@@ -9,6 +9,16 @@ use minisign_verify::{PublicKey, Signature};
 use serde::Serialize;
 
 /// What a bundle is released as; the trusted comment of its signature.
+///
+/// ```
+/// use fcam::bundle::Release;
+///
+/// let targets = vec!["raspberrypi,4-model-b".into(), "raspberrypi,5-model-b".into()];
+/// let release = Release { name: "lid".into(), version: "2.0".into(), counter: 7, targets };
+/// let machine = ["aarch64", "raspberrypi,5-model-b", "brcm,bcm2712"].map(String::from);
+/// assert_eq!(release.check_target(&machine), Ok(()));
+/// assert!(release.check_target(&["x86_64".into()]).unwrap_err().ends_with("this machine is x86_64"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Release {
     /// The bundle's own name.
@@ -98,6 +108,19 @@ pub fn machine() -> Vec<String> {
 }
 
 /// The keys that a camera trusts: the `.pub` files of a folder.
+///
+/// ```
+/// use fcam::bundle::{KeyError, Keys, generate};
+///
+/// let folder = tempfile::tempdir()?;
+/// assert!(matches!(Keys::read(folder.path()), Err(KeyError::None { .. }))); // trusting nobody is a mistake
+/// let (public, _) = generate(false, None)?;
+/// std::fs::write(folder.path().join("line-1.pub"), public)?;
+/// assert!(Keys::read(folder.path()).is_ok());
+/// std::fs::write(folder.path().join("line-2.pub"), "damaged")?;
+/// assert!(matches!(Keys::read(folder.path()), Err(KeyError::Format { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Keys {
     dir: PathBuf,

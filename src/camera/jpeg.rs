@@ -49,6 +49,19 @@ use scan::Walk;
 const MAX_ALLOC: usize = 512 << 20;
 
 /// Decodes pictures, one after the other; what it needs is kept from one to the next.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::camera::{Picture, jpeg::Decoder};
+///
+/// let bundle = Bundle::embedded()?;
+/// let (_, jpeg) = bundle.samples().next().ok_or("no samples")?;
+/// let (mut decoder, mut picture) = (Decoder::default(), Picture::EMPTY);
+/// decoder.decode(jpeg, &mut picture)?;
+/// assert_eq!(picture.bytes.len(), picture.geometry.frame_bytes()); // in the format that is in the file
+/// assert!(decoder.decode(&jpeg[..jpeg.len() / 2], &mut picture).is_err()); // half a picture is none
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     kernel: Kernel,

@@ -12,6 +12,19 @@ use crate::clock::Timestamp;
 const SAMPLES: usize = 256;
 
 /// A camera that may not send the same picture forever.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::camera::{Camera, Error, Live, Pattern};
+/// use fcam::clock;
+///
+/// let bundle = Bundle::embedded()?;
+/// let hung = Pattern::open(bundle.samples().take(1), Some((64, 48)))?; // one picture, again and again
+/// let mut camera = Live::new(Box::new(hung), 3);
+/// assert!(camera.next(clock::now()).is_ok() && camera.next(clock::now()).is_ok());
+/// assert!(matches!(camera.next(clock::now()), Err(Error::Frozen { frames: 3, .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Live {
     camera: Box<dyn Camera>,
     limit: u64,

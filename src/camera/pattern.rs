@@ -12,6 +12,19 @@ use crate::clock::{self, Timestamp};
 use crate::resize::Resizer;
 
 /// A camera that shows a few pictures in turn.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::camera::{Camera, Error, Pattern, PixelFormat};
+/// use fcam::clock;
+///
+/// let bundle = Bundle::embedded()?;
+/// let pattern = Pattern::open(bundle.samples().take(1), Some((320, 240)))?;
+/// let mut camera = pattern.encode(PixelFormat::Nv12)?.limit(1);
+/// assert_eq!(camera.next(clock::now())?.bytes().len(), 320 * 240 * 3 / 2);
+/// assert!(matches!(camera.next(clock::now()), Err(Error::Ended)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Pattern {
     geometry: Geometry,

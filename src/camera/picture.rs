@@ -21,6 +21,15 @@ use super::{Error, Geometry, PixelFormat};
 const MAX_ALLOC: u64 = 512 << 20;
 
 /// A decoded 16-bit gray picture.
+///
+/// ```
+/// use fcam::camera::picture;
+///
+/// let path = "models/default/golden/000.map.png"; // of a bundle's proof
+/// let map = picture::decode_gray16(&std::fs::read(path)?, path)?;
+/// assert_eq!(map.values.len(), (map.width * map.height) as usize);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gray16 {
     /// Pixels across.
@@ -54,6 +63,17 @@ impl Picture {
 }
 
 /// The pixels of a picture: gray if the file is gray, else RGB. `what` names it in errors, such as its path.
+///
+/// ```
+/// use fcam::camera::{PixelFormat, picture};
+///
+/// let path = "models/default/golden/000.png";
+/// let picture = picture::decode(&std::fs::read(path)?, path)?;
+/// assert_eq!(picture.geometry.format, PixelFormat::Rgb8);
+/// let error = picture::decode(b"GIF89a", "part.gif").unwrap_err();
+/// assert_eq!(error.to_string(), "cannot decode part.gif: it is not a PNG, JPEG, BMP or TIFF picture");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn decode(bytes: &[u8], what: &str) -> Result<Picture, Error> {
     if is_jpeg(bytes) {
         let mut picture = Picture::EMPTY;

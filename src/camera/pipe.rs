@@ -30,6 +30,21 @@ pub enum Stream {
 }
 
 /// A camera that is a child process.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::camera::{Camera, Error, Geometry, Pipe, PixelFormat, pipe::Stream};
+/// use fcam::clock;
+///
+/// let geometry = Geometry::packed(4, 2, PixelFormat::Rgb8)?;
+/// let command = ["head", "-c", "40", "/dev/zero"].map(String::from).to_vec();
+/// let mut camera = Pipe::new(command, Stream::Raw(geometry), false);
+/// let deadline = clock::now() + Duration::from_secs(10);
+/// assert_eq!(camera.next(deadline)?.bytes(), [0; 24]);
+/// assert!(matches!(camera.next(deadline), Err(Error::ChildEnded { frames: 1, .. }))); // 16 bytes are no frame
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Pipe {
     command: Vec<String>,
     stream: Stream,

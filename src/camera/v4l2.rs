@@ -35,6 +35,18 @@ use node::{Node, Pixels};
 use stream::{Filled, Stream};
 
 /// Which camera, and how it is to be set.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use fcam::camera::v4l2::{V4l2, V4l2Options, Wanted};
+///
+/// let wanted = Wanted { width: 640, height: 480, layout: None, colors: None, fps: 30.0 }; // the cheapest format
+/// let options = V4l2Options { device: "/dev/null".into(), wanted, controls: BTreeMap::new(), stall: None };
+/// let error = V4l2::open(options).err().ok_or("a camera at /dev/null")?;
+/// assert_eq!(error.to_string(), "/dev/null is no camera at all: `fcam cameras` lists what delivers pictures");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct V4l2Options {
     /// A path, or the camera's name or socket as [`list`] gives them.

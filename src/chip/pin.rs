@@ -19,6 +19,19 @@ pub enum Drive {
 }
 
 /// A line by its name, and its electrical sense.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use fcam::chip::{Drive, Pin};
+///
+/// let text = "ok = 'GPIO17'\nng = { name = 'GPIO27', active_low = true, drive = 'open-drain' }";
+/// let lines: BTreeMap<String, Pin> = toml::from_str(text)?;
+/// assert_eq!(lines["ok"], Pin::from("GPIO17")); // active high, driven both ways
+/// assert_eq!((lines["ng"].active_low, lines["ng"].drive), (true, Drive::OpenDrain));
+/// assert!(!Pin::default().is_set()); // without a name there is no line
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pin {
     /// As the kernel names it; empty: there is none.

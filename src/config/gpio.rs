@@ -35,6 +35,18 @@ pub struct Named {
 }
 
 /// The chip and all lines of a station file that is valid so far; the rest of it is not looked at.
+///
+/// ```
+/// use fcam::config::{Side, named_lines};
+///
+/// let folder = tempfile::tempdir()?;
+/// let file = folder.path().join("station.toml");
+/// std::fs::write(&file, "[gpio.lines]\nok = 'GPIO17'\n[gpio.trigger]\nline = 'GPIO22'")?;
+/// let (_, lines) = named_lines(&file)?;
+/// let named: Vec<_> = lines.iter().map(|line| (line.key.as_str(), line.pin.name.as_str(), line.side)).collect();
+/// assert_eq!(named, [("ok", "GPIO17", Side::Output), ("trigger", "GPIO22", Side::Input)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn named_lines(path: &Path) -> Result<(String, Vec<Named>), Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
     let mut problems = vec![];

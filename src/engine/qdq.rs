@@ -54,6 +54,17 @@ impl fmt::Display for Problem {
 }
 
 /// Every broken rule of a network file; `int8` asks for the QDQ rules as well as those of the interface.
+///
+/// ```
+/// use fcam::bundle::Bundle;
+/// use fcam::engine::qdq;
+///
+/// let bundle = Bundle::embedded()?;
+/// assert_eq!(qdq::problems(bundle.onnx(), bundle.shape(), true), []);
+/// let problems = qdq::problems(b"no network", bundle.shape(), true);
+/// assert_eq!((problems.len(), problems[0].rule), (1, 0)); // the file itself
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn problems(onnx: &[u8], shape: Shape, int8: bool) -> Vec<Problem> {
     let model = match parse(onnx) {
         Ok(model) => model,

@@ -39,6 +39,17 @@ const TICK: Duration = Duration::from_secs(1);
 const STACK: usize = 16 << 20;
 
 /// The section `[engine.tensorrt]` of the station file.
+///
+/// ```
+/// use fcam::engine::tensorrt::{Here, TensorRtOptions, engines};
+///
+/// let folder = tempfile::tempdir()?;
+/// let options = TensorRtOptions { shim: folder.path().join("shim.so"), cache: folder.path().into(), keep: 2 };
+/// let problem = Here::look(&options).problem().ok_or("a shim")?;
+/// assert!(problem.ends_with("board/jetson/install.sh compiles it on a Jetson"), "{problem}");
+/// assert!(engines(&options).is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TensorRtOptions {

@@ -16,6 +16,14 @@ pub struct Counts {
 }
 
 /// The state of a station, by the names of PLC programmers.
+///
+/// ```
+/// use fcam::handshake::{Condition, Handshake, HandshakeOptions};
+///
+/// let status = Handshake::new(HandshakeOptions::default()).status();
+/// assert_eq!((status.ready, status.condition()), (false, Some(Condition::Starting)));
+/// assert!(!status.ok() && !status.ng()); // both low: there is no result
+/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Status {
     /// A trigger would be judged.

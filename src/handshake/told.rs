@@ -8,6 +8,21 @@ use crate::mask::Region;
 use crate::outcome::Outcome;
 
 /// A result that was told.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use fcam::handshake::Told;
+/// use fcam::outcome::{Opened, Outcome};
+/// use fcam::signal::Signaller;
+/// use fcam::verdict::Fault;
+///
+/// let part = Opened { sequence: 65_535, part_id: 0, at: Duration::from_secs(1) };
+/// let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
+/// let outcome = Outcome::fault(part, Fault::Late, &signaller, &Arc::default());
+/// let told = Told::new(&outcome, part.at + Duration::from_millis(12));
+/// assert_eq!((told.id(), told.latency), (1, 120)); // after 65535 comes 1 again; 0.1 ms
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Told {
     /// What was told.

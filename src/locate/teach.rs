@@ -25,6 +25,18 @@ pub struct Taught {
 }
 
 /// The template of good parts. None where there are none, or where the first is too plain to be found again.
+///
+/// ```
+/// use fcam::locate::{Locator, teach};
+/// use fcam::preprocess::Tensor;
+///
+/// let part = |at: usize| if (20..70).contains(&(at % 96)) && (30..60).contains(&(at / 96)) { 60 } else { -60 };
+/// let good: Vec<i8> = (0..96 * 96).flat_map(|at| [part(at); 3]).collect();
+/// let taught = teach(&[Tensor { width: 96, height: 96, values: &good }; 4]).ok_or("plain")?;
+/// assert!(taught.median > 0.7); // the parts lie alike
+/// assert!(Locator::new(&taught.template, 96, 96, taught.reach).is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn teach(inputs: &[Tensor]) -> Option<Taught> {
     let [fixture, free] = REACHES.map(|reach| teach_within(inputs, reach));
     match (fixture, free) {

@@ -18,6 +18,22 @@ use crate::preprocess::{Roi, Tile, tile};
 pub const MAX_CELLS: usize = 1 << 22;
 
 /// Puts predictions of tiles together; owns the map.
+///
+/// ```
+/// use fcam::engine::{Prediction, Shape};
+/// use fcam::mask::Mosaic;
+/// use fcam::preprocess::Roi;
+///
+/// let [left, right] = [0, 100].map(|x| Roi { x, y: 0, width: 100, height: 100 }.into());
+/// let mut mosaic = Mosaic::new(&[left, right], Shape { width: 2, height: 2, classes: 2 });
+/// mosaic.begin();
+/// let tile = |map, scores| Prediction { logits: &[0.0, 0.0], scores, map, width: 2, height: 2 };
+/// mosaic.add(0, &tile(&[0.0; 4], &[0.9, 0.1]), 0.1, false);
+/// mosaic.add(1, &tile(&[0.8; 4], &[0.2, 0.8]), 0.8, true);
+/// let part = mosaic.prediction();
+/// assert_eq!((part.scores, part.width, part.height), (&[0.2, 0.8][..], 4, 2)); // those of the worst tile
+/// assert_eq!(part.map, [0.0, 0.0, 0.8, 0.8, 0.0, 0.0, 0.8, 0.8]);
+/// ```
 #[derive(Debug)]
 pub struct Mosaic {
     width: usize,

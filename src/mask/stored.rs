@@ -5,6 +5,18 @@ use super::{MAX_REGIONS, Mask, Region, Run};
 use crate::preprocess::Roi;
 
 /// A mask of its own.
+///
+/// ```
+/// use fcam::mask::{Mask, Run, Stored};
+/// use fcam::preprocess::Roi;
+///
+/// let roi = Roi { x: 0, y: 0, width: 40, height: 40 };
+/// let runs = [Run { row: 3, start: 3, end: 4 }]; // one pixel
+/// let mut small = Stored::default();
+/// small.reduce(&Mask { width: 4, height: 4, roi, runs: &runs, regions: &[], region_count: 1 }, 2);
+/// let mask = small.view();
+/// assert_eq!((mask.width, mask.height, mask.runs), (2, 2, &[Run { row: 1, start: 1, end: 2 }][..]));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Stored {
     width: u32,

@@ -16,6 +16,15 @@ pub const MAX_RTU: usize = 1 + MAX_PDU + 2;
 pub const BROADCAST: u8 = 0;
 
 /// What a buffer begins with.
+///
+/// ```
+/// use fcam::modbus::adu::{Tcp, tcp};
+///
+/// // Transaction 9, protocol 0, six bytes: unit 1 is asked for input register 0.
+/// let request = [0, 9, 0, 0, 0, 6, 1, 4, 0, 0, 0, 1];
+/// assert_eq!((tcp(&request), tcp(&request[..9])), (Tcp::Frame(12), Tcp::Partial));
+/// assert_eq!(tcp(b"GET / HTTP/1.1"), Tcp::Garbage); // its connection is closed
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tcp {
     /// A frame of this many bytes, if they have all come.
@@ -53,6 +62,16 @@ pub fn tcp_answer(request: &[u8], pdu: &[u8], out: &mut heapless::Vec<u8, MAX_TC
 }
 
 /// Why a frame on a serial line is not looked at.
+///
+/// ```
+/// use fcam::modbus::adu::{Dropped, rtu, rtu_answer};
+///
+/// let mut frame = Default::default();
+/// rtu_answer(17, &[4, 2, 0, 7], &mut frame);
+/// assert_eq!(rtu(&frame, 17), Ok(&[4, 2, 0, 7][..]));
+/// assert_eq!(rtu(&frame, 3), Err(Dropped::Other));
+/// assert_eq!(rtu(&frame[1..], 17), Err(Dropped::Damaged));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
     /// Too few bytes, or a wrong CRC.

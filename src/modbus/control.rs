@@ -28,6 +28,18 @@ pub const PAGE: usize = 4;
 const RESERVED: usize = 6;
 
 /// The holding registers from 0 on, as they were last written.
+///
+/// ```
+/// use fcam::modbus::{Control, ControlRegisters, WordOrder};
+///
+/// // A master writes CONTROL, JOB and PART_ID in one request.
+/// let words = [1 << Control::TRIGGER_ENABLE | 1 << Control::TRIGGER, 0, 0, 4711];
+/// let registers = ControlRegisters::default().with(0, words.into_iter()).map_err(|_| "refused")?;
+/// let controls = registers.controls(WordOrder::Big);
+/// assert!(controls.trigger_enable && controls.trigger);
+/// assert_eq!(controls.part_id, 4711);
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ControlRegisters([u16; CONTROLS]);
 

@@ -6,6 +6,17 @@ use super::moment::Moment;
 use crate::mask::Region;
 
 /// The input registers.
+///
+/// ```
+/// use fcam::handshake::Status;
+/// use fcam::modbus::{Image, MaskPages, Moment, WordOrder};
+///
+/// let (status, mask) = (Status { job: 3, ..Status::default() }, MaskPages::default());
+/// let moment = Moment { status: &status, mask: &mask, page: 0, deadline: 1200, config: 0 };
+/// let image = Image::new(&moment, WordOrder::Big);
+/// assert_eq!(image.get(7, 2), Some(&[1200, 3][..])); // DEADLINE in 0.1 ms, and JOB
+/// assert_eq!(image.get(229, 2), None); // there are 230
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image([u16; INPUTS]);
 

@@ -23,6 +23,15 @@ pub const NO_CLASS: u16 = 0xffff;
 pub const NO_TEMPERATURE: i16 = i16::MAX;
 
 /// How a register's content is made.
+///
+/// ```
+/// use fcam::modbus::map::{INPUTS, TABLE};
+///
+/// let score = TABLE.iter().find(|row| row.name == "SCORE").ok_or("no such register")?;
+/// assert_eq!((score.address, score.value.form(), score.value.words()), (5, "u16", 1));
+/// assert_eq!(TABLE.iter().map(|row| row.value.words()).sum::<usize>(), INPUTS);
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Copy)]
 pub enum Value {
     /// Bits of [`STATUS`].

@@ -7,6 +7,20 @@ use crate::telegram::message::CODEC_RUNS;
 use crate::telegram::{crc32, runs};
 
 /// A mask's bytes and what they are of. Its room is kept from part to part.
+///
+/// ```
+/// use fcam::mask::{Mask, Run};
+/// use fcam::modbus::MaskPages;
+/// use fcam::preprocess::Roi;
+///
+/// let roi = Roi { x: 0, y: 0, width: 640, height: 480 };
+/// let runs = [Run { row: 0, start: 0, end: 256 }];
+/// let mask = Mask { width: 256, height: 256, roi, runs: &runs, regions: &[], region_count: 1 };
+/// let mut pages = MaskPages::default();
+/// pages.set(6, Some(&mask));
+/// assert_eq!((pages.id, pages.byte_count()), (7, 6)); // 0 background, 256 foreground, 65280 background
+/// assert_eq!(pages.word(0), 0x0080); // two bytes a register, the first one high
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MaskPages {
     /// The part, as RESULT_ID; 0 none.

@@ -6,6 +6,17 @@ use super::control::CONTROLS;
 use super::{Answer, Exception, identity};
 
 /// What a request wants of the registers. Bytes are pairs, the high one first.
+///
+/// ```
+/// use fcam::modbus::{Access, Exception, answer};
+///
+/// let mut registers = |access: Access| match access {
+///     Access::Inputs { address: 5, into } if into.len() == 2 => Ok(into.copy_from_slice(&7500_u16.to_be_bytes())),
+///     _ => Err(Exception::Address),
+/// };
+/// assert_eq!(*answer(&[4, 0, 5, 0, 1], &mut registers), [4, 2, 0x1d, 0x4c]);
+/// assert_eq!(*answer(&[6, 0, 0, 0, 1], &mut registers), [0x86, 2]); // nothing can be written here
+/// ```
 #[derive(Debug)]
 pub enum Access<'a> {
     /// Input registers from `address` on, into the bytes.

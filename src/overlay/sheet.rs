@@ -18,6 +18,20 @@ const GROUND: Color = [24, 24, 24];
 const INK: Color = [235, 235, 235];
 
 /// A contact sheet in the making; it keeps small copies alone.
+///
+/// ```
+/// use fcam::overlay::Sheet;
+///
+/// let mut sheet = Sheet::default();
+/// let pixels = vec![128; 64 * 48 * 3];
+/// for (name, score) in [("a.png", 0.1), ("b.png", 0.9)] {
+///     assert!(sheet.draw().is_none()); // one picture needs no sheet
+///     sheet.add([name.into(), format!("{score}")], score, &pixels, [64, 48]);
+/// }
+/// let (rgb, [width, height]) = sheet.draw().ok_or("two pictures")?;
+/// assert_eq!(rgb.len(), (width * height * 3) as usize);
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Sheet {
     cells: Vec<Cell>,

@@ -21,6 +21,15 @@ pub const MIN_SIDE: u32 = 8;
 pub const MAX_OVERLAP: f32 = 0.5;
 
 /// How a ROI is cut.
+///
+/// ```
+/// use fcam::preprocess::Tiles;
+///
+/// let tiles = Tiles { columns: 3, rows: 2, ..Tiles::default() };
+/// assert_eq!((tiles.count(), tiles.problem(1280, 720)), (6, None));
+/// let halves = Tiles { overlap: 0.6, ..tiles };
+/// assert_eq!(halves.problem(1280, 720).as_deref(), Some("an overlap of 0.6 is outside 0..=0.5"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tiles {
@@ -69,6 +78,15 @@ impl Tiles {
 }
 
 /// A rectangle of the frame and how it is cut, as it stands in the station file.
+///
+/// ```
+/// use fcam::preprocess::{Area, Roi};
+///
+/// let area: Area = toml::from_str("x = 8\ny = 0\nwidth = 64\nheight = 48\ntiles = { columns = 2, rows = 1 }")?;
+/// assert_eq!(area.roi(), Roi { x: 8, y: 0, width: 64, height: 48 });
+/// assert_eq!(area.tiles.map(|tiles| tiles.overlap), Some(0.1)); // unless it says so
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Area {
@@ -99,6 +117,17 @@ impl From<Roi> for Area {
 }
 
 /// What is looked at in a frame.
+///
+/// ```
+/// use fcam::camera::{Geometry, PixelFormat};
+/// use fcam::preprocess::{Layout, Roi, Tiles};
+///
+/// let geometry = Geometry::packed(190, 100, PixelFormat::Gray8)?;
+/// let halves = Layout { areas: vec![], tiles: Tiles { columns: 2, rows: 1, overlap: 0.1 } };
+/// let rois: Vec<Roi> = halves.plan(&geometry)?.iter().map(|tile| tile.roi).collect();
+/// assert_eq!(rois, [Roi { x: 0, y: 0, width: 100, height: 100 }, Roi { x: 90, y: 0, width: 100, height: 100 }]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Layout {
     /// The inspected rectangles; the whole frame if there are none.
@@ -169,6 +198,13 @@ impl From<Roi> for Tile {
 }
 
 /// The smallest rectangle around all tiles.
+///
+/// ```
+/// use fcam::preprocess::{Roi, tile};
+///
+/// let [left, right] = [0, 90].map(|x| Roi { x, y: 20, width: 100, height: 50 }.into());
+/// assert_eq!(tile::around(&[left, right]), Roi { x: 0, y: 20, width: 190, height: 50 });
+/// ```
 pub fn around(tiles: &[Tile]) -> Roi {
     let edges = |tile: &Tile| {
         let Roi { x, y, width, height } = tile.roi;

@@ -132,6 +132,14 @@ impl Weights {
 }
 
 /// Neighbouring pixels of an axis, and the samples that they are made of.
+///
+/// ```
+/// use fcam::resize::Samples;
+///
+/// // The last 8 of 16 pixels; two pixels share a sample, and each takes a quarter of the one beside it.
+/// let chroma = Samples { first: 8, pixels: 8, count: 8, factor: 2, smooth: true };
+/// assert_eq!(chroma.needed(), 3..8);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Samples {
     /// The first pixel.

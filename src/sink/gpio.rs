@@ -52,6 +52,15 @@ pub struct Pulsed {
 }
 
 /// The pin of each role; one without a name is not used.
+///
+/// ```
+/// use fcam::sink::gpio::{Role, Wiring};
+///
+/// let single = vec![(Role::Ok, "GPIO17".into()), (Role::Ng, "GPIO27".into()), (Role::Busy, "".into())];
+/// let wiring = Wiring { single, zones: vec!["GPIO5".into()], ..Wiring::default() };
+/// let roles: Vec<Role> = wiring.pins().map(|(role, _)| role).collect();
+/// assert_eq!(roles, [Role::Ok, Role::Ng, Role::Zone(0)]); // BUSY has no line
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Wiring {
     /// The chip, by name, label or path; empty: whichever has the lines.
@@ -86,6 +95,24 @@ struct Shared {
 }
 
 /// The sink; dropping it stops its threads.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use fcam::plc_link::PlcLink;
+/// use fcam::sink::gpio::{Gpio, GpioOptions, Levels, Role, Write};
+///
+/// // Outputs that are no lines of the kernel, such as those of an I/O module: levels change on time there too.
+/// let shown = Arc::new(Mutex::new(Levels::default()));
+/// let module = Arc::clone(&shown);
+/// let open = move || {
+///     let module = Arc::clone(&module);
+///     Ok(Box::new(move |levels| Ok(*module.lock().unwrap() = levels)) as Write)
+/// };
+/// drop(Gpio::with_lines(Box::new(open), GpioOptions::default(), &PlcLink::default())?);
+/// assert!(shown.lock().unwrap().get(Role::Ng)); // whatever ends it leaves NG behind
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Gpio {
     posts: Option<Sender<Part>>,
     end: Option<Sender<()>>,

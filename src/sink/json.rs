@@ -7,6 +7,23 @@ use crate::outcome::Outcome;
 use crate::plc_link::PlcLink;
 
 /// Writes one JSON object a line, flushed at once so that a reader sees each part when the line does.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use fcam::outcome::{Opened, Outcome};
+/// use fcam::signal::Signaller;
+/// use fcam::sink::JsonLines;
+/// use fcam::verdict::Fault;
+///
+/// let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
+/// let outcome = Outcome::fault(Opened::default(), Fault::Frozen, &signaller, &Arc::default());
+/// let file = tempfile::NamedTempFile::new()?;
+/// JsonLines::new(file.reopen()?).write(&outcome)?;
+/// let line = std::fs::read_to_string(file.path())?;
+/// assert!(line.starts_with(r#"{"sequence":0,"part_id":0,"#) && line.ends_with("}\n"), "{line}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct JsonLines<W> {
     out: W,
     line: Vec<u8>,

@@ -5,6 +5,21 @@ use crate::outcome::Outcome;
 use crate::verdict::Verdict;
 
 /// Writes to the `log` facade, which has an outbox of its own (`cli/log.rs`).
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use fcam::outcome::{Opened, Outcome};
+/// use fcam::signal::Signaller;
+/// use fcam::sink::{Log, Sink};
+/// use fcam::verdict::Fault;
+///
+/// let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
+/// let outcome = Outcome::fault(Opened::default(), Fault::Frozen, &signaller, &Arc::default());
+/// Log.apply(&outcome)?; // at debug level: "part 0: fault, Frozen, by ..."
+/// assert_eq!(Log.untold(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Log;
 

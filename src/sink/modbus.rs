@@ -32,6 +32,27 @@ use registers::Registers;
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Where masters ask, and what they are told that does not change.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use fcam::modbus::WordOrder;
+/// use fcam::plc_link::PlcLink;
+/// use fcam::sink::Modbus;
+/// use fcam::sink::modbus::{ModbusOptions, Tcp};
+///
+/// let tcp = Tcp {
+///     listen: "192.168.1.10:502".parse()?,
+///     write: false, // masters read the results, and control nothing
+///     masters: vec!["192.168.1.20".parse()?],
+///     connections: 4,
+///     idle: Duration::from_secs(60),
+/// };
+/// let delay = Duration::from_millis(120);
+/// let options = ModbusOptions { tcp: Some(tcp), rtu: None, order: WordOrder::Big, delay, config: 0 };
+/// let sink = Modbus::start(options, PlcLink::default())?; // an error if the address cannot be had
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ModbusOptions {
     /// The TCP server, if there is one.

@@ -32,6 +32,27 @@ struct Shared {
 }
 
 /// A queue with a thread behind it.
+///
+/// ```
+/// use std::{sync::{Arc, mpsc}, time::Duration};
+///
+/// use fcam::outcome::{Opened, Outcome};
+/// use fcam::plc_link::PlcLink;
+/// use fcam::signal::Signaller;
+/// use fcam::sink::{Outbox, Sink};
+/// use fcam::verdict::Fault;
+///
+/// let (tell, told) = mpsc::channel(); // in place of a reader that may hang
+/// let mut outbox = Outbox::start("broker", "the broker", &PlcLink::default(), move |outcome| {
+///     tell.send(outcome.sequence).map_err(std::io::Error::other)
+/// })?;
+/// let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
+/// let part = Opened { sequence: 7, ..Opened::default() };
+/// outbox.apply(&Outcome::fault(part, Fault::Camera, &signaller, &Arc::default()))?;
+/// outbox.fail_safe(); // what was taken is written before it ends
+/// assert_eq!((told.recv(), outbox.untold()), (Ok(7), 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Outbox {
     name: String,
     posts: Option<Sender<Outcome>>,

@@ -42,6 +42,12 @@ const ANSWERS: usize = 32;
 const NO_VERDICT: u32 = u32::MAX;
 
 /// How bytes are checked on the wire.
+///
+/// ```
+/// use fcam::sink::serial::Parity;
+///
+/// assert_eq!((Parity::None.bits(), Parity::Even.bits()), (10, 11)); // start and stop bit included
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Parity {
@@ -71,6 +77,30 @@ pub enum Profile {
 }
 
 /// A serial line.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use fcam::plc_link::PlcLink;
+/// use fcam::sink::Serial;
+/// use fcam::sink::serial::{Parity, Profile, SerialOptions};
+/// use fcam::telegram::budget::SerialLine;
+///
+/// let options = SerialOptions {
+///     port: "/dev/serial/by-id/usb-FTDI_USB-RS485-if00-port0".into(),
+///     line: SerialLine {
+///         baud: 115_200, bits: Parity::Even.bits(), parts_per_minute: 300, head_of_line_ms: 10, frame_bytes: 240, masks: true,
+///     },
+///     parity: Parity::Even,
+///     rs485: true,
+///     profile: Profile::Binary,
+///     config: 0,
+///     external: true,
+///     delay: Duration::from_millis(120),
+/// };
+/// let sink = Serial::start(options, PlcLink::default())?; // a device that is not there yet is waited for
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SerialOptions {
     /// The device, by a path that stays the same when it comes back: /dev/serial/by-id/...

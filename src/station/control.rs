@@ -41,6 +41,20 @@ const TICK: Duration = Duration::from_millis(50);
 const BACKOFF: Duration = Duration::from_millis(500);
 
 /// A station's socket; gone with the station.
+///
+/// ```
+/// use fcam::station::control::{Client, Socket};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("control.sock");
+/// assert!(Client::connect(&path)?.is_none()); // no station runs there
+/// let socket = Socket::open(&path)?;
+/// assert!(Client::connect(&path)?.is_some());
+/// assert!(Socket::open(&path).is_err()); // one station serves it
+/// drop(socket);
+/// assert!(!path.exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,

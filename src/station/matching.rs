@@ -14,6 +14,18 @@ pub enum Rule {
 }
 
 /// The rule and its times.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::station::{Matching, Rule, Trigger};
+///
+/// // The camera runs free, and a part is in view 40 ms after its light barrier, for 15 ms either way.
+/// let ms = Duration::from_millis;
+/// let matching = Matching { rule: Rule::Nearest, delay: ms(40), window: ms(15) };
+/// let trigger = Trigger::External { queue: 2, matching }; // two parts may wait to be judged
+/// assert_ne!(trigger, Trigger::FreeRun);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Matching {
     /// How frames belong to triggers.

@@ -17,6 +17,16 @@ pub enum RunState {
 }
 
 /// A request to stop, shared between the station, its threads and whoever hears the signals.
+///
+/// ```
+/// use fcam::station::{RunState, Stop};
+///
+/// let stop = Stop::default();
+/// let heard = stop.clone(); // of the thread that hears the signals
+/// assert_eq!(heard.press(), RunState::Drain); // what was captured is judged and told
+/// heard.ask(RunState::Run);
+/// assert_eq!(stop.state(), RunState::Drain); // a stop never goes back
+/// ```
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<Shared>);
 

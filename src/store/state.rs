@@ -12,6 +12,19 @@ use super::{Error, Id, Reference};
 const MAX_HISTORY: usize = 64;
 
 /// What is active, on trial and withdrawn.
+///
+/// ```
+/// use fcam::store::{Id, State};
+///
+/// let [old, new] = [6, 7].map(|counter| Id { name: "lid".into(), counter });
+/// let mut state = State::default();
+/// state.activate(&old);
+/// state.pass(&old);
+/// state.activate(&new);
+/// assert!(state.active() == Some(&new) && state.trials.contains_key(&new)); // its first parts are watched
+/// state.withdraw(&new, "too slow");
+/// assert_eq!((state.active(), state.withdrawn[&new].as_str()), (Some(&old), "too slow"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {

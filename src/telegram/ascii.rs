@@ -24,6 +24,16 @@ pub const MAX_LINE: usize = 96;
 pub type TextLine = heapless::String<MAX_LINE>;
 
 /// The lines of a message: none where this profile has no word for it.
+///
+/// ```
+/// use fcam::telegram::{Message, State, ascii};
+///
+/// let alive = Message::Heartbeat { state: State::Ready, code: 0, uptime_s: 60, temperature: 450, missed: 0, masks_lost: 0 };
+/// let mut lines = vec![];
+/// ascii::lines(&alive, |line| lines.push(line));
+/// assert_eq!(lines[0].split('*').next(), Some("H,1,60,0,0"));
+/// ascii::lines(&Message::Job { job: 3 }, |_| unreachable!("the camera does not say that"));
+/// ```
 pub fn lines(message: &Message, mut take: impl FnMut(TextLine)) {
     match message {
         Message::Verdict(verdict) => take(verdict_line(verdict)),
@@ -63,6 +73,15 @@ fn finish(fields: core::fmt::Arguments) -> TextLine {
 }
 
 /// What a PLC says in a line.
+///
+/// ```
+/// use fcam::telegram::ascii::{self, Command};
+///
+/// assert_eq!(ascii::command(b"T,4711"), Some(Ok(Command::Trigger(4711)))); // a CRC is not asked for
+/// assert_eq!(ascii::command(b"T,4711*0000"), Some(Err(2))); // but it must be right: see spec::REFUSALS
+/// assert_eq!(ascii::command(b""), None);
+/// assert!(ascii::answer(Some(Command::Trigger(4711)), None).starts_with("A,T,4711*"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// A part is there, under this number.

@@ -21,6 +21,20 @@ pub const CHUNK: usize = OVERHEAD + CHUNK_HEADER + CHUNK_CRC;
 pub const SHARE_PERCENT: u64 = 90;
 
 /// A line and what is asked of it.
+///
+/// ```
+/// use fcam::telegram::budget::SerialLine;
+///
+/// let line = SerialLine {
+///     baud: 115_200, bits: 10, parts_per_minute: 300, head_of_line_ms: 10, frame_bytes: 240, masks: true,
+/// };
+/// assert_eq!(line.time_us(40), 3473); // a VERDICT
+/// assert_eq!(line.problem(800), None); // a usual mask has 800 bytes of run lengths
+/// let slow = SerialLine { baud: 19_200, parts_per_minute: 60, head_of_line_ms: 50, ..line };
+/// let problem = slow.problem(2000).ok_or("it fits")?.to_string();
+/// assert!(problem.starts_with("a part takes "), "{problem}");
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SerialLine {
     /// Bits a second.

@@ -88,6 +88,20 @@ impl State {
 }
 
 /// VERDICT: 30 bytes, so that the whole frame has 40.
+///
+/// ```
+/// use fcam::telegram::{self, Message, Verdict, message::{NO_CLASS, kind}};
+///
+/// let good = Verdict {
+///     result_id: 12, ok: true, reason: 0, class: NO_CLASS, score: 210, latency: 123, regions: 0, part_id: 4711, release: 0,
+/// };
+/// let frame = telegram::encode(1, &Message::Verdict(good));
+/// assert_eq!(frame.len(), 40);
+/// // OK is a word and its complement: no single changed bit makes a good part.
+/// let mut payload = Message::Verdict(good).payload();
+/// payload[5] ^= 1;
+/// assert!(Message::parse(kind::VERDICT, &payload).is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// The part's number, modulo 2^32; twice in the payload.
@@ -133,6 +147,17 @@ pub struct WireRegion {
 }
 
 /// REGIONS: some of a part's regions, and where its mask lies.
+///
+/// ```
+/// use fcam::telegram::{Message, Regions, WireRegion};
+///
+/// let region = WireRegion { x: 110, y: 10, width: 20, height: 10, center_x: 120, center_y: 15, area: 200, peak: 9000 };
+/// let mut regions = Regions { result_id: 12, found: 1, first: 0, roi: [0, 0, 640, 480], regions: Default::default() };
+/// regions.regions.push(region).map_err(|_| "eight at most")?;
+/// let message = Message::Regions(regions);
+/// assert_eq!(message.payload().len(), 16 + 18);
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Regions {
     /// The part.
@@ -149,6 +174,19 @@ pub struct Regions {
 }
 
 /// MASK_CHUNK: a piece of a mask's run lengths.
+///
+/// ```
+/// use fcam::telegram::{Chunk, Message, message::CODEC_RUNS, runs};
+///
+/// // A mask of 4 x 2 in one chunk: two pixels of background, three of foreground, three of background.
+/// let data: heapless::Vec<u8, _> = [2, 3, 3].into_iter().flat_map(runs::encode).collect();
+/// let chunk = Chunk {
+///     result_id: 12, offset: 0, total: 3, codec: CODEC_RUNS, scale: 1, width: 4, height: 2, reduced: false,
+///     crc: Some(fcam::telegram::crc32(&data)), data,
+/// };
+/// let message = Message::MaskChunk(chunk);
+/// assert_eq!(Message::parse(message.kind(), &message.payload()), Ok(message));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
     /// The part.
@@ -212,6 +250,16 @@ impl Abort {
 }
 
 /// A message of either direction.
+///
+/// ```
+/// use fcam::telegram::{Malformed, Message};
+///
+/// let job = Message::Job { job: 3 };
+/// assert_eq!(*job.payload(), [0, 3]);
+/// // A newer minor version has more fields at the end, and is understood.
+/// assert_eq!(Message::parse(job.kind(), &[0, 3, 9, 9]), Ok(job));
+/// assert_eq!(Message::parse(0x50, &[]), Err(Malformed::Unknown(0x50)));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant)] // there is no heap to put the chunk on
 pub enum Message {

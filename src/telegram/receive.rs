@@ -23,6 +23,19 @@ pub struct Received {
 }
 
 /// Finds frames in a stream.
+///
+/// ```
+/// use fcam::telegram::{self, Message, Receiver};
+///
+/// let frame = telegram::encode(7, &Message::Ack { sequence: 3 });
+/// let mut noise = frame.clone();
+/// noise[6] ^= 1; // a bit changed on the line
+/// let (mut receiver, mut heard) = (Receiver::default(), vec![]);
+/// for byte in noise.into_iter().chain(frame) {
+///     receiver.push(byte, |received| heard.push(received.sequence));
+/// }
+/// assert_eq!((heard, receiver.errors), (vec![7], 1));
+/// ```
 #[derive(Debug, Default)]
 pub struct Receiver {
     held: heapless::Vec<u8, MAX_FRAME>,

@@ -6,6 +6,13 @@
 pub const MAX_BYTES: usize = 5;
 
 /// One length as LEB128.
+///
+/// ```
+/// use fcam::telegram::runs;
+///
+/// assert_eq!(*runs::encode(127), [0x7f]);
+/// assert_eq!(*runs::encode(300), [0xac, 0x02]); // low bits first
+/// ```
 pub fn encode(mut length: u32) -> heapless::Vec<u8, MAX_BYTES> {
     let mut bytes = heapless::Vec::new();
     loop {
@@ -42,6 +49,16 @@ impl core::fmt::Display for Error {
 
 /// Calls `span(start, end)` for each foreground run of a mask of `pixels`, positions counted row by row. The bytes may
 /// come in pieces.
+///
+/// ```
+/// use fcam::telegram::runs;
+///
+/// let mut spans = vec![];
+/// runs::decode(&[2, 3, 3], 8, |start, end| spans.push(start..end)).map_err(|error| error.to_string())?;
+/// assert_eq!(spans, [2..5]);
+/// assert_eq!(runs::decode(&[2, 3], 8, |_, _| {}), Err(runs::Error::Sum)); // a mask is whole or an error
+/// # Ok::<(), String>(())
+/// ```
 pub fn decode(bytes: &[u8], pixels: u32, mut span: impl FnMut(u32, u32)) -> Result<(), Error> {
     let (mut at, mut foreground) = (0u32, false);
     let (mut length, mut shift) = (0u32, 0u32);

@@ -180,6 +180,14 @@ pub const CODES: [(u8, &str); 10] = [
 ];
 
 /// What a code of [`REASONS`] means.
+///
+/// ```
+/// use fcam::telegram::spec;
+/// use fcam::verdict::Fault;
+///
+/// assert_eq!(spec::reason(Fault::Stalled.code()), "not judged: no frame in time");
+/// assert_eq!(spec::reason(200), "not judged"); // of a newer version
+/// ```
 pub fn reason(code: u8) -> &'static str {
     REASONS.iter().find(|(known, _)| *known == code).map_or("not judged", |(_, text)| text)
 }

@@ -6,6 +6,16 @@ use serde_json::json;
 use crate::store::Id;
 
 /// What a station is asked.
+///
+/// ```
+/// use fcam::store::Id;
+/// use fcam::trial::Request;
+///
+/// // What goes over the socket of a running station.
+/// let line = r#"{"activate":"lid.7"}"#;
+/// assert_eq!(serde_json::from_str::<Request>(line)?, Request::Activate(Id { name: "lid".into(), counter: 7 }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -16,6 +26,16 @@ pub enum Request {
 }
 
 /// What comes of it, step by step.
+///
+/// ```
+/// use fcam::store::Id;
+/// use fcam::trial::Reply;
+///
+/// let bundle = Id { name: "lid".into(), counter: 7 };
+/// let proving = Reply::Proving { bundle: bundle.clone() };
+/// assert_eq!(proving.text(true), "{\"bundle\":\"lid.7\",\"event\":\"proving\"}\n");
+/// assert!(!proving.is_final() && Reply::Passed { bundle }.is_final());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Reply {

@@ -17,6 +17,16 @@ pub type Jobs = BTreeMap<u16, Reference>;
 
 /// The job that a bundle is for; 0 if there is none. A job that names its very release counts before one that names the
 /// bundle.
+///
+/// ```
+/// use fcam::store::Id;
+/// use fcam::trial::{Jobs, job_of};
+///
+/// let jobs = Jobs::from([(1, "lid".parse()?), (2, "lid.7".parse()?)]);
+/// let job = |counter| job_of(&jobs, Some(&Id { name: "lid".into(), counter }));
+/// assert_eq!((job(6), job(7)), (1, 2)); // the release that is named before the name
+/// # Ok::<(), String>(())
+/// ```
 pub fn job_of(jobs: &Jobs, id: Option<&Id>) -> u16 {
     let Some(id) = id else { return 0 };
     let find = |counter| jobs.iter().find(|(_, job)| job.name == id.name && job.counter == counter);
@@ -39,6 +49,19 @@ pub fn start(state: &mut State) -> Option<(Id, String)> {
 }
 
 /// Something that the next start must know.
+///
+/// ```
+/// use fcam::store::{Id, State};
+/// use fcam::trial::{Entry, Jobs};
+///
+/// let [old, new] = [6, 7].map(|counter| Id { name: "lid".into(), counter });
+/// let mut state = State::default();
+/// state.activate(&old);
+/// state.activate(&new);
+/// Entry::RollBack { from: new.clone(), to: old.clone() }.apply(&Jobs::new(), &mut state);
+/// assert_eq!(state.active(), Some(&old));
+/// assert_eq!(state.withdrawn[&new], "rolled back by the operator");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// The operator wants it, and it is proven.

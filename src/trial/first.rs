@@ -4,6 +4,19 @@
 use crate::verdict::Fault;
 
 /// How long a new bundle is on trial, and what it may do wrong.
+///
+/// ```
+/// use fcam::store::Id;
+/// use fcam::trial::{Jobs, Seen, Told, TrialLimits, Trials};
+///
+/// let running = Id { name: "lid".into(), counter: 7 };
+/// let mut trials = Trials::new(Jobs::new(), TrialLimits { parts: 50, faults: 2 }, Some(running), true);
+/// let told = |parts, faults| Seen { told: Told { verdicts: parts, parts, faults }, ..Seen::default() };
+/// trials.turn(&told(49, 2));
+/// assert!(trials.is_on_trial());
+/// trials.turn(&told(50, 2)); // two of fifty were late: as many as may
+/// assert!(!trials.is_on_trial());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrialLimits {
     /// Parts that it is watched for.

@@ -71,6 +71,22 @@ impl Pull {
 }
 
 /// The inputs of a station.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::plc_link::PlcLink;
+/// use fcam::trigger::gpio::{Edge, Gpio, TriggerOptions};
+///
+/// let options = TriggerOptions {
+///     trigger: "GPIO17".into(),
+///     edge: Edge::Falling,
+///     debounce: Duration::from_millis(1),
+///     chip: "no such chip".into(),
+///     ..TriggerOptions::default()
+/// };
+/// assert!(Gpio::start(options, PlcLink::default(), None).is_err()); // and never a station without its trigger
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TriggerOptions {
     /// The chip, by name, label or path; empty: whichever has the lines.

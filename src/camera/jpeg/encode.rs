@@ -27,6 +27,18 @@ const CHROMINANCE: [u16; 64] = [
 ];
 
 /// A JPEG picture of a frame; none if its format is not a planar one of JPEG.
+///
+/// ```
+/// use fcam::camera::{Frame, Geometry, Picture, PixelFormat, jpeg};
+///
+/// let geometry = Geometry::packed(32, 16, PixelFormat::Yuvj420)?;
+/// let gray = vec![128; geometry.frame_bytes()];
+/// let encoded = jpeg::encode(&Frame::new(0, fcam::clock::now(), geometry, &gray)?).ok_or("not planar")?;
+/// let mut decoded = Picture::EMPTY;
+/// jpeg::Decoder::default().decode(&encoded, &mut decoded)?;
+/// assert_eq!((decoded.geometry, decoded.bytes), (geometry, gray));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn encode(frame: &Frame) -> Option<Vec<u8>> {
     let geometry = frame.geometry();
     let planes = Planes::of(frame.bytes(), &geometry)?;

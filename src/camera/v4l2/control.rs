@@ -62,6 +62,16 @@ const INACTIVE: u32 = 0x10;
 const WRITE_ONLY: u32 = 0x40;
 
 /// A control as the driver describes it.
+///
+/// ```
+/// use fcam::camera::{Setting, v4l2::{Control, Kind}};
+///
+/// let items = vec![(0, "Auto".into()), (1, "Manual".into())];
+/// let name = "Auto Exposure".into();
+/// let control = Control { id: 1, name, kind: Kind::Menu, min: 0, max: 1, step: 1, default: 0, flags: 0, items };
+/// assert_eq!((control.key(), control.allowed()), ("auto_exposure".into(), "\"Auto\", \"Manual\"".into()));
+/// assert_eq!(control.setting(1), Setting::Item("Manual".into()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
     /// The kernel's number.

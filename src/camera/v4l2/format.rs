@@ -9,6 +9,12 @@ use v4l::v4l_sys as sys;
 use crate::camera::{Colors, PixelFormat};
 
 /// A pixel format in the kernel's words: V4L2_PIX_FMT_*.
+///
+/// ```
+/// use fcam::camera::v4l2::Fourcc;
+///
+/// assert_eq!(Fourcc(u32::from_le_bytes(*b"MJPG")).to_string(), "MJPG");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fourcc(pub u32);
 
@@ -74,6 +80,13 @@ pub(super) const KNOWN: [(Fourcc, Layout); 7] = [
 ];
 
 /// The time from frame to frame, in seconds, as a fraction.
+///
+/// ```
+/// use fcam::camera::v4l2::Interval;
+///
+/// assert_eq!(Interval { numerator: 1, denominator: 25 }.fps(), 25.0);
+/// assert_eq!(Interval { numerator: 0, denominator: 25 }.fps(), 0.0); // none, and not infinity
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
     /// Seconds ...
@@ -139,6 +152,13 @@ impl fmt::Display for Rates {
 }
 
 /// Sizes in pixels, width and height.
+///
+/// ```
+/// use fcam::camera::v4l2::Extent;
+///
+/// let sizes = Extent::Range((16, 16), (1920, 1080), (8, 8));
+/// assert_eq!(sizes.to_string(), "16x16 to 1920x1080 in steps of 8x8");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// One size.

@@ -37,6 +37,13 @@ pub const LANES: usize = 16;
 pub const DEPTH: usize = 4;
 
 /// An instruction set that the engine has kernels for.
+///
+/// ```
+/// use fcam::engine::{Backend, Isa, Settings};
+///
+/// let settings = Settings { isa: Isa::Portable, ..Settings::default() }; // the definition, on any machine
+/// assert_eq!(settings.isa.name(), "portable");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isa {

@@ -46,6 +46,13 @@ impl Role {
 }
 
 /// Active or not, of every line.
+///
+/// ```
+/// use fcam::sink::gpio::{Levels, Role};
+///
+/// let levels = Levels::SAFE.with(Role::Healthy, true).with_zones(0b101);
+/// assert!(levels.get(Role::Ng) && !levels.get(Role::Ready) && levels.get(Role::Zone(2)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Levels(u32);
 

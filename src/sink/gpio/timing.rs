@@ -133,6 +133,21 @@ enum Phase {
 const MARKS: [u32; 4] = [2, 3, 4, 6];
 
 /// The state machine.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fcam::sink::gpio::timing::{Part, Timing};
+/// use fcam::sink::gpio::{GpioOptions, Role};
+///
+/// let ms = Duration::from_millis;
+/// let mut timing = Timing::new(GpioOptions::default());
+/// timing.part(Part { sequence: 0, ok: true, zones: 0, data: ms(97), due: ms(100), hold: ms(50), timed: true });
+/// assert_eq!(timing.step(ms(96)), None); // not yet
+/// assert_eq!(timing.step(ms(97)).map(|levels| levels.get(Role::Ok)), Some(true)); // OK stands before VALID rises
+/// assert_eq!((timing.step(ms(97)), timing.next()), (None, Some(ms(100))));
+/// assert_eq!(timing.step(ms(100)).map(|levels| levels.get(Role::Valid)), Some(true));
+/// ```
 #[derive(Debug)]
 pub struct Timing {
     options: GpioOptions,
