@@ -21,6 +21,7 @@ use fcam::camera::{Frame, Geometry, PixelFormat};
 #[cfg(feature = "tensorrt")]
 use fcam::engine::tensorrt;
 use fcam::engine::{Backend, Prediction, Settings};
+use fcam::locate::{Reach, Template};
 use fcam::mask::{Masker, Thresholds};
 use fcam::outcome::{Judged, Opened, Outcome, Timings};
 use fcam::pipeline::{Pipeline, PipelineOptions};
@@ -70,6 +71,7 @@ fn main() {
     #[cfg(feature = "tensorrt")]
     an_inspection_on_tensorrt_allocates_nothing();
     an_inspection_of_tiles_allocates_nothing();
+    an_inspection_of_a_part_that_is_looked_for_allocates_nothing();
     println!("nothing is allocated from frame to outcome");
 }
 
@@ -167,6 +169,31 @@ fn an_inspection_allocates_what_its_engine_does(engine: Settings, known: Option<
     assert_eq!(whole, known.unwrap_or(whole), "{backend:?}");
 }
 
+/// A part that is found, moved, and its map moved back; and one that is not there.
+fn an_inspection_of_a_part_that_is_looked_for_allocates_nothing() {
+    let geometry = common::geometry();
+    let blocks = |right: usize| -> Vec<u8> {
+        let pixel = |index: usize| {
+            let (x, y) = (index / 3 % 96 + 96 - right, index / 3 / 96);
+            let dark = x * x / 70 % 3 == 0 && y * y / 90 % 2 == 0;
+            if dark { 120 } else { 230 }
+        };
+        (0..geometry.frame_bytes()).map(pixel).collect()
+    };
+    let picture = Picture { geometry, bytes: blocks(0) };
+    let reach = Reach { shift: 0.1, turn: 5.0, agreement: 0.5 };
+    let options = PipelineOptions { locate: Some(Template { picture, reach }), ..PipelineOptions::default() };
+    let mut pipeline = Pipeline::new(&common::tiny_bundle(), geometry, options).unwrap();
+    for (bytes, verdict) in
+        [(blocks(0), "pass"), (blocks(0), "pass"), (blocks(3), "pass"), (common::plain(200), "fault")]
+    {
+        let frame = Frame::new(0, Duration::ZERO, geometry, &bytes).unwrap();
+        let mut told = "";
+        let count = allocations(|| told = pipeline.inspect(&frame).outcome.verdict.word());
+        assert_eq!((count, told), (0, verdict));
+    }
+}
+
 /// Several looks at a frame, put together, and a vote on what comes out: rejects with regions, passes, and one told for
 /// the other.
 fn an_inspection_of_tiles_allocates_nothing() {
@@ -178,6 +205,7 @@ fn an_inspection_of_tiles_allocates_nothing() {
             engine: Settings::default(),
             layout: Layout { areas: areas.clone(), tiles },
             score_threshold: None,
+            locate: None,
             vote: Some(Vote { of: 3, need: 2 }),
             zones: Zones::Grid { columns: 4, rows: 4 },
             signaller: signaller(),
