@@ -185,7 +185,10 @@ impl Setup {
         let template = locate::read(&raw.locate, &mut problems);
         match bundle::choose(&raw.bundle, &raw.engine.float_layers, &mut problems) {
             Some((bundle, installed)) if problems.is_empty() => {
-                Ok(Self { raw, bundle, installed, geometry, template, frames })
+                match locate::misfit(template.as_ref(), &bundle, &raw.inspect.layout()) {
+                    Some(problem) => Err(Error::Invalid { name, problems: vec![problem] }),
+                    None => Ok(Self { raw, bundle, installed, geometry, template, frames }),
+                }
             }
             _ => Err(Error::Invalid { name, problems }),
         }

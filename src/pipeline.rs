@@ -333,13 +333,15 @@ impl Pipeline {
     }
 }
 
+/// What is wrong with a station's template beside a bundle's.
+pub(crate) const TWO_TEMPLATES: &str = "this bundle brings one of its own, which its network needs: leave out [locate]";
+
 /// The bundle's template, else the station's.
 fn locator(bundle: &Bundle, options: &PipelineOptions) -> Result<Option<Locator>, Error> {
     let own = bundle.locator().unwrap_or_default(); // checked when the bundle was opened
     let Some(template) = &options.locate else { return Ok(own) };
     if own.is_some() {
-        let problem = "this bundle brings one of its own, which its network needs: leave out [locate]".into();
-        return Err(Error::Template { problem });
+        return Err(Error::Template { problem: TWO_TEMPLATES.into() });
     }
     let Shape { width, height, .. } = bundle.shape();
     template.locator(width, height).map(Some).map_err(|problem| Error::Template { problem })

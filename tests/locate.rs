@@ -259,8 +259,32 @@ fn a_station_may_bring_the_template() {
     let placed = Bundle::open(Placed::new().path()).unwrap();
     assert!(refused(&placed, with(&part(0, 0, 0))).contains("leave out [locate]"));
 
+    // The station's file alone tells what does not fit together.
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("station.toml");
+    let own = Placed::new();
+    let own = own.path().to_str().unwrap();
+    part(0, 0, 0).save(folder.path().join("part.png")).unwrap();
+    let template = format!("[locate]\ntemplate = {:?}\n", folder.path().join("part.png"));
+    let tiny = common::tiny();
+    for (text, problem) in [
+        (format!("[bundle]\npath = {own:?}\n{template}"), "leave out [locate]"),
+        (
+            format!("[bundle]\npath = {own:?}\n[inspect]\ntiles = {{ columns = 2, rows = 2 }}\n"),
+            "4 tiles are asked for",
+        ),
+        (
+            format!("[bundle]\npath = {tiny:?}\n[inspect]\ntiles = {{ columns = 3, rows = 1 }}\n{template}"),
+            "3 tiles are asked for",
+        ),
+        (format!("[bundle]\npath = {tiny:?}\n{template}"), ""),
+    ] {
+        fs::write(&file, text).unwrap();
+        let checked = common::fcam(&["check", file.to_str().unwrap()]);
+        let said = String::from_utf8(checked.stdout).unwrap();
+        assert_eq!(checked.status.code(), Some(if problem.is_empty() { 0 } else { 2 }), "{said}");
+        assert!(said.contains(problem), "{said}");
+    }
     fs::write(&file, "[locate]\ntemplate = \"nowhere.png\"\nshift = 0.5\nturn = -1.0\n").unwrap();
     let checked = common::fcam(&["check", file.to_str().unwrap()]);
     let said = String::from_utf8(checked.stdout).unwrap();

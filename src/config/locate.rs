@@ -1,8 +1,11 @@
 //! In: the [locate] section. Out: every problem in it, and the part to look for.
 
 use super::raw::Locate;
+use crate::bundle::Bundle;
 use crate::camera::picture;
 use crate::locate::{MAX_SHIFT, MAX_TURN, Reach, Template};
+use crate::pipeline;
+use crate::preprocess::Layout;
 
 /// Reads the template, if there is one.
 pub(super) fn read(raw: &Locate, problems: &mut Vec<String>) -> Option<Template> {
@@ -28,4 +31,17 @@ pub(super) fn read(raw: &Locate, problems: &mut Vec<String>) -> Option<Template>
             None
         }
     }
+}
+
+/// Why parts cannot be looked for with this bundle in this layout, which is known before a frame is there.
+pub(super) fn misfit(template: Option<&Template>, bundle: &Bundle, layout: &Layout) -> Option<String> {
+    let own = bundle.manifest().locate.is_some();
+    let tiles = layout.count();
+    let problem = match template {
+        Some(_) if own => Err(pipeline::TWO_TEMPLATES.into()),
+        Some(template) => template.locator(bundle.shape().width, bundle.shape().height).map(drop),
+        None => Ok(()),
+    };
+    let several = (tiles > 1 && (own || template.is_some())).then(|| pipeline::Error::Places { tiles }.to_string());
+    problem.err().map(|problem| format!("locate.template: {problem}")).or(several)
 }

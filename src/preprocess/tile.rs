@@ -151,6 +151,12 @@ impl Layout {
         self.areas.iter().map(|area| (area.roi(), area.tiles.unwrap_or(self.tiles))).collect()
     }
 
+    /// How many tiles all ROIs have.
+    pub fn count(&self) -> usize {
+        let each = self.areas.iter().map(|area| area.tiles.unwrap_or(self.tiles).count());
+        if self.areas.is_empty() { self.tiles.count() } else { each.fold(0, usize::saturating_add) }
+    }
+
     /// The tiles of all ROIs, at least one, in the order of the file, each ROI row by row.
     pub fn plan(&self, geometry: &Geometry) -> Result<Vec<Tile>, Error> {
         let rois = self.rois(geometry);
