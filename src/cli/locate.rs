@@ -225,10 +225,8 @@ fn teach_template(args: &Args, folder: &mut Folder, path: &Path) -> anyhow::Resu
     let (width, height) = (size.0 as usize, size.1 as usize);
     let tensors: Vec<Tensor> = inputs.iter().map(|values| Tensor { width, height, values }).collect();
     let taught = teach(&tensors).with_context(|| {
-        format!(
-            "{} is too plain or too small to be found again",
-            args.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-        )
+        let first = args.paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+        format!("{first} and the pictures behind it are too plain or too small to be found again")
     })?;
     write(path, &taught.template, size)?;
     let report = TaughtReport {
