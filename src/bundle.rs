@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::camera::{Geometry, picture};
 use crate::engine::{Shape, qdq};
-use crate::locate::{self, Locator, Reach};
+use crate::locate::{Locator, Reach, Template};
 use crate::mask;
 use crate::outcome::JudgedBy;
 
@@ -139,6 +139,7 @@ impl Bundle {
         let text = files.remove(MANIFEST).ok_or_else(|| invalid(vec!["there is no manifest.toml".into()]))?;
         let manifest = manifest::parse(&text).map_err(|problem| invalid(vec![problem]))?;
         problems = manifest.problems();
+        let sound = problems.is_empty();
         problems.extend(hash_problems(&manifest, &files));
         let judged_by = Arc::new(JudgedBy {
             name: manifest.name.clone(),
@@ -148,7 +149,9 @@ impl Bundle {
         });
         let bundle = Self { source: bundle.to_owned(), manifest, files, judged_by };
         problems.extend(bundle.network_problems(float_layers));
-        problems.extend(bundle.locator().err());
+        if sound {
+            problems.extend(bundle.locator().err()); // a template is as large as a sound manifest allows
+        }
         if problems.is_empty() { Ok(bundle) } else { Err(invalid(problems)) }
     }
 
@@ -168,9 +171,8 @@ impl Bundle {
             return Err(format!("locate.template {path} is {width} x {height} pixels, not {wanted}"));
         }
         let reach = Reach { shift: locate.shift, turn: locate.turn, agreement: locate.agreement };
-        let template = locate::template(&picture);
-        let found = Locator::new(&template, width as usize, height as usize, reach);
-        found.map(Some).ok_or_else(|| format!("locate.template {path} is too plain or too small to be found again"))
+        let found = Template { picture, reach }.locator(width as usize, height as usize);
+        found.map(Some).map_err(|problem| format!("locate.template {path}: {problem}"))
     }
 
     fn network_problems(&self, float_layers: &[String]) -> Vec<String> {

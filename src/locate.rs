@@ -2,25 +2,26 @@
 //! template, the same input moved to where the template lies, and a map moved back.
 //!
 //! A network that compares places with what good parts have there needs them in one place. A search over shift and
-//! turn at a sixteenth of the template's size or so, by normalised correlation, then inverse-compositional Gauss-Newton
+//! turn at an eighth of the input's size or so, by normalised correlation, then inverse-compositional Gauss-Newton
 //! steps (Baker and Matthews, "Lucas-Kanade 20 years on", IJCV 2004), coarse to fine, with weights that fall for pixels
 //! that do not fit (Cauchy's): a defect, or a hand over the part, must not move it. Both look at the template's edges
 //! alone, one pixel of a few: that is where a shift shows. Everything is allocated when the locator is built.
 
 #![expect(clippy::indexing_slicing, reason = "planes and points are made here, for one size")]
 
-use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::camera::Frame;
 use crate::camera::picture::Picture;
-use crate::camera::{Frame, PixelFormat};
 use crate::preprocess::{Preprocessor, Roi, Tensor};
 
 mod teach;
+mod warp;
 
 pub use teach::{Taught, teach};
+use warp::{Affine, Corners, Place, SIDE, gathered, pair};
 
 /// Share of the sides that a part may be shifted by at most.
 pub const MAX_SHIFT: f32 = 0.25;
@@ -173,7 +174,7 @@ struct Search {
     reach: [isize; 2],
 }
 
-/// A part to look for where the bundle has no template of its own.
+/// A part to look for.
 #[derive(Debug, Clone)]
 pub struct Template {
     /// A good part as the ROI shows it, of any size.
@@ -191,19 +192,13 @@ impl Template {
         let mut preprocessor = fitted.map_err(|error| error.to_string())?;
         let frame = Frame::new(0, Duration::ZERO, *geometry, bytes).map_err(|error| error.to_string())?;
         let found = Locator::new(preprocessor.run(&frame).values, width, height, self.reach);
-        found.ok_or_else(|| "the template is too plain or too small to be found again".into())
+        found.ok_or_else(|| "it is too plain or too small to be found again".into())
     }
 }
 
-/// A picture as a template: three values a pixel, less 128.
-pub fn template(picture: &Picture) -> Vec<i8> {
-    let times = if picture.geometry.format == PixelFormat::Gray8 { CHANNELS } else { 1 };
-    let values = picture.bytes.iter().map(|pixel| (pixel ^ 0x80) as i8);
-    values.flat_map(|value| std::iter::repeat_n(value, times)).collect()
-}
-
 impl Locator {
-    /// `template` has `height * width * 3` values, as a [`Tensor`] has them. None if it is too small or too plain to be found again.
+    /// `template` has `height * width * 3` values, as a [`Tensor`] has them; a reach beyond [`MAX_SHIFT`] and [`MAX_TURN`]
+    /// is these. None if it is too small or too plain to be found again.
     pub fn new(template: &[i8], width: usize, height: usize, reach: Reach) -> Option<Self> {
         if template.is_empty() || template.len() != width * height * CHANNELS {
             return None;
@@ -311,37 +306,6 @@ impl Locator {
         }
         &self.map
     }
-}
-
-/// Steps between two pixels that a place is told in.
-const SIDE: u64 = 1 << 6;
-/// What a pixel's four weights add up to.
-const ONE: u64 = SIDE * SIDE;
-/// Bits of each channel in [`spread`]: 8 of a level, 12 of its weights, and one that stays free.
-const LANE: u32 = 21;
-
-/// A pixel and its neighbour `next` pixels on, 0 or 1, each as [`spread`].
-fn pair(values: &[i8], pixel: usize, next: usize) -> [u64; 2] {
-    let rest = &values[pixel * CHANNELS..];
-    let six = match rest.first_chunk::<8>() {
-        Some(bytes) => u64::from_le_bytes(bytes.map(|byte| byte as u8)),
-        None => rest.iter().take(8).rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte as u8)),
-    };
-    [spread(six), spread(six >> (8 * CHANNELS * next))]
-}
-
-/// The three channels in the lowest bytes side by side with room between them, as levels of 0 to 255: one multiplication
-/// weighs all of them.
-fn spread(bytes: u64) -> u64 {
-    let pixel = bytes ^ 0x80_80_80;
-    pixel & 0xff | (pixel & 0xff00) << (LANE - 8) | (pixel & 0xff_0000) << (2 * LANE - 16)
-}
-
-/// Back from [`spread`], rounded.
-fn gathered(sum: u64) -> [i8; CHANNELS] {
-    let half = ONE / 2;
-    let sum = sum + (half | half << LANE | half << (2 * LANE));
-    [0, LANE, 2 * LANE].map(|lane| ((sum >> (lane + ONE.trailing_zeros())) as u8 ^ 0x80) as i8)
 }
 
 impl Level {
@@ -547,12 +511,13 @@ impl Search {
     fn new(level: &Level, reach: Reach) -> Self {
         let Level { plane, points, .. } = level;
         let side = plane.width.max(plane.height) as f32;
-        let most = reach.turn.to_radians();
-        let reach = [plane.width, plane.height].map(|length| (length as f32 * reach.shift).ceil());
+        let most = reach.turn.clamp(0.0, MAX_TURN).to_radians();
+        let shift = reach.shift.clamp(0.0, MAX_SHIFT);
+        let reach = [plane.width, plane.height].map(|length| (length as f32 * shift).ceil());
         let swing = (most.sin() * side / 2.0).ceil() * 2.0;
         let border = reach[0].max(reach[1]) as usize + swing as usize + 2;
         let stride = plane.width + 2 * border;
-        // A turn moves the ends of the part by two pixels from one to the next.
+        // From one turn to the next the ends of the part move by a pixel and a half.
         let each = 3.0 / side;
         let count = (most / each).ceil() as i32;
         let chosen: Vec<&Point> = points.iter().step_by(points.len().div_ceil(SEARCHED)).collect();
@@ -607,108 +572,6 @@ impl Search {
         }
         best
     }
-}
-
-/// Fractional bits of a place in a picture.
-const FRACTION: u32 = 32;
-
-/// Where each pixel is read: a turn about the middle, then a shift.
-struct Affine {
-    rows: [[f64; 3]; 2],
-    width: usize,
-    height: usize,
-}
-
-impl Affine {
-    fn new(pose: Pose, width: usize, height: usize) -> Self {
-        let (sin, cos) = f64::from(pose.turn).sin_cos();
-        let [x, y] = [width, height].map(|side| side.saturating_sub(1) as f64 / 2.0);
-        let (right, down) = (f64::from(pose.right), f64::from(pose.down));
-        let rows = [[cos, -sin, x - cos * x + sin * y + right], [sin, cos, y - sin * x - cos * y + down]];
-        Self { rows, width, height }
-    }
-
-    /// The way back; a turn is undone by its transpose.
-    fn inverted(self) -> Self {
-        let [[a, b, x], [c, d, y]] = self.rows;
-        Self { rows: [[a, c, -(a * x + c * y)], [b, d, -(b * x + d * y)]], ..self }
-    }
-
-    /// The first pixel of a row.
-    fn row(&self, y: usize) -> Place {
-        let fixed = |value: f64| (value * f64::from(2.0_f32).powi(FRACTION as i32)).round() as i64;
-        let [right, down] = self.rows.map(|[_, b, c]| fixed(b * y as f64 + c));
-        let step = self.rows.map(|[a, ..]| fixed(a));
-        let last = [self.width, self.height].map(|side| (side.saturating_sub(1) as i64) << FRACTION);
-        Place { right, down, step, last, width: self.width }
-    }
-}
-
-/// A place in the picture, in fixed point.
-struct Place {
-    right: i64,
-    down: i64,
-    step: [i64; 2],
-    last: [i64; 2],
-    width: usize,
-}
-
-impl Place {
-    fn is_inside(&self) -> bool {
-        (0..=self.last[0]).contains(&self.right) && (0..=self.last[1]).contains(&self.down)
-    }
-
-    /// Each value of a row, from here on: `inner` makes those with a next pixel and a next row, `border` the others.
-    fn fill<T>(mut self, row: &mut [T], inner: impl Fn(Corners) -> T, border: impl Fn(&Self, usize) -> T) {
-        let inside = self.inside(row.len());
-        for (x, out) in row.iter_mut().enumerate() {
-            *out = if inside.contains(&x) { inner(self.at(self.right, self.down)) } else { border(&self, x) };
-            self.right += self.step[0];
-            self.down += self.step[1];
-        }
-    }
-
-    /// Which of `count` places from here on have a pixel right of and below them in the picture.
-    fn inside(&self, count: usize) -> Range<usize> {
-        let along = |start: i64, step: i64, last: i64| match step {
-            0 if (0..last).contains(&start) => 0..count as i64,
-            0 => 0..0,
-            1.. => divided_up(-start, step)..divided_up(last - start, step),
-            _ => divided_up(start - last + 1, -step)..divided_up(start + 1, -step),
-        };
-        let (x, y) = (along(self.right, self.step[0], self.last[0]), along(self.down, self.step[1], self.last[1]));
-        let bound = |value: i64| value.clamp(0, count as i64) as usize;
-        bound(x.start.max(y.start))..bound(x.end.min(y.end))
-    }
-
-    /// The four pixels around it; at the border, twice the same.
-    fn corners(&self) -> Corners {
-        let right = self.right.clamp(0, self.last[0]);
-        let down = self.down.clamp(0, self.last[1]);
-        let next = usize::from(right < self.last[0]);
-        let below = if down < self.last[1] { self.width } else { 0 };
-        Corners { next, below, ..self.at(right, down) }
-    }
-
-    fn at(&self, right: i64, down: i64) -> Corners {
-        let first = (down >> FRACTION) as usize * self.width + (right >> FRACTION) as usize;
-        let part = |value: i64| (value as u64 >> (FRACTION - SIDE.trailing_zeros())) & (SIDE - 1);
-        Corners { first, next: 1, below: self.width, u: part(right), v: part(down) }
-    }
-}
-
-/// The quotient, rounded up; `by` is above zero.
-fn divided_up(value: i64, by: i64) -> i64 {
-    value.div_euclid(by) + i64::from(value.rem_euclid(by) != 0)
-}
-
-/// Four pixels, and how far between them, in steps of [`SIDE`].
-struct Corners {
-    first: usize,
-    next: usize,
-    below: usize,
-    u: u64,
-    v: u64,
 }
 
 #[cfg(test)]

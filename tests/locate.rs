@@ -152,6 +152,8 @@ fn a_template_that_cannot_be_found_is_refused() {
     let placed = Placed::new();
     for (key, value, problem) in [
         ("shift", 0.3, "locate.shift = 0.3 is not from 0 to 0.25"),
+        ("shift", 1e30, "is not from 0 to 0.25"),
+        ("turn", 1e30, "is not from 0 to 45"),
         ("turn", f64::NAN, "locate.turn = NaN is not from 0 to 45"),
         ("agreement", -0.1, "locate.agreement = -0.1 is not from 0 to 1"),
     ] {

@@ -6,7 +6,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use super::{EXIT_CLEAN, EXIT_FAULTS};
 use crate::bundle::Bundle;
 use crate::camera::{Camera, Error, Folder, Frame, picture};
 use crate::clock;
-use crate::locate::{self, Locator, MAX_SHIFT, MAX_TURN, Reach, teach};
+use crate::locate::{Locator, MAX_SHIFT, MAX_TURN, Reach, Template, teach};
 use crate::preprocess::{Preprocessor, Roi, Tensor};
 
 /// Says where the part of each picture lies against a template, or makes the template of good parts
@@ -86,9 +86,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         From { teach: Some(path), .. } => teach_template(args, &mut folder, path),
         From { template: Some(path), .. } => {
             let reach = Reach { shift: args.shift, turn: args.turn, agreement: args.agreement };
-            let (template, size) = read_template(path)?;
-            let locator = Locator::new(&template, size.0 as usize, size.1 as usize, reach);
-            let locator = locator.with_context(|| format!("{} is too plain to be found again", path.display()))?;
+            let shown = path.display().to_string();
+            let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+            let picture = picture::decode(&bytes, &shown)?;
+            let size = (picture.geometry.width, picture.geometry.height);
+            let locator = Template { picture, reach }.locator(size.0 as usize, size.1 as usize);
+            let locator = locator.map_err(|problem| anyhow!("the template {shown}: {problem}"))?;
             locate(args, &mut folder, locator, size)
         }
         From { bundle, .. } => {
@@ -102,14 +105,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
             locate(args, &mut folder, locator, (input.width, input.height))
         }
     }
-}
-
-/// Its values, and its size.
-fn read_template(path: &Path) -> anyhow::Result<(Vec<i8>, (u32, u32))> {
-    let shown = path.display().to_string();
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-    let picture = picture::decode(&bytes, &shown)?;
-    Ok((locate::template(&picture), (picture.geometry.width, picture.geometry.height)))
 }
 
 /// One line. Either `problem` is there, or all of the others are, but for `input`.
