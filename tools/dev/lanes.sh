@@ -111,10 +111,11 @@ lint_arm() {
     cargo clippy --locked --target "$ARM" --lib --bins --features rpi -- -D warnings
 }
 
-# What git knows and does not ignore; in a copy without git, all but what is made here.
+# What git knows and does not ignore; where git does not answer (a copy without .git, a clone of another user), all but what is made here.
 own_files() {
     git ls-files --cached --others --exclude-standard 2>/dev/null ||
-        find . \( -path ./target -o -path ./out -o -path ./data -o -path ./runs -o -name '.[!.]*' \) -prune -o -type f -print
+        find . \( -path ./target -o -path ./out -o -path ./data -o -path ./runs -o -name .git -o -name .venv -o -name '.*_cache' \) -prune \
+            -o -type f -print | sed 's|^\./||'
 }
 
 # Every shell script of the repository: by its ending, or by its first line.
