@@ -180,7 +180,7 @@ def test_more_pictures_are_counted_from_the_power_law() -> None:
 
 def test_multiply_adds_are_the_engine_s() -> None:
     # src/engine/int8/PERFORMANCE.md: the floor of the default bundle is 46.7 M instructions of 8 multiply-adds.
-    assert pilot.latency(Net(8).eval(), 256)["multiply_adds"] == pytest.approx(46.7e6 * 8, rel=0.01)
+    assert pilot.latency(Net(8).eval(), (256, 256))["multiply_adds"] == pytest.approx(46.7e6 * 8, rel=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_whole_pilot_is_one_page(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "out" / "pilot.html"
-    quick = ["--folds", "2", "--size", "32", "--epochs", "1", "--decoder-epochs", "1", "--batch", "8"]
+    quick = ["--recipe", "inspection", "--folds", "2", "--size", "32", "--epochs", "1", "--decoder-epochs", "1"]
+    quick += ["--batch", "8"]
     quick += ["--no-pretrained", "--precision", "fp32"]
     assert __main__.main(["pilot", str(pictures), "--out", str(page), *quick, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -224,6 +225,31 @@ def test_whole_pilot_is_one_page(pictures: Path, tmp_path: Path, capsys: pytest.
     sources = re.findall(r'(?:src|href)="([^"]{0,20})', text)
     assert sources and all(source.startswith("data:image/") for source in sources)
     assert "oracle" in text.lower()
+
+
+def test_a_pilot_learns_as_train_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By `native`, with pictures in their own shape, thin kinds as one, and two networks side by side."""
+    random = np.random.default_rng(3)
+    for name, count in (("ok", 24), ("dent", 12), ("rare", 3)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = random.integers(60, 120, (64, 128, 3), dtype=np.uint8)
+            if name != "ok":
+                pixels[20:32, 8 * index : 8 * index + 12] = 230
+            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{index}.png")
+    page = tmp_path / "pilot.html"
+    quick = ["--window", "32", "--windows", "4", "--outline-steps", "2", "--label-steps", "2", "--folds", "2"]
+    quick += ["--no-pretrained", "--precision", "fp32", "--jobs", "2"]
+    assert __main__.main(["pilot", str(tmp_path / "set"), "--out", str(page), *quick, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["recipe"]["size"], found["recipe"]["height"]) == (128, 64)
+    assert [[entry["stage"] for entry in fold] for fold in found["curves"]] == [["outlines", "labels"]] * 2
+    assert list(found["confusion"]) == ["ok", "dent", "rare"]
+    assert set(found["confusion"]["rare"]) == {"passed", "rejected", "seen as ok", "seen as defect"}
+    assert found["oracle"] == {} and "There are no masks" in page.read_text()
+    assert __main__.main(["pilot", str(tmp_path / "set"), "--out", str(page), "--epochs", "3"]) == 2
+    assert "native has no --epochs" in capsys.readouterr().err
+    assert __main__.main(["pilot", str(tmp_path / "set"), "--out", str(page), "--jobs", "0"]) == 2
 
 
 def test_prices_move_the_pilot_s_threshold(pictures: Path) -> None:

@@ -28,7 +28,7 @@ PAGE = ROOT / "tools/README.md"
 MARK = "<!-- ./dev readme runs these commands -->"
 FEWER = {
     "train": "--window 64 --windows 12 --outline-steps 60 --label-steps 40",
-    "pilot": "--folds 2 --size 64 --epochs 1 --decoder-epochs 1",
+    "pilot": "--folds 2 --window 64 --windows 12 --outline-steps 40 --label-steps 30",
 }
 SIDE, COUNT, NEW = 128, 50, 8  # pixels; pictures of each side, to learn from and afterwards
 

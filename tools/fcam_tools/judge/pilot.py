@@ -18,6 +18,7 @@ point does to pictures that did not choose it with two goals, an escape rate and
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import math
@@ -33,25 +34,35 @@ from torch import nn
 from tqdm import tqdm
 
 from fcam_tools import data
-from fcam_tools.common import disk, parallel
+from fcam_tools.common import disk, parallel, spread
 from fcam_tools.common.errors import ToolError
-from fcam_tools.data import Dataset, Picture
+from fcam_tools.data import Dataset, Picture, Sight, kinds, shape
 from fcam_tools.data.copies import tied
 from fcam_tools.judge import corruptions, report
+from fcam_tools.judge.folds import dataset_for, folds_of, least, least_each, thinned
 from fcam_tools.judge.found import Goals, Judged, Pilot
 from fcam_tools.judge.truth import Truth, truth_of
 from fcam_tools.measure import held_out, judgement, operating
 from fcam_tools.measure.metrics import PixelCurve, Scorer, image_ap, image_auroc
 from fcam_tools.measure.operating import Prices
-from fcam_tools.model.network import Net, multiply_adds, net_of
-from fcam_tools.train import seeds, train, trainer
-from fcam_tools.train.feed import key_of
-from fcam_tools.train.options import TOLD
+from fcam_tools.model.checkpoint import Checkpoint, checkpoint_of
+from fcam_tools.model.network import Net, multiply_adds
+from fcam_tools.train import methods, seeds, train, trainer
+from fcam_tools.train.options import CHOICES, NETWORK, TOLD, recipe_of
+from fcam_tools.train.trainer import Recipe
 
 log = logging.getLogger(__name__)
 
 DEFAULT = "(default: %(default)s)"
-QUICK = {"size": 192, "epochs": 5, "decoder_epochs": 2}
+# What a pilot trains with: fewer steps than `train`. The other recipes take too long for one.
+QUICK: dict[str, dict[str, Any]] = {
+    "native": {"outline_steps": 150, "label_steps": 120},
+    "inspection": {"size": 192, "epochs": 5, "decoder_epochs": 2},
+}
+NUMBERS = (
+    "size", "outline_steps", "label_steps", "window", "windows", "pictures", "place",
+    "epochs", "decoder_epochs", "batch", "lr", "seed", "backbone", "precision",
+)  # fmt: skip
 SHARES = (0.25, 0.5)  # of the training pictures, for the learning curve; the whole is there already
 CORRUPTED = 80  # pictures for each corruption
 FARTHEST = 8.0  # how much more data is still worth talking about
@@ -71,68 +82,38 @@ BOARDS: dict[str, tuple[tuple[float, float], str]] = {
     ),
 }
 
-# Folds.
-
-
-def folds_of(pictures: Sequence[Picture], count: int, seed: int) -> list[list[Picture]]:
-    """`count` folds with shares of each class as equal as groups allow, which are not divided."""
-    folds: list[list[Picture]] = [[] for _ in range(count)]
-    rng = np.random.default_rng(key_of("folds", seed))
-    for label, own in by_label(pictures).items():
-        if len(own) < 2 * count:
-            raise ToolError(
-                f"a class has {len(own)} pictures (those of one part, folder or day, and copies, count once), {count} "
-                f"folds need {2 * count}: add some or --folds 2"
-            )
-        for index in rng.permutation(len(own)):
-            least_of_it = min(folds, key=lambda fold: sum(picture.label == label for picture in fold))
-            least_of_it.extend(own[index])
-    return folds
-
-
-def by_label(pictures: Sequence[Picture]) -> dict[int, list[list[Picture]]]:
-    """Groups by the highest of their labels; a picture on its own is one."""
-    groups: dict[str, list[Picture]] = {}
-    for picture in pictures:
-        groups.setdefault(picture.group or str(picture.path), []).append(picture)
-    out: dict[int, list[list[Picture]]] = {}
-    for group in groups.values():
-        out.setdefault(max(picture.label for picture in group), []).append(group)
-    return dict(sorted(out.items()))
-
-
-def thinned(pictures: Sequence[Picture], share: float, seed: int) -> list[Picture]:
-    """A share of each class's groups, two at least; a larger share holds the smaller one."""
-    rng = np.random.default_rng(key_of("thinned", seed))
-    return [
-        picture
-        for own in by_label(pictures).values()
-        for index in rng.permutation(len(own))[: max(2, round(share * len(own)))]
-        for picture in own[index]
-    ]
-
-
-def dataset_for(whole: Dataset, rest: Sequence[Picture], seed: int) -> Dataset:
-    """What a fold's network learns from: a sixth of the rest is for validation."""
-    val, *train_folds = folds_of(rest, 6 if least(rest) >= 12 else 2, seed + 1)
-    splits = {"train": tuple(p for fold in train_folds for p in fold), "val": tuple(val), "test": ()}
-    return replace(whole, splits=splits)
-
-
-def least(pictures: Sequence[Picture]) -> int:
-    """Groups of the class that has the fewest."""
-    return min(len(own) for own in by_label(pictures).values())
-
-
 # Judging.
+
+
+def learn(whole: Dataset, pictures: Sequence[Picture], recipe: Recipe, progress: bool) -> tuple[bytes, list[dict]]:
+    """A checkpoint's file, learnt from some pictures of a set, and every epoch's decoder."""
+    checkpoint, every = train.fit(recipe, dataset_for(whole, pictures, recipe.seed), progress, team=parallel.Team())
+    file = io.BytesIO()
+    torch.save(checkpoint, file)
+    return file.getvalue(), every
+
+
+def loaded(file: bytes) -> dict[str, Any]:
+    return torch.load(io.BytesIO(file), weights_only=True)
+
+
+def judge_pictures(
+    network: Checkpoint, pictures: Sequence[Picture], pixels: np.ndarray, sight: Sight
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`judge`, as a camera would tell it: maps [N, H, W] lie as the pictures do, and without a part it rejects."""
+    scores, classes, maps = judge(network.net, pixels)
+    for row, picture in enumerate(pictures):
+        scores[row], maps[row] = sight.answer(picture.path, scores[row], maps[row])
+    return scores, classes, maps
 
 
 @torch.no_grad()
 def judge(net: Net, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Defect scores, most probable classes and maps (uint8) of pictures [N, H, W, 3]."""
     scores, classes, maps = [], [], []
-    for start in range(0, len(pixels), trainer.CHUNK):
-        logits, found = net(seeds.to_input(torch.from_numpy(pixels[start : start + trainer.CHUNK])))
+    size = trainer.chunk(pixels.shape[2], pixels.shape[1])
+    for start in range(0, len(pixels), size):
+        logits, found = net(seeds.to_input(torch.from_numpy(pixels[start : start + size])))
         probable = logits.float().softmax(1)
         scores.append((1 - probable[:, 0]).clamp(0, 1).numpy())
         classes.append(probable.argmax(1).numpy())
@@ -143,11 +124,11 @@ def judge(net: Net, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 class Masks:
     """The mask of any picture of a data set, whatever its split. Refuses a wrong one at once: training takes long."""
 
-    def __init__(self, dataset: Dataset, size: int) -> None:
+    def __init__(self, dataset: Dataset, size: tuple[int, int]) -> None:
         self.of: dict[Path, Truth] = {}
         self.any = False
         for split in data.SPLITS:
-            truth = truth_of(dataset, split, (size, size))
+            truth = truth_of(dataset, split, size)
             self.of |= dict.fromkeys((picture.path for picture in truth.pictures), truth)
             for picture in truth.pictures:
                 self.any |= truth.mask(picture) is not None
@@ -185,23 +166,26 @@ def oracle_gap(
 
 
 def cross_validate(
-    whole: Dataset, folds: list[list[Picture]], recipe: train.Recipe, masks: Masks, out: Pilot
-) -> tuple[Judged, Net]:
+    whole: Dataset, folds: list[list[Picture]], recipe: Recipe, masks: Masks, out: Pilot, jobs: int, progress: bool
+) -> tuple[Judged, Checkpoint]:
     """All pictures judged out of fold, and the first fold's network."""
     parts, gaps, first = [], [], None
     out.still_learning = True
-    for index, fold in enumerate(folds):
-        log.info("fold %d of %d", index + 1, len(folds))
-        rest = [picture for other in folds if other is not fold for picture in other]
-        checkpoint, every = train.fit(recipe, dataset_for(whole, rest, recipe.seed), False, team=parallel.Team())
-        net, pixels = net_of(checkpoint), data.read_pictures(fold, (recipe.size, recipe.size), False)
-        found = judge(net, pixels)
+    rests = [[picture for other in folds if other is not fold for picture in other] for fold in folds]
+    asked = [(whole, rest, recipe, progress and jobs == 1) for rest in rests]
+    bar = tqdm(spread.spread(learn, asked, jobs), "folds", len(folds), unit="network", disable=not progress)
+    for fold, (file, every) in zip(folds, bar, strict=True):
+        saved = loaded(file)
+        network = checkpoint_of(saved)
+        sight = network.sight
+        pixels = sight.read_all(fold, False)
+        found = judge_pictures(network, fold, pixels, sight)
         parts.append((fold, *found))
-        out.curves.append(checkpoint["history"])
-        out.still_learning &= checkpoint["training"].get("epoch") == recipe.epochs
-        if masks.any:
-            gaps.append(oracle_gap(net, every, found[2], pixels, fold, masks))
-        first = first or net
+        out.curves.append(saved["history"])
+        out.still_learning &= still_gained(saved, recipe)
+        if masks.any and every:
+            gaps.append(oracle_gap(network.net, every, found[2], pixels, fold, masks))
+        first = first or network
     if gaps:
         weak, best = np.mean(gaps, axis=0)
         out.oracle = {"pxap_chosen_by_labels": float(weak), "pxap_oracle": float(best)}
@@ -211,7 +195,15 @@ def cross_validate(
     return Judged(pictures, np.array([p.label for p in pictures]), scores, classes, maps), first
 
 
-def measured(judged: Judged, masks: Masks, threshold: float) -> dict[str, Any]:
+def still_gained(saved: dict[str, Any], recipe: Recipe) -> bool:
+    """Whether a training was best where it ended."""
+    if recipe.objective != "native":
+        return saved["training"].get("epoch") == recipe.epochs
+    found = [entry["val_auroc"] for entry in saved["history"]]
+    return len(found) > 1 and found[-1] > max(found[:-1])
+
+
+def measured(judged: Judged, masks: Masks, threshold: float, map_threshold: float) -> dict[str, Any]:
     """Image metrics with intervals, and pixel metrics where masks exist."""
     out: dict[str, Any] = {}
     for name, metric in (("image_auroc", image_auroc), ("image_ap", image_ap)):
@@ -222,16 +214,18 @@ def measured(judged: Judged, masks: Masks, threshold: float) -> dict[str, Any]:
     if masks.any:
         scorer = Scorer(score_threshold=threshold, taus=100)
         for picture, score, found in zip(judged.pictures, judged.scores, judged.maps, strict=True):
-            scorer.update(float(score), int(picture.label != 0), found / np.float32(255), masks(picture))
+            scorer.update(float(score), int(picture.label != 0), found / np.float32(255), masks(picture), map_threshold)
         named = scorer.compute()
         out |= {name: named[name] for name in ("pxap", "pixel_auroc", "aupro_030", "max_box_acc_v2", "iou_fixed")}
     return out
 
 
-def confused(judged: Judged, classes: Sequence[str], threshold: float) -> dict[str, dict[str, int]]:
-    """Of each class: how many pass and are rejected, and as what they were seen."""
+def confused(
+    judged: Judged, kinds_: Sequence[str], classes: Sequence[str], threshold: float
+) -> dict[str, dict[str, int]]:
+    """Of each kind (folder): how many pass and are rejected, and as which of the network's classes they were seen."""
     table = {}
-    for label, name in enumerate(classes):
+    for label, name in enumerate(kinds_):
         own = judged.labels == label
         rejected = int((judged.scores[own] >= threshold).sum())
         seen = {f"seen as {other}": int((judged.classes[own] == i).sum()) for i, other in enumerate(classes)}
@@ -240,23 +234,37 @@ def confused(judged: Judged, classes: Sequence[str], threshold: float) -> dict[s
 
 
 def learning_curve(
-    whole: Dataset, folds: list[list[Picture]], recipe: train.Recipe, judged: Judged, prices: Prices
+    whole: Dataset,
+    folds: list[list[Picture]],
+    recipe: Recipe,
+    judged: Judged,
+    prices: Prices,
+    jobs: int,
+    progress: bool,
 ) -> Iterator[dict[str, Any]]:
     """The first fold's errors after learning from a part of the rest: `error` is the mean of the two rates."""
     fold, rest = folds[0], [picture for other in folds[1:] for picture in other]
-    pixels, bad = (
-        data.read_pictures(fold, (recipe.size, recipe.size), False),
-        np.array([int(p.label != 0) for p in fold]),
-    )
-    for share in SHARES:
-        some = thinned(rest, share, recipe.seed)
-        if least(some) < 4:
-            continue
-        log.info("learning curve: %d pictures", len(some))
-        own = replace(recipe, decoder_epochs=0, epochs=round(recipe.epochs / share))  # as many steps as with all
-        checkpoint, _ = train.fit(own, dataset_for(whole, some, recipe.seed), False, team=parallel.Team())
-        yield curve_point(len(some), some, judge(net_of(checkpoint), pixels)[0], bad, prices)
+    bad = np.array([int(p.label != 0) for p in fold])
+    parts = [(thinned(rest, share, recipe.seed), share) for share in SHARES]
+    asked = [
+        (whole, some, as_many_steps(recipe, share), progress and jobs == 1)
+        for some, share in parts
+        if least(kinds.seen(replace(whole, splits={"train": tuple(some)})).splits["train"]) >= 4
+    ]
+    bar = tqdm(spread.spread(learn, asked, jobs), "curve", len(asked), unit="network", disable=not progress)
+    for (_, some, *_), (file, _) in zip(asked, bar, strict=True):
+        network = checkpoint_of(loaded(file))
+        sight = network.sight
+        scores = judge_pictures(network, fold, sight.read_all(fold, False), sight)[0]
+        yield curve_point(len(some), some, scores, bad, prices)
     yield curve_point(len(rest), rest, judged.scores[: len(fold)], bad, prices)
+
+
+def as_many_steps(recipe: Recipe, share: float) -> Recipe:
+    """For a share of the pictures as many steps as for all of them; `native` counts steps."""
+    if recipe.objective == "native":
+        return recipe
+    return replace(recipe, decoder_epochs=0, epochs=round(recipe.epochs / share))
 
 
 def curve_point(
@@ -283,13 +291,15 @@ def power_law(learning: Sequence[dict[str, Any]]) -> tuple[float, float]:
     return float(np.exp(start)), float(-slope)
 
 
-def spoilt(net: Net, fold: Sequence[Picture], size: int, threshold: float) -> Iterator[dict[str, Any]]:
-    """Rates and AUROC of the first fold's network on spoilt pictures, undisturbed ones first."""
+def spoilt(network: Checkpoint, fold: Sequence[Picture], threshold: float) -> Iterator[dict[str, Any]]:
+    """Rates and AUROC of the first fold's network on spoilt pictures, undisturbed ones first. A part's place is
+    found before."""
     chosen = [fold[i] for i in np.linspace(0, len(fold) - 1, min(CORRUPTED, len(fold))).astype(int)]
-    pixels, bad = data.read_pictures(chosen, (size, size), False), np.array([int(p.label != 0) for p in chosen])
+    sight, bad = network.sight, np.array([int(p.label != 0) for p in chosen])
+    pixels = sight.read_all(chosen, False)
 
     def row(name: str, severity: int, values: np.ndarray) -> dict[str, Any]:
-        scores = judge(net, values)[0]
+        scores = judge_pictures(network, chosen, values, sight)[0]
         rates = operating.at(scores, bad, threshold, EQUAL)
         told = {"corruption": name, "severity": severity, "image_auroc": image_auroc(scores, bad)}
         return told | {"escape_rate": rates["escape_rate"], "false_reject_rate": rates["false_reject_rate"]}
@@ -300,9 +310,10 @@ def spoilt(net: Net, fold: Sequence[Picture], size: int, threshold: float) -> It
             yield row(name, severity, np.stack([corruptions.spoil(each, name, severity) for each in pixels]))
 
 
-def latency(net: Net, size: int) -> dict[str, Any]:
+def latency(net: Net, size: tuple[int, int]) -> dict[str, Any]:
+    """`size` is (width, height)."""
     with torch.no_grad():
-        macs = multiply_adds(lambda: net(torch.zeros(1, 3, size, size)))
+        macs = multiply_adds(lambda: net(torch.zeros(1, 3, size[1], size[0])))
     boards = {
         name: {"ms": [1000 * macs / fast, 1000 * macs / slow], "source": source}
         for name, ((slow, fast), source) in BOARDS.items()
@@ -359,7 +370,8 @@ def decide(out: Pilot, counts: dict[str, int], ok: str) -> dict[str, Any]:
     else:
         why += "a better view (light, lens, resolution) helps more than pictures"
     if out.still_learning:
-        why += "; but every fold was still learning in its last epoch: try again with more --epochs before giving up"
+        more = "--label-steps" if out.recipe.get("objective") == "native" else "--epochs"
+        why += f"; but every fold was still learning in its last epoch: try again with more {more} before giving up"
     return {"verdict": "no", "why": why}
 
 
@@ -374,11 +386,16 @@ def unproven(out: Pilot) -> dict[str, Any]:
     return {"verdict": verdict, "why": doubt, "perhaps": causes}
 
 
-def setting_of(pictures: Sequence[Picture], recipe: train.Recipe, still_learning: bool) -> judgement.Setting:
+def setting_of(pictures: Sequence[Picture], recipe: Recipe, still_learning: bool) -> judgement.Setting:
     """All pictures: each is held out once, and learnt from in the other folds."""
     size = held_out.common_size(pictures)
     return judgement.Setting(
-        *held_out.sides(pictures), 1.0, size, (recipe.size, recipe.size), still_learning=still_learning
+        *held_out.sides(pictures),
+        1.0,
+        size,
+        recipe.shape,
+        still_learning=still_learning,
+        more="--label-steps" if recipe.objective == "native" else "--epochs",
     )
 
 
@@ -402,24 +419,30 @@ def hardest(confusion: dict[str, dict[str, int]], ok: str) -> str:
 
 
 def pilot(
-    dataset: Dataset, recipe: train.Recipe, folds: int, prices: Prices | None, goals: Goals
+    dataset: Dataset,
+    recipe: Recipe,
+    folds: int,
+    prices: Prices | None,
+    goals: Goals,
+    jobs: int = 1,
+    progress: bool = False,
 ) -> tuple[Pilot, Judged]:
     """Everything that the report shows; a few minutes to an hour."""
-    pictures, masks = tied(dataset.pictures(), sys.stderr.isatty()), Masks(dataset, recipe.size)
+    pictures, masks = tied(dataset.pictures(), progress), Masks(dataset, recipe.shape)
     labels = [picture.label for picture in pictures]
     counts = {name: labels.count(label) for label, name in enumerate(dataset.classes)}
     chosen = prices or EQUAL
     out = Pilot(dataset.name, counts, chosen, prices is None, goals, folds, asdict(recipe))
-    parts = folds_of(pictures, folds, recipe.seed)
-    judged, net = cross_validate(dataset, parts, recipe, masks, out)
+    parts = folds_of(pictures, folds, recipe.seed, least_each(dataset))
+    judged, network = cross_validate(dataset, parts, recipe, masks, out, jobs, progress)
     out.point = asdict(operating.choose(judged.scores, judged.bad, chosen))
     threshold = out.point["threshold"]
-    out.metrics = measured(judged, masks, threshold)
-    out.confusion = confused(judged, dataset.classes, threshold)
-    out.learning = list(learning_curve(dataset, parts, recipe, judged, chosen))
-    rows = spoilt(net, parts[0], recipe.size, threshold)
-    out.robustness = list(tqdm(rows, "corruptions", 25, disable=not sys.stderr.isatty()))
-    out.latency = latency(net, recipe.size)
+    out.metrics = measured(judged, masks, threshold, recipe.map_threshold)
+    out.confusion = confused(judged, dataset.classes, kinds.classes_of(dataset.classes, dataset.joined), threshold)
+    out.learning = list(learning_curve(dataset, parts, recipe, judged, chosen, jobs, progress))
+    rows = spoilt(network, parts[0], threshold)
+    out.robustness = list(tqdm(rows, "corruptions", 25, disable=not progress))
+    out.latency = latency(network.net, recipe.shape)
     out.marked = sum(masks(picture) is not None for picture in judged.pictures if picture.label)
     unit = held_out.unit_in(judged.pictures)
     out.held_out = judgement.figures(judged.scores, judged.bad, threshold, judgement.CROSS, unit)
@@ -446,24 +469,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--goal-reject", type=float, default=Goals.reject, help=f"false rejects that it allows {DEFAULT}"
     )
-    plain = vars(train.Recipe()) | QUICK
-    for name in ("size", "epochs", "decoder_epochs", "batch", "lr", "seed", "backbone", "precision"):
-        value = plain[name]
-        flag, told = "--" + name.replace("_", "-"), f"{TOLD[name]} {DEFAULT}"
-        parser.add_argument(flag, type=type(value), default=value, help=told)
+    parser.add_argument(
+        "--recipe", choices=list(QUICK), default=methods.DEFAULT, help=f"how the networks learn {DEFAULT}"
+    )
+    for name in NUMBERS:
+        plain = of_recipe(methods.DEFAULT if name not in methods.EPOCHS else "inspection")
+        flag, value = "--" + name.replace("_", "-"), plain[name]
+        told = f"{(NETWORK | TOLD if name == 'size' else TOLD)[name]} (default: {value})"
+        parser.add_argument(flag, type=type(value), default=argparse.SUPPRESS, choices=CHOICES.get(name), help=told)
     parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True, help=TOLD["pretrained"])
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="networks trained side by side, with a thread and some 3 GB each (default: one, with all threads)",
+    )
     operating.add_price_arguments(parser, masks=False)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def of_recipe(name: str) -> dict[str, Any]:
+    """A recipe's numbers in a pilot."""
+    return vars(Recipe(**methods.named(name, QUICK[name])))
+
+
+def recipe_for(args: argparse.Namespace, dataset: Dataset) -> Recipe:
+    """What was asked for, with a pilot's steps where nothing else was; the input's size as `train` would have it."""
+    asked = getattr(args, "size", 0)
+    for name, value in QUICK[args.recipe].items():
+        if not hasattr(args, name):
+            setattr(args, name, value)
+    recipe = recipe_of(args)
+    if recipe.objective == "native":
+        recipe.size, recipe.height = shape.input_of(held_out.common_size(dataset.pictures()), asked)
+    return recipe
 
 
 def run(args: argparse.Namespace) -> int:
     if args.folds < 2:
         raise ToolError(f"--folds {args.folds}: two at least")
+    spread.checked(args.jobs)
     disk.prepare(args.out)
     dataset = data.load(args.data, ok_needed=True)
-    given = {name: getattr(args, name) for name in vars(train.Recipe()) if hasattr(args, name)}
+    recipe = recipe_for(args, dataset)
+    if recipe.objective == "native":
+        dataset = replace(dataset, joined=kinds.joined(dataset, "auto"))
     prices = operating.prices_of(args, [picture.label for picture in dataset.pictures()])
-    found, judged = pilot(dataset, train.Recipe(**given), args.folds, prices, Goals(args.goal_escape, args.goal_reject))
+    goals, progress = Goals(args.goal_escape, args.goal_reject), sys.stderr.isatty() and not args.json
+    found, judged = pilot(dataset, recipe, args.folds, prices, goals, args.jobs, progress)
     plain = asdict(found) | {"held_out": found.held_out and found.held_out.plain(), "report": str(args.out)}
     lines = [*found.first, found.headline, *(f"  perhaps {cause}" for cause in found.verdict.get("perhaps", []))]
     # Before the report: a disk that has filled up meanwhile must not take the verdict along.

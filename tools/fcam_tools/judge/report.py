@@ -26,17 +26,22 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
-MAP_THRESHOLD = 0.5
 COLOURS = {"go": "#1a7f37", "more data": "#9a6700", "no": "#b42318"}
 UNPROVEN = "#59636e"
 NAMES = {
     "image_auroc": "image AUROC", "image_ap": "image AP", "pxap": "PxAP (0 to 100)", "pixel_auroc": "pixel AUROC",
     "aupro_030": "AUPRO to a false-positive rate of 0.3", "max_box_acc_v2": "MaxBoxAccV2 (0 to 100)",
-    "iou_fixed": f"IoU at the map threshold {MAP_THRESHOLD:g}",
+    "iou_fixed": "IoU at the map's threshold",
 }  # fmt: skip
-CURVES = {
-    "loss": "classifier's loss", "val_auroc": "image AUROC, validation", "val_weak_loss": "decoder's loss, validation",
-}  # fmt: skip
+# What is drawn of a fold's training: stage, number, title. The stages are the recipe's.
+TWO_STAGES = (
+    ("classifier", "loss", "classifier's loss"), ("classifier", "val_auroc", "image AUROC, validation"),
+    ("decoder", "val_weak_loss", "decoder's loss, validation"),
+)  # fmt: skip
+NATIVE = (
+    ("outlines", "pasted", "outlines: loss on made-up defects"), ("labels", "label", "labels: the verdict's loss"),
+    ("labels", "val_auroc", "labels: image AUROC, validation"),
+)  # fmt: skip
 SHOWN = 6  # overlays of each kind
 SIDE = 160
 
@@ -140,15 +145,15 @@ def curves(found: Pilot, judged: Judged) -> Inline:
 def training(found: Pilot) -> Inline:
     """How each fold's network learnt: what was optimised, and what chose the epoch."""
     drawn, axes = plt.subplots(1, 3, figsize=(10.5, 3))
-    panels = (("classifier", "loss"), ("classifier", "val_auroc"), ("decoder", "val_weak_loss"))
-    for axis, (stage, name) in zip(axes, panels, strict=True):
+    panels = NATIVE if found.recipe.get("objective") == "native" else TWO_STAGES
+    for axis, (stage, name, title) in zip(axes, panels, strict=True):
         for number, history in enumerate(found.curves, 1):
             epochs = [entry for entry in history if entry["stage"] == stage]
             axis.plot([e["epoch"] for e in epochs], [e[name] for e in epochs], "o-", ms=3, label=f"fold {number}")
         last = max(
             (entry["epoch"] for history in found.curves for entry in history if entry["stage"] == stage), default=1
         )
-        axis.set(xlabel="epoch", title=CURVES[name], xlim=(0.5, last + 0.5))
+        axis.set(xlabel="epoch", title=title, xlim=(0.5, last + 0.5))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].legend(frameon=False)
     return figure(drawn)
@@ -199,8 +204,10 @@ def pictures(found: Pilot, judged: Judged) -> list[tuple[str, int, list[tuple[In
 def tile(found: Pilot, judged: Judged, index: int) -> tuple[Inline, str]:
     """A picture beside itself with its map, and the caption."""
     path = judged.pictures[index].path
-    pixels = data.read_picture(path, (SIDE, SIDE))
-    marked = overlay(pixels, judged.maps[index] / np.float32(255), MAP_THRESHOLD, (255, 140, 0))
+    height, width = judged.maps.shape[1:]
+    side = SIDE / max(width, height)
+    pixels = data.read_picture(path, (round(width * side), round(height * side)))
+    marked = overlay(pixels, judged.maps[index] / np.float32(255), found.recipe["map_threshold"], (255, 140, 0))
     out = io.BytesIO()
     Image.fromarray(np.concatenate([pixels, marked], axis=1)).save(out, "JPEG", quality=85)
     name = list(found.counts)[int(judged.labels[index])]

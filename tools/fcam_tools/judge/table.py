@@ -23,13 +23,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cv2
 import matplotlib
 
 matplotlib.use("Agg")  # before pyplot: there may be no display
@@ -40,6 +38,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fcam_tools import data
+from fcam_tools.common import spread
 from fcam_tools.common.disk import write
 from fcam_tools.common.errors import ToolError
 from fcam_tools.common.run_folder import save
@@ -268,7 +267,7 @@ def made_by_several(plan: Plan, keys: Sequence[tuple[str, ...]], jobs: int) -> I
 
     Rows are trained and scored side by side, so their seconds are those of a busy machine.
     """
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=one_thread) as pool:
+    with spread.pool(jobs) as pool:
         backbones = dict.fromkeys(key[3] for key in keys)
         wait_for([pool.submit(classifier_of, plan, backbone, False) for backbone in backbones])
         # A decoder takes longest: those begin first.
@@ -281,12 +280,6 @@ def made_by_several(plan: Plan, keys: Sequence[tuple[str, ...]], jobs: int) -> I
 def wait_for(asked: Sequence[Future[Any]]) -> None:
     for done in as_completed(asked):
         done.result()
-
-
-def one_thread() -> None:
-    """Sets up a process of the pool: one thread, because several processes share the machine."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
 
 def publish(plan: Plan, rows: Mapping[tuple[str, ...], Row]) -> None:
@@ -403,8 +396,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         raise ToolError(f"--out {args.out} must end in .csv")
     if args.per_class is not None and args.per_class < 1:
         raise ToolError(f"--per-class {args.per_class} leaves no pictures: give 1 or more")
-    if args.jobs < 1:
-        raise ToolError(f"--jobs {args.jobs} does no work: give 1 or more")
+    spread.checked(args.jobs)
     names = ("size", "epochs", "decoder_epochs", "batch", "stride", "seed")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     recipe = train.Recipe(**methods.named(args.recipe, given | {"pretrained": args.pretrained}))

@@ -113,6 +113,7 @@ class Setting:
     size: tuple[int, int] = (0, 0)
     train_auroc: float | None = None
     still_learning: bool = False
+    more: str = "--epochs"  # what to train on with
     made_up: bool = False
 
 
@@ -318,7 +319,7 @@ def causes(found: Figures, setting: Setting) -> list[str]:
     if told := shrunk(setting.picture, setting.size):
         out.append(told)
     if setting.still_learning:
-        out.append("it was still learning in its last epoch: train with more --epochs")
+        out.append(f"it was still learning in its last epoch: train with more {setting.more}")
     return out
 
 

@@ -47,8 +47,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
     missing = [key for key in SETTINGS if key not in saved]
     if missing:
         raise ToolError(f"the checkpoint {path} lacks {', '.join(missing)}: write it with fcam-tools train")
+    checkpoint = checkpoint_of(saved)
+    check_checkpoint(checkpoint, int(saved["settings"]["classes"]))
+    return checkpoint
+
+
+def checkpoint_of(saved: dict[str, Any]) -> Checkpoint:
+    """A checkpoint's content, with its network."""
     size = saved["size"]
-    checkpoint = Checkpoint(
+    return Checkpoint(
         net=net_of(saved),
         classes=list(saved["classes"]),
         ok=saved["ok"],
@@ -59,8 +66,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         template=template_of(saved),
         saved={key: saved[key] for key in ("recipe", "training", "judgement") if key in saved},
     )
-    check_checkpoint(checkpoint, int(saved["settings"]["classes"]))
-    return checkpoint
 
 
 def saved_template(template: Template | None) -> dict[str, Any] | None:
