@@ -6,9 +6,11 @@ and answered goes from process to process (pickle): files by their paths.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import cv2
@@ -32,13 +34,21 @@ def spread(work: Callable[..., Any], asked: Sequence[tuple[Any, ...]], jobs: int
 
 
 def pool(jobs: int) -> ProcessPoolExecutor:
-    """Processes that begin afresh: torch's threads do not survive a fork."""
-    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=one_thread)
+    """Processes that begin afresh: torch's threads do not survive a fork. They end with the process that began them."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=begin)
 
 
-def one_thread() -> None:
+def begin() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """A pool's processes go on for ever when the one that asks them is killed."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def checked(jobs: int) -> int:
