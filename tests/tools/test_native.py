@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fcam_tools import __main__
 from fcam_tools.model.network import Net
 from fcam_tools.train import methods, native, threshold, train
 from PIL import Image
@@ -167,25 +169,38 @@ def test_shallow_features_stay_and_all_else_learns() -> None:
     }
 
 
-def specks(root: Path, count: int) -> Path:
-    """Rejects have one speck of 4 x 4 pixels of 96 x 96."""
-    rng = np.random.default_rng(5)
-    for name in ("ok", "ng"):
-        (root / name).mkdir(parents=True)
-        for index in range(count):
-            pixels = np.clip(rng.normal(120, 12, (96, 96, 3)), 0, 255)
-            if name == "ng":
+def specks(root: Path, how: str = "") -> Path:
+    """Rejects have one speck of 4 x 4 pixels of 96 x 96; with `removed` none has, with `shuffled` any picture may."""
+    for seed, (split, count) in enumerate({"train": 40, "val": 16, "test": 6}.items()):
+        rng = np.random.default_rng(seed)
+        for index in range(2 * count):
+            defective = index % 2 == 1
+            pixels = rng.normal(120, 12, (96, 96, 3))
+            if defective and how != "removed":
                 top, left = rng.integers(4, 88, 2)
                 pixels[top : top + 4, left : left + 4] += 90
-            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(root / name / f"{index:03}.png")
+            side = rng.permutation(2)[0] if how == "shuffled" else int(defective)
+            path = root / split / ("ok", "ng")[side] / f"{index:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
     return root
 
 
-def test_learns_specks_from_labels(tmp_path: Path) -> None:
-    dataset = train.data.load(str(specks(tmp_path / "set", 40)))
-    how = recipe(outline_steps=80, label_steps=100, pretrained=True, size=96, windows=16, window=32, pictures=8)
-    checkpoint, _ = train.fit(how, dataset, progress=False)
-    assert checkpoint["training"]["val_auroc"] > 0.9, checkpoint["training"]
+STEPS = (
+    "--size 96 --window 32 --windows 16 --pictures 8 --outline-steps 80 --label-steps 100 --precision fp32 --place no"
+)
+
+
+@pytest.mark.parametrize(("how", "code"), [("", 0), ("shuffled", 1), ("removed", 1)])
+def test_learns_specks_from_labels_and_says_when_there_was_nothing_to_learn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str, code: int
+) -> None:
+    folder = specks(tmp_path / "set", how)
+    assert __main__.main(["train", str(folder), "--out", str(tmp_path / "x.pt"), *STEPS.split(), "--json"]) == code
+    said = capsys.readouterr()
+    assert (json.loads(said.out)["val_auroc"] > 0.9) is (code == 0)
+    assert ("; this says nothing about your parts" in said.err or "this says little about" in said.err) is (code == 1)
+    assert ("perhaps" in said.err and "fcam-tools" in said.err) is (code == 1), said.err
 
 
 def test_known_good_pictures_count_as_much_as_they_are_known_by_heart() -> None:
