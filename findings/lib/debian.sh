@@ -20,7 +20,7 @@ debian() {
 # version PACKAGE VERSION: ends the script where Debian serves another one.
 version() {
     case $(dpkg-deb -f "$place/packages/$1"_*.deb Version) in
-        "$2" | "$2"[-+]*) ;;
+        "$2" | "$2"[-+.]*) ;;
         *) echo "$1 is not $2 but $(dpkg-deb -f "$place/packages/$1"_*.deb Version)" >&2 && exit 1 ;;
     esac
 }
