@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 FILES = ("dev", "Cargo.toml", "rust-toolchain.toml", "tools/requirements.lock")
 # All that the set-up takes for granted; find is not among them.
 GRANTED = ["sh", "sed", "cut", "grep", "sort", "head", "mkdir", "rm", "cat", "dirname", "mktemp", "sha256sum"]
-GRANTED += ["paste", "env", "wc", "tail", "chmod"]
+GRANTED += ["paste", "env", "wc", "tail", "chmod", "date", "basename"]
 
 
 class Machine:
@@ -335,6 +335,39 @@ def test_with_nothing_left_out_all_passed(elsewhere: Machine) -> None:
 def test_a_lane_s_name_must_be_one(machine: Machine) -> None:
     assert "no lane units; there are lint unit arm board py docs" in one_line(machine.dev("ready", "units"))
     assert machine.dev("nonsense").returncode == 2
+
+
+@pytest.fixture
+def found(elsewhere: Machine) -> Machine:
+    """Two findings, one of which is no longer as it was."""
+    folder = elsewhere.clone / "findings"
+    folder.mkdir()
+    (folder / "first.sh").write_text("echo seen\n")
+    (folder / "second.sh").write_text("echo 'it is not as it was' && exit 1\n")
+    return elsewhere
+
+
+def test_findings_are_all_run_and_the_one_that_failed_is_named(found: Machine) -> None:
+    done = found.dev("findings")
+    assert re.findall(r"^(first|second) +\d+ s  (\w+)$", done.stdout, re.MULTILINE) == [
+        ("first", "yes"),
+        ("second", "NO"),
+    ]
+    assert one_line(done) == "dev: not as it was: second. What each printed is in target/findings"
+    assert (found.clone / "target/findings/first").read_text() == "seen\n"
+
+
+def test_one_finding_can_be_named(found: Machine) -> None:
+    done = found.dev("findings", "first")
+    assert done.returncode == 0 and "second.sh" not in done.stdout and done.stdout.count("seen") == 1, (
+        done.stdout + done.stderr
+    )
+    assert "no finding third; findings/README.md lists them" in one_line(found.dev("findings", "third"))
+
+
+def test_every_finding_has_its_row() -> None:
+    rows = re.findall(r"^\| `([\w.-]+)\.sh` \|", (ROOT / "findings/README.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(path.stem for path in (ROOT / "findings").glob("*.sh"))
 
 
 def test_every_script_is_linted(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ TRTX_VERSION=0.9.1 # carries the headers of TensorRT 11.4
 ARM_CPUS="cortex-a72 cortex-a76" # Raspberry Pi 4 and 5
 BOARDS=target/boards
 IMAGE=target/image
+FINDINGS=target/findings
 # What the program for boards is built with; "board tract" computes float networks too, and is half as large again.
 export FCAM_FEATURES="${FCAM_FEATURES:-board}"
 BOARD_LIBC=2.31 # JetPack 5, Raspberry Pi OS 11; all that came after has a newer one

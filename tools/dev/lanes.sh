@@ -3,7 +3,7 @@
 # test that skips itself is heard as well: tests write to the file that FCAM_NOT_RUN names. With CI set, nothing may be left out.
 
 LANES="lint unit arm board py docs"
-ELSEWHERE="bench, fresh, fuzz, image test, jetson, latency, line, matiec, package test, readme, sanitize"
+ELSEWHERE="bench, findings, fresh, fuzz, image test, jetson, latency, line, matiec, package test, readme, sanitize"
 
 # not_run WHAT WHY
 not_run() {
