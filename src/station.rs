@@ -50,6 +50,7 @@ mod supervise;
 mod swap;
 mod temperature;
 mod trusted;
+mod watched;
 
 pub use count::{Counts, FAULT_NAMES};
 pub use inbox::Trigger;
@@ -68,6 +69,7 @@ use inbox::Inbox;
 use inspect::Inspect;
 use supervise::{Supervise, notify};
 use trusted::Trusted;
+use watched::Watched;
 
 /// Verdicts that may wait for their due times; with more, inspect waits too.
 const JUDGED: usize = 1024;
@@ -248,6 +250,7 @@ impl Station {
             trusted: Trusted::new(pipeline, self.geometry.is_some()),
             open: None,
             swap,
+            watched: Watched::default(),
         };
         let capture = Capture {
             camera: self.camera,
@@ -347,7 +350,7 @@ fn warm(pipeline: &mut Pipeline) -> Duration {
     let Ok(frame) = Frame::new(0, clock::now(), geometry, &bytes) else { return Duration::ZERO };
     let times = (0..TRIES).map(|_| pipeline.inspect(&frame).outcome.timings.total());
     let inspection = times.min().unwrap_or_default();
-    pipeline.forget(); // gray pictures have no vote
+    pipeline.restart(); // gray pictures have no vote, and are nothing to compare parts with
     inspection
 }
 

@@ -118,7 +118,7 @@ fn the_stages_after_the_engine_allocate_nothing() {
             let verdict = judge.run(&prediction, &mask);
             assert!(matches!(verdict, Verdict::Reject(_)));
             assert!(zones.iter().all(|zones| zones.run(&mask) != 0));
-            let judged = Judged { verdict, score: Some(0.9), zones: 1 };
+            let judged = Judged { verdict, score: Some(0.9), zones: 1, drift: None };
             let outputs = signaller().run(Duration::ZERO, false);
             Outcome::new(Opened::default(), judged, outputs, &judged_by, Timings::default())
         });
@@ -151,6 +151,7 @@ fn an_inspection_allocates_what_its_engine_does(engine: Settings, known: Option<
         score_threshold: None,
         locate: None,
         vote: None,
+        drift: None,
         zones: Default::default(),
         signaller: signaller(),
     };
@@ -207,6 +208,7 @@ fn an_inspection_of_tiles_allocates_nothing() {
             score_threshold: None,
             locate: None,
             vote: Some(Vote { of: 3, need: 2 }),
+            drift: None,
             zones: Zones::Grid { columns: 4, rows: 4 },
             signaller: signaller(),
         };

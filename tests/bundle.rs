@@ -82,6 +82,7 @@ fn options() -> PipelineOptions {
         score_threshold: None,
         locate: None,
         vote: None,
+        drift: None,
         zones: Default::default(),
         signaller,
     }

@@ -7,8 +7,8 @@ use crate::clock::Timestamp;
 use crate::outcome::Outcome;
 
 /// The stages by name, in the order of a part's way; the last is all of it.
-pub const STAGES: [&str; 9] =
-    ["wait", "preprocess", "locate", "engine", "mask", "verdict", "outputs", "all but engine", "part to outputs"];
+pub const STAGES: [&str; 10] =
+    ["wait", "preprocess", "locate", "drift", "engine", "mask", "verdict", "outputs", "all but engine", "part to outputs"];
 
 /// A histogram for each of [`STAGES`]; parts that were not judged are in the last alone.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +19,7 @@ impl StageTimes {
     pub(super) fn add(&mut self, outcome: &Outcome, judged: Timestamp, due: Timestamp, told: Timestamp) {
         let (seen, timings) = (outcome.captured, outcome.timings);
         let total = told.saturating_sub(seen);
-        let Self([wait, preprocess, locate, engine, mask, verdict, outputs, rest, all]) = self;
+        let Self([wait, preprocess, locate, drift, engine, mask, verdict, outputs, rest, all]) = self;
         all.add(total);
         let inspected = timings.total();
         if inspected.is_zero() {
@@ -30,6 +30,7 @@ impl StageTimes {
         wait.add(waited);
         preprocess.add(timings.preprocess);
         locate.add(timings.locate);
+        drift.add(timings.drift);
         engine.add(timings.engine);
         mask.add(timings.mask);
         verdict.add(timings.verdict + timings.signal);

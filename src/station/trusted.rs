@@ -21,7 +21,8 @@ impl Trusted {
     }
 
     /// Another pipeline, of which nothing went wrong yet; returns the one before.
-    pub(super) fn replace(&mut self, pipeline: Pipeline) -> Pipeline {
+    pub(super) fn replace(&mut self, mut pipeline: Pipeline) -> Pipeline {
+        pipeline.restart(); // it may have judged before
         let settled = self.settled;
         std::mem::replace(self, Self::new(pipeline, settled)).pipeline
     }
