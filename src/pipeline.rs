@@ -329,6 +329,14 @@ impl Pipeline {
         Inspection { prediction: Some(prediction), mask, pose, outcome }
     }
 
+    /// Judges a picture that is none of a part's: nothing is watched, and nothing learnt. Returns how long it took.
+    pub fn inspect_unwatched(&mut self, frame: &Frame) -> Timings {
+        let guard = self.guard.take();
+        let timings = self.inspect(frame).outcome.timings;
+        self.guard = guard;
+        timings
+    }
+
     /// The inspection of a part that cannot be judged.
     fn unjudged(&self, part: Opened, fault: Fault) -> Inspection<'static> {
         let outcome = self.fault(part, fault);

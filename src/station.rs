@@ -343,14 +343,15 @@ fn promise(delay: Duration, trigger: Trigger, inspection: Duration) -> Duration 
     delay.max(4 * parts * inspection)
 }
 
-/// Inspects a gray picture, so that the first part finds everything in place. Returns the fastest of a few tries.
+/// Inspects a gray picture, so that the first part finds everything in place; it is not watched, because it would be
+/// taken for a covered lens, and the engine be left cold. Returns the fastest of a few tries.
 fn warm(pipeline: &mut Pipeline) -> Duration {
     let geometry = pipeline.geometry();
     let bytes = vec![128; geometry.frame_bytes()];
     let Ok(frame) = Frame::new(0, clock::now(), geometry, &bytes) else { return Duration::ZERO };
-    let times = (0..TRIES).map(|_| pipeline.inspect(&frame).outcome.timings.total());
+    let times = (0..TRIES).map(|_| pipeline.inspect_unwatched(&frame).total());
     let inspection = times.min().unwrap_or_default();
-    pipeline.restart(); // gray pictures have no vote, and are nothing to compare parts with
+    pipeline.forget(); // gray pictures have no vote
     inspection
 }
 

@@ -243,7 +243,8 @@ fn options(bundle: &Bundle, args: &Args) -> PipelineOptions {
         score_threshold: None,
         locate: None,
         vote: None,
-        drift: Some(DriftOptions { learn, ..DriftOptions::default() }),
+        // The pictures in turn are of different parts.
+        drift: Some(DriftOptions { learn, blind: false, ..DriftOptions::default() }),
         zones: Default::default(),
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) },
     }

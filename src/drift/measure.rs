@@ -42,7 +42,7 @@ pub enum Measure {
     Brightness,
     /// Logarithm of the levels' standard deviation as a share of their mean: a weaker lamp alone does not change it.
     Contrast,
-    /// Logarithm of the steps from pixel to pixel, without noise, as a share of the standard deviation.
+    /// Logarithm of the steps from pixel to pixel, without noise, as a share of the mean level.
     Sharpness,
     /// Logarithm of red to blue.
     Warmth,
@@ -183,13 +183,13 @@ pub struct Meter {
 struct Sums {
     runs: usize,
     level: [i32; LANES],
-    square: [i32; LANES],
+    square: u64,
     clipped: u32,
     step: u64,
 }
 
 impl Sums {
-    const NONE: Self = Self { runs: 0, level: [0; LANES], square: [0; LANES], clipped: 0, step: 0 };
+    const NONE: Self = Self { runs: 0, level: [0; LANES], square: 0, clipped: 0, step: 0 };
 }
 
 impl Meter {
@@ -226,24 +226,23 @@ impl Meter {
     /// `at` is the pixel left of the run.
     fn run(&mut self, values: &[i8], at: usize, stride: usize) {
         let [above, own, below] = [at - stride, at, at + stride].map(|start| widened(values, start));
+        let [left, here, right] = neighbours(&own);
+        let ([over_left, over, over_right], [under_left, under, under_right]) = (neighbours(&above), neighbours(&below));
         let Sums { runs, level, square, clipped, step } = &mut self.sums;
-        let (mut steps, mut rough, mut ends) = (0_i32, 0_i32, 0_i32);
+        let (mut rough, mut ends) = ([0; LANES], [0; LANES]);
         for lane in 0..LANES {
-            let (left, here, right) = (own[lane], own[lane + CHANNELS], own[lane + 2 * CHANNELS]);
-            let (over, under) = (above[lane + CHANNELS], below[lane + CHANNELS]);
-            level[lane] += i32::from(here);
-            square[lane] += i32::from(here) * i32::from(here);
-            ends += i32::from(here >= WHITE) | i32::from(here <= BLACK);
-            let (right_step, down_step) = (i32::from(right - here), i32::from(under - here));
-            steps += right_step * right_step + down_step * down_step;
-            let corners = above[lane] + above[lane + 2 * CHANNELS] + below[lane] + below[lane + 2 * CHANNELS];
-            rough += i32::from((corners + 4 * here - 2 * (left + right + over + under)).abs());
+            level[lane] += i32::from(here[lane]);
+            ends[lane] = i16::from(here[lane] >= WHITE) + i16::from(here[lane] <= BLACK);
+            let corners = over_left[lane] + over_right[lane] + under_left[lane] + under_right[lane];
+            let sides = left[lane] + right[lane] + over[lane] + under[lane];
+            rough[lane] = corners + 4 * here[lane] - 2 * sides;
         }
         *runs += 1;
-        *clipped += ends as u32;
-        *step += steps as u64;
+        *square += squares(here, &[0; LANES]);
+        *step += squares(right, here) + squares(under, here);
+        *clipped += magnitudes(&ends);
         if self.rough.len() < self.rough.capacity() {
-            self.rough.push(rough as u32);
+            self.rough.push(magnitudes(&rough));
         }
     }
 
@@ -254,15 +253,14 @@ impl Meter {
             return Measures::NONE;
         }
         let pixels = (*runs * RUN) as f64;
-        let of_channel = |sums: &[i32; LANES], channel: usize| {
-            sums.iter().skip(channel).step_by(CHANNELS).map(|sum| f64::from(*sum)).sum::<f64>() / pixels
-        };
-        let means = [0, 1, 2].map(|channel| of_channel(level, channel));
-        let variance = [0, 1, 2].map(|channel| of_channel(square, channel) - means[channel] * means[channel]);
-        let spread = (variance.iter().sum::<f64>() / CHANNELS as f64).max(0.0).sqrt() as f32;
+        let values = pixels * CHANNELS as f64;
+        let means = [0, 1, 2].map(|channel| {
+            level.iter().skip(channel).step_by(CHANNELS).map(|sum| f64::from(*sum)).sum::<f64>() / pixels
+        });
+        let squared = means.iter().map(|mean| mean * mean).sum::<f64>() / CHANNELS as f64;
+        let spread = (*square as f64 / values - squared).max(0.0).sqrt() as f32;
         let [red, green, blue] = means.map(|mean| mean as f32 + 128.0 + DARK);
         let light = (red + green + blue) / CHANNELS as f32;
-        let values = pixels * CHANNELS as f64;
         let noise = noise(&mut self.rough);
         let step = (*step as f64 / (2.0 * values)) as f32; // of the mean square; noise has its part in it
         let step = (step - 2.0 * noise * noise).max(0.01 * step + 1e-3).sqrt();
@@ -271,7 +269,7 @@ impl Meter {
         found.values = [
             light.ln(),
             ((spread + 0.5) / light).ln(),
-            (step / (spread + 0.5)).ln(),
+            (step / light).ln(),
             (red / blue).ln(),
             (green / (red * blue).sqrt()).ln(),
             (noise + 0.5).ln(),
@@ -291,6 +289,24 @@ fn widened(values: &[i8], start: usize) -> [i16; LOADED] {
     let mut wide = [0; LOADED];
     wide.iter_mut().zip(&values[start..start + LOADED]).for_each(|(wide, value)| *wide = i16::from(*value));
     wide
+}
+
+/// The values left of a run's pixels, at them, and right of them.
+fn neighbours(row: &[i16; LOADED]) -> [&[i16]; 3] {
+    [&row[..LANES], &row[CHANNELS..LANES + CHANNELS], &row[2 * CHANNELS..]]
+}
+
+/// The sum of squared differences. Not inlined: its loop, unrolled, would not be vectorised.
+#[inline(never)]
+fn squares(from: &[i16], to: &[i16]) -> u64 {
+    let square = |(from, to): (&i16, &i16)| i32::from(from - to) * i32::from(from - to);
+    from.iter().zip(to).map(square).sum::<i32>() as u64
+}
+
+/// The sum of magnitudes; the same holds.
+#[inline(never)]
+fn magnitudes(values: &[i16]) -> u32 {
+    values.iter().map(|value| i32::from((*value).max(-*value))).sum::<i32>() as u32
 }
 
 /// Standard deviation of the noise, levels: Immerkær's difference of two Laplacians ("Fast noise variance estimation",
