@@ -18,7 +18,7 @@ const LANES: usize = RUN * CHANNELS;
 /// The same with the pixels left and right of it.
 const LOADED: usize = LANES + 2 * CHANNELS;
 /// Runs of a part, over all its tiles.
-const RUNS: usize = 384;
+const RUNS: usize = 256;
 /// Runs of a tile at least.
 const RUNS_OF_A_TILE: usize = 16;
 /// Values of the input from which a pixel is white, and up to which it is black, in a channel.
