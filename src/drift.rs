@@ -252,9 +252,7 @@ impl Watch {
     fn new(reference: &Reference, options: &DriftOptions) -> Self {
         let sides = Measure::ALL.iter().map(|measure| if measure.only_up() { 1.0 } else { 2.0 }).sum::<f64>();
         let each = options.parts_per_alarm.max(1.0) * sides; // any of them would be a false alarm
-        let chart = |measure: Measure| {
-            Some(Chart::new(measure, reference.usual(measure)?, reference.parts, each))
-        };
+        let chart = |measure: Measure| Some(Chart::new(measure, reference.usual(measure)?, reference.parts, each));
         Self {
             least_spread: reference.least_spread,
             least_sharpness: reference.least_sharpness,

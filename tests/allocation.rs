@@ -205,7 +205,8 @@ fn watching_for_drift_allocates_nothing() {
     };
     let drift = Some(DriftOptions { learn: 20, ..DriftOptions::default() });
     let mut pipeline =
-        Pipeline::new(&common::tiny_bundle(), geometry, PipelineOptions { drift, ..PipelineOptions::default() }).unwrap();
+        Pipeline::new(&common::tiny_bundle(), geometry, PipelineOptions { drift, ..PipelineOptions::default() })
+            .unwrap();
     let mut told = 0;
     for (part, light) in (0..80).map(|part| (part, if part < 40 { 100 } else { 85 })) {
         let bytes = bytes(part, light);

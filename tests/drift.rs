@@ -1,6 +1,6 @@
 //! Pictures that change: how soon it is told, how rarely it is told for nothing, and who hears of it.
 //!
-//! `FCAM_DRIFT_SETS=DIR:DIR ./target/release/... --ignored` is in the last test: the same on pictures of your own.
+//! The same on pictures of your own is a test that runs when it is asked to.
 
 #[path = "drift/line.rs"]
 mod line;
@@ -25,7 +25,7 @@ fn changes() -> [(&'static str, Light, usize, &'static [Measure]); 4] {
     [
         ("lamp down 15 %", Light { lamp: 0.85, ..USUAL }, 50, &[Brightness]),
         ("lamp up 15 %", Light { lamp: 1.15, ..USUAL }, 50, &[Brightness]),
-        ("focus off, blur of 0.8 pixels", Light { blur: 0.8, ..USUAL }, 100, &[Sharpness, Contrast]),
+        ("focus off, blur of half a pixel", Light { blur: 0.5, ..USUAL }, 100, &[Sharpness, Contrast]),
         ("4500 K for 5000 K", kelvin(4500.0), 100, &[Warmth, Tint]),
     ]
 }
@@ -167,7 +167,10 @@ fn a_station_tells_what_its_bundle_was_taught() {
     let dark = folder("dark", 3, 0.01);
     let faults = |more: &str| {
         let (parts, _) = station(root.path(), &bundle, &[&good, &dark], more);
-        parts[60..].iter().map(|part| part["verdict"]["fault"].as_str().unwrap_or("judged").to_owned()).collect::<Vec<_>>()
+        parts[60..]
+            .iter()
+            .map(|part| part["verdict"]["fault"].as_str().unwrap_or("judged").to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(faults(""), ["blind"; 3]);
     assert_eq!(faults("[drift]\nblind = false\n"), ["judged"; 3]);
@@ -238,7 +241,11 @@ fn pictures_are_compared_by_hand() {
     assert_eq!((&last["drift"]["what"], last["measures"].as_object().unwrap().len()), (&"brightness".into(), 8));
     let few = parts(&root.path().join("few"), 3, 1.0);
     let out = drift(&["--teach", &few]);
-    assert!(out.status.code() == Some(2) && said(&out).contains("3 pictures of good parts are too few"), "{}", said(&out));
+    assert!(
+        out.status.code() == Some(2) && said(&out).contains("3 pictures of good parts are too few"),
+        "{}",
+        said(&out)
+    );
 }
 
 /// Modbus shows it until CLEAR_FAULT; whoever watches hears of that with the next part, and begins anew.

@@ -20,7 +20,9 @@ use crate::verdict::Verdict;
 
 /// Says what has changed in pictures against a bundle's reference, or makes the reference of good parts
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 nothing has changed, 1 something has or a picture was not judged, 2 could not start.")]
+#[command(
+    after_help = "Exit codes: 0 nothing has changed, 1 something has or a picture was not judged, 2 could not start."
+)]
 pub(super) struct Args {
     /// Pictures (png, jpg, bmp, tiff) and folders of them, in the order in which they were taken
     #[arg(value_name = "PATH", required = true)]
@@ -75,8 +77,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         bundle.describe()
     );
     let drift = DriftOptions { learn, parts_per_alarm: args.parts_per_alarm, blind: !args.teach };
-    let options =
-        PipelineOptions { layout: args.layout.layout(), drift: Some(drift), ..PipelineOptions::default() };
+    let options = PipelineOptions { layout: args.layout.layout(), drift: Some(drift), ..PipelineOptions::default() };
     let mut folder = Folder::open(&args.paths)?;
     let mut pictures = Pictures::new(&bundle, options)?;
     let (mut teacher, mut clean) = (Teacher::default(), true);

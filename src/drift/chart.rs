@@ -197,7 +197,10 @@ mod tests {
                 }
             }
             let allowed = 2.0 * parts as f64 / per_alarm;
-            assert!(f64::from(alarms) <= 1.3 * allowed, "correlation {correlation}: {alarms}, and {allowed} are allowed");
+            assert!(
+                f64::from(alarms) <= 1.3 * allowed,
+                "correlation {correlation}: {alarms}, and {allowed} are allowed"
+            );
         }
     }
 

@@ -227,7 +227,8 @@ impl Meter {
     fn run(&mut self, values: &[i8], at: usize, stride: usize) {
         let [above, own, below] = [at - stride, at, at + stride].map(|start| widened(values, start));
         let [left, here, right] = neighbours(&own);
-        let ([over_left, over, over_right], [under_left, under, under_right]) = (neighbours(&above), neighbours(&below));
+        let ([over_left, over, over_right], [under_left, under, under_right]) =
+            (neighbours(&above), neighbours(&below));
         let Sums { runs, level, square, clipped, step } = &mut self.sums;
         let (mut rough, mut ends) = ([0; LANES], [0; LANES]);
         for lane in 0..LANES {

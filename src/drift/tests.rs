@@ -134,10 +134,14 @@ fn a_camera_that_sees_nothing_is_blind() {
     let mut soft = part.clone();
     for _ in 0..24 {
         let mean = |at: usize| (i16::from(soft[at - 3]) + 2 * i16::from(soft[at]) + i16::from(soft[at + 3])) / 4;
-        let across: Vec<i8> = (0..soft.len()).map(|at| if at < 3 || at + 3 >= soft.len() { soft[at] } else { mean(at) as i8 }).collect();
+        let across: Vec<i8> =
+            (0..soft.len()).map(|at| if at < 3 || at + 3 >= soft.len() { soft[at] } else { mean(at) as i8 }).collect();
         let row = SIDE * 3;
-        let mean = |at: usize| (i16::from(across[at - row]) + 2 * i16::from(across[at]) + i16::from(across[at + row])) / 4;
-        soft = (0..soft.len()).map(|at| if at < row || at + row >= soft.len() { across[at] } else { mean(at) as i8 }).collect();
+        let mean =
+            |at: usize| (i16::from(across[at - row]) + 2 * i16::from(across[at]) + i16::from(across[at + row])) / 4;
+        soft = (0..soft.len())
+            .map(|at| if at < row || at + row >= soft.len() { across[at] } else { mean(at) as i8 })
+            .collect();
     }
     assert!(blind(&soft), "far out of focus");
     let options = DriftOptions { learn: 60, blind: false, ..DriftOptions::default() };

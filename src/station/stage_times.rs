@@ -7,8 +7,18 @@ use crate::clock::Timestamp;
 use crate::outcome::Outcome;
 
 /// The stages by name, in the order of a part's way; the last is all of it.
-pub const STAGES: [&str; 10] =
-    ["wait", "preprocess", "locate", "drift", "engine", "mask", "verdict", "outputs", "all but engine", "part to outputs"];
+pub const STAGES: [&str; 10] = [
+    "wait",
+    "preprocess",
+    "locate",
+    "drift",
+    "engine",
+    "mask",
+    "verdict",
+    "outputs",
+    "all but engine",
+    "part to outputs",
+];
 
 /// A histogram for each of [`STAGES`]; parts that were not judged are in the last alone.
 #[derive(Debug, Clone, Default)]

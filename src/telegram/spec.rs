@@ -9,7 +9,12 @@ pub type Kind = (u8, &'static str, &'static str, &'static str);
 /// Every message type.
 pub const KINDS: [Kind; 10] = [
     (kind::HELLO, "HELLO", "camera", "first on every connection: what the station is"),
-    (kind::HEARTBEAT, "HEARTBEAT", "camera", "every 250 ms when nothing else was sent, and when the code or the drift changes"),
+    (
+        kind::HEARTBEAT,
+        "HEARTBEAT",
+        "camera",
+        "every 250 ms when nothing else was sent, and when the code or the drift changes",
+    ),
     (kind::VERDICT, "VERDICT", "camera", "the judgement of a part"),
     (kind::REGIONS, "REGIONS", "camera", "boxes of a part's defects, and where its mask lies"),
     (kind::MASK_CHUNK, "MASK_CHUNK", "camera", "a piece of a part's mask"),

@@ -61,7 +61,13 @@ impl Pool {
                 });
                 let plate = u.abs() < 105.0 && v.abs() < 80.0;
                 let line = plate && x % 23 < 2 && v > 30.0;
-                let level = if hole || !plate { 35.0 } else if line { 90.0 } else { 150.0 + brush[(y * 2 + x / 64) as usize % 512] };
+                let level = if hole || !plate {
+                    35.0
+                } else if line {
+                    90.0
+                } else {
+                    150.0 + brush[(y * 2 + x / 64) as usize % 512]
+                };
                 image::Rgb([level * own, level * own * 0.97, level * own * 0.9].map(|level| level as u8))
             })
         };
