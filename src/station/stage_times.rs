@@ -93,6 +93,6 @@ mod tests {
         assert_eq!(found, [3, 2, 3, 4, 5, 1, 0, 1, 14, 31]);
         stages.add(&outcome(ms(200), Timings::default()), ms(201), ms(201), ms(202));
         let counts: Vec<u64> = stages.iter().map(|(_, latency)| latency.count()).collect();
-        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 2]);
+        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
     }
 }
