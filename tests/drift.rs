@@ -25,7 +25,7 @@ fn changes() -> [(&'static str, Light, usize, &'static [Measure]); 4] {
     [
         ("lamp down 15 %", Light { lamp: 0.85, ..USUAL }, 50, &[Brightness]),
         ("lamp up 15 %", Light { lamp: 1.15, ..USUAL }, 50, &[Brightness]),
-        ("focus off, blur of half a pixel", Light { blur: 0.5, ..USUAL }, 100, &[Sharpness, Contrast]),
+        ("focus off, blur of 0.8 pixels", Light { blur: 0.8, ..USUAL }, 100, &[Sharpness, Contrast]),
         ("4500 K for 5000 K", kelvin(4500.0), 100, &[Warmth, Tint]),
     ]
 }
