@@ -14,6 +14,7 @@ mod bundle;
 #[cfg(feature = "v4l2")]
 mod cameras;
 mod check;
+mod drift;
 mod engine;
 mod io;
 mod layers;
@@ -60,6 +61,7 @@ enum Verb {
     Replay(replay::Args),
     Pictures(pictures::Args),
     Locate(locate::Args),
+    Drift(drift::Args),
     Check(check::Args),
     Bench(bench::Args),
     Engine(engine::Args),
@@ -101,6 +103,7 @@ fn run_verb(verb: Verb) -> anyhow::Result<u8> {
         Verb::Replay(args) => replay::run(&args),
         Verb::Pictures(args) => pictures::run(&args),
         Verb::Locate(args) => locate::run(&args),
+        Verb::Drift(args) => drift::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Engine(args) => engine::run(&args),

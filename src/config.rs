@@ -28,6 +28,7 @@ use crate::telegram::{self, budget};
 mod bundle;
 #[cfg(feature = "v4l2")]
 mod device;
+mod drift;
 mod gpio;
 mod inspect;
 mod locate;
@@ -185,7 +186,8 @@ impl Setup {
         let template = locate::read(&raw.locate, &mut problems);
         match bundle::choose(&raw.bundle, &raw.engine.float_layers, &mut problems) {
             Some((bundle, installed)) if problems.is_empty() => {
-                match locate::misfit(template.as_ref(), &bundle, &raw.inspect.layout()) {
+                let misfit = locate::misfit(template.as_ref(), &bundle, &raw.inspect.layout());
+                match misfit.or_else(|| drift::misfit(&raw, &bundle)) {
                     Some(problem) => Err(Error::Invalid { name, problems: vec![problem] }),
                     None => Ok(Self { raw, bundle, installed, geometry, template, frames }),
                 }
@@ -209,6 +211,7 @@ impl Setup {
             score_threshold: inspect.score,
             locate: self.template.clone(),
             vote: inspect.vote,
+            drift: drift::options(&self.raw),
             zones: zones::build(&self.raw.zones),
             signaller: Signaller { delay, hold: Duration::from_millis(signals.hold_ms) },
         }
@@ -455,6 +458,7 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
     if raw.record.keep != Keep::None && raw.record.dir.as_os_str().is_empty() {
         problems.push("record.dir is empty: say where parts are to be kept, or set record.keep = \"none\"".into());
     }
+    drift::validate(raw, problems);
     bundle::validate(&raw.bundle, problems);
     validate_serial(&raw.serial, problems);
     zones::validate(&raw.zones, geometry, problems);

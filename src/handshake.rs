@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::drift::Drift;
 use crate::outcome::{Opened, Outcome};
 use crate::verdict::{Fault, Verdict};
 use crate::watchdog::Trouble;
@@ -301,6 +302,9 @@ pub struct Handshake {
     /// When the PLC showed a sign of life; at first when it was looked for.
     plc_heard: Option<Timestamp>,
     temperature: Option<i16>,
+    drift: Option<Drift>,
+    /// The operator cleared it, and whoever watches does not know yet.
+    drift_cleared: bool,
 }
 
 impl Handshake {
@@ -334,6 +338,8 @@ impl Handshake {
             beaten: None,
             plc_heard: None,
             temperature: None,
+            drift: None,
+            drift_cleared: false,
         };
         new.set(Condition::Starting, true);
         new
@@ -534,6 +540,7 @@ impl Handshake {
     /// Forgets what was latched; what still holds is still shown.
     pub fn clear(&mut self) {
         (self.missed, self.overrun, self.late, self.latched) = (false, false, false, 0);
+        (self.drift, self.drift_cleared) = (None, true);
         if self.change == Job::Failed {
             self.change = Job::Settled;
         }
@@ -618,6 +625,14 @@ impl Handshake {
         }
     }
 
+    /// What has changed in the pictures, as whoever watches them says with each part. False if it was cleared since the
+    /// part before: then it is not shown, and whoever watches begins anew.
+    pub fn watched(&mut self, drift: Option<Drift>) -> bool {
+        let cleared = std::mem::take(&mut self.drift_cleared);
+        self.drift = drift.filter(|_| !cleared);
+        !cleared
+    }
+
     /// Every thread that judges or tells is alive. True if HEARTBEAT changed.
     pub fn turn_heartbeat(&mut self, now: Timestamp) -> bool {
         if self.beaten.is_some_and(|beaten| now.saturating_sub(beaten) < HEARTBEAT) {
@@ -629,7 +644,7 @@ impl Handshake {
 
     /// What the outputs show.
     pub fn status(&self) -> Status {
-        let Glance { ready, busy, fault, run, simulated, heartbeat, code } = self.glance();
+        let Glance { ready, busy, fault, run, simulated, heartbeat, code, .. } = self.glance();
         Status {
             ready,
             busy,
@@ -650,6 +665,7 @@ impl Handshake {
             job: self.job,
             release: self.release,
             temperature: self.temperature,
+            drift: self.drift,
             result: self.shown.clone(),
             waiting: self.waiting() as u8,
             counts: self.counts,
@@ -664,6 +680,7 @@ impl Handshake {
             ready: self.ready(),
             busy: self.underway > 0,
             fault: condition.is_some_and(Condition::is_fault) || self.latched != 0,
+            drift: self.drift.is_some(),
             run: condition.is_none(),
             simulated: self.options.simulated,
             heartbeat: self.heartbeat,

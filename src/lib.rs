@@ -48,7 +48,7 @@
 //! | for | modules |
 //! |---|---|
 //! | pictures, from a device, a program, files, or your own [`camera::Camera`] | [`camera`], [`trigger`], [`chip`] |
-//! | what becomes of a frame | [`preprocess`], [`resize`], [`locate`], [`engine`], [`mask`], [`zone`], [`verdict`], [`vote`], [`signal`], [`outcome`], [`pipeline`] |
+//! | what becomes of a frame | [`preprocess`], [`resize`], [`locate`], [`engine`], [`mask`], [`zone`], [`verdict`], [`vote`], [`drift`], [`signal`], [`outcome`], [`pipeline`] |
 //! | the int8 engine alone, on anybody's QDQ network | [`engine::int8`] |
 //! | the dialogue with a PLC | [`handshake`], [`plc_link`], [`telegram`], [`modbus`] |
 //! | channels, or your own [`sink::Sink`] | [`sink`] |
@@ -98,6 +98,8 @@ pub mod zone;
 pub mod verdict;
 
 pub mod vote;
+
+pub mod drift;
 
 pub mod signal;
 

@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 
 use crate::camera::Frame;
 use crate::clock::Timestamp;
+use crate::drift::Drift;
 use crate::mask::Region;
 use crate::signal::{Outputs, Signaller};
 use crate::verdict::{Fault, Findings, Verdict};
@@ -86,7 +87,7 @@ impl JudgedBy {
 /// let ms = Duration::from_millis;
 /// let timings = Timings { preprocess: ms(2), engine: ms(9), ..Timings::default() };
 /// assert_eq!(timings.total(), ms(11));
-/// assert_eq!(timings.stages()[2], ("engine", ms(9)));
+/// assert_eq!(timings.stages()[3], ("engine", ms(9)));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
@@ -94,6 +95,8 @@ pub struct Timings {
     pub preprocess: Duration,
     /// Finding the part and moving it where the network needs it; zero where the bundle asks for neither.
     pub locate: Duration,
+    /// Watching for drift; zero where nothing is watched.
+    pub drift: Duration,
     /// The network.
     pub engine: Duration,
     /// Putting tiles together, threshold, regions and zones.
@@ -106,10 +109,11 @@ pub struct Timings {
 
 impl Timings {
     /// The steps by name, in the order of the flow.
-    pub fn stages(&self) -> [(&'static str, Duration); 6] {
+    pub fn stages(&self) -> [(&'static str, Duration); 7] {
         [
             ("preprocess", self.preprocess),
             ("locate", self.locate),
+            ("drift", self.drift),
             ("engine", self.engine),
             ("mask", self.mask),
             ("verdict", self.verdict),
@@ -200,6 +204,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Zones of the frame with a mask pixel in them, one bit each ([`crate::zone`]); 0 unless rejected.
     pub zones: u16,
+    /// What has changed in the pictures against the reference; a warning, which the verdict knows nothing of.
+    pub drift: Option<Drift>,
     /// What the outputs do, and when.
     pub outputs: Outputs,
     /// What judged it, or would have.
@@ -228,7 +234,7 @@ fn shared<S: Serializer>(judged_by: &Arc<JudgedBy>, serializer: S) -> Result<S::
 /// use fcam::verdict::{Findings, Verdict};
 ///
 /// let findings = Findings { class: 1, score: 0.75, regions: Default::default() };
-/// let judged = Judged { verdict: Verdict::Reject(findings), score: Some(0.75), zones: 0b101 };
+/// let judged = Judged { verdict: Verdict::Reject(findings), score: Some(0.75), zones: 0b101, drift: None };
 /// let judged_by = Arc::new(JudgedBy { classes: vec!["good".into(), "dent".into()], ..JudgedBy::default() });
 /// let outputs = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) }.run(Duration::ZERO, false);
 /// let outcome = Outcome::new(Opened::default(), judged, outputs, &judged_by, Timings::default());
@@ -243,21 +249,23 @@ pub struct Judged {
     pub score: Option<f32>,
     /// See [`Outcome::zones`].
     pub zones: u16,
+    /// See [`Outcome::drift`].
+    pub drift: Option<Drift>,
 }
 
 impl Outcome {
     /// The outcome of a judged part.
     pub fn new(part: Opened, judged: Judged, outputs: Outputs, judged_by: &Arc<JudgedBy>, timings: Timings) -> Self {
         let Opened { sequence, part_id, at: captured } = part;
-        let Judged { verdict, score, zones } = judged;
+        let Judged { verdict, score, zones, drift } = judged;
         let plc = PlcValues::new(&verdict, score);
         let judged_by = Arc::clone(judged_by);
-        Self { sequence, part_id, captured, score, verdict, zones, outputs, judged_by, timings, plc }
+        Self { sequence, part_id, captured, score, verdict, zones, drift, outputs, judged_by, timings, plc }
     }
 
     /// The outcome of a part that cannot be judged.
     pub fn fault(part: Opened, fault: Fault, signaller: &Signaller, judged_by: &Arc<JudgedBy>) -> Self {
-        let judged = Judged { verdict: Verdict::Fault(fault), score: None, zones: 0 };
+        let judged = Judged { verdict: Verdict::Fault(fault), score: None, zones: 0, drift: None };
         Self::new(part, judged, signaller.run(part.at, false), judged_by, Timings::default())
     }
 
@@ -329,7 +337,7 @@ mod tests {
     fn rejected() -> Outcome {
         let judged_by = JudgedBy { classes: vec!["ok".into(), "dent".into()], ..JudgedBy::default() };
         let findings = Findings { class: 1, score: 0.75, regions: heapless::Vec::new() };
-        let judged = Judged { verdict: Verdict::Reject(findings), score: Some(0.75), zones: 5 };
+        let judged = Judged { verdict: Verdict::Reject(findings), score: Some(0.75), zones: 5, drift: None };
         let part = Opened { sequence: 7, part_id: 9, at: Timestamp::from_millis(100) };
         Outcome::new(part, judged, SIGNALLER.run(part.at, false), &Arc::new(judged_by), Timings::default())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::bundle::Bundle;
 use crate::camera::{Frame, Geometry};
 use crate::clock;
+use crate::drift::{Drift, DriftOptions, Guard, Measure, Measures};
 use crate::engine::{self, BuildProgress, Engine, Prediction, Settings, Shape, StepTime};
 use crate::locate::{Locator, Pose, Template};
 use crate::mask::{Mask, Masker, Mosaic, Thresholds};
@@ -46,6 +47,8 @@ pub struct PipelineOptions {
     pub locate: Option<Template>,
     /// Frames that decide together; each alone if none.
     pub vote: Option<Vote>,
+    /// How parts are watched for drift, where there is a reference; not at all if none.
+    pub drift: Option<DriftOptions>,
     /// Where in the frame a defect is told to be.
     pub zones: Zones,
     /// Timing of the outputs.
@@ -61,6 +64,7 @@ impl Default for PipelineOptions {
             score_threshold: None,
             locate: None,
             vote: None,
+            drift: None,
             zones: Zones::default(),
             signaller: Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) },
         }
@@ -147,6 +151,7 @@ pub struct Pipeline {
     engine: Engine,
     judge: Judge,
     ballot: Option<Ballot>,
+    guard: Option<Guard>,
     options: PipelineOptions,
     thresholds: Thresholds,
     judged_by: Arc<JudgedBy>,
@@ -195,14 +200,16 @@ impl Pipeline {
         let fitted = Fitted::new(&engine, geometry, &options.layout, thresholds)?;
         fitted.check(locator.as_ref())?;
         let ballot = options.vote.map(Ballot::new);
+        let reference = bundle.manifest().drift.as_ref();
+        let guard = options.drift.and_then(|drift| Guard::new(drift, reference, fitted.preprocessor.tiles()));
         let judged_by = Arc::clone(bundle.judged_by());
-        Ok(Self { fitted, locator, engine, judge, ballot, options, thresholds, judged_by })
+        Ok(Self { fitted, locator, engine, judge, ballot, guard, options, thresholds, judged_by })
     }
 
     /// Fits the pipeline to frames of another geometry; the network stays loaded.
     pub fn refit(&mut self, geometry: Geometry) -> Result<(), Error> {
         self.fitted = Fitted::new(&self.engine, geometry, &self.options.layout, self.thresholds)?;
-        self.forget();
+        self.restart();
         Ok(())
     }
 
@@ -283,13 +290,16 @@ impl Pipeline {
             return self.unjudged(part, Fault::Geometry);
         }
         let mut timings = Timings::default();
-        let Self { fitted, locator, engine, judge, ballot, options, judged_by, .. } = self;
+        let Self { fitted, locator, engine, judge, ballot, guard, options, judged_by, .. } = self;
         let roi = fitted.roi;
         let Seen { prediction, mut mask, pose } =
-            match fitted.see(locator.as_mut(), engine, *judge, frame, &mut timings) {
+            match fitted.see(locator.as_mut(), engine, *judge, guard.as_mut(), frame, &mut timings) {
                 Ok(seen) => seen,
                 Err(unseen) => {
                     let fault = unseen.fault(part.sequence);
+                    if fault == Fault::Blind {
+                        guard.iter_mut().for_each(|guard| _ = guard.part(part.sequence, part.at, None));
+                    }
                     ballot.iter_mut().for_each(Ballot::clear);
                     let outcome = Outcome::fault(part, fault, &options.signaller, judged_by);
                     return Inspection { prediction: None, mask: Mask::empty(roi), pose: unseen.pose(), outcome };
@@ -311,9 +321,20 @@ impl Pipeline {
         timings.mask += lap.time();
         let outputs = options.signaller.run(part.at, verdict == Verdict::Pass);
         timings.signal = lap.time();
-        let judged = Judged { verdict, score: Some(score), zones };
+        let good = (verdict == Verdict::Pass).then_some(score);
+        let drift = guard.as_mut().and_then(|guard| guard.part(part.sequence, part.at, good));
+        timings.drift += lap.time();
+        let judged = Judged { verdict, score: Some(score), zones, drift };
         let outcome = Outcome::new(part, judged, outputs, judged_by, timings);
         Inspection { prediction: Some(prediction), mask, pose, outcome }
+    }
+
+    /// Judges a picture that is none of a part's: nothing is watched, and nothing learnt. Returns how long it took.
+    pub fn inspect_unwatched(&mut self, frame: &Frame) -> Timings {
+        let guard = self.guard.take();
+        let timings = self.inspect(frame).outcome.timings;
+        self.guard = guard;
+        timings
     }
 
     /// The inspection of a part that cannot be judged.
@@ -325,6 +346,32 @@ impl Pipeline {
     /// The outcome of a part that this pipeline would have judged.
     pub fn fault(&self, part: Opened, fault: Fault) -> Outcome {
         Outcome::fault(part, fault, &self.options.signaller, &self.judged_by)
+    }
+
+    /// Begins anew: parts of another kind come, or after pictures that were no parts.
+    pub fn restart(&mut self) {
+        self.forget();
+        self.guard.iter_mut().for_each(Guard::restart);
+    }
+
+    /// What has changed in the pictures, if they are watched and something has.
+    pub fn drift(&self) -> Option<Drift> {
+        self.guard.as_ref()?.drift()
+    }
+
+    /// The same of one measure.
+    pub fn drift_of(&self, measure: Measure) -> Option<Drift> {
+        self.guard.as_ref()?.drift_of(measure)
+    }
+
+    /// The operator has seen it.
+    pub fn clear_drift(&mut self) {
+        self.guard.iter_mut().for_each(Guard::clear);
+    }
+
+    /// What was measured of the last part; none where nothing is watched.
+    pub fn measures(&mut self) -> Option<Measures> {
+        self.guard.as_mut().map(Guard::measures)
     }
 
     /// Forgets the frames that would vote on the next one: after a fault that happened elsewhere.
@@ -357,6 +404,7 @@ struct Seen<'a> {
 /// Why nothing was seen of a part.
 enum Unseen {
     NotFound(Pose),
+    Blind,
     Engine(engine::Error),
 }
 
@@ -364,7 +412,7 @@ impl Unseen {
     fn pose(&self) -> Option<Pose> {
         match self {
             Self::NotFound(pose) => Some(*pose),
-            Self::Engine(_) => None,
+            Self::Engine(_) | Self::Blind => None,
         }
     }
 
@@ -376,6 +424,10 @@ impl Unseen {
                     "part {part}: not found: nothing agrees with the bundle's template by more than {agreement:.2}"
                 );
                 Fault::NotFound
+            }
+            Self::Blind => {
+                log::warn!("part {part}: the camera sees nothing: is the lens covered, the lamp off, the focus lost?");
+                Fault::Blind
             }
             Self::Engine(error) => {
                 log::error!("part {part}: {error}");
@@ -410,15 +462,19 @@ impl Fitted {
         locator: Option<&'a mut Locator>,
         engine: &'a mut Engine,
         judge: Judge,
+        mut guard: Option<&mut Guard>,
         frame: &Frame,
         timings: &mut Timings,
     ) -> Result<Seen<'a>, Unseen> {
         let Self { preprocessor, mosaic, masker, .. } = self;
+        guard.iter_mut().for_each(|guard| guard.begin());
         let mut lap = Lap::start();
         let Some(mosaic) = mosaic else {
             let tensor = preprocessor.run(frame);
             timings.preprocess = lap.time();
             let Some(locator) = locator else {
+                look(guard, &tensor)?;
+                timings.drift = lap.time();
                 let prediction = engine.run(&tensor).map_err(Unseen::Engine)?;
                 timings.engine = lap.time();
                 let mask = masker.run(&prediction);
@@ -427,10 +483,13 @@ impl Fitted {
             };
             let pose = locator.find(&tensor);
             if !locator.is_there(pose) {
+                look(guard, &tensor)?; // nothing is found in a picture of nothing
                 return Err(Unseen::NotFound(pose));
             }
             let moved = locator.moved(&tensor, pose);
             timings.locate = lap.time();
+            look(guard, &moved)?;
+            timings.drift = lap.time();
             let prediction = engine.run(&moved).map_err(Unseen::Engine)?;
             timings.engine = lap.time();
             let prediction = Prediction { map: locator.back(prediction.map, pose), ..prediction };
@@ -444,17 +503,30 @@ impl Fitted {
         for index in 0..preprocessor.tiles() {
             let tensor = preprocessor.run_tile(frame, index);
             timings.preprocess += lap.time();
+            guard.iter_mut().for_each(|guard| guard.look(&tensor));
+            timings.drift += lap.time();
             let prediction = engine.run(&tensor).map_err(Unseen::Engine)?;
             timings.engine += lap.time();
             let score = judge.score(&prediction);
             mosaic.add(index, &prediction, score, judge.rejects(score));
             timings.mask += lap.time();
         }
+        if guard.is_some_and(Guard::is_blind) {
+            return Err(Unseen::Blind);
+        }
+        timings.drift += lap.time();
         let prediction = mosaic.prediction();
         let mask = masker.run_among(&prediction, mosaic.rejecting());
         timings.mask += lap.time();
         Ok(Seen { prediction, mask, pose: None })
     }
+}
+
+/// An error if the camera sees nothing of a part of one input.
+fn look(guard: Option<&mut Guard>, tensor: &Tensor) -> Result<(), Unseen> {
+    let Some(guard) = guard else { return Ok(()) };
+    guard.look(tensor);
+    if guard.is_blind() { Err(Unseen::Blind) } else { Ok(()) }
 }
 
 /// A stopwatch that gives the time since the last lap.

@@ -170,7 +170,7 @@ fn proof_pipeline(
 ) -> Result<Pipeline, pipeline::Error> {
     let manifest = bundle.manifest();
     let plain = PipelineOptions { layout: Layout::default(), score_threshold: None, locate: None, ..options.clone() };
-    let options = PipelineOptions { vote: None, ..plain };
+    let options = PipelineOptions { vote: None, drift: None, ..plain };
     // Stands until the first golden picture is known; a tensor-sized frame always fits.
     let geometry = Geometry {
         width: manifest.input.width,

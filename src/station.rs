@@ -50,6 +50,7 @@ mod supervise;
 mod swap;
 mod temperature;
 mod trusted;
+mod watched;
 
 pub use count::{Counts, FAULT_NAMES};
 pub use inbox::Trigger;
@@ -68,6 +69,7 @@ use inbox::Inbox;
 use inspect::Inspect;
 use supervise::{Supervise, notify};
 use trusted::Trusted;
+use watched::Watched;
 
 /// Verdicts that may wait for their due times; with more, inspect waits too.
 const JUDGED: usize = 1024;
@@ -248,6 +250,7 @@ impl Station {
             trusted: Trusted::new(pipeline, self.geometry.is_some()),
             open: None,
             swap,
+            watched: Watched::default(),
         };
         let capture = Capture {
             camera: self.camera,
@@ -340,12 +343,13 @@ fn promise(delay: Duration, trigger: Trigger, inspection: Duration) -> Duration 
     delay.max(4 * parts * inspection)
 }
 
-/// Inspects a gray picture, so that the first part finds everything in place. Returns the fastest of a few tries.
+/// Inspects a gray picture, so that the first part finds everything in place; it is not watched, because it would be
+/// taken for a covered lens, and the engine be left cold. Returns the fastest of a few tries.
 fn warm(pipeline: &mut Pipeline) -> Duration {
     let geometry = pipeline.geometry();
     let bytes = vec![128; geometry.frame_bytes()];
     let Ok(frame) = Frame::new(0, clock::now(), geometry, &bytes) else { return Duration::ZERO };
-    let times = (0..TRIES).map(|_| pipeline.inspect(&frame).outcome.timings.total());
+    let times = (0..TRIES).map(|_| pipeline.inspect_unwatched(&frame).total());
     let inspection = times.min().unwrap_or_default();
     pipeline.forget(); // gray pictures have no vote
     inspection

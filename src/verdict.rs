@@ -97,6 +97,8 @@ pub enum Fault {
     Frozen,
     /// The part does not lie where the network needs it, or there is none.
     NotFound,
+    /// The camera sees nothing of the part: a covered lens, no light, far out of focus.
+    Blind,
 }
 
 impl Fault {
@@ -115,6 +117,7 @@ impl Fault {
             Self::NoFrame => 10,
             Self::Frozen => 11,
             Self::NotFound => 12,
+            Self::Blind => 13,
         }
     }
 }

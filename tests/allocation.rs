@@ -18,6 +18,7 @@ use std::time::Duration;
 use fcam::camera::jpeg::Decoder;
 use fcam::camera::picture::Picture;
 use fcam::camera::{Frame, Geometry, PixelFormat};
+use fcam::drift::DriftOptions;
 #[cfg(feature = "tensorrt")]
 use fcam::engine::tensorrt;
 use fcam::engine::{Backend, Prediction, Settings};
@@ -27,7 +28,7 @@ use fcam::outcome::{Judged, Opened, Outcome, Timings};
 use fcam::pipeline::{Pipeline, PipelineOptions};
 use fcam::preprocess::{Layout, Preprocessor, Roi, Tensor, Tiles};
 use fcam::signal::Signaller;
-use fcam::verdict::{Judge, Verdict};
+use fcam::verdict::{Fault, Judge, Verdict};
 use fcam::vote::Vote;
 use fcam::zone::Zones;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -72,6 +73,7 @@ fn main() {
     an_inspection_on_tensorrt_allocates_nothing();
     an_inspection_of_tiles_allocates_nothing();
     an_inspection_of_a_part_that_is_looked_for_allocates_nothing();
+    watching_for_drift_allocates_nothing();
     println!("nothing is allocated from frame to outcome");
 }
 
@@ -118,7 +120,7 @@ fn the_stages_after_the_engine_allocate_nothing() {
             let verdict = judge.run(&prediction, &mask);
             assert!(matches!(verdict, Verdict::Reject(_)));
             assert!(zones.iter().all(|zones| zones.run(&mask) != 0));
-            let judged = Judged { verdict, score: Some(0.9), zones: 1 };
+            let judged = Judged { verdict, score: Some(0.9), zones: 1, drift: None };
             let outputs = signaller().run(Duration::ZERO, false);
             Outcome::new(Opened::default(), judged, outputs, &judged_by, Timings::default())
         });
@@ -151,6 +153,7 @@ fn an_inspection_allocates_what_its_engine_does(engine: Settings, known: Option<
         score_threshold: None,
         locate: None,
         vote: None,
+        drift: None,
         zones: Default::default(),
         signaller: signaller(),
     };
@@ -194,6 +197,32 @@ fn an_inspection_of_a_part_that_is_looked_for_allocates_nothing() {
     }
 }
 
+/// Learning what is usual, watching, and telling that it has changed; then a part of which nothing is seen.
+fn watching_for_drift_allocates_nothing() {
+    let geometry = common::geometry();
+    let bytes = |part: usize, light: usize| -> Vec<u8> {
+        (0..geometry.frame_bytes()).map(|at| ((150 + at * 7 % 60 + part % 3) * light / 100) as u8).collect()
+    };
+    let drift = Some(DriftOptions { learn: 20, ..DriftOptions::default() });
+    let mut pipeline =
+        Pipeline::new(&common::tiny_bundle(), geometry, PipelineOptions { drift, ..PipelineOptions::default() })
+            .unwrap();
+    let mut told = 0;
+    for (part, light) in (0..80).map(|part| (part, if part < 40 { 100 } else { 85 })) {
+        let bytes = bytes(part, light);
+        let frame = Frame::new(part as u64, Duration::ZERO, geometry, &bytes).unwrap();
+        let count = allocations(|| told += usize::from(pipeline.inspect(&frame).outcome.drift.is_some()));
+        assert!(count == 0 || part == 0, "part {part}: {count}");
+    }
+    assert!((20..40).contains(&told), "{told} parts were told with a drift");
+    let dark = vec![0; geometry.frame_bytes()];
+    let frame = Frame::new(80, Duration::ZERO, geometry, &dark).unwrap();
+    let mut verdict = Verdict::Pass;
+    assert_eq!(allocations(|| verdict = pipeline.inspect(&frame).outcome.verdict.clone()), 0);
+    assert_eq!(verdict, Verdict::Fault(Fault::Blind));
+    assert_eq!(allocations(|| pipeline.clear_drift()), 0);
+}
+
 /// Several looks at a frame, put together, and a vote on what comes out: rejects with regions, passes, and one told for
 /// the other.
 fn an_inspection_of_tiles_allocates_nothing() {
@@ -207,6 +236,7 @@ fn an_inspection_of_tiles_allocates_nothing() {
             score_threshold: None,
             locate: None,
             vote: Some(Vote { of: 3, need: 2 }),
+            drift: None,
             zones: Zones::Grid { columns: 4, rows: 4 },
             signaller: signaller(),
         };

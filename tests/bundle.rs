@@ -82,6 +82,7 @@ fn options() -> PipelineOptions {
         score_threshold: None,
         locate: None,
         vote: None,
+        drift: None,
         zones: Default::default(),
         signaller,
     }
@@ -207,7 +208,7 @@ fn a_file_that_is_missing_is_named() {
 fn manifests_that_break_the_contract_are_refused() {
     let golden = "logits = [4.094488, -4.094488]";
     for (from, to, words) in [
-        ("format = 1", "format = 3", "format 3 needs a newer fcam"),
+        ("format = 1", "format = 4", "format 4 needs a newer fcam"),
         ("format = 1", "format = 0", "there is no format 0"),
         ("format = 1", "", "no `format = 1`"),
         ("format = 1", "format = 1\nspeed = 3", "unknown field `speed`"),

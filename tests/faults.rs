@@ -37,6 +37,7 @@ fn place(fault: Fault) -> usize {
         Fault::NoFrame => 8,
         Fault::Frozen => 9,
         Fault::NotFound => 10,
+        Fault::Blind => 11,
     }
 }
 

@@ -110,6 +110,7 @@ fn run_beside(
             score_threshold: None,
             locate: None,
             vote: None,
+            drift: None,
             zones: Zones::Grid { columns: 4, rows: 2 },
             signaller: Signaller { delay: Duration::ZERO, hold: HOLD },
         },

@@ -141,6 +141,7 @@ fn station(
             score_threshold: None,
             locate: None,
             vote: None,
+            drift: None,
             zones: Default::default(),
             signaller,
         },

@@ -239,6 +239,7 @@ fn inspect(path: &Path) -> (Vec<f32>, Geometry) {
         score_threshold: None,
         locate: None,
         vote: None,
+        drift: None,
         zones: Default::default(),
         signaller,
     };

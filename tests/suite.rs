@@ -7,6 +7,7 @@ mod board;
 mod bundle;
 mod camera;
 mod common;
+mod drift;
 mod examples;
 mod faults;
 mod fuzz_line;

@@ -77,11 +77,11 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (any::<u8>(), any::<u8>(), any::<u16>(), any::<u32>())
             .prop_map(|(minor, caps, frame_bytes, config)| Message::Hello { minor, caps, frame_bytes, config }),
-        (1u8..6, any::<u8>(), any::<u32>(), any::<i16>(), any::<u32>(), any::<u32>()).prop_map(
-            |(state, code, uptime_s, temperature, missed, masks_lost)| {
+        (1u8..6, any::<u8>(), any::<u32>(), any::<i16>(), any::<u32>(), any::<u32>(), any::<u16>()).prop_map(
+            |(state, code, uptime_s, temperature, missed, masks_lost, drift)| {
                 let known = [State::Ready, State::Stopping, State::NotReady, State::Fault, State::Other(5)];
                 let state = known[usize::from(state) - 1];
-                Message::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost }
+                Message::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost, drift }
             }
         ),
         any::<u32>().prop_map(|result_id| Message::MaskAbort { result_id, reason: Abort::Superseded }),
@@ -310,7 +310,8 @@ fn the_tables_are_the_payloads() {
     let sample = |kind| match kind {
         kind::HELLO => Message::Hello { minor: 1, caps: 2, frame_bytes: 3, config: 4 },
         kind::HEARTBEAT => {
-            Message::Heartbeat { state: State::Ready, code: 0, uptime_s: 1, temperature: 2, missed: 3, masks_lost: 4 }
+            let (uptime_s, temperature, missed, masks_lost, drift) = (1, 2, 3, 4, 5);
+            Message::Heartbeat { state: State::Ready, code: 0, uptime_s, temperature, missed, masks_lost, drift }
         }
         kind::VERDICT => {
             let (score, latency, regions, part_id, release) = (1, 2, 3, 4, 5);

@@ -24,6 +24,7 @@ fn options(layout: Layout) -> PipelineOptions {
         score_threshold: None,
         locate: None,
         vote: None,
+        drift: None,
         zones: Default::default(),
         signaller,
     }

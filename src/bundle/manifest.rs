@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drift;
 use crate::locate::{MAX_SHIFT, MAX_TURN};
 
 /// The manifest, as written by the host tool; models/README.md is its reference.
@@ -40,6 +41,9 @@ pub struct Manifest {
     /// Where parts lie in the training's pictures; none if they lie anywhere. Format 2.
     #[serde(default)]
     pub locate: Option<Locate>,
+    /// What good parts look like, to tell when pictures change; none if nobody taught it. Format 3.
+    #[serde(default)]
+    pub drift: Option<drift::Reference>,
     /// When to reject and what to draw.
     pub thresholds: Thresholds,
     /// How far a backend may be from the proof.
@@ -57,8 +61,8 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The formats this runtime reads; the second one has `[locate]`.
-    pub const FORMATS: RangeInclusive<u32> = 1..=2;
+    /// The formats this runtime reads; the second one has `[locate]`, the third one `[drift]`.
+    pub const FORMATS: RangeInclusive<u32> = 1..=3;
 
     /// True for what may be the name of a bundle.
     pub fn is_name(text: &str) -> bool {
@@ -254,6 +258,7 @@ impl Manifest {
             format!("thresholds.min_area_px = {min_area_px} is more than a picture has"),
         );
         found.extend(self.locate.iter().flat_map(|locate| self.locate_problems(locate)));
+        found.extend(self.drift_problems());
         found.extend(self.class_problems());
         found.extend(self.file_problems());
         found.extend(self.golden_problems());
@@ -276,6 +281,12 @@ impl Manifest {
             }
         }
         found
+    }
+
+    fn drift_problems(&self) -> Vec<String> {
+        let Some(reference) = &self.drift else { return vec![] };
+        let old = (self.format < 3).then(|| "[drift] needs `format = 3`".to_owned());
+        old.into_iter().chain(reference.problems()).collect()
     }
 
     fn class_problems(&self) -> Vec<String> {

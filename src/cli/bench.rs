@@ -17,6 +17,7 @@ use crate::camera::jpeg::{self, Decoder};
 use crate::camera::picture::Picture;
 use crate::camera::{Camera, Frame, Geometry, Pattern, PixelFormat};
 use crate::clock;
+use crate::drift::{DriftOptions, LEAST_PARTS};
 use crate::engine::{Backend, Settings};
 use crate::outcome::Timings;
 use crate::pipeline::{Pipeline, PipelineOptions};
@@ -61,7 +62,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let bundle = Bundle::load(args.bundle.as_deref(), &args.engine.float_layers)?;
     let mut camera = Source::open(&bundle, args)?;
     let geometry = camera.next()?.0.geometry();
-    let mut pipeline = Pipeline::new(&bundle, geometry, options(args))?;
+    let mut pipeline = Pipeline::new(&bundle, geometry, options(&bundle, args))?;
     inspect(&mut pipeline, &mut camera)?;
     let ready = clock::now().saturating_sub(started);
     for _ in 0..args.frames / 10 {
@@ -117,7 +118,7 @@ const FLOAT_RUNS: usize = 5;
 /// How long the network takes in float, by stock tract on one thread: a median in microseconds.
 fn time_float(args: &Args, bundle: &Bundle, geometry: Geometry, camera: &mut Source) -> anyhow::Result<f64> {
     let engine = Settings { backend: Backend::Tract, ..args.engine.settings() };
-    let mut pipeline = Pipeline::new(bundle, geometry, PipelineOptions { engine, ..options(args) })?;
+    let mut pipeline = Pipeline::new(bundle, geometry, PipelineOptions { engine, ..options(bundle, args) })?;
     inspect(&mut pipeline, camera)?;
     let mut times = Vec::with_capacity(FLOAT_RUNS);
     for _ in 0..FLOAT_RUNS {
@@ -233,13 +234,17 @@ fn soon() -> clock::Timestamp {
     clock::now() + Duration::from_secs(5)
 }
 
-fn options(args: &Args) -> PipelineOptions {
+/// A bundle without a reference learns one, so that what watching costs is in the times.
+fn options(bundle: &Bundle, args: &Args) -> PipelineOptions {
+    let learn = if bundle.manifest().drift.is_some() { 0 } else { LEAST_PARTS };
     PipelineOptions {
         engine: args.engine.settings(),
         layout: args.layout.layout(),
         score_threshold: None,
         locate: None,
         vote: None,
+        // The pictures in turn are of different parts.
+        drift: Some(DriftOptions { learn, blind: false, ..DriftOptions::default() }),
         zones: Default::default(),
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) },
     }

@@ -92,6 +92,7 @@ impl Checked {
             score_threshold: None,
             locate: None,
             vote: None,
+            drift: None,
             zones: Default::default(),
             signaller,
         };
@@ -118,6 +119,7 @@ impl Checked {
             fields.insert("version".into(), json!(manifest.version));
             fields.insert("classes".into(), json!(manifest.classes));
             fields.insert("locate".into(), json!(manifest.locate));
+            fields.insert("drift".into(), json!(manifest.drift));
             fields.insert("thresholds".into(), json!(manifest.thresholds));
             fields.insert("tolerance".into(), json!(manifest.tolerance));
             fields.insert("metrics".into(), json!(manifest.metrics));
@@ -196,6 +198,9 @@ fn describe(out: &mut String, manifest: &Manifest) {
     if let Some(Locate { shift, turn, agreement, .. }) = &manifest.locate {
         let shift = shift * 100.0;
         line(out, format_args!("  locate      within {shift:.0} % and {turn} degrees, agreement {agreement} or more"));
+    }
+    if let Some(reference) = &manifest.drift {
+        line(out, format_args!("  drift       watched against {} good parts", reference.parts));
     }
     for (name, value) in &manifest.metrics {
         line(out, format_args!("  metric      {} = {value}", name.escape_debug()));

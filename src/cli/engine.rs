@@ -80,6 +80,7 @@ fn bundle(args: &Args) -> anyhow::Result<(Bundle, PipelineOptions)> {
                 score_threshold: None,
                 locate: None,
                 vote: None,
+                drift: None,
                 zones: Default::default(),
                 signaller: Signaller { delay: none, hold: none },
             };

@@ -166,6 +166,7 @@ fn build(args: &Args, bundle: &Bundle) -> anyhow::Result<Pipeline> {
         score_threshold: args.score,
         locate: None,
         vote: None,
+        drift: None,
         zones: Default::default(),
         signaller: Signaller { delay: Duration::ZERO, hold: Duration::ZERO },
     };

@@ -58,7 +58,7 @@ pub fn named_lines(path: &Path) -> Result<(String, Vec<Named>), Error> {
 }
 
 /// Lines that there is one of, with the keys that name them.
-fn single(raw: &Raw) -> [(&'static str, Role, &Pin); 9] {
+fn single(raw: &Raw) -> [(&'static str, Role, &Pin); 10] {
     let (lines, strobe) = (&raw.gpio.lines, &raw.gpio.strobe);
     [
         ("ready", Role::Ready, &lines.ready),
@@ -68,6 +68,7 @@ fn single(raw: &Raw) -> [(&'static str, Role, &Pin); 9] {
         ("valid", Role::Valid, &lines.valid),
         ("healthy", Role::Healthy, &lines.healthy),
         ("fault", Role::Fault, &lines.fault),
+        ("drift", Role::Drift, &lines.drift),
         ("strobe", Role::Strobe, &strobe.line),
         ("zone_strobe", Role::ZoneStrobe, &lines.zone_strobe),
     ]

@@ -32,6 +32,7 @@ pub(super) struct Raw {
     pub(super) camera: Camera,
     pub(super) inspect: Inspect,
     pub(super) locate: Locate,
+    pub(super) drift: Drift,
     pub(super) engine: Settings,
     pub(super) trigger: Trigger,
     pub(super) signals: Signals,
@@ -98,6 +99,21 @@ pub(super) struct Locate {
 impl Default for Locate {
     fn default() -> Self {
         Self { template: None, shift: 0.1, turn: 10.0, agreement: 0.4 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Drift {
+    pub(super) watch: Option<bool>,
+    pub(super) learn: u32,
+    pub(super) parts_per_alarm: u64,
+    pub(super) blind: Option<bool>,
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self { watch: None, learn: 0, parts_per_alarm: 1_000_000, blind: None }
     }
 }
 
@@ -401,6 +417,7 @@ pub(super) struct Lines {
     pub(super) valid: Pin,
     pub(super) healthy: Pin,
     pub(super) fault: Pin,
+    pub(super) drift: Pin,
     pub(super) zones: Vec<Pin>,
     pub(super) zone_strobe: Pin,
 }

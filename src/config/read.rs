@@ -28,6 +28,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
         camera: section(&mut table, "camera", problems),
         inspect: section(&mut table, "inspect", problems),
         locate: section(&mut table, "locate", problems),
+        drift: section(&mut table, "drift", problems),
         engine: section(&mut table, "engine", problems),
         trigger: section(&mut table, "trigger", problems),
         signals: section(&mut table, "signals", problems),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Condition, Told};
+use crate::drift::Drift;
 
 /// Results since the start; they wrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -64,6 +65,8 @@ pub struct Status {
     pub release: u32,
     /// Of the processor, 0.1 degrees Celsius; none without a sensor.
     pub temperature: Option<i16>,
+    /// What has changed in the pictures, until it is cleared; none if nothing has.
+    pub drift: Option<Drift>,
     /// The result that may be read: the newest, or with buffered results the oldest that was not acknowledged.
     pub result: Option<Told>,
     /// Results that were not acknowledged.
@@ -99,6 +102,8 @@ pub struct Glance {
     pub busy: bool,
     /// See [`Status::fault`].
     pub fault: bool,
+    /// True if there is a [`Status::drift`].
+    pub drift: bool,
     /// See [`Status::run`].
     pub run: bool,
     /// See [`Status::simulated`].

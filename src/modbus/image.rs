@@ -15,7 +15,7 @@ use crate::mask::Region;
 /// let moment = Moment { status: &status, mask: &mask, page: 0, deadline: 1200, config: 0 };
 /// let image = Image::new(&moment, WordOrder::Big);
 /// assert_eq!(image.get(7, 2), Some(&[1200, 3][..])); // DEADLINE in 0.1 ms, and JOB
-/// assert_eq!(image.get(229, 2), None); // there are 230
+/// assert_eq!(image.get(232, 2), None); // there are 233
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image([u16; INPUTS]);

@@ -8,7 +8,7 @@ use crate::handshake::{MAX_REGIONS, Status, short_id};
 /// Changes when a register changes its meaning.
 pub const VERSION: u16 = 1;
 /// Input registers.
-pub const INPUTS: usize = 230;
+pub const INPUTS: usize = 233;
 /// The input registers can be read as holding registers too, from here on, by masters that have function 3 alone.
 pub const MIRROR: u16 = 1000;
 /// Registers of one region.
@@ -92,7 +92,7 @@ const fn row(address: usize, name: &'static str, value: Value, meaning: &'static
 use Value::{Bits, Long, Regions, Signed, Window, Word};
 
 /// Every input register, without a gap.
-pub const TABLE: [Input; 35] = [
+pub const TABLE: [Input; 38] = [
     row(0, "STATUS", Bits(|moment| status_bits(moment.status)), "bits, below"),
     row(
         1,
@@ -233,6 +233,24 @@ pub const TABLE: [Input; 35] = [
         Word(|moment| moment.status.result.as_ref().map_or(0, |result| result.id())),
         "RESULT_ID once more, so that one request reads it and RESULT_RELEASE together",
     ),
+    row(
+        230,
+        "DRIFT",
+        Word(|moment| moment.status.drift.map_or(0, |drift| drift.all.into())),
+        "what has changed in the pictures, until CLEAR_FAULT; 0 nothing. Bit 0 brightness, 1 contrast, 2 sharpness, 3 warmth, 4 tint, 5 noise, 6 clipped, 7 score",
+    ),
+    row(
+        231,
+        "DRIFT_BY",
+        Signed(|moment| moment.status.drift.map_or(0, |drift| (drift.by * 1000.0).round() as i16)),
+        "by how much the first of them is more or less than usual, 0.1 %",
+    ),
+    row(
+        232,
+        "DRIFT_SINCE",
+        Word(|moment| moment.status.drift.map_or(0, |drift| short_id(drift.part))),
+        "the part with which that began, as RESULT_ID; 0 none",
+    ),
 ];
 
 /// Offset in a region, name, meaning.
@@ -291,7 +309,7 @@ pub const CONTROL: [(u16, &str, &str); 7] = [
     (
         Control::CLEAR_FAULT,
         "CLEAR_FAULT",
-        "rising: MISSED, OVERRUN, LATE, JOB_FAILED and the last part's FAULT are forgotten",
+        "rising: MISSED, OVERRUN, LATE, JOB_FAILED, DRIFT and the last part's FAULT are forgotten",
     ),
     (Control::SET_OFFLINE, "SET_OFFLINE", "high: no parts are taken, READY is low"),
 ];

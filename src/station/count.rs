@@ -23,7 +23,7 @@ impl Counter {
 }
 
 /// The reasons for faults, in the order of [`Counts::faults`].
-pub const FAULT_NAMES: [(Fault, &str); 11] = [
+pub const FAULT_NAMES: [(Fault, &str); 12] = [
     (Fault::Camera, "camera"),
     (Fault::Stalled, "stalled"),
     (Fault::Geometry, "geometry"),
@@ -35,6 +35,7 @@ pub const FAULT_NAMES: [(Fault, &str); 11] = [
     (Fault::NoFrame, "no frame"),
     (Fault::Frozen, "frozen"),
     (Fault::NotFound, "not found"),
+    (Fault::Blind, "blind"),
 ];
 
 macro_rules! counters {

@@ -17,6 +17,7 @@ use super::inbox::{Buffer, Inbox, Item, Next, Part};
 use super::stop::{RunState, Stop};
 use super::swap::{Judging, Swap};
 use super::trusted::Trusted;
+use super::watched::Watched;
 use crate::bundle::Bundle;
 use crate::camera::Geometry;
 use crate::clock;
@@ -84,6 +85,7 @@ pub(super) struct Inspect<'a> {
     pub(super) open: Option<Opened>,
     /// Where other bundles come from; none if the station has one.
     pub(super) swap: Option<Swap>,
+    pub(super) watched: Watched,
 }
 
 impl Inspect<'_> {
@@ -155,7 +157,14 @@ impl Inspect<'_> {
         if let Some(swap) = &mut self.swap {
             swap.count();
         }
-        self.plc_link.update(|handshake| handshake.judged(&judged.outcome.verdict));
+        let drift = self.watched.run(&self.trusted.pipeline);
+        let seen = self.plc_link.update(|handshake| {
+            handshake.judged(&judged.outcome.verdict);
+            handshake.watched(drift)
+        });
+        if !seen {
+            self.trusted.pipeline.clear_drift();
+        }
         if self.judged.send(judged).is_err() {
             // Nobody drives the outputs any more, and they are in their safe state.
             self.stop.ask(RunState::Halt);

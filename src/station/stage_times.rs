@@ -7,8 +7,18 @@ use crate::clock::Timestamp;
 use crate::outcome::Outcome;
 
 /// The stages by name, in the order of a part's way; the last is all of it.
-pub const STAGES: [&str; 9] =
-    ["wait", "preprocess", "locate", "engine", "mask", "verdict", "outputs", "all but engine", "part to outputs"];
+pub const STAGES: [&str; 10] = [
+    "wait",
+    "preprocess",
+    "locate",
+    "drift",
+    "engine",
+    "mask",
+    "verdict",
+    "outputs",
+    "all but engine",
+    "part to outputs",
+];
 
 /// A histogram for each of [`STAGES`]; parts that were not judged are in the last alone.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +29,7 @@ impl StageTimes {
     pub(super) fn add(&mut self, outcome: &Outcome, judged: Timestamp, due: Timestamp, told: Timestamp) {
         let (seen, timings) = (outcome.captured, outcome.timings);
         let total = told.saturating_sub(seen);
-        let Self([wait, preprocess, locate, engine, mask, verdict, outputs, rest, all]) = self;
+        let Self([wait, preprocess, locate, drift, engine, mask, verdict, outputs, rest, all]) = self;
         all.add(total);
         let inspected = timings.total();
         if inspected.is_zero() {
@@ -30,6 +40,7 @@ impl StageTimes {
         wait.add(waited);
         preprocess.add(timings.preprocess);
         locate.add(timings.locate);
+        drift.add(timings.drift);
         engine.add(timings.engine);
         mask.add(timings.mask);
         verdict.add(timings.verdict + timings.signal);
@@ -74,13 +85,14 @@ mod tests {
     #[test]
     fn stages_add_up_to_the_whole() {
         let ms = Duration::from_millis;
-        let timings = Timings { preprocess: ms(2), locate: ms(3), engine: ms(5), mask: ms(1), ..Timings::default() };
+        let (locate, drift) = (ms(3), ms(4));
+        let timings = Timings { preprocess: ms(2), locate, drift, engine: ms(5), mask: ms(1), ..Timings::default() };
         let mut stages = StageTimes::default();
         stages.add(&outcome(ms(100), timings), ms(118), ms(130), ms(131));
         let found: Vec<u128> = stages.iter().map(|(_, latency)| latency.max().as_millis()).collect();
-        assert_eq!(found, [7, 2, 3, 5, 1, 0, 1, 14, 31]);
+        assert_eq!(found, [3, 2, 3, 4, 5, 1, 0, 1, 14, 31]);
         stages.add(&outcome(ms(200), Timings::default()), ms(201), ms(201), ms(202));
         let counts: Vec<u64> = stages.iter().map(|(_, latency)| latency.count()).collect();
-        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 2]);
+        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
     }
 }

@@ -171,6 +171,7 @@ impl Swap {
             Behind::Nothing => self.retire(Some(before)),
         }
         plc_link.update(|handshake| {
+            handshake.watched(None); // what changed was of other parts
             handshake.run_release(release);
             match job {
                 Some(job) => handshake.run_job(job),
@@ -186,7 +187,10 @@ impl Swap {
             log::error!("the bundle before does not fit these frames: {error}");
         }
         let failed = judging.replace(before);
-        plc_link.update(|handshake| handshake.run_release(release));
+        plc_link.update(|handshake| {
+            handshake.watched(None);
+            handshake.run_release(release);
+        });
         let mut papers = self.desk.lock();
         papers.retired.push(failed);
     }

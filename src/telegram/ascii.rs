@@ -28,18 +28,18 @@ pub type TextLine = heapless::String<MAX_LINE>;
 /// ```
 /// use fcam::telegram::{Message, State, ascii};
 ///
-/// let alive = Message::Heartbeat { state: State::Ready, code: 0, uptime_s: 60, temperature: 450, missed: 0, masks_lost: 0 };
+/// let alive = Message::Heartbeat { state: State::Ready, code: 0, uptime_s: 60, temperature: 450, missed: 0, masks_lost: 0, drift: 1 };
 /// let mut lines = vec![];
 /// ascii::lines(&alive, |line| lines.push(line));
-/// assert_eq!(lines[0].split('*').next(), Some("H,1,60,0,0"));
+/// assert_eq!(lines[0].split('*').next(), Some("H,1,60,0,0,1"));
 /// ascii::lines(&Message::Job { job: 3 }, |_| unreachable!("the camera does not say that"));
 /// ```
 pub fn lines(message: &Message, mut take: impl FnMut(TextLine)) {
     match message {
         Message::Verdict(verdict) => take(verdict_line(verdict)),
         Message::Regions(regions) => (0..regions.regions.len()).for_each(|index| take(region_line(regions, index))),
-        Message::Heartbeat { state, code, uptime_s, missed, .. } => {
-            take(finish(format_args!("H,{},{uptime_s},{missed},{code}", state.code())));
+        Message::Heartbeat { state, code, uptime_s, missed, drift, .. } => {
+            take(finish(format_args!("H,{},{uptime_s},{missed},{code},{drift}", state.code())));
         }
         _ => {}
     }

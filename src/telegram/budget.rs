@@ -7,7 +7,7 @@ use super::message::{CHUNK_CRC, CHUNK_HEADER, MAX_DATA, MAX_REGIONS, REGION, REG
 /// Bytes of a VERDICT frame.
 pub const VERDICT: usize = OVERHEAD + 30;
 /// Bytes of a HEARTBEAT frame.
-pub const HEARTBEAT: usize = OVERHEAD + 16;
+pub const HEARTBEAT: usize = OVERHEAD + 18;
 /// Bytes of a HELLO frame.
 pub const HELLO: usize = OVERHEAD + 8;
 /// Bytes of a MASK_ABORT frame.

@@ -18,7 +18,7 @@ pub mod kind {
 }
 
 /// Minor version: which fields there are at the end of payloads.
-pub const MINOR: u8 = 2;
+pub const MINOR: u8 = 3;
 
 /// The word for a good part; its complement is [`NG`].
 pub const OK: u16 = 0x5aa5;
@@ -288,6 +288,8 @@ pub enum Message {
         missed: u32,
         /// Masks that were omitted or aborted, since the start.
         masks_lost: u32,
+        /// What has changed in the pictures, a bit each; 0 nothing, or the sender is of a minor version before 3.
+        drift: u16,
     },
     /// The judgement of a part.
     Verdict(Verdict),
@@ -424,9 +426,9 @@ impl Message {
             Self::Hello { minor, caps, frame_bytes, config } => {
                 out.u8(*minor).u8(*caps).u16(*frame_bytes).u32(*config);
             }
-            Self::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost } => {
+            Self::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost, drift } => {
                 out.u8(state.code()).u8(*code).u32(*uptime_s).put(temperature.to_be_bytes());
-                out.u32(*missed).u32(*masks_lost);
+                out.u32(*missed).u32(*masks_lost).u16(*drift);
             }
             Self::Verdict(verdict) => verdict.put(&mut out),
             Self::Regions(regions) => regions.put(&mut out),
@@ -471,7 +473,8 @@ impl Message {
         let (state, code) = (State::of(from.u8()?), from.u8()?);
         let (uptime_s, temperature) = (from.u32()?, i16::from_be_bytes(from.take()?));
         let (missed, masks_lost) = (from.u32()?, from.u32()?);
-        Some(Self::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost })
+        let drift = from.u16().unwrap_or(0);
+        Some(Self::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost, drift })
     }
 }
 

@@ -9,7 +9,12 @@ pub type Kind = (u8, &'static str, &'static str, &'static str);
 /// Every message type.
 pub const KINDS: [Kind; 10] = [
     (kind::HELLO, "HELLO", "camera", "first on every connection: what the station is"),
-    (kind::HEARTBEAT, "HEARTBEAT", "camera", "every 250 ms when nothing else was sent, and when the code changes"),
+    (
+        kind::HEARTBEAT,
+        "HEARTBEAT",
+        "camera",
+        "every 250 ms when nothing else was sent, and when the code or the drift changes",
+    ),
     (kind::VERDICT, "VERDICT", "camera", "the judgement of a part"),
     (kind::REGIONS, "REGIONS", "camera", "boxes of a part's defects, and where its mask lies"),
     (kind::MASK_CHUNK, "MASK_CHUNK", "camera", "a piece of a part's mask"),
@@ -43,6 +48,12 @@ pub const FIELDS: [(u8, &[Field]); 10] = [
             (6, "temperature", "i16", "0.1 degrees Celsius; 7FFF: no sensor"),
             (8, "missed", "u32", "verdicts that this line was not told"),
             (12, "masks_lost", "u32", "masks omitted or aborted"),
+            (
+                16,
+                "drift",
+                "u16",
+                "what has changed in the pictures, bits as the register DRIFT of modbus.md; 0 nothing. From minor version 3 on",
+            ),
         ],
     ),
     (
@@ -124,7 +135,7 @@ pub const FIELDS: [(u8, &[Field]); 10] = [
 ];
 
 /// `reason` of VERDICT.
-pub const REASONS: [(u8, &str); 14] = [
+pub const REASONS: [(u8, &str); 15] = [
     (0, "pass"),
     (1, "reject"),
     (2, "not judged: camera gone"),
@@ -138,6 +149,7 @@ pub const REASONS: [(u8, &str); 14] = [
     (10, "not judged: no frame near enough to the trigger"),
     (11, "not judged: the camera sends the same picture again and again"),
     (12, "not judged: the part was not found where it must lie"),
+    (13, "not judged: the camera sees nothing of the part"),
     (19, "not of a part: the pictures are simulated"),
 ];
 

@@ -27,6 +27,11 @@ impl Random {
         self.below(times) == 0
     }
 
+    /// Of a normal distribution, near enough: twelve uniform ones.
+    pub fn normal(&mut self) -> f32 {
+        (0..12).map(|_| (self.next() >> 40) as f32 / (1 << 24) as f32).sum::<f32>() - 6.0
+    }
+
     /// One of them.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]

@@ -138,8 +138,8 @@ def messages(stream: bytes) -> Iterator[dict[str, object]]:
         elif kind == 5:
             out |= masks.chunk(payload)
         elif kind == 2:
-            names = ("state", "code", "uptime_s", "temperature", "missed", "masks_lost")
-            out |= dict(zip(names, struct.unpack_from(">BBIhII", payload), strict=True))
+            names = ("state", "code", "uptime_s", "temperature", "missed", "masks_lost", "drift")
+            out |= dict(zip(names, struct.unpack_from(">BBIhIIH", payload), strict=True))
         elif kind == 0x12:
             out |= {"of": struct.unpack_from(">H", payload)[0]}
         elif kind == 0x7F:

@@ -13,7 +13,8 @@ const US: Duration = Duration::from_micros(1);
 /// Times of the model are whole ticks.
 const TICK: Duration = Duration::from_micros(250);
 
-const RUNNING: Shown = Shown { ready: true, busy: false, healthy: true, fault: false, run: true, simulated: false };
+const RUNNING: Shown =
+    Shown { ready: true, busy: false, healthy: true, fault: false, drift: false, run: true, simulated: false };
 
 fn part(sequence: u64, ok: bool, data: Timestamp, hold: Duration) -> Part {
     Part { sequence, ok, zones: 0, data, due: data + 3 * MS, hold, timed: true }

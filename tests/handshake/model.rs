@@ -427,6 +427,7 @@ impl Model {
             job: self.job(),
             release: 0,
             temperature: temperature.flatten(),
+            drift: None,
             result: shown.last().map(|id| self.result(*id)),
             waiting: self.waiting() as u8,
             counts: Counts { ok, ng, missed },

@@ -13,9 +13,9 @@ use super::case::{NOW, started, tell};
 const PAGE: &str = "board/plc/handshake.md";
 
 /// Name, its value, what it means.
-fn bits(status: &Status) -> [(&'static str, bool, &'static str); 16] {
+fn bits(status: &Status) -> [(&'static str, bool, &'static str); 17] {
     let Status { ready, busy, valid, toggle, trigger_ack, missed, overrun, late, fault, run, simulated, .. } = *status;
-    let Status { job_busy, job_failed, heartbeat, .. } = *status;
+    let Status { job_busy, job_failed, heartbeat, drift, .. } = *status;
     [
         ("READY", ready, "a trigger would be judged"),
         (
@@ -31,6 +31,11 @@ fn bits(status: &Status) -> [(&'static str, bool, &'static str); 16] {
         ("MISSED", missed, "a trigger was not taken; stays until cleared"),
         ("OVERRUN", overrun, "a result found no room among 8 or was given up; stays until cleared"),
         ("LATE", late, "a verdict was not told in time; stays until cleared"),
+        (
+            "DRIFT",
+            drift.is_some(),
+            "the pictures have changed against good parts; stays until cleared, or another bundle runs",
+        ),
         ("FAULT", fault, "CODE says what: a condition that a person must mend, or the last part that was not judged"),
         ("RUN", run, "no condition keeps the station from its work"),
         ("SIMULATED", simulated, "the pictures are not of parts: never OK"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fcam::handshake::{Status, Told};
 use fcam::modbus::adu::{rtu_answer, tcp_answer};
 use fcam::modbus::identity::OBJECTS;
-use fcam::modbus::map::{CONTROL, REGION, STATUS, TABLE, WRITTEN};
+use fcam::modbus::map::{CONTROL, INPUTS, REGION, STATUS, TABLE, WRITTEN};
 use fcam::modbus::{self, Access, ControlRegisters, Exception, Image, MaskPages, Moment, WordOrder};
 use fcam::outcome::Opened;
 use fcam::verdict::{Findings, Verdict};
@@ -91,7 +91,7 @@ fn examples() -> String {
             &[16, 0, 0, 0, 4, 8, 0, 3, 0, 0, 0, 0, 0, 7],
         ),
         ("Acknowledge: CONTROL 5 (TRIGGER_ENABLE, RESULT_ACK)", &[6, 0, 0, 0, 5]),
-        ("A register that is not there: exception 02", &[4, 0, 227, 0, 1]),
+        ("A register that is not there: exception 02", &[4, 0, INPUTS as u8, 0, 1]),
         ("Vendor (43/14, object 0)", &[43, 14, 4, 0]),
     ];
     let mut out = String::from("\n## Examples\n\nTransaction 1 and unit 255 on TCP, unit 1 on a serial line.\n");

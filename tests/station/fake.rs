@@ -141,6 +141,7 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
             score_threshold: None,
             locate: None,
             vote: None,
+            drift: None,
             zones: Default::default(),
             signaller,
         },

@@ -396,7 +396,7 @@ def test_mbpoll_on_tcp_and_on_a_line(start: Callable[..., Station]) -> None:
         longs = values(mbpoll(*options, "-t", "3:int", "-B", "-r", "10", "-c", "1", device))
         assert longs == {10: 0x10002}
         assert values(mbpoll(*options, "-t", "4", "-r", "0", "-c", "4", device))[3] == 2
-        done = mbpoll(*options, "-t", "3", "-r", "230", "-c", "1", device)
+        done = mbpoll(*options, "-t", "3", "-r", "900", "-c", "1", device)
         assert "Illegal data address" in done.stdout + done.stderr
         assert mbpoll(*options, "-t", "4", "-r", "1", device, "5").returncode == 0
         assert plc.connection.read_holding_registers(1, count=1, device_id=UNIT).registers == [5]

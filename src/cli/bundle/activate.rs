@@ -97,6 +97,7 @@ fn prove(place: &Place, id: &Id) -> anyhow::Result<()> {
         score_threshold: None,
         locate: None,
         vote: None,
+        drift: None,
         zones: Default::default(),
         signaller,
     };

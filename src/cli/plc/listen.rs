@@ -200,9 +200,9 @@ fn fields(message: &Message) -> Value {
         Message::Hello { minor, caps, frame_bytes, config } => {
             json!({ "minor": minor, "masks": caps & 1 == 1, "triggers": caps & 2 == 2, "frame_bytes": frame_bytes, "config": format!("{config:08x}") })
         }
-        Message::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost } => {
+        Message::Heartbeat { state, code, uptime_s, temperature, missed, masks_lost, drift } => {
             let degrees = (*temperature != i16::MAX).then(|| f64::from(*temperature) / 10.0);
-            json!({ "state": state.code(), "code": code, "uptime_s": uptime_s, "temperature": degrees, "missed": missed, "masks_lost": masks_lost })
+            json!({ "state": state.code(), "code": code, "uptime_s": uptime_s, "temperature": degrees, "missed": missed, "masks_lost": masks_lost, "drift": drift })
         }
         Message::Verdict(verdict) => verdict_fields(verdict),
         Message::Regions(regions) => {

@@ -23,6 +23,8 @@ pub enum Role {
     ZoneStrobe,
     /// A zone, 0 to 7.
     Zone(u8),
+    /// Pictures have changed against the reference.
+    Drift,
 }
 
 /// Zone lines at most.
@@ -41,6 +43,7 @@ impl Role {
             Self::Strobe => 7,
             Self::ZoneStrobe => 8,
             Self::Zone(zone) => 9 + u32::from(zone).min(ZONE_LINES as u32 - 1),
+            Self::Drift => 9 + ZONE_LINES as u32,
         }
     }
 }
@@ -90,8 +93,8 @@ mod tests {
 
     #[test]
     fn every_role_has_a_bit_of_its_own() {
-        use Role::{Busy, Fault, Healthy, Ng, Ok, Ready, Strobe, Valid, Zone, ZoneStrobe};
-        let roles: Vec<Role> = [Ready, Busy, Ok, Ng, Valid, Healthy, Fault, Strobe, ZoneStrobe]
+        use Role::{Busy, Drift, Fault, Healthy, Ng, Ok, Ready, Strobe, Valid, Zone, ZoneStrobe};
+        let roles: Vec<Role> = [Ready, Busy, Ok, Ng, Valid, Healthy, Fault, Strobe, ZoneStrobe, Drift]
             .into_iter()
             .chain((0..8).map(Zone))
             .collect();

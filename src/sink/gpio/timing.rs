@@ -88,6 +88,8 @@ pub struct Shown {
     pub healthy: bool,
     /// FAULT.
     pub fault: bool,
+    /// DRIFT.
+    pub drift: bool,
     /// Parts are taken. Otherwise NG stands between parts.
     pub run: bool,
     /// OK is for parts on a line: pictures of others never drive it.
@@ -97,7 +99,7 @@ pub struct Shown {
 impl Shown {
     /// A station that does not run.
     pub const STOPPED: Self =
-        Self { ready: false, busy: false, healthy: false, fault: true, run: false, simulated: false };
+        Self { ready: false, busy: false, healthy: false, fault: true, drift: false, run: false, simulated: false };
 
     /// What a status looks like. A station that was asked to be offline is as healthy as one that is ready.
     pub fn new(status: &Glance) -> Self {
@@ -107,6 +109,7 @@ impl Shown {
             busy: status.busy,
             healthy: fit && status.heartbeat,
             fault: status.fault,
+            drift: status.drift,
             run: status.run,
             simulated: status.simulated,
         }
@@ -323,13 +326,14 @@ impl Timing {
     }
 
     fn compose(&self) -> Levels {
-        let Shown { ready, busy, healthy, fault, .. } = self.shown;
+        let Shown { ready, busy, healthy, fault, drift, .. } = self.shown;
         let fit = !self.broken;
         let levels = Levels::default()
             .with(Role::Ready, ready && fit)
             .with(Role::Busy, busy)
             .with(Role::Healthy, healthy && fit)
             .with(Role::Fault, fault || self.broken)
+            .with(Role::Drift, drift)
             .with(Role::Strobe, self.lit_until.is_some());
         match self.standing {
             _ if self.broken => levels.with(Role::Ok, true).with(Role::Ng, true),

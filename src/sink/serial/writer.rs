@@ -54,7 +54,7 @@ pub(super) struct Writer {
     /// Pictures are not of parts: nothing is OK.
     simulated: bool,
     /// Whether the last HEARTBEAT told of a station that needs help, and its code.
-    state: Option<(bool, u8)>,
+    state: Option<(bool, u8, u16)>,
 }
 
 impl Writer {
@@ -225,6 +225,7 @@ impl Writer {
             temperature: status.temperature.unwrap_or(NO_TEMPERATURE),
             missed: number(self.shared.missed.load(Relaxed)),
             masks_lost: number(self.shared.masks_lost.load(Relaxed)),
+            drift: drift(status),
         });
     }
 
@@ -330,6 +331,10 @@ fn state(status: &Status) -> State {
 }
 
 /// What is told at once when it changes; READY alone changes with every part.
-fn trouble(status: &Status) -> (bool, u8) {
-    (matches!(state(status), State::Fault | State::Stopping), status.code)
+fn trouble(status: &Status) -> (bool, u8, u16) {
+    (matches!(state(status), State::Fault | State::Stopping), status.code, drift(status))
+}
+
+fn drift(status: &Status) -> u16 {
+    status.drift.map_or(0, |drift| drift.all.into())
 }

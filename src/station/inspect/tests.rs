@@ -110,6 +110,7 @@ fn station(frames: u64) -> (Station, Receiver<Outcome>) {
             score_threshold: None,
             locate: None,
             vote: None,
+            drift: None,
             zones: Default::default(),
             signaller,
         },

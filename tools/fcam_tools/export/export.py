@@ -27,6 +27,7 @@ from fcam_tools.common.run_folder import checkpoint_in, keep_bundle
 from fcam_tools.data import Dataset, kinds, made_up
 from fcam_tools.export import operators, ranges
 from fcam_tools.export import quantize as quantization
+from fcam_tools.export.drift import drift
 from fcam_tools.export.figures import judged
 from fcam_tools.export.manifest import manifest
 from fcam_tools.export.network_file import describe, refuse_violations, write_network
@@ -36,7 +37,7 @@ from fcam_tools.export.proof import Prover, choose_golden, write_golden
 from fcam_tools.export.publish import publishing, refuse_existing
 from fcam_tools.export.thresholds import set_good_threshold, set_operating_point
 from fcam_tools.measure import judgement, operating
-from fcam_tools.model.bundle import TEMPLATE, hashes, sha256
+from fcam_tools.model.bundle import FORMATS, TEMPLATE, hashes, sha256
 from fcam_tools.model.checkpoint import Checkpoint, load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,11 @@ def write_bundle(loaded: Checkpoint, dataset: Dataset, out: Path, options: Optio
         write_samples(choose_samples(dataset, options.samples_from, loaded.ok, options.samples, rng), bundle)
         described = {"quantization": describe(quantised)} if quantised else {}
         loaded.provenance.update({"golden": choice} | described)
-        (bundle / "manifest.toml").write_text(tomli_w.dumps(manifest(loaded, options, bundle, golden)))
+        said = manifest(loaded, options, bundle, golden)
+        (bundle / "manifest.toml").write_text(tomli_w.dumps(said))
+        if watched := drift(bundle, dataset):  # measured by the bundle as it is
+            said = said | {"format": FORMATS[-1]} | watched
+            (bundle / "manifest.toml").write_text(tomli_w.dumps(said))
         counts = operators.counts(onnx.load(bundle / "model.onnx"))
         held = found.plain() if found else None
         written = Exported(out, len(golden), choice, counts, quantised, len(hashes(bundle)), held)

@@ -13,7 +13,7 @@ from fcam_tools.common.errors import ToolError
 from fcam_tools.data.reading import stored
 from fcam_tools.data.sight import Sight, Template
 
-FORMATS = (1, 2)  # the second one has `[locate]`
+FORMATS = (1, 2, 3)  # the second one has `[locate]`, the third one `[drift]`
 TEMPLATE = "template.png"
 
 
