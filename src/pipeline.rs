@@ -11,7 +11,7 @@ use crate::clock;
 use crate::engine::{self, BuildProgress, Engine, Prediction, Settings, Shape, StepTime};
 use crate::locate::{Locator, Pose, Template};
 use crate::mask::{Mask, Masker, Mosaic, Thresholds};
-use crate::outcome::{Judged, JudgedBy, Opened, Outcome, Timings};
+use crate::outcome::{Judged, JudgedBy, Opened, Outcome, Timings, share};
 use crate::preprocess::{self, Layout, Preprocessor, Roi, Tensor, tile};
 use crate::signal::Signaller;
 use crate::verdict::{Fault, Judge, Verdict};
@@ -195,7 +195,10 @@ impl Pipeline {
         let fitted = Fitted::new(&engine, geometry, &options.layout, thresholds)?;
         fitted.check(locator.as_ref())?;
         let ballot = options.vote.map(Ballot::new);
-        let judged_by = Arc::clone(bundle.judged_by());
+        let mut judged_by = Arc::clone(bundle.judged_by());
+        if options.score_threshold.is_some() {
+            Arc::make_mut(&mut judged_by).threshold = share(score);
+        }
         Ok(Self { fitted, locator, engine, judge, ballot, options, thresholds, judged_by })
     }
 

@@ -33,6 +33,7 @@ use crate::record::Recorder;
 use crate::sink::Sink;
 use crate::store::Id;
 use crate::watchdog::Duty;
+use crate::window::Window;
 
 mod actuate;
 mod capture;
@@ -113,6 +114,8 @@ pub struct Station {
     pub summary: Duration,
     /// Bundles that may take the place of the first one.
     pub releases: Option<Releases>,
+    /// Through which people look at parts.
+    pub window: Option<Window>,
 }
 
 /// What a station did.
@@ -248,6 +251,7 @@ impl Station {
             trusted: Trusted::new(pipeline, self.geometry.is_some()),
             open: None,
             swap,
+            window: self.window,
         };
         let capture = Capture {
             camera: self.camera,

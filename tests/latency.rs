@@ -121,6 +121,7 @@ fn run_beside(
         recorder: None,
         summary: Duration::from_secs(3600),
         releases: None,
+        window: None,
     };
     if let Some(others) = others {
         others.join(&mut station);

@@ -152,6 +152,7 @@ fn station(
         recorder: None,
         summary: Duration::from_secs(3600),
         releases: None,
+        window: None,
     };
     (station, told)
 }
