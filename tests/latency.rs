@@ -5,8 +5,13 @@
 
 mod common;
 #[allow(dead_code)]
+#[path = "page/http.rs"]
+mod http;
+#[allow(dead_code)]
 #[path = "gpio/lines.rs"]
 mod lines;
+#[path = "page/viewers.rs"]
+mod viewers;
 
 use std::io::{PipeReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -83,12 +88,12 @@ struct Ran {
 
 /// Triggers so many parts, each when the one before is over and `pause` later.
 fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) -> Ran {
-    run_beside(None, bundle, pictures, parts, pause)
+    run_beside(|_| {}, bundle, pictures, parts, pause)
 }
 
-/// The same with every other channel on, if there are `others`.
+/// The same with what else `joins` the station.
 fn run_beside(
-    others: Option<&mut Others>,
+    joins: impl FnOnce(&mut Station),
     bundle: Bundle,
     pictures: Vec<Vec<u8>>,
     parts: usize,
@@ -123,9 +128,7 @@ fn run_beside(
         releases: None,
         window: None,
     };
-    if let Some(others) = others {
-        others.join(&mut station);
-    }
+    joins(&mut station);
     let running = std::thread::spawn(move || station.run(&Stop::default()).unwrap());
     let mut triggers = vec![];
     while triggers.len() < parts {
@@ -272,7 +275,8 @@ fn table() {
     let mut samples = Pattern::open(bundle.samples(), Some(SIZE)).unwrap().encode(PixelFormat::Yuyv).unwrap();
     let pictures = (0..4).map(|_| samples.next(clock::now() + 10_000 * MS).unwrap().bytes().to_vec()).collect();
     let mut others = std::env::var_os("FCAM_LATENCY_CHANNELS").map(|_| Others::new());
-    let Ran { triggers, told, lines, report } = run_beside(others.as_mut(), bundle, pictures, parts, 10 * MS);
+    let joins = |station: &mut Station| others.iter_mut().for_each(|others| others.join(station));
+    let Ran { triggers, told, lines, report } = run_beside(joins, bundle, pictures, parts, 10 * MS);
     let pulses = lines.pulses(Role::Valid);
     assert_eq!((told.len(), pulses.len()), (parts, parts));
     println!("{report}\n{}", report.stages);
@@ -282,3 +286,43 @@ fn table() {
     row("  without SETUP", rises().zip(&told).map(|(rose, (_, told))| rose.saturating_sub(*told + SETUP)));
     row("trigger to VALID", rises().zip(&triggers).map(|(rose, trigger)| rose.saturating_sub(*trigger)));
 }
+
+/// From trigger to VALID without the page, with the page that nobody looks at, and with five who do, in turn: what the
+/// machine does besides is the same for each. The viewers stand for other machines: their threads have the lowest
+/// priority.
+#[test]
+#[ignore = "a measurement: ./dev latency"]
+fn viewers() {
+    let parts = std::env::var("FCAM_LATENCY_PARTS").map_or(100, |parts| parts.parse().unwrap());
+    let mut samples =
+        Bundle::load(None, &[]).map(|bundle| Pattern::open(bundle.samples(), Some(SIZE))).unwrap().unwrap();
+    samples = samples.encode(PixelFormat::Yuyv).unwrap();
+    let pictures: Vec<_> = (0..4).map(|_| samples.next(clock::now() + 10_000 * MS).unwrap().bytes().to_vec()).collect();
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        for (kind, times) in times.iter_mut().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            let mut looking = None;
+            let joins = |station: &mut Station| {
+                if kind > 0 {
+                    let (page, window, address) = viewers::page(dir.path(), &station.plc_link);
+                    station.sinks.push(Box::new(page));
+                    station.window = Some(window);
+                    looking = (kind > 1).then(|| viewers::Viewers::look(address));
+                }
+            };
+            let bundle = Bundle::load(None, &[]).unwrap();
+            let ran = run_beside(joins, bundle, pictures.clone(), parts / ROUNDS, 10 * MS);
+            assert!(looking.is_none_or(|looking| looking.end() > 0), "the viewers saw nothing");
+            let pulses = ran.lines.pulses(Role::Valid);
+            times.extend(pulses.iter().zip(&ran.triggers).map(|((rose, _), trigger)| rose.saturating_sub(*trigger)));
+        }
+    }
+    println!("trigger to VALID{:>9}{:>9}{:>9}{:>9}  ms", "p50", "p99", "p99.9", "max");
+    for (name, times) in ["no page", "nobody looks", "five look"].iter().zip(times) {
+        row(name, times.into_iter());
+    }
+}
+
+/// Turns of each.
+const ROUNDS: usize = 10;
