@@ -294,9 +294,8 @@ fn table() {
 #[ignore = "a measurement: ./dev latency"]
 fn viewers() {
     let parts = std::env::var("FCAM_LATENCY_PARTS").map_or(100, |parts| parts.parse().unwrap());
-    let mut samples =
-        Bundle::load(None, &[]).map(|bundle| Pattern::open(bundle.samples(), Some(SIZE))).unwrap().unwrap();
-    samples = samples.encode(PixelFormat::Yuyv).unwrap();
+    let bundle = Bundle::load(None, &[]).unwrap();
+    let mut samples = Pattern::open(bundle.samples(), Some(SIZE)).unwrap().encode(PixelFormat::Yuyv).unwrap();
     let pictures: Vec<_> = (0..4).map(|_| samples.next(clock::now() + 10_000 * MS).unwrap().bytes().to_vec()).collect();
     let mut times: [Vec<Duration>; 3] = Default::default();
     for _ in 0..ROUNDS {
