@@ -121,6 +121,11 @@ impl Books {
         self.outcomes.iter().rev().find(|outcome| outcome.sequence == sequence)
     }
 
+    /// The number of the last part.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.last.back().map(|line| line.sequence)
+    }
+
     /// True if a later part was told.
     pub(super) fn is_past(&self, sequence: u64) -> bool {
         self.last.back().is_some_and(|line| line.sequence > sequence)

@@ -149,6 +149,7 @@ pub(super) async fn tell(shared: Arc<Shared>, watchdog: Arc<Watchdog>) {
         let watched = shared.viewers() > 0;
         let _ = timeout(if watched { GLANCE } else { LEAST }, bell.changed()).await;
         if !watched {
+            last = lock(&shared.books).newest();
             continue;
         }
         let snapshot = snapshot(&shared, last);

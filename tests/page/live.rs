@@ -52,8 +52,10 @@ fn a_viewer_sees_the_parts_and_their_pictures() {
     let (mut known, mut seen) = (last(&first).unwrap(), 0);
     while seen < 20 {
         let event = events.next("live");
-        for part in event["parts"].as_array().unwrap() {
-            assert_eq!(part["sequence"], known + 1, "each part once");
+        // What the first event had may come once more.
+        let new = |part: &&Value| part["sequence"].as_u64().unwrap() > known;
+        for part in event["parts"].as_array().unwrap().iter().filter(new).collect::<Vec<_>>() {
+            assert_eq!(part["sequence"], known + 1, "no part is left out");
             (known, seen) = (known + 1, seen + 1);
             assert_eq!(part["verdict"] == "reject", part["class"].is_string(), "{part}");
             assert!(part["threshold"].as_f64().unwrap() > 0.0 && part["told_us"].as_u64().unwrap() > 0, "{part}");

@@ -97,6 +97,14 @@ def visit(browser) -> Iterator[Callable]:
     assert [error for error in errors if not any(word in error for word in meant)] == []
 
 
+def until(page, holds: str) -> None:
+    """Playwright's own wait evaluates a string within the page, which the page's policy forbids."""
+    patience = time.monotonic() + 30
+    while not page.evaluate(holds):
+        assert time.monotonic() < patience, f"not within 30 s: {holds}"
+        time.sleep(0.05)
+
+
 def log_in(page) -> None:
     page.fill("#user", "anna")
     page.fill("#password", PASSWORD)
@@ -107,7 +115,7 @@ def log_in(page) -> None:
 def with_parts(page) -> None:
     """Until there are parts with pictures in the strip, and one is shown."""
     page.wait_for_selector("#picture:not([hidden])")
-    page.wait_for_function("document.querySelectorAll('#strip img').length > 3")
+    until(page, "document.querySelectorAll('#strip img').length > 3")
 
 
 def shoot(page, name: str) -> None:
@@ -135,7 +143,7 @@ def test_log_in_look_and_log_out(station: Callable, visit: Callable, size: str) 
     page.fill("#user", "anna")
     page.fill("#password", "wrong password")
     page.click("#enter")
-    page.wait_for_function("document.getElementById('refusal').textContent !== ''")
+    until(page, "document.getElementById('refusal').textContent !== ''")
     assert "password" in page.inner_text("#refusal")
     log_in(page)
     with_parts(page)
@@ -143,7 +151,6 @@ def test_log_in_look_and_log_out(station: Callable, visit: Callable, size: str) 
     shoot(page, f"live-{size}")
     assert faults_of(page) == []
     assert page.inner_text("#ready") == "READY"
-    assert "on" in page.get_attribute("#ready", "class")
     # The picture is shown as large as it is, and nothing sticks out of the screen.
     assert page.evaluate("document.getElementById('picture').naturalWidth") >= 320
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -207,9 +214,9 @@ def test_what_is_wrong_is_said_with_its_cure(station: Callable, visit: Callable,
     page = visit(running.url, size)
     log_in(page)
     page.wait_for_selector("#alert:not([hidden])")
-    page.wait_for_function("document.getElementById('alert').textContent.includes('No frame came in time')")
+    until(page, "document.getElementById('alert').textContent.includes('No frame came in time')")
     assert "camera.timeout_ms" in page.inner_text("#alert-cure")
-    assert "on" not in page.get_attribute("#ready", "class").split()
+    assert page.inner_text("#ready") == "NOT READY"
     shoot(page, f"fault-{size}")
     assert faults_of(page) == []
     running.end()

@@ -45,6 +45,12 @@ function zones(part) {
   return hit.length ? hit.join(", ") : "–";
 }
 
+function showReady(is) {
+  at("ready").classList.toggle("on", is);
+  at("ready").dataset.word = is ? "ready" : "notready";
+  write(at("ready"), is ? word("ready") : word("notready"));
+}
+
 function showResult() {
   const part = current();
   if (!part) return;
@@ -181,7 +187,7 @@ async function showPicture(sequence) {
 
 function showAll(fresh) {
   if (!state) return;
-  at("ready").classList.toggle("on", state.outputs.ready);
+  showReady(state.outputs.ready);
   write(at("camera"), state.camera);
   showResult();
   showAlert();
@@ -234,7 +240,7 @@ function takePicture(event) {
 function online(is) {
   document.body.classList.toggle("offline", !is);
   if (is) return;
-  at("ready").classList.remove("on");
+  showReady(false);
   at("alert").hidden = false;
   at("alert").dataset.kind = "stopped";
   write(at("alert-code"), word("offline"));
