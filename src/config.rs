@@ -40,7 +40,6 @@ mod read;
 mod zones;
 
 pub use gpio::{Named, Side, named_lines};
-#[cfg(feature = "page")]
 pub use page::page_dir;
 use raw::{Kind, Mode, Raw};
 

@@ -10,6 +10,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -101,8 +102,8 @@ impl Page {
             if !std::mem::replace(&mut lowered, true) {
                 server::lower_priority();
             }
-            shared.told(outcome);
-            Ok(())
+            let told = catch_unwind(AssertUnwindSafe(|| shared.told(outcome)));
+            told.map_err(|_| std::io::Error::other("its books panicked: please report this"))
         });
         Ok(Self { outbox: outbox.map_err(failed)?, server })
     }
@@ -122,3 +123,6 @@ impl Sink for Page {
         self.outbox.fail_safe();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,6 +146,8 @@ pub(super) async fn tell(shared: Arc<Shared>, watchdog: Arc<Watchdog>) {
     let (mut last, mut before, mut sent) = (None, Bytes::new(), Instant::now());
     loop {
         watchdog.feed(clock::now(), SLOW);
+        #[cfg(test)]
+        super::tests::sabotage();
         let watched = shared.viewers() > 0;
         let _ = timeout(if watched { GLANCE } else { LEAST }, bell.changed()).await;
         if !watched {

@@ -144,7 +144,7 @@ impl Host {
     /// Until it is stopped, or a part of it has ended, which none does by itself.
     fn serve(&mut self, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
         let mut build = tokio::runtime::Builder::new_current_thread();
-        let runtime = build.enable_all().max_blocking_threads(2).build()?;
+        let runtime = build.enable_all().max_blocking_threads(2).thread_name("page-work").build()?;
         let (shared, viewer, watchdog) = (self.shared.clone(), self.viewer.clone(), self.watchdog.clone());
         let (tls, listener) = (self.tls.clone(), &mut self.listener);
         runtime.block_on(async {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::http::{self, JSON};
 use super::running::Running;
+use crate::random::Random;
 
 #[test]
 fn what_is_too_large_is_refused() {
@@ -82,5 +83,63 @@ fn a_thousand_connections_are_not_served_and_change_nothing() {
         assert!(start.elapsed() < Duration::from_secs(20), "the page does not come back: {}", station.log());
         std::thread::sleep(Duration::from_millis(100));
     }
+    station.end();
+}
+
+#[test]
+fn its_threads_have_the_lowest_priority_and_no_others_have() {
+    let station = Running::start();
+    station.cookie("see"); // a thread for its password
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", station.process())).unwrap();
+    let mut low = vec![];
+    for task in tasks {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+        let nice: i32 = rest.split_whitespace().nth(16).unwrap().parse().unwrap();
+        assert_eq!(nice == 19, name.starts_with("page"), "{name} has {nice}");
+        low.extend((nice == 19).then(|| name.to_owned()));
+    }
+    low.sort();
+    low.dedup();
+    assert_eq!(low, ["page", "page-books", "page-work"]);
+    station.end();
+}
+
+/// Requests that are cut, doubled and changed at random. FCAM_FUZZ_SECONDS says for how long.
+#[test]
+fn mutated_requests_change_nothing() {
+    let seconds = std::env::var("FCAM_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let station = Running::start();
+    let cookie = station.cookie("see");
+    let host = station.address;
+    let seeds = [
+        format!("GET / HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n"),
+        format!("GET /api/picture?part=7 HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n"),
+        format!(
+            "POST /api/login HTTP/1.1\r\nHost: {host}\r\n{JSON}Content-Length: 30\r\n\r\n{{\"user\":\"x\",\"password\":\"y\"}}"
+        ),
+        format!(
+            "POST /api/logout HTTP/1.1\r\nHost: {host}\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+        ),
+    ];
+    let (start, mut random, mut answered) = (Instant::now(), Random(7), 0);
+    while start.elapsed() < Duration::from_secs(seconds) {
+        let mut bytes = seeds[random.below(4)].clone().into_bytes();
+        for _ in 0..=random.below(4) {
+            let at = random.below(bytes.len());
+            match random.below(4) {
+                0 => bytes[at] = random.below(256) as u8,
+                1 => bytes.truncate(at + 1),
+                2 => bytes.extend_from_within(at..),
+                _ => bytes.insert(at, b"\r\n:;%=\0 "[random.below(8)]),
+            }
+        }
+        let mut stream = http::connect(host);
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let _ = stream.write_all(&bytes); // it may hang up before all is sent
+        answered += u32::from(http::answer(stream).is_some());
+    }
+    assert!(answered > 5, "{answered}");
+    assert_eq!(station.get("/healthz", "").status, 200);
     station.end();
 }
