@@ -80,6 +80,8 @@ mod spelling;
 
 mod durable;
 
+mod priority;
+
 pub mod chip;
 
 pub mod resize;

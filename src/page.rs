@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::outcome::Outcome;
 use crate::plc_link::PlcLink;
 use crate::preprocess::Layout;
+use crate::priority;
 use crate::sink::{self, Outbox, Sink};
 use crate::window::Viewer;
 
@@ -100,7 +101,7 @@ impl Page {
         let mut lowered = false;
         let outbox = Outbox::start("page-books", what.clone(), plc_link, move |outcome| {
             if !std::mem::replace(&mut lowered, true) {
-                server::lower_priority();
+                priority::lower("the page's books");
             }
             let told = catch_unwind(AssertUnwindSafe(|| shared.told(outcome)));
             told.map_err(|_| std::io::Error::other("its books panicked: please report this"))

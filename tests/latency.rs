@@ -14,8 +14,9 @@ mod lines;
 mod viewers;
 
 use std::io::{PipeReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -325,3 +326,79 @@ fn viewers() {
 
 /// Turns of each.
 const ROUNDS: usize = 10;
+
+/// A station of the program: the default bundle, ten pictures a second of 640 x 480.
+struct Program {
+    process: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Program {
+    fn start(page: Option<SocketAddr>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        viewers::make_user(dir.path());
+        let mut text = "[camera]\nkind = \"pattern\"\nwidth = 640\nheight = 480\n".to_owned();
+        if let Some(address) = page {
+            text += &format!("[page]\nlisten = \"{address}\"\ndir = {:?}\n", dir.path());
+        }
+        let file = dir.path().join("station.toml");
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fcam"));
+        let process = command.args(["run", "--config"]).arg(file).stderr(Stdio::null()).spawn().unwrap();
+        Self { process, _dir: dir }
+    }
+
+    /// Resident, and of that the part that is in no file, MiB.
+    fn memory(&self) -> [f64; 2] {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let kib = |key: &str| -> f64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            line.trim_start_matches(':').trim_end_matches("kB").trim().parse().unwrap()
+        };
+        ["VmRSS", "RssAnon"].map(|key| kib(key) / 1024.0)
+    }
+
+    /// Processor time of the page's threads.
+    fn worked(&self) -> Duration {
+        let ticks = |task: std::fs::DirEntry| -> Option<u64> {
+            let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+            let times = rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+            name.starts_with("page").then(|| times.sum())
+        };
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        Duration::from_millis(10 * tasks.filter_map(|task| ticks(task.unwrap())).sum::<u64>())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What the page costs a station of its memory, and of a core.
+#[test]
+#[ignore = "a measurement: ./dev latency"]
+fn memory() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    println!("{:14}{:>9}{:>9}{:>9}", "", "RSS MiB", "anon MiB", "core %");
+    for (name, page, look) in
+        [("no page", None, false), ("nobody looks", Some(address), false), ("five look", Some(address), true)]
+    {
+        let program = Program::start(page);
+        std::thread::sleep(SETTLED);
+        let viewers = look.then(|| viewers::Viewers::look(address));
+        std::thread::sleep(SETTLED / 2);
+        let (before, start) = (program.worked(), clock::now());
+        std::thread::sleep(SETTLED);
+        let core = 100.0 * (program.worked() - before).as_secs_f64() / (clock::now() - start).as_secs_f64();
+        let [resident, anonymous] = program.memory();
+        println!("{name:14}{resident:>9.1}{anonymous:>9.1}{core:>9.1}");
+        assert_ne!(viewers.map(viewers::Viewers::end), Some(0), "the viewers saw nothing");
+    }
+}
+
+/// Long enough for every buffer to have been used.
+const SETTLED: Duration = Duration::from_secs(10);

@@ -56,7 +56,6 @@ pub(super) async fn log_in(shared: &Arc<Shared>, from: IpAddr, secure: bool, bod
     let Some(hash) = hash else {
         return refuse(StatusCode::UNAUTHORIZED, "no user of this name has this password");
     };
-    lock(&shared.throttle).forget(from);
     match lock(&shared.sessions).begin(&user, &hash, clock::now()) {
         Ok(secret) => with(done(), header::SET_COOKIE, &set_cookie(shared, &secret, LIFE, secure)),
         Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &format!("no session can be made: {error}")),

@@ -31,6 +31,7 @@ use super::shared::{Shared, lock};
 use super::{Error, live, pictures, route, tls};
 use crate::clock;
 use crate::plc_link::PlcLink;
+use crate::priority;
 use crate::sink;
 use crate::watchdog::{Duty, SLOW, Watchdog};
 use crate::window::Viewer;
@@ -58,16 +59,6 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How long the end of the station waits for the server, and the server for what it does in the background.
 const END: Duration = Duration::from_millis(500);
 const BACKGROUND: Duration = Duration::from_millis(100);
-
-/// The lowest priority that a thread can have (setpriority(2)).
-const LOWEST: i32 = 19;
-
-/// This thread, and those that it starts, run when nobody else wants to.
-pub(super) fn lower_priority() {
-    if let Err(error) = rustix::process::setpriority_process(None, LOWEST) {
-        log::debug!("the page has the usual priority: {error}");
-    }
-}
 
 /// The server's thread.
 pub(super) struct Server {
@@ -102,7 +93,7 @@ impl Server {
         let host = Host { shared, viewer: Arc::new(viewer), listener, tls, watchdog };
         let run = move || {
             let _end = end; // dropped with the thread
-            lower_priority();
+            priority::lower("the page");
             host.run(&stopped);
         };
         std::thread::Builder::new().name("page".into()).spawn(run).map_err(failed)?;

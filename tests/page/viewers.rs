@@ -17,11 +17,16 @@ use super::http;
 
 const PASSWORD: &str = "correct horse";
 
-/// A page in this folder, with its window.
-pub fn page(dir: &Path, plc_link: &PlcLink) -> (Page, Window, SocketAddr) {
+/// The user that viewers log in as.
+pub fn make_user(dir: &Path) {
     let mut users = Users::default();
     users.set("anna", Role::See, PASSWORD).unwrap();
     users.save(dir).unwrap();
+}
+
+/// A page in this folder, with its window.
+pub fn page(dir: &Path, plc_link: &PlcLink) -> (Page, Window, SocketAddr) {
+    make_user(dir);
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (window, viewer) = window();
     let options = PageOptions {

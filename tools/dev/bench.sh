@@ -101,4 +101,5 @@ latency() {
     FCAM_LATENCY_CHANNELS=1 FCAM_LATENCY_PARTS="${1:-3000}" cargo test --locked --profile dev --test latency -- --ignored --nocapture table
     say "without the page, with it, and with five who look at it"
     FCAM_LATENCY_PARTS="${1:-3000}" cargo test --locked --profile dev --test latency -- --ignored --nocapture viewers
+    cargo test --locked --profile dev --test latency -- --ignored --nocapture memory
 }
