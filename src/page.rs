@@ -2,7 +2,7 @@
 //!
 //! It is a guest. Its threads have the lowest priority; nothing that judges or tells waits for it: outcomes come through
 //! an [`Outbox`], parts in exchange for room that it gives while somebody looks. What it takes from whoever connects has
-//! limits ([`server`]), and a panic in it is a restart of it.
+//! limits (`server`), and a panic in it is a restart of it.
 //!
 //! ```text
 //! outbox ─Outcome→ books ─→ live ─events→ every viewer

@@ -141,8 +141,6 @@ pub enum Error {
 /// let users = Users::load(folder.path())?;
 /// assert_eq!(users.check("anna", "correct horse").map(|user| user.role), Some(Role::Setup));
 /// assert!(users.check("anna", "battery staple").is_none());
-/// # Ok::<(), fcam::page::users::Error>(())
-/// # .map_err(|error| panic!("{error}"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -32,10 +32,14 @@ impl Answer {
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream
+    try_connect(address).unwrap()
+}
+
+fn try_connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(20)))?;
+    Ok(stream)
 }
 
 /// The head of an answer; none if the other side hangs up.
@@ -64,9 +68,9 @@ pub fn answer(stream: impl Read) -> Option<Answer> {
     Some(answer)
 }
 
-/// Sends these bytes on a connection of their own.
+/// The answer to these bytes, sent on a connection of their own; none if the other side hangs up, or is not there.
 pub fn raw(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
-    let mut stream = connect(address);
+    let mut stream = try_connect(address).ok()?;
     let _ = stream.write_all(bytes); // it may hang up before all is sent
     answer(stream)
 }

@@ -77,6 +77,12 @@ fn open(address: SocketAddr, cookie: &str) -> std::net::TcpStream {
     stream
 }
 
+/// At the end the station may be gone before its viewers.
+fn get(address: SocketAddr, path: &str, cookie: &str) -> Option<http::Answer> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
+    http::raw(address, request.as_bytes())
+}
+
 fn sleep(address: SocketAddr, cookie: &str, stop: &AtomicBool) -> u64 {
     let _stream = open(address, cookie);
     while !stop.load(Relaxed) {
@@ -103,12 +109,14 @@ fn show(address: SocketAddr, cookie: &str, stop: &AtomicBool) -> u64 {
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let (mut events, mut line, mut shown) = (BufReader::new(stream), String::new(), 0);
     while !stop.load(Relaxed) {
-        if events.read_line(&mut line).is_err() {
-            continue; // half a line stays
+        match events.read_line(&mut line) {
+            Ok(0) => std::thread::sleep(Duration::from_millis(20)), // the station has ended
+            Ok(_) => {}
+            Err(_) => continue, // half a line stays
         }
         if line.starts_with("event: picture") {
-            let picture = http::get(address, "/api/picture", cookie);
-            shown += u64::from(picture.status == 200);
+            let picture = get(address, "/api/picture", cookie);
+            shown += u64::from(picture.is_some_and(|picture| picture.status == 200));
         }
         line.clear();
     }
