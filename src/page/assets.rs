@@ -60,7 +60,7 @@ mod tests {
                 "{}",
                 asset.path
             );
-            assert!(text.matches("<script").count() == text.matches("src=\"/").count(), "{}", asset.path);
+            assert_eq!(text.matches("<script").count(), text.matches("<script type=\"module\" src=\"/").count());
             assert!(!text.contains("http://") && !text.contains("https://"), "{}", asset.path);
         }
     }
