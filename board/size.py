@@ -13,7 +13,8 @@ from pathlib import Path
 TOOLS = "aarch64-linux-gnu-"
 # Shown: sections of so many MB and more, so many crates.
 LEAST_MB, CRATES = 0.05, 12
-LIMIT_MB = 12
+# The page brought 1.8: TLS, an HTTP server, Argon2.
+LIMIT_MB = 14.1
 
 
 def lines(tool: str, *arguments: str) -> list[str]:

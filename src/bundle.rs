@@ -16,7 +16,7 @@ use crate::camera::{Geometry, picture};
 use crate::engine::{Shape, qdq};
 use crate::locate::{Locator, Reach, Template};
 use crate::mask;
-use crate::outcome::JudgedBy;
+use crate::outcome::{JudgedBy, share};
 
 mod archive;
 mod directory;
@@ -146,6 +146,7 @@ impl Bundle {
             version: manifest.version.clone(),
             counter: 0,
             classes: manifest.classes.iter().map(|class| class.name.clone()).collect(),
+            threshold: share(manifest.thresholds.score),
         });
         let bundle = Self { source: bundle.to_owned(), manifest, files, judged_by };
         problems.extend(bundle.network_problems(float_layers));

@@ -20,6 +20,8 @@ mod io;
 mod layers;
 mod locate;
 mod log;
+#[cfg(feature = "page")]
+mod page;
 mod pictures;
 mod plc;
 mod replay;
@@ -70,6 +72,8 @@ enum Verb {
     Cameras(cameras::Args),
     Plc(plc::Args),
     Io(io::Args),
+    #[cfg(feature = "page")]
+    Page(page::Args),
 }
 
 /// Parses the command line and runs the verb; prints an error chain once and turns it into the exit code.
@@ -112,6 +116,8 @@ fn run_verb(verb: Verb) -> anyhow::Result<u8> {
         Verb::Cameras(args) => cameras::run(&args),
         Verb::Plc(args) => plc::run(&args),
         Verb::Io(args) => io::run(&args),
+        #[cfg(feature = "page")]
+        Verb::Page(args) => page::run(&args),
     }
 }
 

@@ -24,6 +24,9 @@ use crate::signal::Signaller;
 use crate::sink::{JsonLines, Log, Modbus, Serial, Sink, modbus, serial};
 use crate::station::{Station, Trigger};
 use crate::telegram::{self, budget};
+use crate::window::Window;
+#[cfg(feature = "page")]
+use crate::{page::Page, window};
 
 mod bundle;
 #[cfg(feature = "v4l2")]
@@ -32,11 +35,13 @@ mod drift;
 mod gpio;
 mod inspect;
 mod locate;
+mod page;
 mod raw;
 mod read;
 mod zones;
 
 pub use gpio::{Named, Side, named_lines};
+pub use page::page_dir;
 use raw::{Kind, Mode, Raw};
 
 /// What the command line sets in place of the file.
@@ -109,6 +114,10 @@ pub enum Error {
     /// The Modbus sink cannot start.
     #[error("cannot start modbus: {0}")]
     Modbus(crate::sink::Error),
+    /// The page cannot start.
+    #[cfg(feature = "page")]
+    #[error("cannot start the page: {0}")]
+    Page(#[from] crate::page::Error),
 }
 
 /// What to do about a station file that cannot be read.
@@ -221,7 +230,8 @@ impl Setup {
     pub fn station(mut self) -> Result<Station, Error> {
         let (camera, geometry) = self.camera()?;
         let plc_link = PlcLink::new(self.handshake());
-        let sinks = self.sinks(&plc_link)?;
+        let mut sinks = self.sinks(&plc_link)?;
+        let window = self.page(&plc_link, camera.describe(), &mut sinks)?;
         let options = self.options();
         let releases = self.installed.take().map(|installed| installed.releases(&self.raw.bundle)).transpose()?;
         let raw = self.raw;
@@ -243,7 +253,27 @@ impl Setup {
             recorder: recorder(raw.record),
             summary: Duration::from_secs(raw.log.summary_s),
             releases,
+            window,
         })
+    }
+
+    /// Starts the page where there is one, the last of the channels: nobody waits for it at the end.
+    #[cfg(feature = "page")]
+    fn page(
+        &self,
+        plc_link: &PlcLink,
+        camera: String,
+        sinks: &mut Vec<Box<dyn Sink>>,
+    ) -> Result<Option<Window>, Error> {
+        let Some(options) = page::options(&self.raw, camera) else { return Ok(None) };
+        let (window, viewer) = window::window();
+        sinks.push(Box::new(Page::start(options, plc_link, viewer)?));
+        Ok(Some(window))
+    }
+
+    #[cfg(not(feature = "page"))]
+    fn page(&self, _: &PlcLink, _: String, _: &mut [Box<dyn Sink>]) -> Result<Option<Window>, Error> {
+        Ok(None)
     }
 
     fn camera(&self) -> Result<(Box<dyn Camera>, Option<Geometry>), camera::Error> {
@@ -464,6 +494,7 @@ fn validate(raw: &Raw, problems: &mut Vec<String>) -> Option<Geometry> {
     zones::validate(&raw.zones, geometry, problems);
     gpio::validate(raw, problems);
     validate_modbus(&raw.modbus, problems);
+    page::validate(&raw.page, problems);
     validate_plc(raw, problems);
     geometry
 }

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The extension of a file that is not whole yet. What a power cut leaves with it can be removed.
@@ -11,8 +12,18 @@ pub const PARTIAL: &str = "part";
 /// Writes these bytes, one slice after the other, and puts them in the file's place. Once this returns, they are on the
 /// disk and under their name.
 pub fn write(path: &Path, bytes: &[&[u8]]) -> io::Result<()> {
+    write_as(path, bytes, 0o666)
+}
+
+/// The same for a secret: nobody but its owner can read the file, at no moment.
+#[cfg(feature = "page")]
+pub fn write_private(path: &Path, bytes: &[&[u8]]) -> io::Result<()> {
+    write_as(path, bytes, 0o600)
+}
+
+fn write_as(path: &Path, bytes: &[&[u8]], mode: u32) -> io::Result<()> {
     let partial = partial(path);
-    let written = write_synced(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    let written = write_synced(&partial, bytes, mode).and_then(|()| fs::rename(&partial, path));
     if written.is_err() {
         let _ = fs::remove_file(&partial); // on a full disk, half a file is worth its space
     }
@@ -37,8 +48,8 @@ fn partial(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn write_synced(path: &Path, bytes: &[&[u8]]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+fn write_synced(path: &Path, bytes: &[&[u8]], mode: u32) -> io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(path)?;
     bytes.iter().try_for_each(|slice| file.write_all(slice))?;
     file.sync_all()
 }

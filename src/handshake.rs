@@ -642,6 +642,11 @@ impl Handshake {
         true
     }
 
+    /// What the PLC's bits and words were last.
+    pub fn controls(&self) -> Controls {
+        self.controls
+    }
+
     /// What the outputs show.
     pub fn status(&self) -> Status {
         let Glance { ready, busy, fault, run, simulated, heartbeat, code, .. } = self.glance();

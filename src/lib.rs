@@ -54,7 +54,7 @@
 //! | channels, or your own [`sink::Sink`] | [`sink`] |
 //! | models: reading, verifying, keeping, changing while parts go on | [`bundle`], [`proof`], [`store`], [`trial`] |
 //! | a whole station from one file | [`config`], [`station`], [`record`], [`watchdog`] |
-//! | pictures for people | [`overlay`] |
+//! | pictures for people, and the page in a browser | [`overlay`], [`window`], `page` |
 //!
 //! Three examples are programs of their own, in tests/examples: `judge_picture`, `own_camera` and `own_network`.
 //!
@@ -63,6 +63,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `v4l2` (default) | cameras of the kernel |
+//! | `page` (default) | the page: a server for browsers |
 //! | `tensorrt` (default) | TensorRT on a Jetson, through a shim that is opened at run time |
 //! | `tract` (default) | float networks, and int8 ones in float for comparison; half of the program |
 //! | `board` | what runs on boards: all but tract |
@@ -78,6 +79,8 @@ pub mod clock;
 mod spelling;
 
 mod durable;
+
+mod priority;
 
 pub mod chip;
 
@@ -111,6 +114,8 @@ pub mod handshake;
 
 pub mod plc_link;
 
+pub mod window;
+
 pub mod trigger;
 
 pub mod telegram;
@@ -132,6 +137,9 @@ pub mod overlay;
 pub mod proof;
 
 pub mod record;
+
+#[cfg(feature = "page")]
+pub mod page;
 
 pub mod station;
 

@@ -68,6 +68,9 @@ pub struct JudgedBy {
     /// The names of the classes, in the order of the logits.
     #[serde(skip)]
     pub classes: Vec<String>,
+    /// The score from which on a part is rejected, 1/10000.
+    #[serde(skip)]
+    pub threshold: u16,
 }
 
 impl JudgedBy {

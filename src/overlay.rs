@@ -46,6 +46,7 @@ const EDGE: Color = [255, 110, 200];
 #[derive(Debug, Default)]
 pub struct Overlay {
     layout: Layout,
+    bare: bool,
     canvas: Canvas,
     /// The mask's cells.
     cells: Vec<bool>,
@@ -57,6 +58,11 @@ impl Overlay {
     /// For frames of which this is inspected.
     pub fn of(layout: Layout) -> Self {
         Self { layout, ..Self::default() }
+    }
+
+    /// Without the border and the words, for whoever says the verdict beside the picture.
+    pub fn bare(self) -> Self {
+        Self { bare: true, ..self }
     }
 
     /// Draws one part; `classes` are the manifest's names. Returns RGB pixels of the frame's width and height.
@@ -72,6 +78,9 @@ impl Overlay {
         }
         for region in regions {
             self.draw_box(region, scale);
+        }
+        if self.bare {
+            return self.canvas.pixels();
         }
         let (width, height) = self.canvas.size();
         self.canvas.outline([0, 0, width, height], scale.border, color(&outcome.verdict), SOLID);
@@ -269,6 +278,19 @@ mod tests {
             let pixels = draw(geometry, &mask, &outcome);
             assert_eq!((pixels.len(), pixels[64 * 48 - 1], pixels[64 * 30 + 30]), (64 * 48, color, [100; 3]));
         }
+    }
+
+    #[test]
+    fn a_bare_overlay_has_the_mask_alone() {
+        let geometry = Geometry::packed(64, 48, PixelFormat::Gray8).unwrap();
+        let (bytes, runs) = (vec![100; geometry.frame_bytes()], [Run { row: 3, start: 2, end: 5 }]);
+        let frame = Frame::new(0, Default::default(), geometry, &bytes).unwrap();
+        let mask = Mask { width: 8, height: 6, roi: Roi::whole(&geometry), runs: &runs, regions: &[], region_count: 1 };
+        let mut overlay = Overlay::default().bare();
+        let pixels = overlay.draw(&frame, &mask, &reject(), &["scratch".into()]);
+        let pixels: &[[u8; 3]] = pixels.as_chunks().0;
+        assert_eq!((pixels[0], pixels[64 * 48 - 1]), ([100; 3], [100; 3]));
+        assert_ne!(pixels[64 * 28 + 28], [100; 3]);
     }
 
     #[test]

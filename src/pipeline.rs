@@ -12,7 +12,7 @@ use crate::drift::{Drift, DriftOptions, Guard, Measure, Measures};
 use crate::engine::{self, BuildProgress, Engine, Prediction, Settings, Shape, StepTime};
 use crate::locate::{Locator, Pose, Template};
 use crate::mask::{Mask, Masker, Mosaic, Thresholds};
-use crate::outcome::{Judged, JudgedBy, Opened, Outcome, Timings};
+use crate::outcome::{Judged, JudgedBy, Opened, Outcome, Timings, share};
 use crate::preprocess::{self, Layout, Preprocessor, Roi, Tensor, tile};
 use crate::signal::Signaller;
 use crate::verdict::{Fault, Judge, Verdict};
@@ -202,7 +202,10 @@ impl Pipeline {
         let ballot = options.vote.map(Ballot::new);
         let reference = bundle.manifest().drift.as_ref();
         let guard = options.drift.and_then(|drift| Guard::new(drift, reference, fitted.preprocessor.tiles()));
-        let judged_by = Arc::clone(bundle.judged_by());
+        let mut judged_by = Arc::clone(bundle.judged_by());
+        if options.score_threshold.is_some() {
+            Arc::make_mut(&mut judged_by).threshold = share(score);
+        }
         Ok(Self { fitted, locator, engine, judge, ballot, guard, options, thresholds, judged_by })
     }
 

@@ -106,6 +106,14 @@ impl PlcLink {
         })
     }
 
+    /// The same with what the PLC's own bits were last.
+    pub fn both(&self) -> (Status, Controls) {
+        self.change(|state| {
+            state.handshake.tick(clock::now(), self.trouble());
+            (state.handshake.status(), state.handshake.controls())
+        })
+    }
+
     /// The part of it that lines and lamps show.
     pub fn glance(&self) -> Glance {
         self.change(|state| {

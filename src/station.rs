@@ -33,6 +33,7 @@ use crate::record::Recorder;
 use crate::sink::Sink;
 use crate::store::Id;
 use crate::watchdog::Duty;
+use crate::window::Window;
 
 mod actuate;
 mod capture;
@@ -115,6 +116,8 @@ pub struct Station {
     pub summary: Duration,
     /// Bundles that may take the place of the first one.
     pub releases: Option<Releases>,
+    /// Through which people look at parts.
+    pub window: Option<Window>,
 }
 
 /// What a station did.
@@ -251,6 +254,7 @@ impl Station {
             open: None,
             swap,
             watched: Watched::default(),
+            window: self.window,
         };
         let capture = Capture {
             camera: self.camera,

@@ -5,12 +5,18 @@
 
 mod common;
 #[allow(dead_code)]
+#[path = "page/http.rs"]
+mod http;
+#[allow(dead_code)]
 #[path = "gpio/lines.rs"]
 mod lines;
+#[path = "page/viewers.rs"]
+mod viewers;
 
 use std::io::{PipeReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -83,12 +89,12 @@ struct Ran {
 
 /// Triggers so many parts, each when the one before is over and `pause` later.
 fn run(bundle: Bundle, pictures: Vec<Vec<u8>>, parts: usize, pause: Duration) -> Ran {
-    run_beside(None, bundle, pictures, parts, pause)
+    run_beside(|_| {}, bundle, pictures, parts, pause)
 }
 
-/// The same with every other channel on, if there are `others`.
+/// The same with what else `joins` the station.
 fn run_beside(
-    others: Option<&mut Others>,
+    joins: impl FnOnce(&mut Station),
     bundle: Bundle,
     pictures: Vec<Vec<u8>>,
     parts: usize,
@@ -122,10 +128,9 @@ fn run_beside(
         recorder: None,
         summary: Duration::from_secs(3600),
         releases: None,
+        window: None,
     };
-    if let Some(others) = others {
-        others.join(&mut station);
-    }
+    joins(&mut station);
     let running = std::thread::spawn(move || station.run(&Stop::default()).unwrap());
     let mut triggers = vec![];
     while triggers.len() < parts {
@@ -272,7 +277,8 @@ fn table() {
     let mut samples = Pattern::open(bundle.samples(), Some(SIZE)).unwrap().encode(PixelFormat::Yuyv).unwrap();
     let pictures = (0..4).map(|_| samples.next(clock::now() + 10_000 * MS).unwrap().bytes().to_vec()).collect();
     let mut others = std::env::var_os("FCAM_LATENCY_CHANNELS").map(|_| Others::new());
-    let Ran { triggers, told, lines, report } = run_beside(others.as_mut(), bundle, pictures, parts, 10 * MS);
+    let joins = |station: &mut Station| others.iter_mut().for_each(|others| others.join(station));
+    let Ran { triggers, told, lines, report } = run_beside(joins, bundle, pictures, parts, 10 * MS);
     let pulses = lines.pulses(Role::Valid);
     assert_eq!((told.len(), pulses.len()), (parts, parts));
     println!("{report}\n{}", report.stages);
@@ -282,3 +288,118 @@ fn table() {
     row("  without SETUP", rises().zip(&told).map(|(rose, (_, told))| rose.saturating_sub(*told + SETUP)));
     row("trigger to VALID", rises().zip(&triggers).map(|(rose, trigger)| rose.saturating_sub(*trigger)));
 }
+
+/// From trigger to VALID without the page, with the page that nobody looks at, and with five who do, in turn: what the
+/// machine does besides is the same for each. The viewers stand for other machines: their threads have the lowest
+/// priority.
+#[test]
+#[ignore = "a measurement: ./dev latency"]
+fn viewers() {
+    let parts = std::env::var("FCAM_LATENCY_PARTS").map_or(100, |parts| parts.parse().unwrap());
+    let bundle = Bundle::load(None, &[]).unwrap();
+    let mut samples = Pattern::open(bundle.samples(), Some(SIZE)).unwrap().encode(PixelFormat::Yuyv).unwrap();
+    let pictures: Vec<_> = (0..4).map(|_| samples.next(clock::now() + 10_000 * MS).unwrap().bytes().to_vec()).collect();
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        for (kind, times) in times.iter_mut().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            let mut looking = None;
+            let joins = |station: &mut Station| {
+                if kind > 0 {
+                    let (page, window, address) = viewers::page(dir.path(), &station.plc_link);
+                    station.sinks.push(Box::new(page));
+                    station.window = Some(window);
+                    looking = (kind > 1).then(|| viewers::Viewers::look(address));
+                }
+            };
+            let bundle = Bundle::load(None, &[]).unwrap();
+            let ran = run_beside(joins, bundle, pictures.clone(), parts / ROUNDS, 10 * MS);
+            assert!(looking.is_none_or(|looking| looking.end() > 0), "the viewers saw nothing");
+            let pulses = ran.lines.pulses(Role::Valid);
+            times.extend(pulses.iter().zip(&ran.triggers).map(|((rose, _), trigger)| rose.saturating_sub(*trigger)));
+        }
+    }
+    println!("trigger to VALID{:>9}{:>9}{:>9}{:>9}  ms", "p50", "p99", "p99.9", "max");
+    for (name, times) in ["no page", "nobody looks", "five look"].iter().zip(times) {
+        row(name, times.into_iter());
+    }
+}
+
+/// Turns of each.
+const ROUNDS: usize = 10;
+
+/// A station of the program: the default bundle, ten pictures a second of 640 x 480.
+struct Program {
+    process: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Program {
+    fn start(page: Option<SocketAddr>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        viewers::make_user(dir.path());
+        let mut text = "[camera]\nkind = \"pattern\"\nwidth = 640\nheight = 480\n".to_owned();
+        if let Some(address) = page {
+            text += &format!("[page]\nlisten = \"{address}\"\ndir = {:?}\n", dir.path());
+        }
+        let file = dir.path().join("station.toml");
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fcam"));
+        let process = command.args(["run", "--config"]).arg(file).stderr(Stdio::null()).spawn().unwrap();
+        Self { process, _dir: dir }
+    }
+
+    /// Resident, and of that the part that is in no file, MiB.
+    fn memory(&self) -> [f64; 2] {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let kib = |key: &str| -> f64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            line.trim_start_matches(':').trim_end_matches("kB").trim().parse().unwrap()
+        };
+        ["VmRSS", "RssAnon"].map(|key| kib(key) / 1024.0)
+    }
+
+    /// Processor time of the page's threads.
+    fn worked(&self) -> Duration {
+        let ticks = |task: std::fs::DirEntry| -> Option<u64> {
+            let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+            let times = rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+            name.starts_with("page").then(|| times.sum())
+        };
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        Duration::from_millis(10 * tasks.filter_map(|task| ticks(task.unwrap())).sum::<u64>())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What the page costs a station of its memory, and of a core.
+#[test]
+#[ignore = "a measurement: ./dev latency"]
+fn memory() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    println!("{:14}{:>9}{:>9}{:>9}", "", "RSS MiB", "anon MiB", "core %");
+    for (name, page, look) in
+        [("no page", None, false), ("nobody looks", Some(address), false), ("five look", Some(address), true)]
+    {
+        let program = Program::start(page);
+        std::thread::sleep(SETTLED);
+        let viewers = look.then(|| viewers::Viewers::look(address));
+        std::thread::sleep(SETTLED / 2);
+        let (before, start) = (program.worked(), clock::now());
+        std::thread::sleep(SETTLED);
+        let core = 100.0 * (program.worked() - before).as_secs_f64() / (clock::now() - start).as_secs_f64();
+        let [resident, anonymous] = program.memory();
+        println!("{name:14}{resident:>9.1}{anonymous:>9.1}{core:>9.1}");
+        assert_ne!(viewers.map(viewers::Viewers::end), Some(0), "the viewers saw nothing");
+    }
+}
+
+/// Long enough for every buffer to have been used.
+const SETTLED: Duration = Duration::from_secs(10);

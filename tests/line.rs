@@ -14,6 +14,9 @@ mod common;
 mod control;
 #[path = "line/conveyor.rs"]
 mod conveyor;
+#[allow(dead_code)]
+#[path = "page/http.rs"]
+mod http;
 #[path = "line/hung.rs"]
 mod hung;
 #[path = "common/installed.rs"]
@@ -28,6 +31,8 @@ mod report;
 mod swap;
 #[path = "line/trial.rs"]
 mod trial;
+#[path = "page/viewers.rs"]
+mod viewers;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -153,6 +158,7 @@ fn station(
         recorder: None,
         summary: Duration::from_secs(3600),
         releases: None,
+        window: None,
     };
     (station, told)
 }

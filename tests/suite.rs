@@ -23,6 +23,8 @@ mod mjpeg_speed;
 mod modbus;
 #[path = "common/outcome.rs"]
 mod outcome;
+#[cfg(feature = "page")]
+mod page;
 mod parcel;
 mod plc;
 mod preprocess;

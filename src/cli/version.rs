@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use crate::engine::Isa;
 
-const FEATURES: [(&str, bool); 4] = [
+const FEATURES: [(&str, bool); 5] = [
+    ("page", cfg!(feature = "page")),
     ("rpi", cfg!(feature = "rpi")),
     ("tensorrt", cfg!(feature = "tensorrt")),
     ("tract", cfg!(feature = "tract")),

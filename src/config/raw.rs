@@ -42,6 +42,7 @@ pub(super) struct Raw {
     pub(super) modbus: Modbus,
     pub(super) gpio: Gpio,
     pub(super) record: Record,
+    pub(super) page: Page,
     pub(super) log: Log,
     pub(super) plc: Plc,
 }
@@ -372,6 +373,22 @@ pub(super) struct ModbusRtu {
 impl Default for ModbusRtu {
     fn default() -> Self {
         Self { port: PathBuf::new(), baud: 19_200, parity: Parity::Even, rs485: false, unit: 1 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Page {
+    pub(super) listen: String,
+    pub(super) dir: PathBuf,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) scrapers: Vec<IpAddr>,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { listen: String::new(), dir: "/var/lib/fcam/page".into(), certificate: None, key: None, scrapers: vec![] }
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<String>) -> Raw {
         modbus: section(&mut table, "modbus", problems),
         gpio: section(&mut table, "gpio", problems),
         record: section(&mut table, "record", problems),
+        page: section(&mut table, "page", problems),
         log: section(&mut table, "log", problems),
         plc: section(&mut table, "plc", problems),
     }

@@ -57,6 +57,14 @@ impl Buffer {
         self.0.extend_from_slice(frame.bytes());
     }
 
+    pub(super) fn copy_to(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.0);
+    }
+
+    pub(super) fn swap(&mut self, bytes: &mut Vec<u8>) {
+        std::mem::swap(&mut self.0, bytes);
+    }
+
     pub(super) fn frame(&self, sequence: u64, captured: Timestamp, geometry: Geometry) -> Option<Frame<'_>> {
         Frame::new(sequence, captured, geometry, &self.0).ok()
     }

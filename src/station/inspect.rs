@@ -29,6 +29,7 @@ use crate::plc_link::PlcLink;
 use crate::record::Keep;
 use crate::verdict::{Fault, Verdict};
 use crate::watchdog::{SILENCE, Watchdog};
+use crate::window::Window;
 
 /// How often this thread looks around when no part comes.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -86,6 +87,8 @@ pub(super) struct Inspect<'a> {
     /// Where other bundles come from; none if the station has one.
     pub(super) swap: Option<Swap>,
     pub(super) watched: Watched,
+    /// Through which people look; none if nobody can.
+    pub(super) window: Option<Window>,
 }
 
 impl Inspect<'_> {
@@ -135,6 +138,7 @@ impl Inspect<'_> {
                 #[cfg(test)]
                 tests::wreck(part.opened.sequence);
                 let at = clock::now();
+                let part = self.show(part, &outcome, mask.as_ref());
                 let buffer = self.keep(part, &outcome, mask.as_ref());
                 self.tell(Judged { outcome, at, mask });
                 self.inbox.give_back(buffer);
@@ -289,6 +293,21 @@ impl Inspect<'_> {
         self.plc_link.update(|handshake| handshake.set(Condition::Engine, true));
         log::error!("the engine is given up and the station stops: deploy another bundle, and please report this");
         self.stop.ask(RunState::Drain);
+    }
+
+    /// Shows a part to whoever looks. Its buffer goes there, and an empty one takes its place, unless the recorder wants
+    /// it: then it is copied.
+    fn show(&self, mut part: Part, outcome: &Outcome, drawn: Option<&Stored>) -> Part {
+        let Some((window, mut seen)) = self.window.as_ref().and_then(|window| Some((window, window.room()?))) else {
+            return part;
+        };
+        seen.set(part.opened, part.geometry, drawn);
+        match self.archive.keep.wants(&outcome.verdict) {
+            true => part.buffer.copy_to(&mut seen.bytes),
+            false => part.buffer.swap(&mut seen.bytes),
+        }
+        window.show(seen);
+        part
     }
 
     /// Hands a part to the recorder if it is one to keep; returns the buffer that capture gets in its place.

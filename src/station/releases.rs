@@ -22,6 +22,7 @@ use crate::clock;
 use crate::handshake::Condition;
 use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::plc_link::PlcLink;
+use crate::priority;
 use crate::proof;
 use crate::store::{Id, Reference, State, Store};
 use crate::trial::{self, Action, Asker, Book, Entry, Jobs, Reply, TrialLimits, Trials};
@@ -32,9 +33,6 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Requests that were heard and are not looked at yet.
 const REQUESTS: usize = 4;
-
-/// The lowest priority that a thread can have (setpriority(2)).
-const LOWEST: i32 = 19;
 
 /// Where other bundles come from, and who may ask for them.
 pub struct Releases {
@@ -285,9 +283,7 @@ fn prove(store: &Store, options: &PipelineOptions, geometry: Geometry, id: &Id) 
     let alone =
         PipelineOptions { engine: crate::engine::Settings { threads: 1, ..options.engine.clone() }, ..options.clone() };
     let prove = || -> Result<(Bundle, Pipeline), String> {
-        if let Err(error) = rustix::process::setpriority_process(None, LOWEST) {
-            log::debug!("the thread that proves {id} has the usual priority: {error}");
-        }
+        priority::lower(&format!("the thread that proves {id}"));
         let bundle = store.load(id, &options.engine.float_layers).map_err(|error| error.to_string())?.bundle;
         let mut pipeline = proof::require(&bundle, geometry, alone).map_err(|error| error.to_string())?;
         warm(&mut pipeline);

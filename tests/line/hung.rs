@@ -1,6 +1,6 @@
 //! Channels that hang while parts come, each alone and all together: a reader of JSON that reads nothing, a serial line
-//! that takes nothing for seconds, a disk that is full or hangs, a Modbus master that asks and never reads. Another
-//! master polls as a PLC does and holds the station to its word: READY is never high for more than a second while
+//! that takes nothing for seconds, a disk that is full or hangs, a Modbus master that asks and never reads, browsers.
+//! Another master polls as a PLC does and holds the station to its word: READY is never high for more than a second while
 //! results do not come.
 
 use std::io::{Read, Write};
@@ -20,12 +20,14 @@ use fcam::plc_link::PlcLink;
 use fcam::record::{Keep, PictureFormat, Recorder, RecorderOptions};
 use fcam::sink::modbus::{ModbusOptions, Tcp};
 use fcam::sink::{JsonLines, Modbus, Serial, Sink};
+use fcam::station::Station;
 use fcam::verdict::{Fault, Verdict};
 
 use crate::conveyor::{Conveyor, Sensor};
 use crate::plc::{Link, Plc};
 use crate::random::Random;
 use crate::report::{self, Table};
+use crate::viewers::{self, Viewers};
 use crate::{BAUD, DELAY, FIRED, PATIENCE, QUEUE, Told, number, serial_options, start, station};
 
 /// READY may be high for so long while results do not come.
@@ -39,6 +41,8 @@ struct Hung {
     full_disk: bool,
     hung_disk: bool,
     master: bool,
+    /// Five look at the page: one never reads, one asks for everything.
+    page: bool,
 }
 
 /// What the polling master saw.
@@ -121,6 +125,15 @@ fn recorder(dir: &Path, hung: Hung) -> Recorder {
     recorder
 }
 
+/// The page, its folder and its address.
+fn page(hung: Hung, station: &mut Station, plc_link: &PlcLink) -> Option<(tempfile::TempDir, SocketAddr)> {
+    let dir = hung.page.then(|| tempfile::tempdir().unwrap())?;
+    let (page, window, address) = viewers::page(dir.path(), plc_link);
+    station.sinks.push(Box::new(page));
+    station.window = Some(window);
+    Some((dir, address))
+}
+
 fn run(hung: Hung, triggers: u64) -> (Table, Seen, u64) {
     let plc_link = PlcLink::new(handshake::HandshakeOptions { external: true, queue: QUEUE, ..Default::default() });
     let (fire, fired) = channel();
@@ -137,7 +150,9 @@ fn run(hung: Hung, triggers: u64) -> (Table, Seen, u64) {
     }
     let dir = tempfile::tempdir().unwrap();
     station.recorder = Some(recorder(dir.path(), hung));
+    let page = page(hung, &mut station, &plc_link);
     let running = start(station, &plc_link);
+    let viewers = page.as_ref().map(|(_, address)| Viewers::look(*address));
     let plc = Plc::start(link, DELAY + PATIENCE);
     let stop = Arc::new(AtomicBool::new(false));
     let watcher: JoinHandle<Seen> = std::thread::spawn({
@@ -153,6 +168,8 @@ fn run(hung: Hung, triggers: u64) -> (Table, Seen, u64) {
     stop.store(true, Relaxed);
     let seen = watcher.join().unwrap();
     hammerer.into_iter().for_each(|hammerer| hammerer.join().unwrap());
+    let shown = viewers.map(Viewers::end);
+    assert_ne!(shown, Some(0), "the viewers saw nothing");
     let report = running.join().unwrap();
     drop(nobody_reads);
     let decisions = plc.stop();
@@ -189,6 +206,7 @@ fn who_is_no_plc_may_hang() {
         Hung { full_disk: true, ..Hung::default() },
         Hung { hung_disk: true, ..Hung::default() },
         Hung { master: true, ..Hung::default() },
+        Hung { page: true, ..Hung::default() },
     ] {
         let (table, seen, missed) = run(hung, triggers);
         assert_eq!(seen.channel, 0, "{hung:?}");
@@ -203,7 +221,7 @@ fn a_plc_s_line_that_hangs_takes_ready_down_until_it_is_back() {
     let triggers = number("FCAM_LINE_TRIGGERS", 4000).max(4000);
     let (table, seen, missed) = run(Hung { serial: true, ..Hung::default() }, triggers);
     assert!(seen.channel > 0 && missed > 0 && table.judged() > 0, "{seen:?}");
-    let all = Hung { json: true, serial: true, full_disk: false, hung_disk: true, master: true };
+    let all = Hung { json: true, serial: true, full_disk: false, hung_disk: true, master: true, page: true };
     let (table, seen, missed) = run(all, triggers);
     assert!(seen.channel > 0 && missed > 0 && table.judged() > 0, "{seen:?}");
 }

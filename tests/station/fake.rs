@@ -153,6 +153,7 @@ pub fn station(camera: Fake, trigger: Trigger) -> (Station, Receiver<Told>) {
         recorder: None,
         summary: Duration::from_secs(60),
         releases: None,
+        window: None,
     };
     (station, told)
 }

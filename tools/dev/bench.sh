@@ -96,7 +96,10 @@ bench_peers() {
 latency() {
     need_rust
     say "${1:-3000} triggers, the default bundle"
-    FCAM_LATENCY_PARTS="${1:-3000}" cargo test --locked --profile dev --test latency -- --ignored --nocapture
+    FCAM_LATENCY_PARTS="${1:-3000}" cargo test --locked --profile dev --test latency -- --ignored --nocapture table
     say "the same with every channel on: telegrams, registers, records, and JSON lines that nobody reads"
-    FCAM_LATENCY_CHANNELS=1 FCAM_LATENCY_PARTS="${1:-3000}" cargo test --locked --profile dev --test latency -- --ignored --nocapture
+    FCAM_LATENCY_CHANNELS=1 FCAM_LATENCY_PARTS="${1:-3000}" cargo test --locked --profile dev --test latency -- --ignored --nocapture table
+    say "without the page, with it, and with five who look at it"
+    FCAM_LATENCY_PARTS="${1:-3000}" cargo test --locked --profile dev --test latency -- --ignored --nocapture viewers
+    cargo test --locked --profile dev --test latency -- --ignored --nocapture memory
 }

@@ -221,6 +221,8 @@ ready_py() {
     need_rust
     packages binutils ffmpeg libjpeg-turbo-progs mbpoll openssl
     [ "$(uname -m)" != x86_64 ] || packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+    # Elsewhere Chromium is no package of apt: the tests of the page in a browser skip themselves without it.
+    ! grep -qx 'ID=debian' /etc/os-release 2>/dev/null || packages chromium fonts-ipafont-gothic
     # Tests leave no ssh server on somebody's machine: without one, `deploy` is tested with a stand-in for ssh, and the real one is left out.
     [ -z "${CI:-}" ] || packages openssh-client openssh-server
     need_python

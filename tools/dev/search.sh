@@ -8,7 +8,7 @@ fuzz() {
     need_rust
     if [ "${1:-}" = line ]; then
         say "mutated telegrams, requests and station files for ${2:-3600} seconds each"
-        FCAM_FUZZ_SECONDS="${2:-3600}" cargo test --locked --test suite -- fuzz_line:: fuzz_modbus:: --nocapture
+        FCAM_FUZZ_SECONDS="${2:-3600}" cargo test --locked --test suite -- fuzz_line:: fuzz_modbus:: mutated_requests --nocapture
         return
     fi
     say "mutated networks for ${1:-3600} seconds"

@@ -123,6 +123,7 @@ fn station(frames: u64) -> (Station, Receiver<Outcome>) {
         recorder: None,
         summary: Duration::from_secs(60),
         releases: None,
+        window: None,
     };
     (station, collected)
 }
