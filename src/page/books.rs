@@ -193,7 +193,7 @@ mod tests {
         let classes = vec!["good".into(), "dent".into()];
         let judged_by = JudgedBy { classes, threshold: 4000, ..JudgedBy::default() };
         let part = Opened { sequence, part_id: 9, at: NOW };
-        let judged = Judged { verdict, score: Some(0.75), zones: 5 };
+        let judged = Judged { verdict, score: Some(0.75), zones: 5, drift: None };
         Outcome::new(part, judged, SIGNALLER.run(part.at, false), &Arc::new(judged_by), Timings::default())
     }
 
