@@ -337,6 +337,26 @@ impl Pipeline {
         let guard = self.guard.take();
         let timings = self.inspect(frame).outcome.timings;
         self.guard = guard;
+        let fits = frame.geometry() == self.geometry();
+        if fits && timings.engine.is_zero() { self.go_without_part(frame) } else { timings }
+    }
+
+    /// The whole way of a picture in which no part was found, as if one lay where the template does: else the engine would
+    /// be cold for the first part, and the time of an inspection without it.
+    fn go_without_part(&mut self, frame: &Frame) -> Timings {
+        let (mut timings, mut lap) = (Timings::default(), Lap::start());
+        let Self { fitted, locator: Some(locator), engine, .. } = self else { return timings };
+        let tensor = fitted.preprocessor.run(frame);
+        timings.preprocess = lap.time();
+        locator.find(&tensor);
+        let moved = locator.moved(&tensor, Pose::NONE);
+        timings.locate = lap.time();
+        let Ok(prediction) = engine.run(&moved) else { return timings };
+        timings.engine = lap.time();
+        let prediction = Prediction { map: locator.back(prediction.map, Pose::NONE), ..prediction };
+        timings.locate += lap.time();
+        fitted.masker.run(&prediction);
+        timings.mask = lap.time();
         timings
     }
 

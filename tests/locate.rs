@@ -251,6 +251,10 @@ fn a_station_may_bring_the_template() {
     assert_eq!(verdict, Verdict::Pass);
     assert!((pose.right - 4.0).abs() < 0.5 && (pose.down + 3.0).abs() < 0.5, "{pose:?}");
     assert_eq!(judge(&part(0, 0, 500)).0, Verdict::Fault(Fault::NotFound));
+    // The warm-up's gray picture shows no part, and goes the whole way all the same.
+    let gray = vec![128; geometry.frame_bytes()];
+    let times = pipeline.inspect_unwatched(&Frame::new(0, Duration::ZERO, geometry, &gray).unwrap());
+    assert!([times.preprocess, times.locate, times.engine, times.mask].iter().all(|time| !time.is_zero()), "{times:?}");
     // Of another size: the network's input decides.
     let large = image::imageops::resize(&part(0, 0, 0), 128, 128, image::imageops::FilterType::Triangle);
     assert!(Pipeline::new(&common::tiny_bundle(), geometry, with(&large)).is_ok());
