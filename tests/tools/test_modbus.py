@@ -358,7 +358,7 @@ def test_pymodbus_reads_who_it_is_and_what_it_refuses(start: Callable[..., Stati
         (1, ask.read_coils(0, count=1, device_id=UNIT)),
         (1, ask.write_register(0, 3, device_id=UNIT)),
         (1, ask.report_device_id(device_id=UNIT)),
-        (2, ask.read_input_registers(220, count=11, device_id=UNIT)),
+        (2, ask.read_input_registers(990, count=11, device_id=UNIT)),
         (2, ask.read_holding_registers(10, count=20, device_id=UNIT)),
         (2, ask.read_device_information(read_code=4, object_id=9, device_id=UNIT)),
     ]
