@@ -43,6 +43,7 @@ pub(super) fn find(path: &str) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drift::Measure;
 
     #[test]
     fn all_of_it_is_below_150_kilobytes() {
@@ -80,6 +81,11 @@ mod tests {
             let plain = |text: &str| text.replace('`', "");
             assert_eq!(words[&format!("fault.{code}")][0], plain(meaning), "fault.{code}");
             assert_eq!(words[&format!("cure.{code}")][0], plain(cure), "cure.{code}");
+        }
+        for measure in Measure::ALL.map(Measure::name) {
+            for key in ["more", "less"].map(|side| format!("drift.{measure}.{side}")) {
+                assert!(words.contains_key(&key) && words.contains_key(&format!("cure.{key}")), "{key}");
+            }
         }
         for asset in OPEN.iter().chain([&HOME, &LOG_IN]) {
             let text = std::str::from_utf8(asset.bytes).unwrap();

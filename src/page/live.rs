@@ -16,6 +16,7 @@ use super::answer::{Answer, events, refuse};
 use super::books::{Line, Totals};
 use super::shared::{Shared, lock};
 use crate::clock;
+use crate::drift::{Drift, Measure};
 use crate::handshake::{Controls, Status};
 use crate::watchdog::{SLOW, Watchdog};
 
@@ -52,12 +53,33 @@ pub(super) struct Snapshot {
     missed: u32,
     totals: Totals,
     shift: Totals,
+    /// What has changed in the pictures, if something has.
+    drift: Option<Changed>,
     /// Threads that stand still.
     hung: Vec<&'static str>,
     /// The parts that are new, or the last ones; the oldest first.
     parts: Vec<Line>,
     /// The parts whose pictures there are.
     pictures: Vec<u64>,
+}
+
+/// A drift as the page tells it.
+#[derive(Serialize)]
+struct Changed {
+    what: Measure,
+    /// Less of it; more otherwise.
+    less: bool,
+    /// Of what is usual; of clipped pixels, of the picture.
+    percent: f32,
+    /// The part with which it began.
+    part: u64,
+}
+
+impl From<Drift> for Changed {
+    fn from(drift: Drift) -> Self {
+        let Drift { what, by, part, .. } = drift;
+        Self { what, less: by < 0.0, percent: (by.abs() * 100.0).round(), part }
+    }
 }
 
 /// The station's bits, by the names of PLC programmers.
@@ -127,6 +149,7 @@ pub(super) fn snapshot(shared: &Shared, after: Option<u64>) -> Snapshot {
         missed: status.counts.missed,
         totals,
         shift,
+        drift: status.drift.map(Changed::from),
         hung: shared.plc_link.watchdogs().hung(now),
         parts,
         pictures: lock(&shared.album).numbers(),

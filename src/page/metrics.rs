@@ -90,6 +90,8 @@ impl Metrics {
         gauge("ready", "READY: a trigger would be judged", status.ready.into());
         gauge("fault", "FAULT: something is wrong", status.fault.into());
         gauge("fault_code", "The number of what is wrong, 0 is nothing", status.code.into());
+        let drift = status.drift.map_or(0, |drift| drift.all);
+        gauge("drift", "What has changed in the pictures, a bit each (board/drift.md), 0 is nothing", drift.into());
         gauge("simulated", "The pictures are not of parts on a line", status.simulated.into());
         gauge("release", "The counter of the signed release that judges, 0 is none", status.release.into());
         gauge("page_viewers", "Browsers that show the live page", viewers as i64);
@@ -109,6 +111,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::drift::{Drift, Measure};
     use crate::outcome::Opened;
     use crate::signal::Signaller;
     use crate::verdict::Fault;
@@ -119,7 +122,9 @@ mod tests {
         let signaller = Signaller { delay: Duration::ZERO, hold: Duration::from_millis(50) };
         let outcome = Outcome::fault(Opened::default(), Fault::Late, &signaller, &Arc::default());
         metrics.count(&outcome, Timestamp::from_secs(1));
-        let status = Status { ready: true, code: 7, temperature: Some(415), ..Status::default() };
+        let since = Timestamp::from_secs(1);
+        let drift = Drift { what: Measure::Contrast, by: -0.2, part: 7, since, all: 0b110 };
+        let status = Status { ready: true, code: 7, temperature: Some(415), drift: Some(drift), ..Status::default() };
         let text = metrics.text(&status, 2).unwrap();
         for line in [
             "fcam_parts_total{verdict=\"fault\"} 1",
@@ -127,6 +132,7 @@ mod tests {
             "fcam_faults_total{code=\"7\"} 1",
             "fcam_ready 1",
             "fcam_fault_code 7",
+            "fcam_drift 6",
             "fcam_temperature_celsius 41.5",
             "fcam_page_viewers 2",
             "fcam_told_seconds_count 0",

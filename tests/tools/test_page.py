@@ -1,6 +1,7 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright. Screenshots go to out/page, wide and narrow."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -8,12 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "out" / "page"
 SIZES = {"wide": (1280, 800), "phone": (390, 844)}
 PASSWORD = "correct horse"
+GOOD = ROOT / "models/default/samples/01-good.jpg"
 PICTURES = '[camera]\nkind = "pattern"\nfps = 4\n[zones]\nkind = "grid"\n'
 # A camera that shows nothing: the station is stalled.
 STALLED = (
@@ -222,6 +226,25 @@ def test_what_is_wrong_is_said_with_its_cure(station: Callable, visit: Callable,
     running.end()
     page.wait_for_selector("body.offline")
     shoot(page, f"offline-{size}")
+
+
+def test_a_drift_is_said_with_its_cure(station: Callable, visit: Callable, tmp_path: Path) -> None:
+    """The lamp gets darker after thirty parts."""
+    folder, random = tmp_path / "pictures", np.random.default_rng(0)
+    folder.mkdir()
+    part = np.asarray(Image.open(GOOD).convert("RGB"), float)
+    for index in range(90):
+        lit = part * (1 if index < 30 else 0.8) + random.normal(0, 2, part.shape)
+        Image.fromarray(lit.clip(0, 255).astype(np.uint8)).save(folder / f"{index:03}.png")
+    camera = f'[camera]\nkind = "folder"\npaths = ["{folder}"]\nfps = 10\n'
+    page = visit(station(camera + "[drift]\nlearn = 20\n").url)
+    log_in(page)
+    page.wait_for_selector("#drift:not([hidden])", timeout=60_000)
+    assert re.fullmatch(r"Pictures are darker by \d+ %", page.inner_text("#drift-what"))
+    assert re.fullmatch(r"since part [2-4]\d", page.inner_text("#drift-since"))
+    assert page.inner_text("#drift-cure") == "Look at the lamp and the exposure."
+    shoot(page, "drift-wide")
+    assert faults_of(page) == []
 
 
 def test_a_picture_is_on_the_screen_soon(station: Callable, visit: Callable) -> None:

@@ -90,6 +90,17 @@ function showAlert() {
   write(at("alert-cure"), knows(`cure.${code}`) ? word("cure." + code) : "");
 }
 
+/** What has changed in the pictures, until the PLC clears it. */
+function showDrift() {
+  const drift = state.drift;
+  at("drift").hidden = !drift;
+  if (!drift) return;
+  const key = `drift.${drift.what}.${drift.less ? "less" : "more"}`;
+  write(at("drift-what"), `${word(key)} ${number(drift.percent)} %`);
+  write(at("drift-since"), `${word("since")} ${drift.part}`);
+  write(at("drift-cure"), word("cure." + key));
+}
+
 function showShift() {
   const { pass, reject, fault, classes, faults } = state.shift;
   const all = pass + reject + fault;
@@ -191,6 +202,7 @@ function showAll(fresh) {
   write(at("camera"), state.camera);
   showResult();
   showAlert();
+  showDrift();
   showShift();
   showBits(at("outputs"), state.outputs);
   showBits(at("inputs"), state.inputs);
