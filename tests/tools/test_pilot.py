@@ -13,6 +13,7 @@ import torch
 from fcam_tools import __main__
 from fcam_tools.common.errors import ToolError
 from fcam_tools.data import Dataset, Picture
+from fcam_tools.data.sight import Sight, Template
 from fcam_tools.judge import corruptions, pilot
 from fcam_tools.measure import judgement
 from fcam_tools.measure.judgement import Figures
@@ -78,6 +79,12 @@ def test_corruptions_grow_and_repeat(name: str) -> None:
     apart = [np.abs(each.astype(float) - pixels).mean() for each in spoilt]
     assert 0 < apart[0] < apart[1] < apart[2]
     assert np.array_equal(spoilt[1], corruptions.spoil(pixels, name, 2))
+
+
+def test_how_a_part_lies_spoils_nothing_where_it_is_found() -> None:
+    template = Template(np.zeros((32, 32, 3), np.uint8), 0.03, 3.0)
+    assert pilot.spoiling(Sight((32, 32))) == list(corruptions.CORRUPTIONS)
+    assert set(corruptions.CORRUPTIONS) - set(pilot.spoiling(Sight((32, 32), template))) == {"rotation", "shift"}
 
 
 def test_power_law_is_found() -> None:
@@ -171,6 +178,8 @@ def test_no_is_doubted_while_training_still_gained() -> None:
     assert "more --epochs" not in pilot.decide(found, COUNTS, "ok")["why"]
     found.still_learning = True
     assert "more --epochs" in pilot.decide(found, COUNTS, "ok")["why"]
+    found.recipe = {"objective": "native"}
+    assert "a pilot takes fewer steps than `train`" in pilot.decide(found, COUNTS, "ok")["why"]
 
 
 def test_more_pictures_are_counted_from_the_power_law() -> None:

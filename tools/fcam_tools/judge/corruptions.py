@@ -85,6 +85,9 @@ CORRUPTIONS: dict[str, tuple[Spoil, tuple[float, float, float]]] = {
 }
 
 
+POSES = ("rotation", "shift")
+
+
 def clipped(values: np.ndarray) -> Pixels:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 

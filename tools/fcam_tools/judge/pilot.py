@@ -292,8 +292,8 @@ def power_law(learning: Sequence[dict[str, Any]]) -> tuple[float, float]:
 
 
 def spoilt(network: Checkpoint, fold: Sequence[Picture], threshold: float) -> Iterator[dict[str, Any]]:
-    """Rates and AUROC of the first fold's network on spoilt pictures, undisturbed ones first. A part's place is
-    found before."""
+    """Rates and AUROC of the first fold's network on spoilt pictures, undisturbed ones first. Where parts are found
+    before they are judged, how they lie spoils nothing, and is left out."""
     chosen = [fold[i] for i in np.linspace(0, len(fold) - 1, min(CORRUPTED, len(fold))).astype(int)]
     sight, bad = network.sight, np.array([int(p.label != 0) for p in chosen])
     pixels = sight.read_all(chosen, False)
@@ -305,9 +305,13 @@ def spoilt(network: Checkpoint, fold: Sequence[Picture], threshold: float) -> It
         return told | {"escape_rate": rates["escape_rate"], "false_reject_rate": rates["false_reject_rate"]}
 
     yield row("none", 0, pixels)
-    for name in corruptions.CORRUPTIONS:
+    for name in spoiling(sight):
         for severity in (1, 2, 3):
             yield row(name, severity, np.stack([corruptions.spoil(each, name, severity) for each in pixels]))
+
+
+def spoiling(sight: Sight) -> list[str]:
+    return [name for name in corruptions.CORRUPTIONS if sight.template is None or name not in corruptions.POSES]
 
 
 def latency(net: Net, size: tuple[int, int]) -> dict[str, Any]:
@@ -369,9 +373,10 @@ def decide(out: Pilot, counts: dict[str, int], ok: str) -> dict[str, Any]:
         )
     else:
         why += "a better view (light, lens, resolution) helps more than pictures"
-    if out.still_learning:
-        more = "--label-steps" if out.recipe.get("objective") == "native" else "--epochs"
-        why += f"; but every fold was still learning in its last epoch: try again with more {more} before giving up"
+    if out.recipe.get("objective") == "native":
+        why += "; but a pilot takes fewer steps than `train`: see what that and `evaluate` say before giving up"
+    elif out.still_learning:
+        why += "; but every fold was still learning in its last epoch: try again with more --epochs before giving up"
     return {"verdict": "no", "why": why}
 
 
