@@ -21,6 +21,7 @@ use crate::priority;
 use crate::sink::{self, Outbox, Sink};
 use crate::window::Viewer;
 
+mod album;
 mod answer;
 mod assets;
 mod audit;

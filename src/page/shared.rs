@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hyper::body::Bytes;
 use tokio::sync::{Semaphore, broadcast, watch};
 
+use super::album::Album;
 use super::audit::Audit;
 use super::books::Books;
 use super::metrics::Metrics;
-use super::pictures::Album;
 use super::sessions::Sessions;
 use super::throttle::Throttle;
 use super::users::Known;
